@@ -1,0 +1,24 @@
+CREATE VIEW scope.roles AS
+SELECT r.rolname AS role,
+       m.label ->> 'kind' AS kind,
+       m.label ->> 'state' AS state,
+       ARRAY(SELECT s.rolname
+               FROM pg_catalog.pg_auth_members a
+               JOIN pg_catalog.pg_roles s ON s.oid OPERATOR(pg_catalog.=) a.roleid
+              WHERE a.member OPERATOR(pg_catalog.=) r.oid
+              ORDER BY s.rolname) AS scopes,
+       (m.label ->> 'database')::pg_catalog.name AS database,
+       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
+       r.rolvaliduntil AS valid_until,
+       r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() AS time_left,
+       m.label ->> 'error' AS last_error,
+       m.label ->> 'purpose' AS purpose
+  FROM pg_catalog.pg_roles r
+  JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
+          FROM pg_catalog.pg_shseclabel
+         WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
+           AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid;
+COMMENT ON VIEW scope.roles IS
+'All managed roles of the server: kind (scope, credential, authenticator), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';

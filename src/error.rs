@@ -1,0 +1,335 @@
+//! From each room's errors to what the client sees: SQLSTATE, message, DETAIL, HINT.
+//! No text here holds a token, a secret, a password or a claim's value.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::credential::deadline::Unacceptable;
+use crate::jwt::PathError;
+use crate::lock::verdict::Violation;
+use crate::pg::preload;
+use crate::scope::name::BadName;
+use crate::{credential, scope, switch};
+
+/// How an error is shown.
+pub trait Report: std::error::Error {
+    fn code(&self) -> PgSqlErrorCode;
+    fn detail(&self) -> String;
+    fn hint(&self) -> String;
+}
+
+/// For `#[pg_extern]` functions, which keep the SQLSTATE of this type only.
+pub fn report<E: Report>(error: E) -> ErrorReport {
+    ErrorReport::new(error.code(), error.to_string(), "scope_roles")
+        .set_detail(error.detail())
+        .set_hint(error.hint())
+}
+
+/// Raises the error here and now.
+pub fn raise<E: Report>(error: &E) -> ! {
+    ErrorReport::new(error.code(), error.to_string(), "scope_roles")
+        .set_detail(error.detail())
+        .set_hint(error.hint())
+        .report(PgLogLevel::ERROR);
+    unreachable!("reporting at ERROR does not return")
+}
+
+/// The library must come from shared_preload_libraries: the lock and the worker rest on it.
+#[derive(Debug, thiserror::Error)]
+#[error("scope_roles is not loaded by shared_preload_libraries")]
+pub struct NotPreloaded;
+
+/// First line of every SQL function that needs the hooks or the worker.
+pub fn require_preload() -> Result<(), ErrorReport> {
+    if preload::done() {
+        Ok(())
+    } else {
+        Err(report(NotPreloaded))
+    }
+}
+
+impl Report for NotPreloaded {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+    }
+    fn detail(&self) -> String {
+        "Without the preload no hook locks a role and no worker ends credentials.".into()
+    }
+    fn hint(&self) -> String {
+        "Add scope_roles to shared_preload_libraries in postgresql.conf and restart the server."
+            .into()
+    }
+}
+
+impl Report for Violation {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        match self {
+            Violation::Identity => {
+                "Something changed the role in a way that PostgreSQL did not prevent.".into()
+            }
+            _ => "scope.set_jwt_role() holds until the transaction ends.".into(),
+        }
+    }
+    fn hint(&self) -> String {
+        "COMMIT or ROLLBACK ends the switch; begin a new transaction for another role.".into()
+    }
+}
+
+impl Report for switch::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NoSecret | Self::BadSecret(_) | Self::SecretFile { .. } => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::Path(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::Token(_) | Self::RoleClaim(_) => {
+                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
+            }
+            Self::Reserved { .. }
+            | Self::Unknown { .. }
+            | Self::NotGranted { .. }
+            | Self::Privileged { .. }
+            | Self::SecurityDefiner
+            | Self::WouldBeUndone
+            | Self::AlreadyLocked => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NoSecret => "The setting scope_roles.jwt_secret is empty.".into(),
+            Self::BadSecret(problem) => sentence(&problem.to_string()),
+            Self::SecretFile { kind, .. } => format!("Reading the file failed: {kind}."),
+            Self::Path(PathError { position, message }) => {
+                format!("At character {position}: {message}.")
+            }
+            Self::Token(refusal) => format!("{}: {refusal}.", refusal.reason()),
+            Self::RoleClaim(problem) => format!("{}: {problem}.", problem.reason()),
+            Self::Reserved { .. } => {
+                "role_reserved: names that begin with pg_, and public and none, are PostgreSQL's own."
+                    .into()
+            }
+            Self::Unknown { .. } => "role_unknown: there is no role of that name.".into(),
+            Self::NotGranted { session_user, .. } => format!(
+                "role_not_granted: the session user \"{session_user}\" may not SET ROLE to it."
+            ),
+            Self::Privileged { why, .. } => format!("role_privileged: the role {why}."),
+            Self::SecurityDefiner => {
+                "PostgreSQL does not allow changing the role inside a SECURITY DEFINER function."
+                    .into()
+            }
+            Self::WouldBeUndone => {
+                "A calling function has a SET clause for the role or the claims, which puts them back when it returns."
+                    .into()
+            }
+            Self::AlreadyLocked => {
+                "This transaction has already switched by another token.".into()
+            }
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NoSecret | Self::BadSecret(_) => {
+                "Set scope_roles.jwt_secret in postgresql.conf to a secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file, and reload."
+                    .into()
+            }
+            Self::SecretFile { path, .. } => format!(
+                "Make {path}, named by scope_roles.jwt_secret, readable for the server's operating system user."
+            ),
+            Self::Path(_) => {
+                "Use a claim's name (role), a path (.realm_access.roles[0]), or JSONPath ($.realm_access.roles[0])."
+                    .into()
+            }
+            Self::Token(refusal) => refusal.hint().into(),
+            Self::RoleClaim(problem) => problem.hint().into(),
+            Self::Reserved { .. } => "Have the identity provider name an ordinary role.".into(),
+            Self::Unknown { .. } => {
+                "Create the role, or correct the claim at the identity provider.".into()
+            }
+            Self::NotGranted { role, session_user } => {
+                format!("GRANT \"{role}\" TO \"{session_user}\";")
+            }
+            Self::Privileged { .. } => {
+                "Tokens activate ordinary roles only. Create one with just the grants that it needs."
+                    .into()
+            }
+            Self::SecurityDefiner => "Call scope.set_jwt_role() directly.".into(),
+            Self::WouldBeUndone => {
+                "Call scope.set_jwt_role() outside that function, or drop its SET clause.".into()
+            }
+            Self::AlreadyLocked => {
+                "COMMIT or ROLLBACK first; each token needs a transaction of its own.".into()
+            }
+        }
+    }
+}
+
+impl Report for BadName {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Empty | Self::Character { .. } => PgSqlErrorCode::ERRCODE_INVALID_NAME,
+            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_NAME_TOO_LONG,
+            Self::Reserved => PgSqlErrorCode::ERRCODE_RESERVED_NAME,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Empty => "The name has no characters.".into(),
+            Self::Character { position } => format!(
+                "Character {position} is not one of a-z, 0-9 and _, or a digit comes first."
+            ),
+            Self::TooLong { bytes } => {
+                format!("It has {bytes} bytes; PostgreSQL keeps 63.")
+            }
+            Self::Reserved => {
+                "Names that begin with pg_, and public and none, are PostgreSQL's own.".into()
+            }
+        }
+    }
+    fn hint(&self) -> String {
+        "Use lower-case letters, digits and underscores, so that the name never needs quoting; or leave role_name out to have one made."
+            .into()
+    }
+}
+
+impl Report for Unacceptable {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NotPositive => "A credential must be valid for some time.".into(),
+            Self::Infinite => "A credential always has a deadline.".into(),
+            Self::TooLong { max_seconds } => {
+                format!("The setting scope_roles.max_ttl allows at most {max_seconds} seconds.")
+            }
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::TooLong { .. } => {
+                "Ask for less and issue again in time, or have an administrator raise scope_roles.max_ttl."
+                    .into()
+            }
+            _ => "Pass a positive interval such as '8 hours'.".into(),
+        }
+    }
+}
+
+impl Report for scope::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NoSuchTable { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            Self::WrongKind { .. } | Self::Temporary { .. } => {
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
+            }
+            Self::System { .. } | Self::MayNotGrant { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::NoFreeName => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NoSuchTable { oid } => format!("No relation has OID {oid}."),
+            Self::WrongKind { kind, .. } => format!("It is {kind}."),
+            Self::Temporary { .. } => "It is temporary: no other session can see it.".into(),
+            Self::System { .. } => "It belongs to PostgreSQL itself.".into(),
+            Self::MayNotGrant {
+                caller, privilege, ..
+            } => {
+                format!("\"{caller}\" neither owns it nor holds {privilege} WITH GRANT OPTION.")
+            }
+            Self::NoFreeName => {
+                "Every name for the scope is taken by roles with other grants.".into()
+            }
+            Self::Sql(error) => sentence(error),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NoSuchTable { .. } => "Pass the table's name, as in 'schema.table'.".into(),
+            Self::WrongKind { .. } => {
+                "Pass a table, partitioned table, view, materialized view or foreign table.".into()
+            }
+            Self::Temporary { .. } => "Pass a permanent table.".into(),
+            Self::System { .. } => {
+                "Create a view that shows what is needed, and pass the view.".into()
+            }
+            Self::MayNotGrant {
+                object,
+                privilege,
+                caller,
+            } => format!(
+                "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO \"{caller}\" WITH GRANT OPTION;"
+            ),
+            Self::NoFreeName => {
+                "Drop the scopes of this table that someone has changed by hand.".into()
+            }
+            Self::Sql(_) => "Look at the server log.".into(),
+        }
+    }
+}
+
+impl Report for credential::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NoTable => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Exists { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::PurposeTooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::Random | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            Self::Name(error) => error.code(),
+            Self::Deadline(error) => error.code(),
+            Self::Scope(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NoTable => "The argument \"table\" is NULL.".into(),
+            Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
+            Self::PurposeTooLong { bytes, max } => {
+                format!("It has {bytes} bytes; at most {max} are kept.")
+            }
+            Self::ReadOnly => "The server is a standby, or the transaction is read-only.".into(),
+            Self::Random => "No password can be made without it.".into(),
+            Self::Sql(error) => sentence(error),
+            Self::Name(error) => error.detail(),
+            Self::Deadline(error) => error.detail(),
+            Self::Scope(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NoTable => "Pass the table's name, as in 'schema.table'.".into(),
+            Self::Exists { .. } => {
+                "Choose another name, or leave role_name out to have one made.".into()
+            }
+            Self::PurposeTooLong { .. } => "Say it in fewer words.".into(),
+            Self::ReadOnly => {
+                "Issue credentials on the primary, in a read-write transaction.".into()
+            }
+            Self::Random => "Check the operating system's random source.".into(),
+            Self::Sql(_) => "Look at the server log.".into(),
+            Self::Name(error) => error.hint(),
+            Self::Deadline(error) => error.hint(),
+            Self::Scope(error) => error.hint(),
+        }
+    }
+}
+
+/// DETAIL is a sentence (PostgreSQL's error message style guide).
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut sentence: String = match characters.next() {
+        Some(first) => first.to_uppercase().chain(characters).collect(),
+        None => return String::new(),
+    };
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
+}

@@ -1,0 +1,216 @@
+//! Every setting: private statics, typed accessors. All are PGC_SIGHUP: only an administrator's
+//! configuration counts, nothing that a session can SET.
+
+use std::ffi::CString;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::pg::compat;
+
+type Text = GucSetting<Option<CString>>;
+
+const DAY: i32 = 24 * 60 * 60;
+
+static JWT_SECRET: Text = Text::new(None);
+static JWT_SECRET_IS_BASE64: GucSetting<bool> = GucSetting::<bool>::new(false);
+static JWT_AUDIENCE: Text = Text::new(None);
+static JWT_ISSUER: Text = Text::new(None);
+static JWT_ROLE_CLAIM: Text = Text::new(Some(c"role"));
+static JWT_LEEWAY: GucSetting<i32> = GucSetting::<i32>::new(30);
+static JWT_REQUIRE_EXP: GucSetting<bool> = GucSetting::<bool>::new(true);
+static JWT_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
+static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
+static CONNECTION_HOST: Text = Text::new(None);
+static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+pub fn init() {
+    let none = GucFlags::empty();
+    let seconds = GucFlags::UNIT_S;
+    GucRegistry::define_string_guc(
+        c"scope_roles.jwt_secret",
+        c"The key that verifies tokens.",
+        c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one.",
+        &JWT_SECRET,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
+    );
+    GucRegistry::define_bool_guc(
+        c"scope_roles.jwt_secret_is_base64",
+        c"Whether scope_roles.jwt_secret is the base64 form of a secret.",
+        c"Both the standard and the URL alphabet are read.",
+        &JWT_SECRET_IS_BASE64,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_string_guc(
+        c"scope_roles.jwt_audience",
+        c"The audiences that a token's aud claim may name, separated by commas.",
+        c"When set, a token must have an aud claim that names one of them. Empty: aud is not checked.",
+        &JWT_AUDIENCE,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_string_guc(
+        c"scope_roles.jwt_issuer",
+        c"The iss claim that tokens must have.",
+        c"Empty: iss is not checked.",
+        &JWT_ISSUER,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_string_guc(
+        c"scope_roles.jwt_role_claim",
+        c"The claim that names the role, when a call does not say which.",
+        c"A claim's name, a path such as .realm_access.roles[0], or RFC 9535 JSONPath that starts with $.",
+        &JWT_ROLE_CLAIM,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.jwt_leeway",
+        c"How far clocks may differ when exp, nbf and iat are judged.",
+        c"",
+        &JWT_LEEWAY,
+        0,
+        10 * 60,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_bool_guc(
+        c"scope_roles.jwt_require_exp",
+        c"Whether a token must have an exp claim.",
+        c"",
+        &JWT_REQUIRE_EXP,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.jwt_max_age",
+        c"How old a token may be, counted from its iat claim.",
+        c"0: no limit.",
+        &JWT_MAX_AGE,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.default_ttl",
+        c"How long a credential is valid when the call does not say.",
+        c"",
+        &DEFAULT_TTL,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.max_ttl",
+        c"The longest time that a credential may be valid.",
+        c"",
+        &MAX_TTL,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_string_guc(
+        c"scope_roles.connection_host",
+        c"The host in connection URIs.",
+        c"Empty: the URI names no host and the client's default applies.",
+        &CONNECTION_HOST,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.connection_port",
+        c"The port in connection URIs.",
+        c"0: the server's own.",
+        &CONNECTION_PORT,
+        0,
+        65_535,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_bool_guc(
+        c"scope_roles.expiry",
+        c"Whether the worker ends credentials at their deadlines.",
+        c"Off: it changes nothing; logins past the deadline are refused all the same.",
+        &EXPIRY,
+        GucContext::Sighup,
+        none,
+    );
+    // The lock's own setting has the prefix too and must exist before it is reserved.
+    crate::pg::switch_state::define();
+    compat::reserve_setting_prefix(c"scope_roles");
+}
+
+pub fn jwt_secret() -> Option<String> {
+    text(&JWT_SECRET)
+}
+
+pub fn jwt_secret_is_base64() -> bool {
+    JWT_SECRET_IS_BASE64.get()
+}
+
+pub fn jwt_audiences() -> Vec<String> {
+    text(&JWT_AUDIENCE)
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|audience| !audience.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+pub fn jwt_issuer() -> Option<String> {
+    text(&JWT_ISSUER)
+}
+
+pub fn jwt_role_claim() -> String {
+    text(&JWT_ROLE_CLAIM).unwrap_or_else(|| "role".to_owned())
+}
+
+/// Seconds.
+pub fn jwt_leeway() -> i64 {
+    JWT_LEEWAY.get().into()
+}
+
+pub fn jwt_require_exp() -> bool {
+    JWT_REQUIRE_EXP.get()
+}
+
+/// Seconds; `None` without a limit.
+pub fn jwt_max_age() -> Option<i64> {
+    Some(i64::from(JWT_MAX_AGE.get())).filter(|&age| age > 0)
+}
+
+/// Seconds, never more than [`max_ttl`].
+pub fn default_ttl() -> i64 {
+    i64::from(DEFAULT_TTL.get()).min(max_ttl())
+}
+
+/// Seconds.
+pub fn max_ttl() -> i64 {
+    MAX_TTL.get().into()
+}
+
+pub fn connection_host() -> Option<String> {
+    text(&CONNECTION_HOST)
+}
+
+pub fn connection_port() -> Option<i32> {
+    Some(CONNECTION_PORT.get()).filter(|&port| port > 0)
+}
+
+pub fn expiry() -> bool {
+    EXPIRY.get()
+}
+
+/// An empty setting counts as none.
+fn text(setting: &Text) -> Option<String> {
+    let value = setting.get()?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
+}

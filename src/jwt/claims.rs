@@ -1,0 +1,562 @@
+//! The registered claims (RFC 7519 section 4.1): read once from a verified payload, judged against
+//! a policy as often as the token is used.
+
+use std::fmt;
+
+use super::Refusal;
+use super::json::{self, JsonError};
+
+const MICROSECONDS: i64 = 1_000_000;
+
+/// What a token must satisfy beyond its signature.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// `iss` must equal this, when given.
+    pub issuer: Option<String>,
+    /// `aud` must name one of these; when empty, `aud` is not looked at.
+    pub audiences: Vec<String>,
+    /// The algorithms that are accepted; when empty, all that the key allows.
+    pub algorithms: Vec<super::Algorithm>,
+    /// Tolerance for clocks that differ, in seconds, for `exp`, `nbf` and `iat`; negative means 0.
+    pub leeway: i64,
+    /// Whether a token without `exp` is refused.
+    pub require_exp: bool,
+    /// The greatest age since `iat`, in seconds; `iat` is then required.
+    pub max_age: Option<i64>,
+}
+
+/// The claims of a token whose signature was verified. All times are microseconds since the Unix
+/// epoch, rounded down, and saturate at the ends of `i64`.
+///
+/// `Debug` shows the times alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The payload's JSON text, as signed.
+    pub payload: String,
+    /// `exp`, without leeway.
+    pub expires_at: Option<i64>,
+    /// `iat`.
+    pub issued_at: Option<i64>,
+    /// `nbf`.
+    pub not_before: Option<i64>,
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `sub`.
+    pub subject: Option<String>,
+    /// `jti`.
+    pub token_id: Option<String>,
+    /// `aud`, as a list whichever form it had; empty when absent.
+    pub audience: Vec<String>,
+}
+
+impl Verified {
+    /// Reads the claims of a payload, with the types of RFC 7519 section 4.1.
+    pub(super) fn read(payload: String) -> Result<Self, Refusal> {
+        let mut claims = Self {
+            payload: String::new(),
+            expires_at: None,
+            issued_at: None,
+            not_before: None,
+            issuer: None,
+            subject: None,
+            token_id: None,
+            audience: Vec::new(),
+        };
+        for member in read_object(&payload)? {
+            let value = member.value;
+            match member.name.as_ref() {
+                "exp" => claims.expires_at = Some(date("exp", value)?),
+                "iat" => claims.issued_at = Some(date("iat", value)?),
+                "nbf" => claims.not_before = Some(date("nbf", value)?),
+                "iss" => claims.issuer = Some(string("iss", value)?),
+                "sub" => claims.subject = Some(string("sub", value)?),
+                "jti" => claims.token_id = Some(string("jti", value)?),
+                "aud" => claims.audience = audience(value)?,
+                _ => {}
+            }
+        }
+        claims.payload = payload;
+        Ok(claims)
+    }
+
+    /// Judges the claims at `now`, in microseconds since the Unix epoch. To be called at every use
+    /// of a token that is kept: it is what makes a kept token expire.
+    ///
+    /// # Errors
+    /// The first rule of RFC 7519 section 4.1 or of the policy that the claims break.
+    pub fn check(&self, policy: &Policy, now: i64) -> Result<(), Refusal> {
+        let leeway = policy.leeway.max(0).saturating_mul(MICROSECONDS);
+        match self.expires_at {
+            Some(exp) if now >= exp.saturating_add(leeway) => return Err(Refusal::Expired),
+            None if policy.require_exp => return Err(Refusal::MissingExp),
+            _ => {}
+        }
+        if self
+            .not_before
+            .is_some_and(|nbf| now < nbf.saturating_sub(leeway))
+        {
+            return Err(Refusal::NotYetValid);
+        }
+        if self
+            .issued_at
+            .is_some_and(|iat| now < iat.saturating_sub(leeway))
+        {
+            return Err(Refusal::IssuedInFuture);
+        }
+        if let Some(age) = policy.max_age {
+            let iat = self.issued_at.ok_or(Refusal::MissingIat)?;
+            let limit = age.saturating_mul(MICROSECONDS).saturating_add(leeway);
+            if now >= iat.saturating_add(limit) {
+                return Err(Refusal::TooOld);
+            }
+        }
+        if policy.issuer.is_some() && self.issuer != policy.issuer {
+            return Err(Refusal::Issuer);
+        }
+        if !policy.audiences.is_empty()
+            && !self
+                .audience
+                .iter()
+                .any(|name| policy.audiences.contains(name))
+        {
+            return Err(Refusal::Audience);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("expires_at", &self.expires_at)
+            .field("issued_at", &self.issued_at)
+            .field("not_before", &self.not_before)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The `iss` of a payload that nobody has verified yet.
+pub(super) fn issuer(payload: &str) -> Result<Option<String>, Refusal> {
+    read_object(payload)?
+        .iter()
+        .find(|member| member.name == "iss")
+        .map(|member| string("iss", member.value))
+        .transpose()
+}
+
+fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
+    json::object(payload).map_err(|error| match error {
+        JsonError::Syntax => Refusal::Malformed("the payload is not JSON"),
+        JsonError::NotObject => Refusal::Malformed("the payload is not a JSON object"),
+        JsonError::Duplicate => Refusal::DuplicateClaim,
+        JsonError::Nul => Refusal::Malformed("the payload contains a NUL character"),
+        JsonError::TooDeep => Refusal::Malformed("the payload is nested deeper than 32 levels"),
+    })
+}
+
+fn string(claim: &'static str, value: &str) -> Result<String, Refusal> {
+    json::string(value)
+        .map(|text| text.into_owned())
+        .ok_or(Refusal::ClaimType {
+            claim,
+            expected: "a string",
+        })
+}
+
+fn date(claim: &'static str, value: &str) -> Result<i64, Refusal> {
+    numeric_date(value).ok_or(Refusal::ClaimType {
+        claim,
+        expected: "a number",
+    })
+}
+
+fn audience(value: &str) -> Result<Vec<String>, Refusal> {
+    let wrong = Refusal::ClaimType {
+        claim: "aud",
+        expected: "a string or an array of strings",
+    };
+    if let Some(name) = json::string(value) {
+        return Ok(vec![name.into_owned()]);
+    }
+    if !value.starts_with('[') {
+        return Err(wrong);
+    }
+    json::elements(value)
+        .map(|element| json::string(element).map(|name| name.into_owned()))
+        .collect::<Option<_>>()
+        .ok_or(wrong)
+}
+
+/// A NumericDate (RFC 7519 section 2) in microseconds: rounded down, saturating, and exact for
+/// every JSON number, whatever its digits and exponent. `None` when the JSON text is not a number.
+fn numeric_date(value: &str) -> Option<i64> {
+    let (negative, magnitude) = match value.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, value),
+    };
+    if !magnitude.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    let (decimal, exponent) = magnitude
+        .split_once(['e', 'E'])
+        .map_or((magnitude, 0), |(decimal, exponent)| {
+            (decimal, saturating_exponent(exponent))
+        });
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+    let leading_zeros = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .take_while(|digit| *digit == b'0')
+        .count();
+    let mut digits = whole.bytes().chain(fraction.bytes()).skip(leading_zeros);
+
+    // The number of digits left of the point once the value counts microseconds.
+    let places = count(whole)
+        .saturating_sub(i64::try_from(leading_zeros).unwrap_or(i64::MAX))
+        .saturating_add(exponent)
+        .saturating_add(6);
+    let mut micros: i128 = 0;
+    if leading_zeros < whole.len() + fraction.len() {
+        // i64 has 19 digits, i128 more than twice as many.
+        for _ in 0..places.clamp(0, 20) {
+            let digit = digits.next().unwrap_or(b'0').wrapping_sub(b'0');
+            micros = micros * 10 + i128::from(digit);
+        }
+        if places > 20 {
+            micros = i128::MAX;
+        }
+    }
+    let rest = digits.any(|digit| digit != b'0');
+    let signed = match (negative, rest) {
+        (false, _) => micros,
+        (true, false) => -micros,
+        (true, true) => -micros.saturating_add(1),
+    };
+    Some(saturate(signed))
+}
+
+fn saturating_exponent(text: &str) -> i64 {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    // Only a number too long for i64 fails here; a quarter of the range leaves room for additions.
+    let limit = i64::MAX / 4;
+    let magnitude = digits.parse::<i64>().unwrap_or(limit).min(limit);
+    if negative { -magnitude } else { magnitude }
+}
+
+fn count(digits: &str) -> i64 {
+    i64::try_from(digits.len()).unwrap_or(i64::MAX)
+}
+
+fn saturate(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: i64 = 1_000 * MICROSECONDS;
+
+    fn claims(payload: &str) -> Result<Verified, Refusal> {
+        Verified::read(payload.to_owned())
+    }
+
+    fn judge(payload: &str, policy: &Policy) -> Result<(), Refusal> {
+        claims(payload)?.check(policy, NOW)
+    }
+
+    #[test]
+    fn numeric_dates_are_exact() {
+        let seconds = |s: i64| Some(s * MICROSECONDS);
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("-0.0e7", Some(0)),
+            ("1", seconds(1)),
+            ("-1", seconds(-1)),
+            ("1300819380", seconds(1_300_819_380)),
+            ("1300819380.5", Some(1_300_819_380_500_000)),
+            ("1.3008193805e9", Some(1_300_819_380_500_000)),
+            ("13008193805e-1", Some(1_300_819_380_500_000)),
+            ("0.00000130081938e15", seconds(1_300_819_380)),
+            ("1E3", seconds(1000)),
+            ("1E+3", seconds(1000)),
+            ("1e00000000000000000000000000003", seconds(1000)),
+            ("0.000001", Some(1)),
+            ("0.0000009", Some(0)),
+            ("0.0000019", Some(1)),
+            ("-0.0000001", Some(-1)),
+            ("-0.000001", Some(-1)),
+            ("-1.0000001", Some(-1_000_001)),
+            ("1e-400", Some(0)),
+            ("-1e-400", Some(-1)),
+            ("0e400", Some(0)),
+            ("0e99999999999999999999999", Some(0)),
+            ("1e400", Some(i64::MAX)),
+            ("-1e400", Some(i64::MIN)),
+            ("1e99999999999999999999999", Some(i64::MAX)),
+            ("-1e99999999999999999999999", Some(i64::MIN)),
+            ("1e-99999999999999999999999", Some(0)),
+            ("9223372036854.775807", Some(i64::MAX)),
+            ("9223372036854.775808", Some(i64::MAX)),
+            ("9223372036854.775806", Some(i64::MAX - 1)),
+            ("-9223372036854.775808", Some(i64::MIN)),
+            ("-9223372036854.775809", Some(i64::MIN)),
+            ("18446744073709551616", Some(i64::MAX)),
+            (
+                "99999999999999999999999999999999999999999999",
+                Some(i64::MAX),
+            ),
+            (
+                "0.00000000000000000000000000000000000000000001e50",
+                seconds(1_000_000),
+            ),
+            ("\"1\"", None),
+            ("null", None),
+            ("true", None),
+            ("[1]", None),
+            ("{}", None),
+            ("", None),
+            ("-", None),
+        ] {
+            assert_eq!(numeric_date(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_judged_with_leeway() {
+        let policy = Policy {
+            leeway: 30,
+            ..Policy::default()
+        };
+        for (payload, expected) in [
+            (r#"{"exp":1001}"#, Ok(())),
+            (r#"{"exp":970.000001}"#, Ok(())),
+            (r#"{"exp":970}"#, Err(Refusal::Expired)),
+            (r#"{"exp":-1}"#, Err(Refusal::Expired)),
+            (r#"{"exp":1e400}"#, Ok(())),
+            (r#"{"exp":-1e400}"#, Err(Refusal::Expired)),
+            (r#"{"exp":1e-400}"#, Err(Refusal::Expired)),
+            (r#"{"nbf":1030}"#, Ok(())),
+            (r#"{"nbf":1030.000001}"#, Err(Refusal::NotYetValid)),
+            (r#"{"nbf":1e400}"#, Err(Refusal::NotYetValid)),
+            (r#"{"nbf":-1e400}"#, Ok(())),
+            (r#"{"iat":1030}"#, Ok(())),
+            (r#"{"iat":1030.000001}"#, Err(Refusal::IssuedInFuture)),
+            (r#"{"iat":1e400}"#, Err(Refusal::IssuedInFuture)),
+            (r#"{}"#, Ok(())),
+        ] {
+            assert_eq!(judge(payload, &policy), expected, "{payload}");
+        }
+        let strict = Policy::default();
+        assert_eq!(judge(r#"{"exp":1000}"#, &strict), Err(Refusal::Expired));
+        assert_eq!(judge(r#"{"exp":1000.000001}"#, &strict), Ok(()));
+        assert_eq!(judge(r#"{"nbf":1000}"#, &strict), Ok(()));
+        let negative = Policy {
+            leeway: -1_000_000,
+            ..Policy::default()
+        };
+        assert_eq!(judge(r#"{"exp":1001,"nbf":999}"#, &negative), Ok(()));
+    }
+
+    #[test]
+    fn exp_and_age_can_be_required() {
+        let policy = Policy {
+            require_exp: true,
+            max_age: Some(60),
+            leeway: 1,
+            ..Policy::default()
+        };
+        for (payload, expected) in [
+            (r#"{"exp":2000,"iat":1000}"#, Ok(())),
+            (r#"{"exp":2000,"iat":939.000001}"#, Ok(())),
+            (r#"{"exp":2000,"iat":939}"#, Err(Refusal::TooOld)),
+            (r#"{"exp":2000,"iat":-1e400}"#, Err(Refusal::TooOld)),
+            (r#"{"exp":2000}"#, Err(Refusal::MissingIat)),
+            (r#"{"iat":1000}"#, Err(Refusal::MissingExp)),
+        ] {
+            assert_eq!(judge(payload, &policy), expected, "{payload}");
+        }
+    }
+
+    #[test]
+    fn extreme_policies_do_not_overflow() {
+        for number in [i64::MIN, -1, 0, 1, i64::MAX] {
+            let policy = Policy {
+                leeway: number,
+                max_age: Some(number),
+                ..Policy::default()
+            };
+            for now in [i64::MIN, 0, i64::MAX] {
+                for date in ["1e400", "-1e400", "0"] {
+                    let payload = format!(r#"{{"exp":{date},"nbf":{date},"iat":{date}}}"#);
+                    let _any = claims(&payload).unwrap().check(&policy, now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn audience_and_issuer() {
+        let policy = Policy {
+            issuer: Some("joe".into()),
+            audiences: vec!["db".into(), "api".into()],
+            ..Policy::default()
+        };
+        for (payload, expected) in [
+            (r#"{"iss":"joe","aud":"db"}"#, Ok(())),
+            (r#"{"iss":"joe","aud":["x","api"]}"#, Ok(())),
+            (r#"{"iss":"joe","aud":["\u0064b"]}"#, Ok(())),
+            (r#"{"iss":"joe","aud":"DB"}"#, Err(Refusal::Audience)),
+            (r#"{"iss":"joe","aud":"db "}"#, Err(Refusal::Audience)),
+            (r#"{"iss":"joe","aud":["x"]}"#, Err(Refusal::Audience)),
+            (r#"{"iss":"joe","aud":[]}"#, Err(Refusal::Audience)),
+            (r#"{"iss":"joe"}"#, Err(Refusal::Audience)),
+            (r#"{"aud":"db"}"#, Err(Refusal::Issuer)),
+            (r#"{"iss":"joe/","aud":"db"}"#, Err(Refusal::Issuer)),
+            (r#"{"iss":"","aud":"db"}"#, Err(Refusal::Issuer)),
+        ] {
+            assert_eq!(judge(payload, &policy), expected, "{payload}");
+        }
+        assert_eq!(
+            judge(r#"{"iss":"x","aud":"y"}"#, &Policy::default()),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for (claim, values) in [
+            ("exp", &[r#""1""#, "null", "true", "[]", "{}", "\"\""][..]),
+            ("nbf", &[r#""1""#, "null", "false", "[1]", "{}"]),
+            ("iat", &[r#""1""#, "null", "true", "[]", "{}"]),
+            ("iss", &["1", "null", "true", "[]", r#"["joe"]"#, "{}"]),
+            ("sub", &["1", "null", "true", "[]", "{}"]),
+            ("jti", &["1", "null", "true", "[]", "{}"]),
+            (
+                "aud",
+                &[
+                    "1",
+                    "null",
+                    "true",
+                    "{}",
+                    "[1]",
+                    r#"["a",null]"#,
+                    r#"[["a"]]"#,
+                ],
+            ),
+        ] {
+            for value in values {
+                let payload = format!(r#"{{"{claim}":{value}}}"#);
+                let refusal = claims(&payload).unwrap_err();
+                assert_eq!(refusal.reason(), "claim_type", "{payload}");
+                assert!(refusal.to_string().contains(claim), "{payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn payloads_must_be_strict_objects() {
+        let deep = |levels: usize| {
+            format!(
+                r#"{{"a":{}{}}}"#,
+                "[".repeat(levels - 1),
+                "]".repeat(levels - 1)
+            )
+        };
+        assert!(claims(&deep(32)).is_ok());
+        for (payload, reason) in [
+            (deep(33), "malformed"),
+            (deep(30_000), "malformed"),
+            ("[]".into(), "malformed"),
+            ("\"x\"".into(), "malformed"),
+            ("null".into(), "malformed"),
+            ("".into(), "malformed"),
+            ("{".into(), "malformed"),
+            ("{}{}".into(), "malformed"),
+            ("{} x".into(), "malformed"),
+            ("\u{feff}{}".into(), "malformed"),
+            (r#"{"a":1,}"#.into(), "malformed"),
+            (r#"{a:1}"#.into(), "malformed"),
+            (r#"{'a':1}"#.into(), "malformed"),
+            (r#"{"a":01}"#.into(), "malformed"),
+            (r#"{"a":1.}"#.into(), "malformed"),
+            (r#"{"a":.5}"#.into(), "malformed"),
+            (r#"{"a":+1}"#.into(), "malformed"),
+            (r#"{"a":NaN}"#.into(), "malformed"),
+            (r#"{"a":"\ud800"}"#.into(), "malformed"),
+            (r#"{"a":"\udc00\ud800"}"#.into(), "malformed"),
+            (r#"{"a":"\u0000"}"#.into(), "malformed"),
+            (r#"{"a":["x",{"\u0000":1}]}"#.into(), "malformed"),
+            ("{\"a\":\"\0\"}".into(), "malformed"),
+            ("{\"a\":\"\n\"}".into(), "malformed"),
+            (r#"{"a":"\x"}"#.into(), "malformed"),
+            (r#"{"exp":1,"exp":1}"#.into(), "duplicate_claim"),
+            (r#"{"exp":1,"\u0065xp":2}"#.into(), "duplicate_claim"),
+            (r#"{"a":{"b":1,"c":2,"b":3}}"#.into(), "duplicate_claim"),
+            (r#"{"a":[[{"b":1,"b":1}]]}"#.into(), "duplicate_claim"),
+            (r#"{"":1,"":2}"#.into(), "duplicate_claim"),
+        ] {
+            assert_eq!(claims(&payload).unwrap_err().reason(), reason);
+        }
+        let pair = claims(r#" { "sub" : "\ud83d\ude00\"\\\/" } "#).unwrap();
+        assert_eq!(pair.subject.as_deref(), Some("😀\"\\/"));
+        assert!(claims(r#"{"a":{"b":1},"c":{"b":1},"A":1}"#).is_ok());
+    }
+
+    #[test]
+    fn debug_does_not_show_the_claims() {
+        let debug = format!("{:?}", claims(r#"{"sub":"alice","exp":1}"#).unwrap());
+        assert!(
+            !debug.contains("alice") && debug.contains("1000000"),
+            "{debug}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn numeric_date_equals_integer_arithmetic(
+            whole in -9_000_000_000_000_i64..9_000_000_000_000,
+            micros in 0..1_000_000_i64,
+            shift in 0_usize..12,
+        ) {
+            let expected = if whole < 0 {
+                whole * MICROSECONDS - micros
+            } else {
+                whole * MICROSECONDS + micros
+            };
+            let plain = format!("{whole}.{micros:06}");
+            prop_assert_eq!(numeric_date(&plain), Some(expected));
+            let zeros = "0".repeat(shift);
+            let scaled = format!("{whole}{micros:06}{zeros}E-{}", 6 + shift);
+            prop_assert_eq!(numeric_date(&scaled), Some(expected));
+        }
+
+        #[test]
+        fn numeric_date_never_panics(text in "-?[0-9.eE+-]{0,40}") {
+            let _any = numeric_date(&text);
+        }
+
+        #[test]
+        fn payloads_never_panic(text in any::<String>(), now in any::<i64>()) {
+            if let Ok(claims) = claims(&text) {
+                let _any = claims.check(&Policy::default(), now);
+            }
+        }
+
+        #[test]
+        fn nearly_json_never_panics(text in r#"[{}\[\]",:0-9a-eu\\ .-]{0,60}"#) {
+            // What we accept, the library accepts, with the same meaning.
+            if claims(&text).is_ok() {
+                let theirs: serde_json::Value = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(json::tree(text.trim()), Some(theirs));
+            }
+        }
+    }
+}

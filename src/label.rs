@@ -1,0 +1,62 @@
+//! What the extension knows about a role: a JSON security label on it (design 3.1).
+
+mod text;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+pub use text::{Kind, Metadata, State};
+
+use crate::pg::{seclabel, wakeup};
+
+pub fn init() {
+    seclabel::register();
+}
+
+/// The metadata of a role. `Err` for a role that is ours but whose label can't be read: callers
+/// treat it as managed and disabled.
+pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
+    seclabel::get(role).map(|label| Metadata::parse(&label))
+}
+
+/// Writes the metadata in this transaction; the launcher looks again after commit.
+pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
+    if let Ok(label) = std::ffi::CString::new(metadata.to_text()) {
+        seclabel::set(role, Some(&label));
+        wakeup::at_commit();
+    }
+}
+
+/// May this `SECURITY LABEL FOR scope_roles` statement go through? Raises an error when not.
+pub fn judge(on_role: bool, label: Option<&str>, superuser: bool) {
+    let refusal = if !on_role {
+        Some((
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "scope_roles labels exist on roles only",
+            String::from("The label provider scope_roles keeps the metadata of managed roles."),
+        ))
+    } else if !superuser {
+        Some((
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied to change a scope_roles label",
+            String::from("Only a superuser, restoring a dump, sets these labels by hand."),
+        ))
+    } else {
+        label
+            .and_then(|text| Metadata::parse(text).err())
+            .map(|invalid| {
+                (
+                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                    "invalid scope_roles label",
+                    invalid.to_string(),
+                )
+            })
+    };
+    if let Some((code, message, detail)) = refusal {
+        ErrorReport::new(code, message, function_name!())
+            .set_detail(detail)
+            .set_hint("Use the functions of schema \"scope\" to manage roles.")
+            .report(PgLogLevel::ERROR);
+    }
+}

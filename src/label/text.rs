@@ -1,0 +1,191 @@
+//! The text of a label. Pure.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+/// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
+/// (design 3.1).
+pub const MAX_BYTES: usize = 1_500;
+const MAX_ERROR_CHARACTERS: usize = 200;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A NOLOGIN role that holds grants.
+    Scope,
+    /// A LOGIN role, member of scopes, with a deadline.
+    Credential,
+    /// A LOGIN role that acts only through tokens.
+    Authenticator,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Active,
+    /// Past its deadline or revoked; its sessions and grants are being ended.
+    Ending,
+    /// Can't be dropped (it owns objects); disabled until someone decides.
+    Quarantined,
+}
+
+/// Names are for people; an OID tells whether a name still means the same role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Version of this format.
+    pub v: u32,
+    pub kind: Kind,
+    pub state: State,
+    /// The role that asked for this one.
+    pub creator: String,
+    pub creator_oid: u32,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// The database in which the scope's objects are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The reason why the last step of its end failed or must wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// OIDs of databases that still hold grants to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<u32>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    #[error("The label is longer than {MAX_BYTES} bytes.")]
+    TooLong,
+    #[error("The label is not the JSON that scope_roles writes: {0}.")]
+    Json(String),
+    #[error("The label has format version {0}; this library knows version 1.")]
+    Version(u32),
+}
+
+impl Metadata {
+    pub fn parse(label: &str) -> Result<Self, Invalid> {
+        if label.len() > MAX_BYTES {
+            return Err(Invalid::TooLong);
+        }
+        let metadata: Metadata =
+            serde_json::from_str(label).map_err(|error| Invalid::Json(error.to_string()))?;
+        if metadata.v == 1 {
+            Ok(metadata)
+        } else {
+            Err(Invalid::Version(metadata.v))
+        }
+    }
+
+    /// Always at most [`MAX_BYTES`] for a purpose within its own limit: the error is cut.
+    pub fn to_text(&self) -> String {
+        let mut metadata = self.clone();
+        metadata.error = metadata
+            .error
+            .map(|error| cut(&error, MAX_ERROR_CHARACTERS));
+        loop {
+            let text = serde_json::to_string(&metadata).unwrap_or_default();
+            if text.len() <= MAX_BYTES || !shrink(&mut metadata) {
+                return text;
+            }
+        }
+    }
+}
+
+/// Gives up what matters least; false when nothing is left to give up.
+fn shrink(metadata: &mut Metadata) -> bool {
+    if metadata
+        .error
+        .as_ref()
+        .is_some_and(|error| !error.is_empty())
+    {
+        metadata.error = Some(String::new());
+    } else if metadata.waits_for.len() > 1 {
+        // The worker finds the others again after this one.
+        metadata.waits_for.truncate(1);
+    } else if metadata.purpose.is_some() {
+        metadata.purpose = None;
+    } else {
+        return false;
+    }
+    true
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential() -> Metadata {
+        Metadata {
+            v: 1,
+            kind: Kind::Credential,
+            state: State::Active,
+            creator: "alice".into(),
+            creator_oid: 16_384,
+            created_at: "2026-11-21T08:49:54Z".into(),
+            database: Some("app".into()),
+            purpose: None,
+            error: None,
+            waits_for: vec![],
+        }
+    }
+
+    #[test]
+    fn label_text_survives_a_round_trip() {
+        let metadata = Metadata {
+            purpose: Some("quarterly \"report\"\n".into()),
+            waits_for: vec![5, 16_385],
+            ..credential()
+        };
+        assert_eq!(Metadata::parse(&metadata.to_text()), Ok(metadata));
+    }
+
+    #[test]
+    fn label_text_stays_readable_at_login_whatever_it_holds() {
+        let metadata = Metadata {
+            error: Some("\u{1}".repeat(5_000)),
+            purpose: Some("\u{1}".repeat(200)),
+            waits_for: (0..1_000).collect(),
+            ..credential()
+        };
+        let text = metadata.to_text();
+        assert!(text.len() <= MAX_BYTES, "{} bytes", text.len());
+        assert_eq!(
+            Metadata::parse(&text).map(|metadata| metadata.kind),
+            Ok(Kind::Credential)
+        );
+    }
+
+    #[test]
+    fn label_text_of_others_is_refused() {
+        for text in [
+            "",
+            "{}",
+            "null",
+            "[]",
+            "{\"kind\":\"credential\"}",
+            "not json",
+        ] {
+            assert!(
+                matches!(Metadata::parse(text), Err(Invalid::Json(_))),
+                "{text}"
+            );
+        }
+        let future = credential().to_text().replace("\"v\":1", "\"v\":2");
+        assert_eq!(Metadata::parse(&future), Err(Invalid::Version(2)));
+        let unknown = credential()
+            .to_text()
+            .replace("\"v\":1", "\"v\":1,\"superuser\":true");
+        assert!(matches!(Metadata::parse(&unknown), Err(Invalid::Json(_))));
+        assert_eq!(
+            Metadata::parse(&" ".repeat(MAX_BYTES + 1)),
+            Err(Invalid::TooLong)
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! Least-privilege, short-lived access inside PostgreSQL. Design: one room a concept, see README.
+
+use pgrx::prelude::*;
+
+mod credential;
+mod error;
+mod expiry;
+mod guc;
+mod jwt;
+mod label;
+mod lock;
+mod login;
+mod pg;
+mod scope;
+mod switch;
+mod timestamp;
+
+pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!(
+    "../sql/functions.sql",
+    name = "functions",
+    requires = ["schema"]
+);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]);
+extension_sql_file!(
+    "../sql/privileges.sql",
+    name = "privileges",
+    requires = ["views"],
+    finalize
+);
+
+/// Runs in the postmaster when preloaded, and in a backend that meets the library without preload:
+/// there only the settings are defined, so that functions can say what is missing.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    guc::init();
+    if pg::preload::in_progress() {
+        pg::preload::mark();
+        label::init();
+        lock::init();
+        login::init();
+        expiry::init();
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[path = "../pg_test/mod.rs"]
+pub mod pg_test;

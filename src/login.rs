@@ -1,0 +1,38 @@
+//! The check of managed roles at login, whatever the authentication method (design 3.8).
+
+mod policy;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::label;
+use crate::pg::{catalog, clock};
+use policy::{Admission, Facts};
+
+pub fn init() {
+    crate::pg::hooks::install_login();
+}
+
+/// Ends the connection with 28000 when `user` is a managed role that may not log in. Roles that
+/// are not ours, and superusers, are never touched.
+pub fn enforce(user: &str) {
+    let Some(role) = catalog::role_by_name(user) else {
+        return;
+    };
+    let metadata = label::read(role.oid);
+    let facts = Facts {
+        superuser: role.superuser,
+        metadata: metadata.as_ref().map(Result::as_ref),
+        valid_until: role.valid_until,
+        now: clock::now(),
+    };
+    if let Admission::Refused(reason) = policy::judge(&facts) {
+        log!("scope_roles: login of role \"{user}\" refused: {reason}");
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            "connection refused by login policy",
+            function_name!(),
+        )
+        .report(PgLogLevel::FATAL);
+    }
+}

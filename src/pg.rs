@@ -1,0 +1,20 @@
+//! Everything that touches PostgreSQL's C interface. The only room with `unsafe` code: each block
+//! says why it is sound, and what leaves this room is safe to call from any backend code.
+
+pub mod advisory;
+pub mod catalog;
+pub mod clock;
+pub mod compat;
+pub mod dependencies;
+pub mod hooks;
+pub mod identity;
+pub mod name;
+pub mod preload;
+pub mod seclabel;
+pub mod server;
+pub mod sessions;
+pub mod spi;
+pub mod switch_state;
+pub mod wakeup;
+pub mod worker;
+pub mod xact;

@@ -1,0 +1,193 @@
+//! Reads of the shared catalogues that work everywhere: during authentication, on a standby, in a
+//! worker without a database. (Only pg_authid, pg_auth_members, pg_database and pg_shseclabel can
+//! be read in those places, so nothing here asks for more.)
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+use super::clock;
+
+/// catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are
+/// fixed.
+const SHARED_SECURITY_LABELS: u32 = 3592;
+const OBJECT: u32 = 1;
+const CLASS: u32 = 2;
+const PROVIDER: u32 = 3;
+const LABEL: u32 = 4;
+
+/// A row of `pg_authid`.
+#[derive(Debug, Clone)]
+pub struct Role {
+    pub oid: pg_sys::Oid,
+    pub name: String,
+    pub superuser: bool,
+    pub create_role: bool,
+    pub replication: bool,
+    pub bypass_rls: bool,
+    /// Unix microseconds; `None` without VALID UNTIL.
+    pub valid_until: Option<i64>,
+}
+
+pub fn role_by_name(name: &str) -> Option<Role> {
+    let name = CString::new(name).ok()?;
+    let key = pg_sys::Datum::from(name.as_ptr());
+    role(pg_sys::SysCacheIdentifier::AUTHNAME as i32, key)
+}
+
+pub fn role_by_oid(oid: pg_sys::Oid) -> Option<Role> {
+    role(
+        pg_sys::SysCacheIdentifier::AUTHOID as i32,
+        pg_sys::Datum::from(oid),
+    )
+}
+
+/// Does `member` hold the privileges of `role`, directly or by inheritance?
+pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue reads inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(member, role) }
+}
+
+fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
+    // SAFETY: inside a transaction; the key has the cache's type; the tuple is released after the
+    // fields are copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache, key);
+        if tuple.is_null() {
+            return None;
+        }
+        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
+        let mut is_null = false;
+        let valid_until = pg_sys::SysCacheGetAttr(
+            cache,
+            tuple,
+            pg_sys::Anum_pg_authid_rolvaliduntil as i16,
+            &mut is_null,
+        );
+        let role = Role {
+            oid: form.oid,
+            name: CStr::from_ptr(form.rolname.data.as_ptr())
+                .to_string_lossy()
+                .into_owned(),
+            superuser: form.rolsuper,
+            create_role: form.rolcreaterole,
+            replication: form.rolreplication,
+            bypass_rls: form.rolbypassrls,
+            valid_until: (!is_null).then(|| clock::from_postgres(valid_until.value() as i64)),
+        };
+        pg_sys::ReleaseSysCache(tuple);
+        Some(role)
+    }
+}
+
+/// Every role with a label of ours, as (OID, label text).
+pub fn labelled_roles() -> Vec<(pg_sys::Oid, String)> {
+    let mut found = Vec::new();
+    // SAFETY: inside a transaction with a snapshot; attributes are read by their catalogue
+    // numbers and copied before the scan goes on.
+    unsafe {
+        let relation = pg_sys::table_open(
+            SHARED_SECURITY_LABELS.into(),
+            pg_sys::AccessShareLock as i32,
+        );
+        let description = (*relation).rd_att;
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let attribute = |number: u32| {
+                let mut is_null = false;
+                let datum = pg_sys::heap_getattr(tuple, number as i32, description, &mut is_null);
+                (!is_null).then_some(datum)
+            };
+            let (Some(class), Some(object), Some(provider), Some(label)) = (
+                attribute(CLASS),
+                attribute(OBJECT),
+                attribute(PROVIDER),
+                attribute(LABEL),
+            ) else {
+                continue;
+            };
+            if class.value() != u32::from(pg_sys::AuthIdRelationId) as usize
+                || text(provider) != super::seclabel::PROVIDER.to_string_lossy()
+            {
+                continue;
+            }
+            found.push((pg_sys::Oid::from(object.value() as u32), text(label)));
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found
+}
+
+/// A row of `pg_database`.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub oid: pg_sys::Oid,
+    pub name: String,
+    pub is_template: bool,
+    pub allows_connections: bool,
+}
+
+pub fn databases() -> Vec<Database> {
+    let mut found = Vec::new();
+    // SAFETY: as in labelled_roles; the fixed part of a pg_database row is a C struct.
+    unsafe {
+        let relation =
+            pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+            // A database whose DROP was interrupted (datconnlimit -2) can't be entered any more.
+            if form.datconnlimit == -2 {
+                continue;
+            }
+            found.push(Database {
+                oid: form.oid,
+                name: CStr::from_ptr(form.datname.data.as_ptr())
+                    .to_string_lossy()
+                    .into_owned(),
+                is_template: form.datistemplate,
+                allows_connections: form.datallowconn,
+            });
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found
+}
+
+/// A copy of a `text` datum.
+///
+/// # Safety
+/// The datum is a valid, non-null `text`.
+unsafe fn text(datum: pg_sys::Datum) -> String {
+    // SAFETY: by contract.
+    unsafe {
+        let copy = pg_sys::text_to_cstring(datum.cast_mut_ptr());
+        let text = CStr::from_ptr(copy).to_string_lossy().into_owned();
+        pg_sys::pfree(copy.cast());
+        text
+    }
+}

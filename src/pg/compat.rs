@@ -1,0 +1,209 @@
+//! The differences between PostgreSQL 14 and 18; the only place with version `cfg`s.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use pgrx::pg_sys;
+
+/// May `session_user` do SET ROLE to `role`? From 16 on a membership may lack the SET option.
+pub fn may_set_role(session_user: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue reads inside a transaction.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::is_member_of_role(session_user, role);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::member_can_set_role(session_user, role);
+    }
+}
+
+/// The options of `GRANT scope TO credential`: inherit, but no SET ROLE, where that can be said.
+pub const MEMBERSHIP_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    ""
+} else {
+    " WITH INHERIT TRUE, SET FALSE"
+};
+
+/// Is this `pg_parameter_acl` (15 and later)?
+pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
+    #[cfg(feature = "pg14")]
+    {
+        let _ = class;
+        false
+    }
+    #[cfg(not(feature = "pg14"))]
+    {
+        // catalog/pg_parameter_acl.h
+        u32::from(class) == 6243
+    }
+}
+
+/// The record of a setting, NULL when there is none of that name. Never raises an error and
+/// allocates nothing, so that assign hooks may call it.
+pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    {
+        // SAFETY: the array holds GetNumConfigOptions() valid pointers, sorted by name without
+        // regard to ASCII case (guc.c, guc_var_compare).
+        let settings = unsafe {
+            let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
+            std::slice::from_raw_parts(pg_sys::get_guc_variables(), count)
+        };
+        let wanted = name.to_bytes();
+        settings
+            .binary_search_by(|&setting| {
+                // SAFETY: every entry is a valid record with a terminated name.
+                let known = unsafe { CStr::from_ptr((*setting).name) }.to_bytes();
+                known
+                    .iter()
+                    .map(u8::to_ascii_lowercase)
+                    .cmp(wanted.iter().map(u8::to_ascii_lowercase))
+            })
+            .ok()
+            .and_then(|index| settings.get(index).copied())
+            .unwrap_or(std::ptr::null_mut())
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: a look-up in the settings' hash; skip_errors, no placeholder is made.
+    unsafe {
+        pg_sys::find_option(name.as_ptr(), false, true, pg_sys::DEBUG5 as i32)
+    }
+}
+
+/// Memory that the settings machinery will free itself. NULL when there is none left.
+pub fn setting_alloc(size: usize) -> *mut c_void {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: PostgreSQL frees it with free().
+    unsafe {
+        libc::malloc(size)
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: at LOG level it returns NULL instead of raising an error.
+    unsafe {
+        pg_sys::guc_malloc(pg_sys::LOG as i32, size)
+    }
+}
+
+/// Nobody but this library may define settings with our prefix.
+pub fn reserve_setting_prefix(prefix: &CStr) {
+    // SAFETY: called once from _PG_init, after our settings are defined.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
+        #[cfg(not(feature = "pg14"))]
+        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
+    }
+}
+
+/// PostgreSQL's own handlers, for a background worker: SIGHUP reads the configuration again, and
+/// SIGTERM ends it, also out of a wait for a lock (a worker's default handler does not).
+pub fn install_signal_handlers() {
+    // Declared here because pgrx's bindings of them are guarded Rust functions, not C functions.
+    unsafe extern "C-unwind" {
+        fn die(signal: i32);
+        fn SignalHandlerForConfigReload(signal: i32);
+    }
+    // SAFETY: both are made to be signal handlers; signals are still blocked.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            pg_sys::pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
+            pg_sys::pqsignal(libc::SIGTERM, Some(die));
+        }
+        #[cfg(feature = "pg18")]
+        {
+            pg_sys::pqsignal_be(libc::SIGHUP, Some(SignalHandlerForConfigReload));
+            pg_sys::pqsignal_be(libc::SIGTERM, Some(die));
+        }
+    }
+}
+
+/// The beginning of `struct Port` (libpq/libpq-be.h), which pgrx does not bind.
+/// The test `login_hook_reads_the_right_user` fails if a version moves a field.
+#[repr(C)]
+struct PortPrefix {
+    sock: i32,
+    noblock: bool,
+    proto: u32,
+    laddr: SockAddr,
+    raddr: SockAddr,
+    remote_host: *mut c_char,
+    remote_hostname: *mut c_char,
+    remote_hostname_resolv: i32,
+    remote_hostname_errcode: i32,
+    remote_port: *mut c_char,
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    can_accept_connections: i32,
+    #[cfg(feature = "pg18")]
+    local_host: [c_char; 64],
+    database_name: *mut c_char,
+    user_name: *mut c_char,
+}
+
+#[repr(C)]
+struct SockAddr {
+    address: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+/// The role name in the start-up packet.
+///
+/// # Safety
+/// `port` is the one that PostgreSQL passes to ClientAuthentication_hook.
+pub unsafe fn port_user_name(port: *mut pg_sys::Port) -> Option<String> {
+    // SAFETY: by contract; user_name is set before authentication starts.
+    unsafe {
+        let name = (*port.cast::<PortPrefix>()).user_name;
+        if name.is_null() {
+            None
+        } else {
+            Some(CStr::from_ptr(name).to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// Policies can mention a role; this takes the mention away, or drops the policy (DROP OWNED).
+///
+/// # Safety
+/// Inside a transaction, for a dependency of type `r` found in pg_shdepend.
+pub unsafe fn remove_role_from_policy(role: pg_sys::Oid, class: pg_sys::Oid, policy: pg_sys::Oid) {
+    unsafe extern "C-unwind" {
+        // commands/policy.h, which pgrx does not bind.
+        fn RemoveRoleFromObjectPolicy(
+            role: pg_sys::Oid,
+            class: pg_sys::Oid,
+            policy: pg_sys::Oid,
+        ) -> bool;
+    }
+    // SAFETY: by contract. It answers false when this was the policy's only role: the policy goes.
+    unsafe {
+        let remains = pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            RemoveRoleFromObjectPolicy(role, class, policy)
+        });
+        if !remains {
+            let object = pg_sys::ObjectAddress {
+                classId: class,
+                objectId: policy,
+                objectSubId: 0,
+            };
+            pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, 0);
+        }
+    }
+}
+
+/// Takes a role out of an extension's recorded initial privileges (17 and later).
+///
+/// # Safety
+/// Inside a transaction, for a dependency of type `i` found in pg_shdepend.
+pub unsafe fn remove_role_from_initial_privileges(
+    role: pg_sys::Oid,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub_object: i32,
+) {
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    // SAFETY: by contract.
+    unsafe {
+        pg_sys::RemoveRoleFromInitPriv(role, class, object, sub_object);
+    }
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    let _ = (role, class, object, sub_object);
+}

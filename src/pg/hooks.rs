@@ -1,0 +1,207 @@
+//! PostgreSQL's hooks. Each asks its room for a verdict, in a guarded function of its own, and then
+//! calls the hook that was there before, or the standard function.
+//!
+//! The hooks themselves are not `#[pg_guard]`ed, and the next hook is called as the bare C function
+//! that it is: an error of PostgreSQL's then jumps over our frame and stays as it was. A guard
+//! would rebuild it, without the names of tables and constraints and the position in the query
+//! that clients read. Such a jump is sound because the frames that it leaves own nothing.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{compat, switch_state};
+use crate::lock::verdict::{Event, Statement};
+use crate::{lock, login};
+
+unsafe extern "C-unwind" {
+    /// libpq/auth.h, which pgrx does not bind.
+    static mut ClientAuthentication_hook: Option<AuthenticationHook>;
+    /// tcop/utility.h and executor/executor.h, without the guard of pgrx's bindings.
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+    fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: i32);
+}
+type AuthenticationHook = unsafe extern "C-unwind" fn(*mut pg_sys::Port, i32);
+
+static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
+static mut PREVIOUS_EXECUTOR_START: pg_sys::ExecutorStart_hook_type = None;
+static mut PREVIOUS_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
+static mut PREVIOUS_AUTHENTICATION: Option<AuthenticationHook> = None;
+
+/// The lock's hooks; once, in the postmaster.
+pub fn install_lock() {
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        PREVIOUS_UTILITY = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+        PREVIOUS_EXECUTOR_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        PREVIOUS_OBJECT_ACCESS = pg_sys::object_access_hook;
+        pg_sys::object_access_hook = Some(object_access);
+    }
+}
+
+/// The login check's hook; once, in the postmaster.
+pub fn install_login() {
+    // SAFETY: as above.
+    unsafe {
+        PREVIOUS_AUTHENTICATION = ClientAuthentication_hook;
+        ClientAuthentication_hook = Some(client_authentication);
+    }
+}
+
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: PostgreSQL passes a valid statement; the rest goes on as it came.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        if changes_roles(node) {
+            super::wakeup::at_commit();
+        }
+        if switch_state::is_locked() {
+            before_utility(node);
+        }
+        let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
+        next(
+            statement,
+            query,
+            read_only_tree,
+            context,
+            parameters,
+            environment,
+            destination,
+            completion,
+        );
+    }
+}
+
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
+    if switch_state::is_locked() {
+        before_query();
+    }
+    // SAFETY: the arguments go on as they came.
+    unsafe {
+        let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
+        next(query, flags);
+    }
+}
+
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub_object: i32,
+    argument: *mut c_void,
+) {
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && switch_state::is_locked() {
+        before_function();
+    }
+    // SAFETY: the arguments go on as they came.
+    unsafe {
+        if let Some(previous) = PREVIOUS_OBJECT_ACCESS {
+            previous(access, class, object, sub_object, argument);
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, status: i32) {
+    // SAFETY: PostgreSQL passes this connection's port.
+    unsafe {
+        if let Some(previous) = PREVIOUS_AUTHENTICATION {
+            previous(port, status);
+        }
+        // A failed authentication ends the connection anyway, with its own message.
+        if status == pg_sys::STATUS_OK as i32 {
+            after_authentication(port);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
+    // SAFETY: a valid utility statement; what is decoded lives as long as it.
+    let statement = unsafe { decode(node) };
+    lock::enforce(&Event::Utility(statement));
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_query() {
+    lock::enforce(&Event::Query);
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_function() {
+    lock::enforce(&Event::Function);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_authentication(port: *mut pg_sys::Port) {
+    // SAFETY: by the caller.
+    if let Some(user) = unsafe { compat::port_user_name(port) } {
+        login::enforce(&user);
+    }
+}
+
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
+    // SAFETY: the tag says which struct the node is; strings in it are terminated.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_TransactionStmt => Statement::Transaction,
+            pg_sys::NodeTag::T_VariableSetStmt => {
+                let name = (*node.cast::<pg_sys::VariableSetStmt>()).name;
+                if name.is_null() {
+                    // RESET ALL leaves the guarded settings alone.
+                    Statement::Other
+                } else {
+                    Statement::Set {
+                        name: CStr::from_ptr(name).to_str().unwrap_or_default(),
+                    }
+                }
+            }
+            pg_sys::NodeTag::T_DiscardStmt
+                if (*node.cast::<pg_sys::DiscardStmt>()).target
+                    == pg_sys::DiscardMode::DISCARD_ALL =>
+            {
+                Statement::DiscardAll
+            }
+            _ => Statement::Other,
+        }
+    }
+}
+
+/// Can the statement move a deadline or a label? Then the launcher looks again after commit.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn changes_roles(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        matches!(
+            (*node).type_,
+            pg_sys::NodeTag::T_AlterRoleStmt
+                | pg_sys::NodeTag::T_SecLabelStmt
+                | pg_sys::NodeTag::T_DropOwnedStmt
+                | pg_sys::NodeTag::T_ReassignOwnedStmt
+        )
+    }
+}

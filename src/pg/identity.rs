@@ -1,0 +1,119 @@
+//! Who is acting, and doing a piece of work as somebody else.
+
+use pgrx::pg_sys;
+
+/// PostgreSQL's identities of this session at one moment (`miscinit.c`).
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// Whose privileges count now; SECURITY DEFINER functions change it.
+    pub current: pg_sys::Oid,
+    /// What SET ROLE last set, else the session user.
+    pub outer: pg_sys::Oid,
+    /// Zero unless inside a SECURITY DEFINER function or a restricted operation.
+    pub security_context: i32,
+}
+
+pub fn now() -> Identity {
+    let mut current = pg_sys::InvalidOid;
+    let mut security_context = 0;
+    // SAFETY: both out-pointers are valid; the functions only read backend globals.
+    let outer = unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut current, &mut security_context);
+        pg_sys::GetOuterUserId()
+    };
+    Identity {
+        current,
+        outer,
+        security_context,
+    }
+}
+
+pub fn current_user() -> pg_sys::Oid {
+    now().current
+}
+
+pub fn session_user() -> pg_sys::Oid {
+    // SAFETY: reads a backend global.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
+/// True inside a SECURITY DEFINER function, where PostgreSQL forbids changing `role`.
+pub fn in_security_definer() -> bool {
+    // SAFETY: reads a backend global.
+    unsafe { pg_sys::InLocalUserIdChange() }
+}
+
+/// Runs `work` as the bootstrap superuser, in a restricted security context, search_path pinned.
+/// Authority is checked before. Everything is as before afterwards, also when `work` fails.
+pub fn elevated<R>(work: impl FnOnce() -> R) -> R {
+    let _guard = Guard::assume(Some(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID)));
+    work()
+}
+
+/// Runs `work` as `role`, otherwise like [`elevated`]. For undoing that role's own grants.
+pub fn acting_as<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+    let _guard = Guard::assume(Some(role));
+    work()
+}
+
+/// Runs `work` as the caller, with search_path pinned.
+pub fn pinned<R>(work: impl FnOnce() -> R) -> R {
+    let _guard = Guard::assume(None);
+    work()
+}
+
+/// Puts identity and settings back when dropped.
+struct Guard {
+    user: pg_sys::Oid,
+    security_context: i32,
+    nest_level: i32,
+}
+
+impl Guard {
+    fn assume(role: Option<pg_sys::Oid>) -> Self {
+        let before = now();
+        // SAFETY: the nest level is closed by Drop, or by the (sub)transaction's abort when an
+        // error passes; strings are constants; the role exists (bootstrap superuser or a grantor).
+        unsafe {
+            let nest_level = pg_sys::NewGUCNestLevel();
+            let guard = Guard {
+                user: before.current,
+                security_context: before.security_context,
+                nest_level,
+            };
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            if let Some(role) = role {
+                pg_sys::SetUserIdAndSecContext(
+                    role,
+                    before.security_context
+                        | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32
+                        | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
+                );
+            }
+            guard
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: restores what `assume` saved. While an error unwinds, the abort of the
+        // (sub)transaction closes the nest level itself; doing it here would run assign hooks in
+        // an error state.
+        unsafe {
+            pg_sys::SetUserIdAndSecContext(self.user, self.security_context);
+            if !std::thread::panicking() {
+                pg_sys::AtEOXact_GUC(true, self.nest_level);
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The SQL type `name` as a return value; pgrx has none.
+
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::pg_sys;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::{IntoDatum, pgrx_resolved_type};
+
+/// A role name of at most 63 bytes.
+#[derive(Debug, Clone)]
+pub struct Name(pub String);
+
+impl IntoDatum for Name {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        let mut bytes = [0u8; pg_sys::NAMEDATALEN as usize];
+        // One byte stays zero: `name` is a terminated string.
+        for (slot, byte) in bytes
+            .iter_mut()
+            .take(pg_sys::NAMEDATALEN as usize - 1)
+            .zip(self.0.bytes())
+        {
+            *slot = byte;
+        }
+        // SAFETY: a fresh allocation of NAMEDATALEN bytes in the caller's memory context, filled
+        // entirely; `name` is passed by reference.
+        unsafe {
+            let copy = pg_sys::palloc(bytes.len()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
+            Some(pg_sys::Datum::from(copy))
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NAMEOID
+    }
+}
+
+// SAFETY: into_datum gives a valid `name`, which the function returns as it is.
+unsafe impl BoxRet for Name {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: the datum has the declared SQL type.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
+// SAFETY: names the built-in type that into_datum produces.
+unsafe impl SqlTranslatable for Name {
+    const TYPE_IDENT: &'static str = pgrx_resolved_type!(Name);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("name"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("name")));
+}

@@ -1,0 +1,48 @@
+//! Facts about this server and this client connection.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// The current database: its OID, 0 in a worker without one.
+pub fn database() -> pg_sys::Oid {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared memory; no preconditions.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// The TCP port that the server listens on.
+pub fn port() -> i32 {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::PostPortNumber }
+}
+
+/// A setting as the server shows it; `None` where this version has none of that name.
+pub fn setting(name: &CStr) -> Option<String> {
+    // SAFETY: missing_ok, not restricted; the result points into PostgreSQL's memory and is copied.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        if value.is_null() {
+            None
+        } else {
+            Some(CStr::from_ptr(value).to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// The current database's name.
+pub fn database_name() -> String {
+    // SAFETY: inside a transaction; the copy is freed with the memory context.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
+    }
+}

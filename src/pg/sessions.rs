@@ -1,0 +1,37 @@
+//! Finding and ending the sessions of a role, by OID, from any process and without a database.
+
+use pgrx::pg_sys;
+
+/// The processes that logged in as one of `roles`.
+pub fn of_roles(roles: &[pg_sys::Oid]) -> Vec<i32> {
+    let mut found = Vec::new();
+    // SAFETY: allProcs is an array of allProcCount slots in shared memory that lives as long as
+    // the server; a slot's pid and role are plain words, and a torn pair only means one more scan.
+    unsafe {
+        let header = &*pg_sys::ProcGlobal;
+        for index in 0..header.allProcCount as usize {
+            let process = header.allProcs.add(index);
+            let pid = std::ptr::read_volatile(&raw const (*process).pid);
+            let role = std::ptr::read_volatile(&raw const (*process).roleId);
+            if pid == 0 || pid == pg_sys::MyProcPid || !roles.contains(&role) {
+                continue;
+            }
+            // A slot keeps the pid of a process that has ended, which may be anybody's by now.
+            if pg_sys::BackendPidGetProc(pid) == process {
+                found.push(pid);
+            }
+        }
+    }
+    found
+}
+
+/// Asks a session to end, as `pg_terminate_backend` does.
+pub fn terminate(pid: i32) {
+    // SAFETY: kill() has no memory effects. Each backend leads a process group (programs that it
+    // runs are in it); a pid that is gone is no error for us.
+    unsafe {
+        if libc::kill(-pid, libc::SIGTERM) != 0 {
+            libc::kill(pid, libc::SIGTERM);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Where a switch lives: PostgreSQL's own `role` setting, `request.jwt.claims`, and
+//! `scope_roles.switch`, set together with GUC_ACTION_LOCAL, so that the ends of transactions and
+//! savepoints and the start of parallel workers are PostgreSQL's own work.
+//!
+//! While `scope_roles.switch` is set, `role`, `session_authorization` and `request.jwt.claims` are
+//! settings that only superusers may change: the assign hook moves them from PGC_USERSET to
+//! PGC_SUSET and back. It may do no more than that (assign hooks must not fail), and needs no more:
+//! SET, RESET, `set_config`, functions with SET clauses and every other way to change a setting
+//! pass PostgreSQL's own context check first, and a switched role is never a superuser.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::compat;
+use crate::lock::state::State;
+
+static SWITCH: GucSetting<Option<std::ffi::CString>> =
+    GucSetting::<Option<std::ffi::CString>>::new(None);
+
+pub const CLAIMS: &CStr = c"request.jwt.claims";
+/// Settings that decide who acts, and on what claims.
+const GUARDED: [&CStr; 3] = [c"role", c"session_authorization", CLAIMS];
+
+/// The role that this session is locked to; 0 when it is not. Backend-local: atomics only because
+/// statics need them.
+static LOCKED_TO: AtomicU32 = AtomicU32::new(0);
+static EXPIRES_AT: AtomicI64 = AtomicI64::new(i64::MAX);
+static GUARDING: AtomicBool = AtomicBool::new(false);
+/// True while this file changes the settings.
+static INTERNAL: AtomicBool = AtomicBool::new(false);
+
+/// What the assign hook needs, in memory that the settings machinery owns.
+#[repr(C)]
+struct Extra {
+    role: u32,
+    expires_at: i64,
+}
+
+pub fn define() {
+    // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"scope_roles.switch",
+            c"The role that a token has switched this session to.",
+            c"Internal. Set by scope.set_jwt_role(); cannot be set by hand.",
+            &SWITCH,
+            // Not PGC_INTERNAL: such settings do not reach parallel workers.
+            GucContext::Suset,
+            GucFlags::NO_SHOW_ALL
+                | GucFlags::NO_RESET_ALL
+                | GucFlags::DISALLOW_IN_FILE
+                | GucFlags::SUPERUSER_ONLY,
+            Some(check),
+            Some(assign),
+            None,
+        );
+    }
+}
+
+/// The first question of every hook: one load.
+#[inline]
+pub fn is_locked() -> bool {
+    LOCKED_TO.load(Ordering::Relaxed) != 0
+}
+
+/// The role that this session is locked to.
+pub fn locked_to() -> Option<pg_sys::Oid> {
+    match LOCKED_TO.load(Ordering::Relaxed) {
+        0 => None,
+        role => {
+            if !GUARDING.load(Ordering::Relaxed) {
+                // A parallel worker restores settings one by one and in any order; the guard is
+                // put up at its first hook instead.
+                guard();
+            }
+            Some(pg_sys::Oid::from(role))
+        }
+    }
+}
+
+/// The state of the switch with its claims; `None` when there is no switch.
+pub fn current() -> Option<State> {
+    locked_to()?;
+    let text = SWITCH.get()?;
+    State::parse(text.to_str().ok()?)
+}
+
+/// Switches to `role` and locks it, until the transaction ends.
+pub fn activate(role: &CStr, claims: &CStr, state: &CStr) {
+    let _internal = Internal::enter();
+    set_local(CLAIMS, claims);
+    set_local(c"role", role);
+    set_local(c"scope_roles.switch", state);
+}
+
+/// Would a change made now be undone before the transaction ends? True inside a function whose
+/// SET clause names one of the guarded settings.
+pub fn would_be_undone() -> bool {
+    GUARDED.iter().any(|name| {
+        let setting = compat::find_setting(name);
+        if setting.is_null() {
+            return false;
+        }
+        // SAFETY: a valid record; its stack is a terminated list of valid entries.
+        unsafe {
+            let mut entry = (*setting).stack;
+            while !entry.is_null() {
+                if (*entry).state == pg_sys::GucStackState::GUC_SAVE {
+                    return true;
+                }
+                entry = (*entry).prev;
+            }
+        }
+        false
+    })
+}
+
+/// Sets the flag that tells our own changes from anybody else's, also when one of them fails.
+struct Internal;
+
+impl Internal {
+    fn enter() -> Self {
+        INTERNAL.store(true, Ordering::Relaxed);
+        Internal
+    }
+}
+
+impl Drop for Internal {
+    fn drop(&mut self) {
+        INTERNAL.store(false, Ordering::Relaxed);
+    }
+}
+
+fn set_local(name: &CStr, value: &CStr) {
+    // SAFETY: terminated strings that outlive the call; errors pass as PostgreSQL's own. PGC_SUSET
+    // is remembered as the setting's context, so parallel workers may restore it.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check(
+    new_value: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes valid pointers; a NULL value means the empty default.
+    let text = unsafe {
+        if (*new_value).is_null() {
+            c""
+        } else {
+            CStr::from_ptr(*new_value)
+        }
+    };
+    // SAFETY: a plain read of a backend global.
+    let restoring = unsafe { pg_sys::InitializingParallelWorker };
+    let ours = INTERNAL.load(Ordering::Relaxed) || restoring;
+    if text.is_empty() {
+        return ours || LOCKED_TO.load(Ordering::Relaxed) == 0;
+    }
+    if !ours {
+        return false;
+    }
+    let Some(state) = text.to_str().ok().and_then(State::parse) else {
+        return false;
+    };
+    let memory = compat::setting_alloc(size_of::<Extra>()).cast::<Extra>();
+    if memory.is_null() {
+        return false;
+    }
+    // SAFETY: fresh memory of the right size (malloc aligns for every type); PostgreSQL owns it.
+    unsafe {
+        memory.write(Extra {
+            role: state.role,
+            expires_at: state.expires_at,
+        });
+        *extra = memory.cast();
+    }
+    true
+}
+
+/// Must not fail: PostgreSQL also calls it while a transaction ends or aborts.
+#[pg_guard]
+unsafe extern "C-unwind" fn assign(_new_value: *const c_char, extra: *mut c_void) {
+    let extra = extra.cast::<Extra>();
+    // SAFETY: NULL, or what `check` made for this value.
+    let (role, expires_at) = unsafe {
+        if extra.is_null() {
+            (0, i64::MAX)
+        } else {
+            ((*extra).role, (*extra).expires_at)
+        }
+    };
+    LOCKED_TO.store(role, Ordering::Relaxed);
+    EXPIRES_AT.store(expires_at, Ordering::Relaxed);
+    // SAFETY: a plain read of a backend global.
+    let restoring = unsafe { pg_sys::InitializingParallelWorker };
+    if role == 0 {
+        unguard();
+    } else if !restoring {
+        guard();
+    }
+}
+
+fn guard() {
+    GUARDING.store(true, Ordering::Relaxed);
+    each_guarded(|setting| {
+        setting.context = pg_sys::GucContext::PGC_SUSET;
+        setting.flags |= pg_sys::GUC_NO_RESET_ALL as c_int;
+    });
+}
+
+fn unguard() {
+    if !GUARDING.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    each_guarded(|setting| {
+        setting.context = pg_sys::GucContext::PGC_USERSET;
+        // PostgreSQL's own two keep the flag: they are born with it.
+        if setting.flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as c_int != 0 {
+            setting.flags &= !(pg_sys::GUC_NO_RESET_ALL as c_int);
+        }
+    });
+}
+
+fn each_guarded(change: impl Fn(&mut pg_sys::config_generic)) {
+    for name in GUARDED {
+        let setting = compat::find_setting(name);
+        if !setting.is_null() {
+            // SAFETY: a valid, backend-local record; nothing else runs in this process.
+            change(unsafe { &mut *setting });
+        }
+    }
+}

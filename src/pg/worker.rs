@@ -1,0 +1,171 @@
+//! Background workers: registration, connection, sleeping.
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::compat;
+
+const LIBRARY: &str = "scope_roles";
+
+/// The launcher, started with the server (also on a standby) and again after a crash.
+pub fn register_launcher() {
+    BackgroundWorkerBuilder::new("scope_roles launcher")
+        .set_type("scope_roles launcher")
+        .set_library(LIBRARY)
+        .set_function("scope_roles_launcher")
+        .enable_shmem_access(None)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::ConsistentState)
+        .set_restart_time(Some(Duration::from_secs(1)))
+        .load();
+}
+
+/// A worker that was asked for; the postmaster starts it.
+pub struct Started {
+    handle: *mut pg_sys::BackgroundWorkerHandle,
+}
+
+impl Started {
+    pub fn has_ended(&self) -> bool {
+        let mut pid = 0;
+        // SAFETY: the handle is valid until it is freed by Drop.
+        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.handle, &mut pid) };
+        status == pg_sys::BgwHandleStatus::BGWH_STOPPED
+            || status == pg_sys::BgwHandleStatus::BGWH_POSTMASTER_DIED
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // SAFETY: allocated by RegisterDynamicBackgroundWorker for us, freed once.
+        unsafe { pg_sys::pfree(self.handle.cast()) }
+    }
+}
+
+/// Starts a short-lived worker in `database`; our latch is set when it ends. `None` when no
+/// worker slot is free (`max_worker_processes`).
+pub fn start_in(database: pg_sys::Oid) -> Option<Started> {
+    let mut worker = pg_sys::BackgroundWorker {
+        bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION)
+            as i32,
+        bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+        bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
+        bgw_main_arg: pg_sys::Datum::from(database),
+        // SAFETY: a plain read of a backend global.
+        bgw_notify_pid: unsafe { pg_sys::MyProcPid },
+        ..Default::default()
+    };
+    fill(&mut worker.bgw_name, c"scope_roles worker");
+    fill(&mut worker.bgw_type, c"scope_roles worker");
+    fill(&mut worker.bgw_library_name, c"scope_roles");
+    fill(&mut worker.bgw_function_name, c"scope_roles_worker");
+    let mut handle = std::ptr::null_mut();
+    // SAFETY: a complete registration, copied by PostgreSQL. The handle is to outlive transactions.
+    unsafe {
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let registered = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
+        pg_sys::MemoryContextSwitchTo(context);
+        registered.then_some(Started { handle })
+    }
+}
+
+/// First thing in a worker: PostgreSQL's own signal handlers, then the connection, as the
+/// bootstrap superuser. Without a database only the shared catalogues of `catalog` can be read.
+pub fn connect(database: Option<pg_sys::Oid>) {
+    compat::install_signal_handlers();
+    // SAFETY: called once, at the start of the worker.
+    unsafe {
+        pg_sys::BackgroundWorkerUnblockSignals();
+        match database {
+            // Also databases with datallowconn off hold grants that must end.
+            Some(database) => pg_sys::BackgroundWorkerInitializeConnectionByOid(
+                database,
+                pg_sys::InvalidOid,
+                pg_sys::BGWORKER_BYPASS_ALLOWCONN,
+            ),
+            None => {
+                pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0)
+            }
+        }
+    }
+}
+
+/// Sleeps until the latch is set or the time is over; ends the process when it was asked to end or
+/// the postmaster is gone; reads the configuration again when it has changed.
+pub fn sleep(time: Duration) {
+    let milliseconds = i64::try_from(time.as_millis())
+        .unwrap_or(i64::MAX)
+        .min(i32::MAX.into());
+    // SAFETY: our own latch, in our own process.
+    unsafe {
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32,
+            milliseconds as std::ffi::c_long,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+        pgrx::check_for_interrupts!();
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+/// What pg_stat_activity shows as this worker's state and query.
+pub fn report_activity(text: Option<&CStr>) {
+    // SAFETY: the text is copied.
+    unsafe {
+        match text {
+            Some(text) => {
+                pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr())
+            }
+            None => {
+                pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+            }
+        }
+    }
+}
+
+/// Overrides what the configuration says for all sessions.
+pub fn set_for_session(name: &CStr, value: &CStr) {
+    // SAFETY: terminated strings; errors pass as PostgreSQL's own.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+}
+
+fn fill(field: &mut [std::ffi::c_char], text: &CStr) {
+    let last = field.len().saturating_sub(1);
+    for (slot, byte) in field.iter_mut().take(last).zip(text.to_bytes()) {
+        *slot = *byte as std::ffi::c_char;
+    }
+}
+
+/// # Safety
+/// Called by PostgreSQL at the start of the launcher process.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn scope_roles_launcher(_argument: pg_sys::Datum) {
+    connect(None);
+    crate::expiry::launcher::run();
+}
+
+/// # Safety
+/// Called by PostgreSQL at the start of a worker process, with the database's OID.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn scope_roles_worker(database: pg_sys::Datum) {
+    connect(Some(pg_sys::Oid::from(database.value() as u32)));
+    crate::expiry::worker::run();
+}

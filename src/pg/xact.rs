@@ -1,0 +1,166 @@
+//! Transactions and subtransactions around a piece of work whose errors are caught.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// An error that PostgreSQL or our own code raised inside the work.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// Worth trying again: somebody else's DDL came in between.
+    pub fn is_transient(&self) -> bool {
+        match self.code {
+            PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+            | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
+            | PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => true,
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR => {
+                self.message.starts_with("tuple concurrently")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Runs `work` in a transaction of its own. For background workers, outside any transaction.
+pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
+    let mut work = Some(work);
+    let result = caught(|| {
+        // SAFETY: a worker between transactions; committed below, or aborted after an error.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let result = work.take().map(|work| work());
+        // SAFETY: ends what was started above.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        result
+    });
+    match result {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(unreachable_failure()),
+        Err(failure) => {
+            // SAFETY: the error has been copied and cleared by the catch.
+            unsafe { pg_sys::AbortCurrentTransaction() };
+            Err(failure)
+        }
+    }
+}
+
+/// Runs `work` in a subtransaction: its effects go when it fails.
+pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
+    // SAFETY: the pattern of plpgsql's exception blocks: memory context and resource owner are put
+    // back after the subtransaction has ended either way.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = context;
+        let mut work = Some(work);
+        let result = caught(|| work.take().map(|work| work()));
+        match result {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => {
+                pg_sys::CurrentMemoryContext = context;
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            }
+        }
+        pg_sys::CurrentMemoryContext = context;
+        pg_sys::CurrentResourceOwner = owner;
+        result.and_then(|value| value.ok_or_else(unreachable_failure))
+    }
+}
+
+/// Runs `work` in a subtransaction, again while it fails for a passing reason.
+/// The error of the last attempt is raised.
+pub fn retrying<R>(mut work: impl FnMut() -> R) -> R {
+    const ATTEMPTS: u32 = 50;
+    for _ in 1..ATTEMPTS {
+        match subtransaction(&mut work) {
+            Ok(value) => return value,
+            Err(failure) if failure.is_transient() => {
+                pgrx::check_for_interrupts!();
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            Err(failure) => raise(failure),
+        }
+    }
+    work()
+}
+
+fn raise(failure: Failure) -> ! {
+    let mut report = ErrorReport::new(failure.code, failure.message, "scope_roles");
+    if let Some(detail) = failure.detail {
+        report = report.set_detail(detail);
+    }
+    if let Some(hint) = failure.hint {
+        report = report.set_hint(hint);
+    }
+    report.report(PgLogLevel::ERROR);
+    unreachable!("reporting at ERROR does not return")
+}
+
+fn caught<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
+    let mut work = Some(work);
+    PgTryBuilder::new(AssertUnwindSafe(|| match work.take() {
+        Some(work) => Ok(work()),
+        None => Err(unreachable_failure()),
+    }))
+    .catch_others(|error| Err(failure(&error)))
+    .catch_rust_panic(|error| Err(failure(&error)))
+    .execute()
+}
+
+fn failure(error: &CaughtError) -> Failure {
+    let (CaughtError::PostgresError(report)
+    | CaughtError::ErrorReport(report)
+    | CaughtError::RustPanic {
+        ereport: report, ..
+    }) = error;
+    Failure {
+        code: report.sql_error_code(),
+        message: report.message().to_owned(),
+        detail: report.detail().map(str::to_owned),
+        hint: report.hint().map(str::to_owned),
+    }
+}
+
+fn unreachable_failure() -> Failure {
+    Failure {
+        code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        message: "work was run twice".to_owned(),
+        detail: None,
+        hint: None,
+    }
+}
+
+/// Is this an autocommitted query, so that what is set for the transaction is gone when it ends?
+/// False inside transaction blocks, and in DO and CALL, where more statements follow.
+pub fn ends_with_statement() -> bool {
+    // SAFETY: reads backend globals; a portal in use is valid.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        !pg_sys::IsTransactionBlock()
+            && !portal.is_null()
+            && (*portal).strategy == pg_sys::PortalStrategy::PORTAL_ONE_SELECT
+    }
+}
+
+/// On a standby, or in a transaction that may not write.
+pub fn is_read_only() -> bool {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::XactReadOnly }
+}
