@@ -11,7 +11,8 @@ SELECT r.rolname AS role,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
        r.rolvaliduntil AS valid_until,
-       r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() AS time_left,
+       CASE WHEN pg_catalog.isfinite(r.rolvaliduntil)
+            THEN r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
        m.label ->> 'error' AS last_error,
        m.label ->> 'purpose' AS purpose
   FROM pg_catalog.pg_roles r

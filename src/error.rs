@@ -85,6 +85,7 @@ impl Report for switch::Error {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Self::Path(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::OpenCursors => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             Self::Token(_) | Self::RoleClaim(_) => {
                 PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
             }
@@ -124,6 +125,9 @@ impl Report for switch::Error {
                 "A calling function has a SET clause for the role or the claims, which puts them back when it returns."
                     .into()
             }
+            Self::OpenCursors => {
+                "They would go on yielding rows that the role before the switch could read.".into()
+            }
             Self::AlreadyLocked => {
                 "This transaction has already switched by another token.".into()
             }
@@ -158,6 +162,10 @@ impl Report for switch::Error {
             Self::SecurityDefiner => "Call scope.set_jwt_role() directly.".into(),
             Self::WouldBeUndone => {
                 "Call scope.set_jwt_role() outside that function, or drop its SET clause.".into()
+            }
+            Self::OpenCursors => {
+                "CLOSE ALL first, and call it neither inside a loop over a query nor with results of an earlier statement still to be fetched."
+                    .into()
             }
             Self::AlreadyLocked => {
                 "COMMIT or ROLLBACK first; each token needs a transaction of its own.".into()

@@ -5,13 +5,14 @@ use std::ffi::CString;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::pg::compat;
+use zeroize::Zeroizing;
+
+use crate::pg::{compat, secret_setting};
 
 type Text = GucSetting<Option<CString>>;
 
 const DAY: i32 = 24 * 60 * 60;
 
-static JWT_SECRET: Text = Text::new(None);
 static JWT_SECRET_IS_BASE64: GucSetting<bool> = GucSetting::<bool>::new(false);
 static JWT_AUDIENCE: Text = Text::new(None);
 static JWT_ISSUER: Text = Text::new(None);
@@ -28,14 +29,7 @@ static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub fn init() {
     let none = GucFlags::empty();
     let seconds = GucFlags::UNIT_S;
-    GucRegistry::define_string_guc(
-        c"scope_roles.jwt_secret",
-        c"The key that verifies tokens.",
-        c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one.",
-        &JWT_SECRET,
-        GucContext::Sighup,
-        GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
-    );
+    secret_setting::define();
     GucRegistry::define_bool_guc(
         c"scope_roles.jwt_secret_is_base64",
         c"Whether scope_roles.jwt_secret is the base64 form of a secret.",
@@ -147,8 +141,8 @@ pub fn init() {
     compat::reserve_setting_prefix(c"scope_roles");
 }
 
-pub fn jwt_secret() -> Option<String> {
-    text(&JWT_SECRET)
+pub fn jwt_secret() -> Option<Zeroizing<String>> {
+    secret_setting::get()
 }
 
 pub fn jwt_secret_is_base64() -> bool {

@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::label;
-use crate::pg::{catalog, clock};
+use crate::pg::{catalog, clock, server, wakeup};
 use policy::{Admission, Facts};
 
 pub fn init() {
@@ -26,6 +26,10 @@ pub fn enforce(user: &str) {
         valid_until: role.valid_until,
         now: clock::now(),
     };
+    // The standby's launcher hears of no commits, so it watches credentials that log in.
+    if facts.metadata.is_some() && server::in_recovery() {
+        wakeup::wake();
+    }
     if let Admission::Refused(reason) = policy::judge(&facts) {
         log!("scope_roles: login of role \"{user}\" refused: {reason}");
         ErrorReport::new(

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod name;
 pub mod preload;
 pub mod seclabel;
+pub mod secret_setting;
 pub mod server;
 pub mod sessions;
 pub mod spi;

@@ -46,6 +46,8 @@ pub enum Error {
     WouldBeUndone,
     #[error("the role of this transaction was set by a token and is locked")]
     AlreadyLocked,
+    #[error("scope.set_jwt_role() cannot run while cursors are open")]
+    OpenCursors,
 }
 
 /// Verifies `token`, switches to the role that `claim` names and locks it until the transaction
@@ -149,6 +151,10 @@ fn activate(target: &Role, verified: Verified) -> Result<(), Error> {
         Some(current) if current == state => return Ok(()),
         Some(_) => return Err(Error::AlreadyLocked),
         None => {}
+    }
+    // A cursor goes on with the privileges, and the rows, of the role that opened it.
+    if xact::has_open_cursors() {
+        return Err(Error::OpenCursors);
     }
     if xact::ends_with_statement() {
         warn_no_transaction();

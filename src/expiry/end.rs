@@ -93,7 +93,7 @@ pub fn terminate(role: pg_sys::Oid) -> i32 {
     let mut asked = BTreeSet::new();
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let found = sessions::of_roles(&[role]);
+        let found = sessions::of_roles(|other| other == role);
         if found.is_empty() || Instant::now() > give_up {
             return i32::try_from(asked.len()).unwrap_or(i32::MAX);
         }
@@ -102,7 +102,7 @@ pub fn terminate(role: pg_sys::Oid) -> i32 {
             asked.insert(pid);
         }
         let again = Instant::now() + ASK_AGAIN;
-        while Instant::now() < again && !sessions::of_roles(&[role]).is_empty() {
+        while Instant::now() < again && !sessions::of_roles(|other| other == role).is_empty() {
             pgrx::check_for_interrupts!();
             std::thread::sleep(SCAN);
         }
@@ -111,13 +111,14 @@ pub fn terminate(role: pg_sys::Oid) -> i32 {
 
 /// Revokes what the role holds in this database, then drops it if nothing else holds it back.
 pub fn release_and_drop(due: &Credential) -> Result<(Action, Option<String>), pgrx::spi::Error> {
-    if !sessions::of_roles(&[due.oid]).is_empty() {
+    if !sessions::of_roles(|role| role == due.oid).is_empty() {
         disable(due)?;
         return Ok((
             Action::Ending,
             Some("its sessions have not ended yet".to_owned()),
         ));
     }
+    dependencies::revoke_memberships(due.oid)?;
     dependencies::revoke_here(due.oid)?;
     let left = dependencies::of_role(due.oid)?;
     let owned: Vec<_> = left

@@ -1,6 +1,6 @@
 //! The launcher: finds what is due, ends sessions, starts workers. Connected to no database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use pgrx::prelude::*;
@@ -12,6 +12,8 @@ use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
 
 /// While sessions have been asked to end, or a worker is being waited for.
 const BUSY: Duration = Duration::from_millis(50);
+/// On a standby with sessions of credentials, or due ones that a promotion would leave to us.
+const STANDBY: Duration = Duration::from_millis(500);
 /// How long between two requests to the same sessions.
 const ASK_AGAIN: i64 = 500_000;
 
@@ -29,6 +31,11 @@ pub fn run() -> ! {
 #[derive(Default)]
 struct Launcher {
     running: Option<Running>,
+    /// The credentials seen last. One that is gone since, by hand or (on a standby) because the
+    /// primary has dropped it, leaves its sessions to us.
+    known: HashSet<pg_sys::Oid>,
+    /// Dropped, but not yet without sessions.
+    orphaned: HashSet<pg_sys::Oid>,
     /// Roles whose end did not succeed so far. Lost with the process, which only means an early
     /// retry.
     failures: HashMap<u32, Failures>,
@@ -50,7 +57,20 @@ struct Failures {
 impl Launcher {
     /// Does what can be done now; how long to sleep then.
     fn step(&mut self) -> Duration {
-        let found = xact::transaction(|| (credentials(), catalog::databases()));
+        let found = xact::transaction(|| {
+            let credentials = credentials();
+            let current: HashSet<pg_sys::Oid> = credentials.iter().map(|role| role.oid).collect();
+            // Not those that only lost their label: they are no longer ours.
+            let dropped: Vec<pg_sys::Oid> = self
+                .known
+                .difference(&current)
+                .copied()
+                .filter(|&oid| catalog::role_by_oid(oid).is_none())
+                .collect();
+            self.orphaned.extend(dropped);
+            self.known = current;
+            (credentials, catalog::databases())
+        });
         let (credentials, databases) = match found {
             Ok(found) => found,
             Err(failure) => {
@@ -74,12 +94,13 @@ impl Launcher {
         }
         let busy = self.terminate(&due, now);
         if server::in_recovery() {
-            // On a standby sessions end here; the rest is the primary's, or ours once promoted:
-            // no commit tells of that, so look often while something is due.
-            let patience = if due.is_empty() {
-                schedule::LONGEST
+            // On a standby sessions end here; the rest is the primary's, or ours once promoted. No
+            // commit wakes us here: a login does, and while there are sessions we look often.
+            let live = !sessions::of_roles(|role| self.known.contains(&role)).is_empty();
+            let patience = if live || !due.is_empty() {
+                STANDBY
             } else {
-                Duration::from_secs(1)
+                schedule::LONGEST
             };
             return if busy {
                 BUSY
@@ -113,15 +134,17 @@ impl Launcher {
             .map(|failures| failures.retry_at)
     }
 
-    /// Ends the sessions of due roles at once; true while there are any.
+    /// Ends the sessions of due and of dropped roles at once; true while there are any.
     fn terminate(&mut self, due: &[&Credential], now: i64) -> bool {
-        if due.is_empty() {
+        let mut ending: HashSet<pg_sys::Oid> = due.iter().map(|role| role.oid).collect();
+        ending.extend(&self.orphaned);
+        if ending.is_empty() {
             return false;
         }
-        let roles: Vec<pg_sys::Oid> = due.iter().map(|role| role.oid).collect();
-        let found = sessions::of_roles(&roles);
+        let found = sessions::of_roles(|role| ending.contains(&role));
         if found.is_empty() {
             self.asked_at = 0;
+            self.orphaned.clear();
             return false;
         }
         if now.saturating_sub(self.asked_at) >= ASK_AGAIN {

@@ -29,7 +29,9 @@ pub fn lock(key: u32, mode: Mode) {
         Mode::Exclusive => pg_sys::ExclusiveLock,
     };
     // SAFETY: a complete tag on our stack, copied by the lock manager; inside a transaction.
+    // What others committed while we waited must be seen by the catalogue look-ups that follow.
     unsafe {
         pg_sys::LockAcquire(&tag, mode as i32, false, false);
+        pg_sys::AcceptInvalidationMessages();
     }
 }

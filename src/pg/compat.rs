@@ -82,6 +82,18 @@ pub fn setting_alloc(size: usize) -> *mut c_void {
     }
 }
 
+/// A copy of a string in memory that the settings machinery will free itself; NULL when there is
+/// none left.
+pub fn setting_string(text: &CStr) -> *mut c_char {
+    let bytes = text.to_bytes_with_nul();
+    let memory = setting_alloc(bytes.len()).cast::<u8>();
+    if !memory.is_null() {
+        // SAFETY: fresh memory of that length.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
+    }
+    memory.cast()
+}
+
 /// Nobody but this library may define settings with our prefix.
 pub fn reserve_setting_prefix(prefix: &CStr) {
     // SAFETY: called once from _PG_init, after our settings are defined.
@@ -113,6 +125,62 @@ pub fn install_signal_handlers() {
             pg_sys::pqsignal_be(libc::SIGHUP, Some(SignalHandlerForConfigReload));
             pg_sys::pqsignal_be(libc::SIGTERM, Some(die));
         }
+    }
+}
+
+static mut PREVIOUS_EXECUTOR_RUN: pg_sys::ExecutorRun_hook_type = None;
+
+/// Hooks ExecutorRun, whose arguments differ, to explain refusals; see `hooks`.
+///
+/// # Safety
+/// Once, in the postmaster.
+pub unsafe fn install_executor_run() {
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        PREVIOUS_EXECUTOR_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(executor_run);
+    }
+}
+
+#[cfg(not(feature = "pg18"))]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    execute_once: bool,
+) {
+    unsafe extern "C-unwind" {
+        fn standard_ExecutorRun(
+            query: *mut pg_sys::QueryDesc,
+            direction: pg_sys::ScanDirection::Type,
+            count: u64,
+            execute_once: bool,
+        );
+    }
+    // SAFETY: the arguments go on as they came.
+    unsafe {
+        let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
+        super::hooks::explaining(|| next(query, direction, count, execute_once));
+    }
+}
+
+#[cfg(feature = "pg18")]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+) {
+    unsafe extern "C-unwind" {
+        fn standard_ExecutorRun(
+            query: *mut pg_sys::QueryDesc,
+            direction: pg_sys::ScanDirection::Type,
+            count: u64,
+        );
+    }
+    // SAFETY: the arguments go on as they came.
+    unsafe {
+        let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
+        super::hooks::explaining(|| next(query, direction, count));
     }
 }
 

@@ -94,6 +94,24 @@ pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
     Ok(())
 }
 
+/// Takes the role out of every role that it is a member of, whoever put it there.
+pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
+    let revokes = spi::query(
+        "SELECT pg_catalog.format('REVOKE %I FROM %I GRANTED BY %I CASCADE', r.rolname, m.rolname, g.rolname)
+           FROM pg_catalog.pg_auth_members a
+           JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
+           JOIN pg_catalog.pg_authid m ON m.oid = a.member
+           JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
+          WHERE a.member = $1",
+        &[role.into()],
+        |row| row.get::<String>(1),
+    )?;
+    revokes
+        .iter()
+        .flatten()
+        .try_for_each(|revoke| spi::execute(revoke))
+}
+
 /// Who granted something on this object to the role.
 fn grantors(
     role: pg_sys::Oid,

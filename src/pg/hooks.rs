@@ -30,6 +30,9 @@ unsafe extern "C-unwind" {
         completion: *mut pg_sys::QueryCompletion,
     );
     fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: i32);
+    /// utils/elog.h
+    fn errdetail(format: *const c_char, ...) -> i32;
+    fn errhint(format: *const c_char, ...) -> i32;
 }
 type AuthenticationHook = unsafe extern "C-unwind" fn(*mut pg_sys::Port, i32);
 
@@ -46,6 +49,7 @@ pub fn install_lock() {
         pg_sys::ProcessUtility_hook = Some(process_utility);
         PREVIOUS_EXECUTOR_START = pg_sys::ExecutorStart_hook;
         pg_sys::ExecutorStart_hook = Some(executor_start);
+        compat::install_executor_run();
         PREVIOUS_OBJECT_ACCESS = pg_sys::object_access_hook;
         pg_sys::object_access_hook = Some(object_access);
     }
@@ -80,16 +84,18 @@ unsafe extern "C-unwind" fn process_utility(
             before_utility(node);
         }
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
-        next(
-            statement,
-            query,
-            read_only_tree,
-            context,
-            parameters,
-            environment,
-            destination,
-            completion,
-        );
+        explaining(|| {
+            next(
+                statement,
+                query,
+                read_only_tree,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            );
+        });
     }
 }
 
@@ -101,6 +107,56 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     unsafe {
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         next(query, flags);
+    }
+}
+
+/// Runs what follows in a hook with [`explain`] at hand. After an error PostgreSQL takes the
+/// callback off its list by itself.
+///
+/// # Safety
+/// In the backend; `next` owns nothing, because an error jumps over it.
+pub unsafe fn explaining(next: impl FnOnce()) {
+    // SAFETY: the callback is off the list again before it goes out of scope.
+    unsafe {
+        let mut callback = pg_sys::ErrorContextCallback {
+            previous: pg_sys::error_context_stack,
+            callback: Some(explain),
+            arg: std::ptr::null_mut(),
+        };
+        pg_sys::error_context_stack = &mut callback;
+        next();
+        pg_sys::error_context_stack = callback.previous;
+    }
+}
+
+/// PostgreSQL's own refusals know nothing of tokens. While a role is locked, this adds a DETAIL and
+/// a HINT to those that have none.
+///
+/// Called while an error is being reported; unguarded, because nothing in it can fail.
+unsafe extern "C-unwind" fn explain(_argument: *mut c_void) {
+    if !switch_state::is_locked() {
+        return;
+    }
+    // SAFETY: inside error reporting, where these functions are meant to be called; the copy is
+    // made in memory that outlives it and freed.
+    unsafe {
+        if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32 {
+            return;
+        }
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let error = pg_sys::CopyErrorData();
+        let (has_detail, has_hint) = (!(*error).detail.is_null(), !(*error).hint.is_null());
+        pg_sys::FreeErrorData(error);
+        pg_sys::MemoryContextSwitchTo(context);
+        if !has_detail {
+            errdetail(c"The role of this transaction was set by a token and is locked.".as_ptr());
+        }
+        if !has_hint {
+            errhint(
+                c"Only what that role may do is allowed; COMMIT or ROLLBACK ends the switch."
+                    .as_ptr(),
+            );
+        }
     }
 }
 

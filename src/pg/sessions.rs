@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys;
 
-/// The processes that logged in as one of `roles`.
-pub fn of_roles(roles: &[pg_sys::Oid]) -> Vec<i32> {
+/// The processes that logged in as a role that `wanted` says yes to.
+pub fn of_roles(wanted: impl Fn(pg_sys::Oid) -> bool) -> Vec<i32> {
     let mut found = Vec::new();
     // SAFETY: allProcs is an array of allProcCount slots in shared memory that lives as long as
     // the server; a slot's pid and role are plain words, and a torn pair only means one more scan.
@@ -13,7 +13,7 @@ pub fn of_roles(roles: &[pg_sys::Oid]) -> Vec<i32> {
             let process = header.allProcs.add(index);
             let pid = std::ptr::read_volatile(&raw const (*process).pid);
             let role = std::ptr::read_volatile(&raw const (*process).roleId);
-            if pid == 0 || pid == pg_sys::MyProcPid || !roles.contains(&role) {
+            if pid == 0 || pid == pg_sys::MyProcPid || !wanted(role) {
                 continue;
             }
             // A slot keeps the pid of a process that has ended, which may be anybody's by now.

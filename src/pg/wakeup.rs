@@ -58,7 +58,8 @@ unsafe extern "C-unwind" fn at_transaction_end(
     }
 }
 
-fn wake() {
+/// Wakes the launcher now.
+pub fn wake() {
     let pid = LAUNCHER.get().load(Ordering::Acquire);
     if pid == 0 {
         return;

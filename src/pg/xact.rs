@@ -164,3 +164,9 @@ pub fn is_read_only() -> bool {
     // SAFETY: a plain read of a backend global.
     unsafe { pg_sys::XactReadOnly }
 }
+
+/// Is there a cursor, or a statement with results still to be fetched, other than the one running?
+pub fn has_open_cursors() -> bool {
+    // SAFETY: walks the backend's portals.
+    unsafe { !pg_sys::ThereAreNoReadyPortals() }
+}

@@ -48,7 +48,7 @@ pub fn with<R>(work: impl FnOnce(&KeySet) -> R) -> Result<R, Error> {
 }
 
 fn source() -> Result<Source, Error> {
-    let setting = Zeroizing::new(guc::jwt_secret().ok_or(Error::NoSecret)?);
+    let setting = guc::jwt_secret().ok_or(Error::NoSecret)?;
     let file = match setting.strip_prefix('@') {
         Some(path) => {
             let facts = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;

@@ -1,0 +1,80 @@
+//! A setting whose value is shown to nobody.
+//!
+//! PostgreSQL writes `parameter "…" changed to "…"` into the log when a reload changes a setting, and
+//! shows values in SHOW, pg_settings and error messages. So the setting's own value is always the
+//! same mask, and what was configured travels in the setting's `extra`, which nothing prints.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use zeroize::Zeroizing;
+
+use super::compat;
+
+const MASK: &CStr = c"********";
+
+/// The configured text, owned by the settings machinery; NULL when there is none.
+static VALUE: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+static mut SHOWN: *mut c_char = std::ptr::null_mut();
+
+/// Defines `scope_roles.jwt_secret`.
+pub fn define() {
+    // SAFETY: strings and the variable are static; the hooks have the types that PostgreSQL asks for.
+    unsafe {
+        pg_sys::DefineCustomStringVariable(
+            c"scope_roles.jwt_secret".as_ptr(),
+            c"The key that verifies tokens.".as_ptr(),
+            c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one. Never shown."
+                .as_ptr(),
+            &raw mut SHOWN,
+            MASK.as_ptr(),
+            pg_sys::GucContext::PGC_SIGHUP,
+            (pg_sys::GUC_SUPERUSER_ONLY | pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE)
+                as i32,
+            Some(check),
+            Some(assign),
+            None,
+        );
+    }
+}
+
+/// What the administrator has configured.
+pub fn get() -> Option<Zeroizing<String>> {
+    let value = VALUE.load(Ordering::Relaxed);
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: a terminated string that lives until the next assignment in this process.
+    let text = unsafe { CStr::from_ptr(value) }.to_str().ok()?;
+    (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
+}
+
+/// Never refuses: the message would show the value. What is wrong with it is said at its use.
+#[pg_guard]
+unsafe extern "C-unwind" fn check(
+    new_value: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes valid pointers; both strings are replaced by ones that it may free.
+    unsafe {
+        let given = *new_value;
+        if given.is_null() || CStr::from_ptr(given) == MASK {
+            return true;
+        }
+        let mask = compat::setting_string(MASK);
+        if mask.is_null() {
+            return false;
+        }
+        *extra = given.cast();
+        *new_value = mask;
+        true
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign(_new_value: *const c_char, extra: *mut c_void) {
+    VALUE.store(extra.cast(), Ordering::Relaxed);
+}
