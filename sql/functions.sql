@@ -32,3 +32,118 @@ COMMENT ON FUNCTION scope.expire_roles() IS
 'Ends every credential whose deadline has passed, as the background worker does by itself: terminates its sessions, revokes its grants in this database, drops it. One row per credential.
 action: dropped; ending (detail says what it waits for: the worker goes on); quarantined (it owns objects, which are never dropped: reassign them, and it goes).
 Errors: 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.create_authenticator(
+    role_name text,
+    roles text[],
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL
+) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_authenticator_wrapper';
+COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text) IS
+'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() and scope.set_jwt_session() only, never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
+valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The caller needs ADMIN OPTION on every role.
+Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for, no roles; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.set_jwt_session(token text, claim text DEFAULT NULL)
+RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'set_jwt_session_wrapper';
+COMMENT ON FUNCTION scope.set_jwt_session(text, text) IS
+'As scope.set_jwt_role(), for the whole session: it ends with the session or by scope.end_jwt_session(). For psql and session pooling; with transaction pooling the next client would inherit it.';
+
+CREATE FUNCTION scope.end_jwt_session(token text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'end_jwt_session_wrapper';
+COMMENT ON FUNCTION scope.end_jwt_session(text) IS
+'Ends the switch of scope.set_jwt_session(). It takes the very token that made the switch, so that injected SQL cannot.
+Errors: 42501 another token, or no switch of the session; 55000 not preloaded.';
+
+CREATE FUNCTION scope.verify_jwt(token text)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'verify_jwt_wrapper';
+COMMENT ON FUNCTION scope.verify_jwt(text) IS
+'Verifies a token and returns its claims, without switching. Errors: 28000 the token is refused (DETAIL begins with the reason); 55000 as scope.set_jwt_role().';
+
+CREATE FUNCTION scope.jwt_claims()
+RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'jwt_claims_wrapper';
+COMMENT ON FUNCTION scope.jwt_claims() IS
+'The claims of the token that switched this session or transaction; NULL without one. Read from the extension''s own state, which no SQL can change.';
+
+CREATE FUNCTION scope.jwt_claim(path text)
+RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'jwt_claim_wrapper';
+COMMENT ON FUNCTION scope.jwt_claim(text) IS
+'One claim of the token that switched this session or transaction, as text: strings as they are, anything else as JSON; NULL when it is absent or null, or without a token. path: a claim''s name, a path (.realm_access.roles[0]) or RFC 9535 JSONPath ($...).
+Errors: 22023 bad path.';
+
+CREATE FUNCTION scope.jwt_subject()
+RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'jwt_subject_wrapper';
+COMMENT ON FUNCTION scope.jwt_subject() IS
+'The sub claim (RFC 7519 section 4.1.2) of the token that switched this session or transaction; NULL without one.';
+
+CREATE FUNCTION scope.jwt_expires_at()
+RETURNS timestamptz
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'jwt_expires_at_wrapper';
+COMMENT ON FUNCTION scope.jwt_expires_at() IS
+'The exp claim (RFC 7519 section 4.1.4) of the token that switched this session or transaction; NULL without one. Statements are refused from then on, plus the leeway.';
+
+CREATE FUNCTION scope.add_jwt_issuer(
+    name text,
+    issuer text,
+    keys text,
+    audiences text[] DEFAULT '{}',
+    algorithms text[] DEFAULT '{}',
+    role_claim text DEFAULT NULL,
+    allowed_roles text[] DEFAULT NULL,
+    anon_role text DEFAULT NULL,
+    leeway interval DEFAULT NULL,
+    require_exp boolean DEFAULT true,
+    max_age interval DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'add_jwt_issuer_wrapper';
+COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval) IS
+'Registers an issuer in this database. Tokens whose iss claim equals issuer are verified by its keys alone.
+keys: a JWKS or JWK (RFC 7517), a PEM public key, or a secret of at least 32 bytes. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat.
+Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path or duration; 22004 NULL.';
+
+CREATE FUNCTION scope.set_jwt_keys(name text, keys text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'set_jwt_keys_wrapper';
+COMMENT ON FUNCTION scope.set_jwt_keys(text, text) IS
+'Replaces the keys of an issuer, in every backend from the commit on. To rotate, pass old and new keys in one JWKS first, and the new ones alone when the old tokens have ended.
+Errors: 42704 no such issuer; 22023 bad keys; 22004 NULL.';
+
+CREATE FUNCTION scope.drop_jwt_issuer(name text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'drop_jwt_issuer_wrapper';
+COMMENT ON FUNCTION scope.drop_jwt_issuer(text) IS
+'Forgets an issuer: its tokens are refused from the commit on. Errors: 42704 no such issuer; 22004 NULL.';
+
+CREATE FUNCTION scope.revoke_token(jti text, until timestamptz, issuer text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'revoke_token_wrapper';
+COMMENT ON FUNCTION scope.revoke_token(text, timestamptz, text) IS
+'Refuses the tokens with this jti claim (RFC 7519 section 4.1.7) until a moment, best the token''s exp: from the commit on, in every backend, cached or not, and at the next statement of a transaction that it has already switched. issuer: the iss; NULL: any. Entries past their date go by themselves.
+Errors: 22004 NULL or empty.';
+
+CREATE FUNCTION scope.revoke_subject(sub text, issued_before timestamptz DEFAULT now(), issuer text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'revoke_subject_wrapper';
+COMMENT ON FUNCTION scope.revoke_subject(text, timestamptz, text) IS
+'For a lost account: refuses all tokens with this sub claim that were issued (iat) before a moment, or that have no iat, as scope.revoke_token() does. issuer: the iss; NULL: any.
+Errors: 22004 NULL or empty.';

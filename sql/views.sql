@@ -23,3 +23,8 @@ SELECT r.rolname AS role,
     ON m.objoid OPERATOR(pg_catalog.=) r.oid;
 COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
+
+CREATE VIEW scope.jwt_issuers AS
+SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at
+  FROM scope.jwt_issuer;
+COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys.';

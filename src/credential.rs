@@ -108,12 +108,7 @@ fn readonly(
     if let Some(role) = role_name {
         name::check(role)?;
     }
-    if let Some(purpose) = purpose.filter(|purpose| purpose.len() > MAX_PURPOSE_BYTES) {
-        return Err(Error::PurposeTooLong {
-            bytes: purpose.len(),
-            max: MAX_PURPOSE_BYTES,
-        });
-    }
+    check_purpose(purpose)?;
     let valid_until = deadline_of(valid_for)?;
     if let Some(role) = role_name {
         require_free(role)?;
@@ -136,8 +131,18 @@ fn readonly(
     })
 }
 
+pub fn check_purpose(purpose: Option<&str>) -> Result<(), Error> {
+    match purpose {
+        Some(purpose) if purpose.len() > MAX_PURPOSE_BYTES => Err(Error::PurposeTooLong {
+            bytes: purpose.len(),
+            max: MAX_PURPOSE_BYTES,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The deadline in Unix microseconds, judged against the administrator's limits.
-fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
+pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     let now = clock::now();
     let max = guc::max_ttl();
     let Some(interval) = valid_for else {
@@ -154,13 +159,13 @@ fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     Ok(deadline)
 }
 
-struct Secret {
-    password: Zeroizing<String>,
-    verifier: String,
+pub struct Secret {
+    pub password: Zeroizing<String>,
+    pub verifier: String,
 }
 
 impl Secret {
-    fn generate() -> Result<Self, Error> {
+    pub fn generate() -> Result<Self, Error> {
         let password = password::generate()?;
         let mut salt = [0; scram::SALT_BYTES];
         password::fill(&mut salt)?;
@@ -172,7 +177,7 @@ impl Secret {
     }
 }
 
-fn require_free(role: &str) -> Result<(), Error> {
+pub fn require_free(role: &str) -> Result<(), Error> {
     // Two callers with one name: the second waits and is told.
     advisory::lock(scope::lock_key(role), Mode::Exclusive);
     match catalog::role_by_name(role) {
@@ -237,7 +242,7 @@ fn create(
     Ok(())
 }
 
-fn connection_uri(role: &str, password: &str) -> Zeroizing<String> {
+pub fn connection_uri(role: &str, password: &str) -> Zeroizing<String> {
     let host = guc::connection_host();
     let target = uri::Target {
         host: host.as_deref(),

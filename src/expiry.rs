@@ -23,15 +23,16 @@ use pgrx::prelude::*;
 use crate::error;
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, wakeup};
+use crate::pg::{catalog, clock, identity, shared_tokens, wakeup};
 
 pub fn init() {
     wakeup::init_shared_memory();
+    shared_tokens::init_shared_memory();
     wakeup::init();
     crate::pg::worker::register_launcher();
 }
 
-/// A credential as the end sees it.
+/// A login with a deadline, credential or authenticator, as the end sees it.
 #[derive(Debug, Clone)]
 pub struct Credential {
     pub oid: pg_sys::Oid,
@@ -47,34 +48,28 @@ impl Credential {
     }
 }
 
-/// All credentials; superusers among them (somebody's hand) are left alone.
+/// All logins of ours; superusers among them (somebody's hand) are left alone.
 pub fn credentials() -> Vec<Credential> {
     catalog::labelled_roles()
         .into_iter()
-        .filter_map(|(oid, text)| {
-            let metadata = Metadata::parse(&text).ok()?;
-            if metadata.kind != Kind::Credential {
-                return None;
-            }
-            let role = catalog::role_by_oid(oid).filter(|role| !role.superuser)?;
-            let deadline = role.valid_until.unwrap_or(i64::MIN);
-            Some(Credential {
-                oid,
-                name: role.name,
-                deadline,
-                metadata,
-            })
-        })
+        .filter_map(|(oid, text)| with_role(oid, Metadata::parse(&text).ok()?))
         .collect()
 }
 
-/// The credential as it is now: it may have changed while we waited for its lock.
+/// The login as it is now: it may have changed while we waited for its lock.
 pub fn credential(oid: pg_sys::Oid) -> Option<Credential> {
-    let metadata = label::read(oid)?
-        .ok()
-        .filter(|metadata| metadata.kind == Kind::Credential)?;
+    with_role(oid, label::read(oid)?.ok()?)
+}
+
+fn with_role(oid: pg_sys::Oid, metadata: Metadata) -> Option<Credential> {
+    // An authenticator need not have a deadline; a credential without one is due.
+    let endless = match metadata.kind {
+        Kind::Scope => return None,
+        Kind::Credential => i64::MIN,
+        Kind::Authenticator => i64::MAX,
+    };
     let role = catalog::role_by_oid(oid).filter(|role| !role.superuser)?;
-    let deadline = role.valid_until.unwrap_or(i64::MIN);
+    let deadline = role.valid_until.unwrap_or(endless);
     Some(Credential {
         oid,
         name: role.name,

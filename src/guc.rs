@@ -20,6 +20,8 @@ static JWT_ROLE_CLAIM: Text = Text::new(Some(c"role"));
 static JWT_LEEWAY: GucSetting<i32> = GucSetting::<i32>::new(30);
 static JWT_REQUIRE_EXP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static JWT_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static JWT_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static ANON_ROLE: Text = Text::new(None);
 static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static CONNECTION_HOST: Text = Text::new(None);
@@ -89,6 +91,24 @@ pub fn init() {
         i32::MAX,
         GucContext::Sighup,
         seconds,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.jwt_cache_size",
+        c"How many verified tokens each session keeps.",
+        c"0: none; then tokens verified by other sessions do not help either.",
+        &JWT_CACHE_SIZE,
+        0,
+        1_000_000,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_string_guc(
+        c"scope_roles.anon_role",
+        c"The role of requests that have no token.",
+        c"Empty: a token is required. A token that is refused never gives this role.",
+        &ANON_ROLE,
+        GucContext::Sighup,
+        none,
     );
     GucRegistry::define_int_guc(
         c"scope_roles.default_ttl",
@@ -179,6 +199,14 @@ pub fn jwt_require_exp() -> bool {
 /// Seconds; `None` without a limit.
 pub fn jwt_max_age() -> Option<i64> {
     Some(i64::from(JWT_MAX_AGE.get())).filter(|&age| age > 0)
+}
+
+pub fn jwt_cache_size() -> usize {
+    usize::try_from(JWT_CACHE_SIZE.get()).unwrap_or(0)
+}
+
+pub fn anon_role() -> Option<String> {
+    text(&ANON_ROLE)
 }
 
 /// Seconds, never more than [`max_ttl`].

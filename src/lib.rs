@@ -2,6 +2,8 @@
 
 use pgrx::prelude::*;
 
+mod authenticator;
+mod claims;
 mod credential;
 mod error;
 mod expiry;
@@ -14,6 +16,7 @@ mod pg;
 mod scope;
 mod switch;
 mod timestamp;
+mod verify;
 
 pgrx::pg_module_magic!(name, version);
 
@@ -23,7 +26,12 @@ extension_sql_file!(
     name = "functions",
     requires = ["schema"]
 );
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]);
+extension_sql_file!(
+    "../sql/tables.sql",
+    name = "tables",
+    requires = ["functions"]
+);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",

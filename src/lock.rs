@@ -1,24 +1,27 @@
 //! The lock on a switched role: nothing but the end of the transaction takes it away (design 3.6).
+//! And the gate on logins that act through tokens only (design 3.7).
 
 pub mod state;
 pub mod verdict;
 
 use crate::error;
-use crate::pg::{hooks, identity, switch_state};
-use verdict::{Event, Session, Verdict};
+use crate::pg::{clock, gate, hooks, identity, switch_state, timer};
+use crate::switch;
+use verdict::{Bond, Event, Session, Statement, Verdict};
 
 pub fn init() {
     hooks::install_lock();
 }
 
-/// Judges what is about to happen in a locked session; raises 42501 when it may not.
+/// Judges what is about to happen in a locked or gated session; raises 42501, or 28000 when the
+/// token no longer holds.
 pub fn enforce(event: &Event<'_>) {
-    let Some(role) = switch_state::locked_to() else {
+    let Some(bond) = bond(event) else {
         return;
     };
     let identity = identity::now();
     let session = Session {
-        locked_to: role.into(),
+        bond,
         outer: identity.outer.into(),
         current: identity.current.into(),
         security_context: identity.security_context,
@@ -26,4 +29,26 @@ pub fn enforce(event: &Event<'_>) {
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
         error::raise(&violation);
     }
+}
+
+fn bond(event: &Event<'_>) -> Option<Bond> {
+    let Some(role) = switch_state::locked_to() else {
+        return gate::login().map(|login| Bond::Gated(login.into()));
+    };
+    // A token is looked at again when a statement starts, not at each function in it: a statement
+    // that is running is cancelled by the timer.
+    let starts = !matches!(
+        event,
+        Event::Function | Event::Utility(Statement::Transaction)
+    );
+    if starts {
+        timer::ensure();
+        if clock::now() >= switch_state::ends_at() {
+            return Some(Bond::Ended);
+        }
+        if switch::is_revoked() {
+            return Some(Bond::Revoked);
+        }
+    }
+    Some(Bond::Locked(role.into()))
 }

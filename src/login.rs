@@ -5,8 +5,8 @@ mod policy;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::label;
-use crate::pg::{catalog, clock, server, wakeup};
+use crate::label::{self, Kind, Metadata};
+use crate::pg::{catalog, clock, gate, server, wakeup};
 use policy::{Admission, Facts};
 
 pub fn init() {
@@ -38,5 +38,15 @@ pub fn enforce(user: &str) {
             function_name!(),
         )
         .report(PgLogLevel::FATAL);
+    }
+    if matches!(
+        metadata,
+        Some(Ok(Metadata {
+            kind: Kind::Authenticator,
+            ..
+        }))
+    ) && !role.superuser
+    {
+        gate::close(role.oid);
     }
 }

@@ -1,116 +1,246 @@
-//! Switching the role by a token: `scope.set_jwt_role`.
+//! Switching the role by a token: `scope.set_jwt_role` and `scope.set_jwt_session`.
 
-mod keys;
-
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
+use std::rc::Rc;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error;
 use crate::guc;
-use crate::jwt::{self, ClaimPath, KeyError, PathError, Policy, Refusal, RoleClaim, Verified};
-use crate::lock::state::State;
+use crate::jwt::{ClaimPath, PathError, RoleClaim};
+use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, compat, identity, switch_state, xact};
+use crate::pg::{compat, hooks, identity, json, switch_state, xact};
+use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no key is configured to verify tokens")]
-    NoSecret,
-    #[error("the key configured to verify tokens cannot be used")]
-    BadSecret(KeyError),
-    #[error("the file with the key to verify tokens cannot be read")]
-    SecretFile {
-        path: String,
-        kind: std::io::ErrorKind,
-    },
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
     #[error("the path of the claim is not valid")]
     Path(PathError),
-    #[error("the token was refused")]
-    Token(Refusal),
     #[error("the token names no role that can be taken")]
     RoleClaim(RoleClaim),
+    #[error(transparent)]
+    Role(#[from] Untakeable),
+    #[error("the role \"{role}\" may not be taken by this session")]
+    NotGranted { role: String, session_user: String },
+    #[error("the role \"{role}\" may not be taken by this token")]
+    RoleNotAllowed { role: String, issuer: String },
+    #[error("the role of this token may not be read from another claim")]
+    RoleClaimFixed { issuer: String },
+    #[error("a token cannot switch the role inside a SECURITY DEFINER function")]
+    SecurityDefiner,
+    #[error("a token cannot switch the role where that would be undone")]
+    WouldBeUndone,
+    #[error("the role was set by a token and is locked")]
+    AlreadyLocked,
+    #[error("a token cannot switch the role while cursors are open")]
+    OpenCursors,
+    #[error("this session has not been switched by a token")]
+    NoSessionSwitch,
+    #[error("this token cannot end the switch of this session")]
+    OtherToken,
+}
+
+/// Why a role is out of reach for every token.
+#[derive(Debug, thiserror::Error)]
+pub enum Untakeable {
     #[error("the role \"{role}\" may not be taken by a token")]
     Reserved { role: String },
     #[error("the role \"{role}\" may not be taken by a token")]
     Unknown { role: String },
-    #[error("the role \"{role}\" may not be taken by this session")]
-    NotGranted { role: String, session_user: String },
     #[error("the role \"{role}\" may not be taken by a token")]
     Privileged { role: String, why: &'static str },
-    #[error("scope.set_jwt_role() cannot run inside a SECURITY DEFINER function")]
-    SecurityDefiner,
-    #[error("scope.set_jwt_role() cannot run where its effect would be undone")]
-    WouldBeUndone,
-    #[error("the role of this transaction was set by a token and is locked")]
-    AlreadyLocked,
-    #[error("scope.set_jwt_role() cannot run while cursors are open")]
-    OpenCursors,
 }
 
-/// Verifies `token`, switches to the role that `claim` names and locks it until the transaction
-/// ends. Returns the role. Documented in `sql/functions.sql`.
+thread_local! {
+    /// The token of the switch, to look for its revocation; the state's digest tells whether it is
+    /// still that of the switch.
+    static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
+    /// The last claim path that was parsed: calls tend to repeat it.
+    static PATH: RefCell<Option<(String, ClaimPath)>> = const { RefCell::new(None) };
+}
+
+struct Active {
+    token: Rc<Accepted>,
+    checked_at: Cell<u64>,
+    revoked: Cell<bool>,
+}
+
+/// Switches until the transaction ends. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorReport> {
     error::require_preload()?;
-    switch(token.unwrap_or_default(), claim)
+    hooks::hide_statement();
+    switch(token, claim, Extent::Transaction)
         .map(Name)
         .map_err(error::report)
 }
 
-fn switch(token: &str, claim: Option<&str>) -> Result<String, Error> {
-    let path = match claim {
-        Some(claim) => ClaimPath::parse(claim),
-        None => ClaimPath::parse(&guc::jwt_role_claim()),
+/// Switches until the session ends. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorReport> {
+    error::require_preload()?;
+    hooks::hide_statement();
+    switch(token, claim, Extent::Session)
+        .map(Name)
+        .map_err(error::report)
+}
+
+/// Ends a session's switch. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn end_jwt_session(token: Option<&str>) -> Result<(), ErrorReport> {
+    error::require_preload()?;
+    hooks::hide_statement();
+    end(token.unwrap_or_default()).map_err(error::report)
+}
+
+/// Has the token of the active switch been revoked since? Asks the tables only after a commit that
+/// touched them.
+pub fn is_revoked() -> bool {
+    // The leader asks for its workers, and PostgreSQL takes no new snapshots in parallel mode.
+    if xact::is_parallel() {
+        return false;
     }
-    .map_err(Error::Path)?;
-    let verified = verify(token)?;
-    let role = path.role(&verified.payload).map_err(Error::RoleClaim)?;
-    let target = takeable(role)?;
-    activate(&target, verified)?;
+    ACTIVE.with_borrow(|active| {
+        let Some(active) = active else {
+            return false;
+        };
+        let generation = revocation::generation();
+        if active.checked_at.replace(generation) != generation {
+            let is_its = switch_state::with(|state| state.digest == active.token.digest);
+            let revoked = is_its == Some(true)
+                && revocation::check(&active.token.rules, &active.token.verified).is_err();
+            active.revoked.set(revoked);
+        }
+        active.revoked.get()
+    })
+}
+
+/// The role, if tokens may activate it at all (design 3.7).
+pub fn takeable(role: &str) -> Result<Role, Untakeable> {
+    if role.starts_with("pg_") || role == "public" || role == "none" {
+        return Err(Untakeable::Reserved {
+            role: role.to_owned(),
+        });
+    }
+    let Some(target) = catalog::role_by_name(role) else {
+        return Err(Untakeable::Unknown {
+            role: role.to_owned(),
+        });
+    };
+    match privileged(&target) {
+        Some(why) => Err(Untakeable::Privileged {
+            role: target.name,
+            why,
+        }),
+        None => Ok(target),
+    }
+}
+
+fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<String, Error> {
+    let token = token.unwrap_or_default();
+    if token.is_empty()
+        && let Some(role) = guc::anon_role()
+    {
+        return anonymous(role, extent);
+    }
+    let accepted = verify::verify(token)?;
+    let role = role_of(&accepted, claim)?;
+    let target = permitted(&role)?;
+    let text = State {
+        extent,
+        role: target.oid.into(),
+        ends_at: accepted.ends_at(),
+        digest: accepted.digest,
+        claims: accepted.claims.to_str().unwrap_or_default(),
+    }
+    .to_text();
+    activate(extent, &target, &accepted.claims, text)?;
+    let checked_at = Cell::new(revocation::generation());
+    let active = Active {
+        token: accepted,
+        checked_at,
+        revoked: Cell::new(false),
+    };
+    ACTIVE.set(Some(active));
     Ok(target.name)
 }
 
-/// Verifies by the administrator's settings alone.
-fn verify(token: &str) -> Result<Verified, Error> {
-    let policy = Policy {
-        issuer: guc::jwt_issuer(),
-        audiences: guc::jwt_audiences(),
-        algorithms: Vec::new(),
-        leeway: guc::jwt_leeway(),
-        require_exp: guc::jwt_require_exp(),
-        max_age: guc::jwt_max_age(),
-    };
-    keys::with(|keys| jwt::verify(token, keys, &policy, clock::now()))?.map_err(Error::Token)
+/// The switch of a request without a token.
+fn anonymous(role: String, extent: Extent) -> Result<String, Error> {
+    let target = permitted(&role)?;
+    let claims = json::for_setting(&serde_json::json!({ "role": role }).to_string());
+    let text = State {
+        extent,
+        role: target.oid.into(),
+        ends_at: i64::MAX,
+        digest: [0; 32],
+        claims: claims.to_str().unwrap_or_default(),
+    }
+    .to_text();
+    activate(extent, &target, &claims, text)?;
+    ACTIVE.set(None);
+    Ok(target.name)
 }
 
-/// The role, if a token may activate it in this session (design 3.7).
-fn takeable(role: String) -> Result<Role, Error> {
-    if is_reserved(&role) {
-        return Err(Error::Reserved { role });
+/// The role that the token names, by the rules of its issuer.
+fn role_of(accepted: &Accepted, claim: Option<&str>) -> Result<String, Error> {
+    let rules: &Rules = &accepted.rules;
+    let issuer = || rules.name.clone().unwrap_or_default();
+    let role = match (&rules.role_claim, claim) {
+        (Some(only), Some(asked)) if only != asked => {
+            return Err(Error::RoleClaimFixed { issuer: issuer() });
+        }
+        (Some(path), _) => with_path(path, |path| path.role(&accepted.verified.payload)),
+        (None, Some(path)) => with_path(path, |path| path.role(&accepted.verified.payload)),
+        (None, None) => with_path(&guc::jwt_role_claim(), |path| {
+            path.role(&accepted.verified.payload)
+        }),
     }
-    let Some(target) = catalog::role_by_name(&role) else {
-        return Err(Error::Unknown { role });
+    .map_err(Error::Path)?;
+    let role = match (role, &rules.anon_role) {
+        (Err(RoleClaim::Missing), Some(anonymous)) => return Ok(anonymous.clone()),
+        (role, _) => role.map_err(Error::RoleClaim)?,
     };
-    if let Some(why) = privileged(&target) {
-        return Err(Error::Privileged { role, why });
+    match &rules.allowed_roles {
+        Some(allowed) if !allowed.contains(&role) => Err(Error::RoleNotAllowed {
+            role,
+            issuer: issuer(),
+        }),
+        _ => Ok(role),
     }
+}
+
+fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, PathError> {
+    PATH.with_borrow_mut(|kept| {
+        if !kept.as_ref().is_some_and(|(known, _)| known == text) {
+            *kept = Some((text.to_owned(), ClaimPath::parse(text)?));
+        }
+        match kept {
+            Some((_, path)) => Ok(look(path)),
+            None => ClaimPath::parse(text).map(|path| look(&path)),
+        }
+    })
+}
+
+/// The role, if this session may take it by a token.
+fn permitted(role: &str) -> Result<Role, Error> {
+    let target = takeable(role)?;
     let session_user = identity::session_user();
     if !compat::may_set_role(session_user, target.oid) {
         let session_user = catalog::role_by_oid(session_user).map(|role| role.name);
         return Err(Error::NotGranted {
-            role,
+            role: target.name,
             session_user: session_user.unwrap_or_default(),
         });
     }
     Ok(target)
-}
-
-/// `public` and `none` are no roles; `pg_…` are PostgreSQL's predefined ones.
-fn is_reserved(role: &str) -> bool {
-    role.starts_with("pg_") || role == "public" || role == "none"
 }
 
 /// What makes a role too powerful to be locked in: each of these leads out of the lock.
@@ -135,39 +265,48 @@ fn privileged(role: &Role) -> Option<&'static str> {
     }
 }
 
-fn activate(target: &Role, verified: Verified) -> Result<(), Error> {
+fn activate(extent: Extent, target: &Role, claims: &CString, text: String) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
     if switch_state::would_be_undone() {
         return Err(Error::WouldBeUndone);
     }
-    let state = State {
-        role: target.oid.into(),
-        expires_at: verified.expires_at.unwrap_or(i64::MAX),
-        claims: verified.payload,
-    };
-    match switch_state::current() {
-        Some(current) if current == state => return Ok(()),
-        Some(_) => return Err(Error::AlreadyLocked),
+    match switch_state::with(|state| state.to_text() == text) {
+        // The same token again: it is what the session is already.
+        Some(true) => return Ok(()),
+        Some(false) => return Err(Error::AlreadyLocked),
         None => {}
     }
     // A cursor goes on with the privileges, and the rows, of the role that opened it.
     if xact::has_open_cursors() {
         return Err(Error::OpenCursors);
     }
-    if xact::ends_with_statement() {
+    if extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
     // No string holds a NUL: PostgreSQL's text can't, and verified JSON has none.
-    if let (Ok(role), Ok(claims), Ok(text)) = (
-        CString::new(target.name.as_str()),
-        CString::new(state.claims.as_str()),
-        CString::new(state.to_text()),
-    ) {
-        switch_state::activate(&role, &claims, &text);
+    if let (Ok(role), Ok(text)) = (CString::new(target.name.as_str()), CString::new(text)) {
+        switch_state::activate(extent, &role, claims, &text);
     }
     Ok(())
+}
+
+fn end(token: &str) -> Result<(), Error> {
+    let digest = verify::digest(token);
+    let same = switch_state::with(|state| {
+        let known = state.extent == Extent::Session;
+        known.then(|| verify_slices_are_equal(&state.digest, &digest).is_ok())
+    });
+    match same.flatten() {
+        None => Err(Error::NoSessionSwitch),
+        Some(false) => Err(Error::OtherToken),
+        Some(true) => {
+            switch_state::deactivate();
+            ACTIVE.set(None);
+            Ok(())
+        }
+    }
 }
 
 /// As PostgreSQL warns of SET LOCAL.

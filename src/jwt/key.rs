@@ -213,6 +213,14 @@ impl KeySet {
         }
     }
 
+    /// Whether checking a signature takes public-key work.
+    pub fn is_asymmetric(&self) -> bool {
+        !self
+            .keys
+            .iter()
+            .all(|key| matches!(key.material, Material::Hmac { .. }))
+    }
+
     /// The keys that may verify a token with this `kid` and `alg` (RFC 7515 section 4.1.4): those
     /// of that `kid`, or every key when the token has none. A single key without `kid` stands for
     /// any.

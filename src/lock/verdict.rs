@@ -1,18 +1,30 @@
-//! May this go on in a locked session? Pure.
+//! May this go on in a session that a token has switched, or that is gated? Pure.
 //!
-//! The invariant is what holds: the outer user is the locked role, and outside SECURITY DEFINER
-//! code the current user is too. Statements known to break it are refused early, because the
-//! message is better then.
+//! The invariant is what holds: the outer user is the one role that the session may act as, and
+//! outside SECURITY DEFINER code the current user is too. Statements known to break it are refused
+//! early, because the message is better then.
 #![forbid(unsafe_code)]
 
-/// The identities at the moment of the event, as OIDs.
+/// What binds the session, and the identities at the moment of the event, as OIDs.
 #[derive(Debug, Clone, Copy)]
 pub struct Session {
-    pub locked_to: u32,
+    pub bond: Bond,
     pub outer: u32,
     pub current: u32,
     /// Zero outside SECURITY DEFINER functions and restricted operations.
     pub security_context: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// A token has switched it to this role, and still holds.
+    Locked(u32),
+    /// The token has ended.
+    Ended,
+    /// The token has been revoked since.
+    Revoked,
+    /// The login acts through tokens only: without one it is itself.
+    Gated(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,27 +68,44 @@ pub enum Violation {
     DiscardAll,
     #[error("this session no longer acts as the role that its token activated")]
     Identity,
+    #[error("the token that set the role has ended")]
+    Ended,
+    #[error("the token that set the role has been revoked")]
+    Revoked,
+    #[error("this login takes roles by token only")]
+    Gated,
 }
 
 pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
+    if let Event::Utility(Statement::Transaction) = event {
+        return Verdict::Allowed;
+    }
+    let role = match session.bond {
+        Bond::Ended => return Verdict::Refused(Violation::Ended),
+        Bond::Revoked => return Verdict::Refused(Violation::Revoked),
+        Bond::Locked(role) | Bond::Gated(role) => role,
+    };
+    let gated = matches!(session.bond, Bond::Gated(_));
     if let Event::Utility(statement) = event {
-        match statement {
-            Statement::Transaction => return Verdict::Allowed,
-            Statement::Set { name } => {
-                if let Some(violation) = guarded(name) {
-                    return Verdict::Refused(violation);
-                }
-            }
-            Statement::DiscardAll => return Verdict::Refused(Violation::DiscardAll),
-            Statement::Other => {}
+        let violation = match statement {
+            Statement::Set { name } => guarded(name),
+            Statement::DiscardAll => Some(Violation::DiscardAll),
+            Statement::Transaction | Statement::Other => None,
+        };
+        match violation {
+            // Poolers reset sessions between clients; a gated login's has no role to lose.
+            Some(Violation::DiscardAll | Violation::Claims) if gated => {}
+            Some(_) if gated => return Verdict::Refused(Violation::Gated),
+            Some(violation) => return Verdict::Refused(violation),
+            None => {}
         }
     }
-    let acts_as_locked = session.outer == session.locked_to
-        && (session.security_context != 0 || session.current == session.locked_to);
-    if acts_as_locked {
-        Verdict::Allowed
-    } else {
-        Verdict::Refused(Violation::Identity)
+    let itself =
+        session.outer == role && (session.security_context != 0 || session.current == role);
+    match (itself, gated) {
+        (true, _) => Verdict::Allowed,
+        (false, true) => Verdict::Refused(Violation::Gated),
+        (false, false) => Verdict::Refused(Violation::Identity),
     }
 }
 
@@ -98,22 +127,32 @@ mod tests {
     use super::*;
 
     const LOCKED: Session = Session {
-        locked_to: 10,
+        bond: Bond::Locked(10),
         outer: 10,
         current: 10,
         security_context: 0,
     };
+    const GATED: Session = Session {
+        bond: Bond::Gated(10),
+        ..LOCKED
+    };
+
+    fn set(name: &str) -> Event<'_> {
+        Event::Utility(Statement::Set { name })
+    }
 
     #[test]
     fn verdict_lets_the_locked_role_work() {
-        for event in [
-            Event::Query,
-            Event::Function,
-            Event::Utility(Statement::Other),
-            Event::Utility(Statement::Transaction),
-            Event::Utility(Statement::Set { name: "work_mem" }),
-        ] {
-            assert_eq!(judge(&LOCKED, &event), Verdict::Allowed, "{event:?}");
+        for session in [LOCKED, GATED] {
+            for event in [
+                Event::Query,
+                Event::Function,
+                Event::Utility(Statement::Other),
+                Event::Utility(Statement::Transaction),
+                set("work_mem"),
+            ] {
+                assert_eq!(judge(&session, &event), Verdict::Allowed, "{event:?}");
+            }
         }
     }
 
@@ -128,9 +167,8 @@ mod tests {
             ("request.jwt.claims", Violation::Claims),
             ("Request.JWT.Claims", Violation::Claims),
         ] {
-            let event = Event::Utility(Statement::Set { name });
             assert_eq!(
-                judge(&LOCKED, &event),
+                judge(&LOCKED, &set(name)),
                 Verdict::Refused(violation),
                 "{name}"
             );
@@ -144,31 +182,61 @@ mod tests {
 
     #[test]
     fn verdict_refuses_any_other_identity() {
-        let outer = Session {
-            outer: 11,
-            current: 11,
-            ..LOCKED
-        };
-        let current = Session {
-            current: 11,
-            ..LOCKED
-        };
-        let definer_of_escaped = Session {
-            outer: 11,
-            current: 12,
-            security_context: 1,
-            ..LOCKED
-        };
-        for session in [outer, current, definer_of_escaped] {
+        for (session, violation) in [(LOCKED, Violation::Identity), (GATED, Violation::Gated)] {
+            let outer = Session {
+                outer: 11,
+                current: 11,
+                ..session
+            };
+            let current = Session {
+                current: 11,
+                ..session
+            };
+            let definer_of_escaped = Session {
+                outer: 11,
+                current: 12,
+                security_context: 1,
+                ..session
+            };
+            for session in [outer, current, definer_of_escaped] {
+                for event in [
+                    Event::Query,
+                    Event::Function,
+                    Event::Utility(Statement::Other),
+                ] {
+                    assert_eq!(judge(&session, &event), Verdict::Refused(violation));
+                }
+                let end = Event::Utility(Statement::Transaction);
+                assert_eq!(judge(&session, &end), Verdict::Allowed);
+            }
+        }
+    }
+
+    #[test]
+    fn verdict_lets_security_definer_code_act_as_its_owner() {
+        for session in [LOCKED, GATED] {
+            let definer = Session {
+                current: 12,
+                security_context: 1,
+                ..session
+            };
+            assert_eq!(judge(&definer, &Event::Query), Verdict::Allowed);
+        }
+    }
+
+    #[test]
+    fn verdict_ends_with_the_token_but_lets_the_transaction_end() {
+        for (bond, violation) in [
+            (Bond::Ended, Violation::Ended),
+            (Bond::Revoked, Violation::Revoked),
+        ] {
+            let session = Session { bond, ..LOCKED };
             for event in [
                 Event::Query,
-                Event::Function,
                 Event::Utility(Statement::Other),
+                set("work_mem"),
             ] {
-                assert_eq!(
-                    judge(&session, &event),
-                    Verdict::Refused(Violation::Identity)
-                );
+                assert_eq!(judge(&session, &event), Verdict::Refused(violation));
             }
             let end = Event::Utility(Statement::Transaction);
             assert_eq!(judge(&session, &end), Verdict::Allowed);
@@ -176,12 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn verdict_lets_security_definer_code_act_as_its_owner() {
-        let definer = Session {
-            current: 12,
-            security_context: 1,
-            ..LOCKED
-        };
-        assert_eq!(judge(&definer, &Event::Query), Verdict::Allowed);
+    fn verdict_keeps_a_gated_login_itself_and_lets_poolers_reset_it() {
+        for name in ["role", "Session_Authorization"] {
+            assert_eq!(
+                judge(&GATED, &set(name)),
+                Verdict::Refused(Violation::Gated),
+                "{name}"
+            );
+        }
+        for event in [
+            Event::Utility(Statement::DiscardAll),
+            set("request.jwt.claims"),
+        ] {
+            assert_eq!(judge(&GATED, &event), Verdict::Allowed);
+        }
     }
 }

@@ -35,10 +35,9 @@ pub fn judge<E>(facts: &Facts<'_, E>) -> Admission {
         State::Quarantined => return Admission::Refused("it is in quarantine"),
         State::Active => {}
     }
-    if metadata.kind != Kind::Credential {
-        return Admission::Allowed;
-    }
     match facts.valid_until {
+        // Services stay: their tokens have deadlines.
+        None if metadata.kind != Kind::Credential => Admission::Allowed,
         // A credential always has one: someone has taken it away by hand.
         None => Admission::Refused("it has no deadline"),
         Some(deadline) if deadline <= facts.now => Admission::Refused("its deadline has passed"),
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn login_policy_admits_authenticators_without_a_deadline() {
+    fn login_policy_admits_authenticators_until_their_deadline_if_any() {
         assert!(admitted(
             Some(Ok(&metadata(Kind::Authenticator, State::Active))),
             None

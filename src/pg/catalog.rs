@@ -80,6 +80,12 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
     }
 }
 
+/// May `member` grant `role` to others (ADMIN OPTION, or superuser)?
+pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue reads inside a transaction.
+    unsafe { pg_sys::is_admin_of_role(member, role) }
+}
+
 /// Every role with a label of ours, as (OID, label text).
 pub fn labelled_roles() -> Vec<(pg_sys::Oid, String)> {
     let mut found = Vec::new();

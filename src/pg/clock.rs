@@ -17,10 +17,18 @@ pub fn from_postgres(timestamp: pg_sys::TimestampTz) -> i64 {
     timestamp.saturating_add(POSTGRES_EPOCH)
 }
 
+/// The other way round; the ends of the range stay infinite.
+pub fn to_postgres(micros: i64) -> pg_sys::TimestampTz {
+    match micros {
+        i64::MIN | i64::MAX => micros,
+        _ => micros.saturating_sub(POSTGRES_EPOCH),
+    }
+}
+
 /// `now + interval` by PostgreSQL's calendar rules, in Unix microseconds.
 /// The caller has bounded the interval; PostgreSQL raises 22008 outside its range.
 pub fn after(now: i64, interval: pgrx::datum::Interval) -> i64 {
-    let start = pg_sys::Datum::from(now.saturating_sub(POSTGRES_EPOCH));
+    let start = pg_sys::Datum::from(to_postgres(now));
     // SAFETY: timestamptz_pl_interval takes (timestamptz, interval), both by value of the right
     // type, and never returns NULL.
     let sum = unsafe {
@@ -34,5 +42,5 @@ pub fn after(now: i64, interval: pgrx::datum::Interval) -> i64 {
 
 /// As an SQL value; `None` outside PostgreSQL's range.
 pub fn to_sql(micros: i64) -> Option<TimestampWithTimeZone> {
-    TimestampWithTimeZone::try_from(micros.saturating_sub(POSTGRES_EPOCH)).ok()
+    TimestampWithTimeZone::try_from(to_postgres(micros)).ok()
 }

@@ -22,6 +22,22 @@ pub const MEMBERSHIP_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "pg
     " WITH INHERIT TRUE, SET FALSE"
 };
 
+/// The options of `GRANT role TO authenticator`: SET ROLE (by token), but no inheritance.
+pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    ""
+} else {
+    " WITH INHERIT FALSE, SET TRUE"
+};
+
+/// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
+pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
+    10
+} else if cfg!(any(feature = "pg15", feature = "pg16")) {
+    12
+} else {
+    13
+};
+
 /// Is this `pg_parameter_acl` (15 and later)?
 pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
     #[cfg(feature = "pg14")]

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, switch_state};
+use super::{compat, gate, switch_state, timer};
 use crate::lock::verdict::{Event, Statement};
 use crate::{lock, login};
 
@@ -31,13 +31,18 @@ unsafe extern "C-unwind" {
     );
     fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: i32);
     /// utils/elog.h
+    fn errcode(code: i32) -> i32;
+    fn errmsg(format: *const c_char, ...) -> i32;
     fn errdetail(format: *const c_char, ...) -> i32;
     fn errhint(format: *const c_char, ...) -> i32;
+    fn errhidestmt(hide: bool) -> i32;
 }
 type AuthenticationHook = unsafe extern "C-unwind" fn(*mut pg_sys::Port, i32);
 
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_EXECUTOR_START: pg_sys::ExecutorStart_hook_type = None;
+/// When the statement arrived that [`hide_statement`] was called in.
+static mut STATEMENT_WITH_TOKEN: pg_sys::TimestampTz = 0;
 static mut PREVIOUS_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
 static mut PREVIOUS_AUTHENTICATION: Option<AuthenticationHook> = None;
 
@@ -80,7 +85,7 @@ unsafe extern "C-unwind" fn process_utility(
         if changes_roles(node) {
             super::wakeup::at_commit();
         }
-        if switch_state::is_locked() {
+        if is_bound() {
             before_utility(node);
         }
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
@@ -100,7 +105,7 @@ unsafe extern "C-unwind" fn process_utility(
 }
 
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
-    if switch_state::is_locked() {
+    if is_bound() {
         before_query();
     }
     // SAFETY: the arguments go on as they came.
@@ -129,17 +134,39 @@ pub unsafe fn explaining(next: impl FnOnce()) {
     }
 }
 
+/// The statement being run has a token in its text, perhaps: should it fail, PostgreSQL must not
+/// write that text into the server log (`log_min_error_statement`).
+pub fn hide_statement() {
+    // SAFETY: backend-local.
+    unsafe { STATEMENT_WITH_TOKEN = pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
 /// PostgreSQL's own refusals know nothing of tokens. While a role is locked, this adds a DETAIL and
 /// a HINT to those that have none.
 ///
 /// Called while an error is being reported; unguarded, because nothing in it can fail.
 unsafe extern "C-unwind" fn explain(_argument: *mut c_void) {
+    // SAFETY: inside error reporting, where errhidestmt is meant to be called.
+    unsafe {
+        if STATEMENT_WITH_TOKEN == pg_sys::GetCurrentStatementStartTimestamp() {
+            errhidestmt(true);
+        }
+    }
     if !switch_state::is_locked() {
         return;
     }
     // SAFETY: inside error reporting, where these functions are meant to be called; the copy is
     // made in memory that outlives it and freed.
     unsafe {
+        if pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
+            && timer::take_ended()
+        {
+            errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
+            errmsg(c"canceling statement because the token that set the role has ended".as_ptr());
+            errdetail(c"expired: the exp claim is in the past.".as_ptr());
+            errhint(c"ROLLBACK, obtain a new token and begin again.".as_ptr());
+            return;
+        }
         if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32 {
             return;
         }
@@ -167,7 +194,7 @@ unsafe extern "C-unwind" fn object_access(
     sub_object: i32,
     argument: *mut c_void,
 ) {
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && switch_state::is_locked() {
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && is_bound() {
         before_function();
     }
     // SAFETY: the arguments go on as they came.
@@ -189,6 +216,12 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, statu
             after_authentication(port);
         }
     }
+}
+
+/// The cheap first question of every hook: two loads.
+#[inline]
+fn is_bound() -> bool {
+    switch_state::is_locked() || gate::is_closed()
 }
 
 #[pg_guard]

@@ -46,3 +46,15 @@ pub fn database_name() -> String {
         }
     }
 }
+
+/// When the configuration was last read; changes with every reload.
+pub fn configuration_time() -> i64 {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::PgReloadTime }
+}
+
+/// Is the database's encoding UTF-8, so that any text fits?
+pub fn is_utf8() -> bool {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}

@@ -9,14 +9,14 @@
 //! pass PostgreSQL's own context check first, and a switched role is never a superuser.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::compat;
-use crate::lock::state::State;
+use super::{compat, timer};
+use crate::lock::state::{Extent, State};
 
 static SWITCH: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(None);
@@ -28,7 +28,11 @@ const GUARDED: [&CStr; 3] = [c"role", c"session_authorization", CLAIMS];
 /// The role that this session is locked to; 0 when it is not. Backend-local: atomics only because
 /// statics need them.
 static LOCKED_TO: AtomicU32 = AtomicU32::new(0);
-static EXPIRES_AT: AtomicI64 = AtomicI64::new(i64::MAX);
+static ENDS_AT: AtomicI64 = AtomicI64::new(i64::MAX);
+/// The setting's text, which PostgreSQL keeps as long as it is the setting's value.
+static TEXT: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// Grows with every change.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
 static GUARDING: AtomicBool = AtomicBool::new(false);
 /// True while this file changes the settings.
 static INTERNAL: AtomicBool = AtomicBool::new(false);
@@ -37,7 +41,7 @@ static INTERNAL: AtomicBool = AtomicBool::new(false);
 #[repr(C)]
 struct Extra {
     role: u32,
-    expires_at: i64,
+    ends_at: i64,
 }
 
 pub fn define() {
@@ -82,19 +86,48 @@ pub fn locked_to() -> Option<pg_sys::Oid> {
     }
 }
 
-/// The state of the switch with its claims; `None` when there is no switch.
-pub fn current() -> Option<State> {
-    locked_to()?;
-    let text = SWITCH.get()?;
-    State::parse(text.to_str().ok()?)
+/// When the token's statements end, in Unix microseconds.
+pub fn ends_at() -> i64 {
+    ENDS_AT.load(Ordering::Relaxed)
 }
 
-/// Switches to `role` and locks it, until the transaction ends.
-pub fn activate(role: &CStr, claims: &CStr, state: &CStr) {
+/// Differs whenever the switch may differ.
+pub fn epoch() -> u64 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
+/// Looks at the state of the switch; `None` when there is no switch.
+pub fn with<R>(look: impl FnOnce(&State<'_>) -> R) -> Option<R> {
+    let text = TEXT.load(Ordering::Relaxed);
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the setting's current value, terminated; it does not change during the call, because
+    // `look` gets no way to change it.
+    let text = unsafe { CStr::from_ptr(text) }.to_str().ok()?;
+    State::parse(text).map(|state| look(&state))
+}
+
+/// Switches to `role` and locks it.
+pub fn activate(extent: Extent, role: &CStr, claims: &CStr, state: &CStr) {
     let _internal = Internal::enter();
-    set_local(CLAIMS, claims);
-    set_local(c"role", role);
-    set_local(c"scope_roles.switch", state);
+    let action = match extent {
+        Extent::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
+        Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
+    };
+    set(CLAIMS, claims, action);
+    set(c"role", role, action);
+    set(c"scope_roles.switch", state, action);
+    timer::ensure();
+}
+
+/// Ends a session's switch: the session is its login role again.
+pub fn deactivate() {
+    let _internal = Internal::enter();
+    let action = pg_sys::GucAction::GUC_ACTION_SET;
+    set(c"scope_roles.switch", c"", action);
+    set(c"role", c"none", action);
+    set(CLAIMS, c"", action);
 }
 
 /// Would a change made now be undone before the transaction ends? True inside a function whose
@@ -135,7 +168,7 @@ impl Drop for Internal {
     }
 }
 
-fn set_local(name: &CStr, value: &CStr) {
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     // SAFETY: terminated strings that outlive the call; errors pass as PostgreSQL's own. PGC_SUSET
     // is remembered as the setting's context, so parallel workers may restore it.
     unsafe {
@@ -144,7 +177,7 @@ fn set_local(name: &CStr, value: &CStr) {
             value.as_ptr(),
             pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            action,
             true,
             0,
             false,
@@ -186,7 +219,7 @@ unsafe extern "C-unwind" fn check(
     unsafe {
         memory.write(Extra {
             role: state.role,
-            expires_at: state.expires_at,
+            ends_at: state.ends_at,
         });
         *extra = memory.cast();
     }
@@ -195,18 +228,26 @@ unsafe extern "C-unwind" fn check(
 
 /// Must not fail: PostgreSQL also calls it while a transaction ends or aborts.
 #[pg_guard]
-unsafe extern "C-unwind" fn assign(_new_value: *const c_char, extra: *mut c_void) {
+unsafe extern "C-unwind" fn assign(new_value: *const c_char, extra: *mut c_void) {
     let extra = extra.cast::<Extra>();
     // SAFETY: NULL, or what `check` made for this value.
-    let (role, expires_at) = unsafe {
+    let (role, ends_at) = unsafe {
         if extra.is_null() {
             (0, i64::MAX)
         } else {
-            ((*extra).role, (*extra).expires_at)
+            ((*extra).role, (*extra).ends_at)
         }
     };
+    let text = if role == 0 {
+        std::ptr::null_mut()
+    } else {
+        new_value.cast_mut()
+    };
+    TEXT.store(text, Ordering::Relaxed);
     LOCKED_TO.store(role, Ordering::Relaxed);
-    EXPIRES_AT.store(expires_at, Ordering::Relaxed);
+    ENDS_AT.store(ends_at, Ordering::Relaxed);
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+    timer::stop();
     // SAFETY: a plain read of a backend global.
     let restoring = unsafe { pg_sys::InitializingParallelWorker };
     if role == 0 {

@@ -170,3 +170,9 @@ pub fn has_open_cursors() -> bool {
     // SAFETY: walks the backend's portals.
     unsafe { !pg_sys::ThereAreNoReadyPortals() }
 }
+
+/// In a parallel worker, or in its leader while workers run.
+pub fn is_parallel() -> bool {
+    // SAFETY: reads backend globals.
+    unsafe { pg_sys::IsInParallelMode() }
+}

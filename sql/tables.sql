@@ -1,0 +1,52 @@
+-- Superusers only: the extension reads them for everyone else. Dumped by pg_dump, replicated to standbys.
+
+CREATE TABLE scope.jwt_issuer (
+    name text PRIMARY KEY,
+    issuer text NOT NULL UNIQUE,
+    keys text NOT NULL,
+    audiences text[] NOT NULL DEFAULT '{}',
+    algorithms text[] NOT NULL DEFAULT '{}',
+    role_claim text,
+    allowed_roles text[],
+    anon_role text,
+    leeway interval,
+    require_exp boolean NOT NULL DEFAULT true,
+    max_age interval,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE scope.jwt_issuer IS 'Registered issuers with their keys; see scope.add_jwt_issuer().';
+
+CREATE TABLE scope.jwt_revoked_token (
+    jti text NOT NULL,
+    issuer text NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (jti, issuer)
+);
+COMMENT ON TABLE scope.jwt_revoked_token IS 'Tokens revoked by scope.revoke_token(); an empty issuer stands for any.';
+
+CREATE TABLE scope.jwt_revoked_subject (
+    sub text NOT NULL,
+    issuer text NOT NULL,
+    issued_before timestamptz NOT NULL,
+    PRIMARY KEY (sub, issuer)
+);
+COMMENT ON TABLE scope.jwt_revoked_subject IS 'Subjects revoked by scope.revoke_subject(); an empty issuer stands for any.';
+
+SELECT pg_catalog.pg_extension_config_dump('scope.jwt_issuer', '');
+SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_token', '');
+SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_subject', '');
+
+-- Tells every backend, and every standby, that a table has changed. ALWAYS: also when replication or a restore writes.
+CREATE FUNCTION scope.jwt_tables_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'jwt_tables_changed_wrapper';
+COMMENT ON FUNCTION scope.jwt_tables_changed() IS 'Trigger function of the extension''s own tables.';
+
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.jwt_issuer
+    FOR EACH STATEMENT EXECUTE FUNCTION scope.jwt_tables_changed();
+ALTER TABLE scope.jwt_issuer ENABLE ALWAYS TRIGGER changed;
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.jwt_revoked_token
+    FOR EACH STATEMENT EXECUTE FUNCTION scope.jwt_tables_changed();
+ALTER TABLE scope.jwt_revoked_token ENABLE ALWAYS TRIGGER changed;
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.jwt_revoked_subject
+    FOR EACH STATEMENT EXECUTE FUNCTION scope.jwt_tables_changed();
+ALTER TABLE scope.jwt_revoked_subject ENABLE ALWAYS TRIGGER changed;

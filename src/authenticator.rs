@@ -1,0 +1,185 @@
+//! Authenticators: gated logins, which act through tokens only (design 3.7).
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::credential::{self, Secret};
+use crate::error;
+use crate::label::{self, Kind, Metadata, State};
+use crate::pg::name::Name;
+use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::scope::name;
+use crate::switch::{self, Untakeable};
+use crate::timestamp;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error("an authenticator needs at least one role")]
+    NoRoles,
+    #[error("permission denied to grant role \"{role}\"")]
+    MayNotGrant { role: String, caller: String },
+    #[error("permission denied to grant CONNECT on database \"{database}\"")]
+    MayNotConnect { database: String, caller: String },
+    #[error(transparent)]
+    Role(#[from] Untakeable),
+    #[error(transparent)]
+    Credential(#[from] credential::Error),
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Credential(error.into())
+    }
+}
+
+/// A login that can only take the given roles, by token. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn create_authenticator(
+    role_name: Option<&str>,
+    roles: Option<Vec<Option<String>>>,
+    valid_for: Option<Interval>,
+    purpose: Option<&str>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    let create = || -> Result<_, Error> {
+        let role = role_name.ok_or(Error::Null("role_name"))?;
+        let roles: Vec<String> = roles
+            .ok_or(Error::Null("roles"))?
+            .into_iter()
+            .flatten()
+            .collect();
+        if roles.is_empty() {
+            return Err(Error::NoRoles);
+        }
+        if xact::is_read_only() {
+            return Err(credential::Error::ReadOnly.into());
+        }
+        name::check(role).map_err(credential::Error::from)?;
+        credential::check_purpose(purpose)?;
+        let valid_until = valid_for
+            .map(|interval| credential::deadline_of(Some(interval)))
+            .transpose()
+            .map_err(credential::Error::from)?;
+        let caller = identity::current_user();
+        for granted in &roles {
+            may_grant(caller, granted)?;
+        }
+        let connect = must_grant_connect(caller)?;
+        credential::require_free(role)?;
+        let secret = Secret::generate()?;
+        identity::elevated(|| make(role, &roles, &secret, valid_until, caller, purpose))?;
+        if connect {
+            let database = spi::identifier(&server::database_name());
+            let role = spi::identifier(role);
+            identity::pinned(|| {
+                spi::execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
+            })?;
+        }
+        let uri = credential::connection_uri(role, &secret.password);
+        Ok((
+            Name(role.to_owned()),
+            secret.password.to_string(),
+            valid_until.and_then(clock::to_sql),
+            uri.to_string(),
+        ))
+    };
+    create().map(TableIterator::once).map_err(error::report)
+}
+
+/// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.
+fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<(), Error> {
+    let target = switch::takeable(role)?;
+    if catalog::is_admin_of(caller, target.oid) {
+        Ok(())
+    } else {
+        Err(Error::MayNotGrant {
+            role: target.name,
+            caller: name_of(caller),
+        })
+    }
+}
+
+/// Whether the authenticator needs a CONNECT of its own, which the caller must be able to grant.
+fn must_grant_connect(caller: pg_sys::Oid) -> Result<bool, Error> {
+    let rights = identity::pinned(|| {
+        spi::query(
+            "SELECT pg_catalog.has_database_privilege('public', d.oid, 'CONNECT'),
+                    pg_catalog.has_database_privilege($1, d.oid, 'CONNECT WITH GRANT OPTION')
+               FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()",
+            &[caller.into()],
+            |row| Ok((row.get::<bool>(1)?, row.get::<bool>(2)?)),
+        )
+    })?;
+    match rights.first() {
+        Some((Some(true), _)) => Ok(false),
+        Some((_, Some(true))) => Ok(true),
+        _ => Err(Error::MayNotConnect {
+            database: server::database_name(),
+            caller: name_of(caller),
+        }),
+    }
+}
+
+fn make(
+    role: &str,
+    roles: &[String],
+    secret: &Secret,
+    valid_until: Option<i64>,
+    caller: pg_sys::Oid,
+    purpose: Option<&str>,
+) -> Result<(), Error> {
+    let identifier = spi::identifier(role);
+    let deadline = valid_until.map_or_else(String::new, |deadline| {
+        format!(
+            " VALID UNTIL {}",
+            spi::literal(&timestamp::rfc3339(deadline))
+        )
+    });
+    let roles: Vec<String> = roles.iter().map(|role| spi::identifier(role)).collect();
+    spi::execute(&format!(
+        "CREATE ROLE {identifier} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE \
+         NOREPLICATION NOBYPASSRLS PASSWORD {}{deadline}; GRANT {} TO {identifier}{}",
+        spi::literal(&secret.verifier),
+        roles.join(", "),
+        compat::SWITCH_ONLY_OPTIONS,
+    ))?;
+    if let Some(created) = catalog::role_by_name(role) {
+        label::write(
+            created.oid,
+            &Metadata {
+                v: 1,
+                kind: Kind::Authenticator,
+                state: State::Active,
+                creator: name_of(caller),
+                creator_oid: caller.into(),
+                created_at: timestamp::rfc3339(clock::now()),
+                database: Some(server::database_name()),
+                purpose: purpose.map(str::to_owned),
+                error: None,
+                waits_for: Vec::new(),
+            },
+        );
+    }
+    Ok(())
+}
+
+fn name_of(role: pg_sys::Oid) -> String {
+    catalog::role_by_oid(role)
+        .map(|role| role.name)
+        .unwrap_or_default()
+}

@@ -1,0 +1,70 @@
+//! Hearing of changes to the extension's tables of issuers and revocations.
+//!
+//! A trigger on each table sends PostgreSQL's own relation-cache invalidation with the commit: it
+//! reaches every backend, and with the WAL every standby.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// Grows with each change. Backend-local.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+static LISTENING: AtomicBool = AtomicBool::new(false);
+
+const TABLES: [&std::ffi::CStr; 3] = [c"jwt_issuer", c"jwt_revoked_token", c"jwt_revoked_subject"];
+/// Their OIDs in this database, as far as known.
+static WATCHED: [std::sync::atomic::AtomicU32; 3] =
+    [const { std::sync::atomic::AtomicU32::new(0) }; 3];
+
+/// Takes in what others have committed; the number differs from the last one if it may matter.
+pub fn generation() -> u64 {
+    // SAFETY: a callback of the right type, registered once; reading pending messages is allowed
+    // at any time inside a transaction.
+    unsafe {
+        if !LISTENING.swap(true, Ordering::Relaxed) {
+            pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::null());
+        }
+        pg_sys::AcceptInvalidationMessages();
+    }
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Must not fail: PostgreSQL calls it while it processes invalidations. 0 stands for all relations.
+unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    let relation = u32::from(relation);
+    let watched = |table: &std::sync::atomic::AtomicU32| {
+        let table = table.load(Ordering::Relaxed);
+        // Not known yet: any relation may be it.
+        table == 0 || table == relation
+    };
+    if relation == 0 || WATCHED.iter().any(watched) {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The statement trigger of the three tables.
+#[pg_extern(sql = false)]
+fn jwt_tables_changed() {
+    learn();
+    for table in &WATCHED {
+        let table = table.load(Ordering::Relaxed);
+        if table != 0 {
+            // SAFETY: a relation of this database; the message goes out with the commit.
+            unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.into()) }
+        }
+    }
+}
+
+/// Looks up the tables' OIDs; before each reading of them, for the extension may have been created
+/// anew since.
+pub fn learn() {
+    // SAFETY: catalogue look-ups inside a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"scope".as_ptr(), true);
+        for (table, name) in WATCHED.iter().zip(TABLES) {
+            let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
+            table.store(oid.into(), Ordering::Relaxed);
+        }
+    }
+}

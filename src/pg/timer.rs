@@ -1,0 +1,69 @@
+//! Cancelling the statement that is running when the token of its role ends.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use pgrx::pg_sys;
+
+use super::{clock, compat, switch_state};
+
+// utils/timeout.h, which pgrx does not bind.
+unsafe extern "C-unwind" {
+    fn RegisterTimeout(id: u32, handler: unsafe extern "C-unwind" fn()) -> u32;
+    fn enable_timeout_at(id: u32, at: pg_sys::TimestampTz);
+    fn disable_timeout(id: u32, keep_indicator: bool);
+    fn get_timeout_active(id: u32) -> bool;
+}
+
+/// The number of our timeout in this process; 0 (PostgreSQL's own) before it is registered.
+static TIMEOUT: AtomicU32 = AtomicU32::new(0);
+/// The running statement was cancelled because the token has ended.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Makes sure that the timer runs; PostgreSQL stops all timers after an error. In a backend, while
+/// a role is locked.
+pub fn ensure() {
+    let at = switch_state::ends_at();
+    if at == i64::MAX {
+        return;
+    }
+    // SAFETY: registered once per process, outside signal handlers; the handler only sets flags.
+    unsafe {
+        let mut id = TIMEOUT.load(Ordering::Relaxed);
+        if id == 0 {
+            id = RegisterTimeout(compat::USER_TIMEOUT, handler);
+            TIMEOUT.store(id, Ordering::Relaxed);
+        }
+        if !get_timeout_active(id) {
+            enable_timeout_at(id, clock::to_postgres(at));
+        }
+    }
+}
+
+/// Stops the timer. Cannot fail: called from an assign hook.
+pub fn stop() {
+    ENDED.store(false, Ordering::Relaxed);
+    let id = TIMEOUT.load(Ordering::Relaxed);
+    if id != 0 {
+        // SAFETY: a registered timeout.
+        unsafe { disable_timeout(id, false) }
+    }
+}
+
+/// Whether the error being reported is the cancellation for this reason; asks once.
+pub fn take_ended() -> bool {
+    ENDED.swap(false, Ordering::Relaxed)
+}
+
+/// Runs in a signal handler: sets flags that PostgreSQL looks at when it is safe to.
+unsafe extern "C-unwind" fn handler() {
+    if !switch_state::is_locked() {
+        return;
+    }
+    ENDED.store(true, Ordering::Relaxed);
+    // SAFETY: what StatementCancelHandler does (tcop/postgres.c).
+    unsafe {
+        pg_sys::InterruptPending = 1;
+        pg_sys::QueryCancelPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}

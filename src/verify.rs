@@ -1,0 +1,197 @@
+//! Verification in the server: which keys, which rules, what has been revoked, what is cached.
+//! The verdict on a token itself is `jwt`'s.
+
+mod cache;
+mod configured;
+pub mod issuer;
+pub mod revocation;
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::rc::Rc;
+
+use aws_lc_rs::digest;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::error;
+use crate::guc;
+use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
+use crate::pg::{clock, hooks, json, shared_tokens};
+use cache::Cache;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no key is configured to verify tokens")]
+    NoSecret,
+    #[error("the key configured to verify tokens cannot be used")]
+    BadSecret(KeyError),
+    #[error("the file with the key to verify tokens cannot be read")]
+    SecretFile {
+        path: String,
+        kind: std::io::ErrorKind,
+    },
+    #[error("the keys of the issuer \"{name}\" cannot be used")]
+    BadIssuer { name: String, problem: String },
+    #[error("the token was refused")]
+    Token(Refusal),
+    #[error("the token was refused")]
+    UnknownIssuer,
+    #[error("the token was refused")]
+    Revoked,
+    #[error("the catalogs could not be read")]
+    Sql(String),
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
+/// What an administrator has laid down for the tokens of one issuer.
+pub struct Rules {
+    /// The issuer's registered name; `None` for the keys of `scope_roles.jwt_secret`.
+    pub name: Option<String>,
+    pub keys: KeySet,
+    /// A digest of the key material: a signature checked under other keys counts for nothing.
+    fingerprint: [u8; 32],
+    pub policy: Policy,
+    /// The only claim that may name the role.
+    pub role_claim: Option<String>,
+    /// The only roles that may be taken; `None`: no such limit.
+    pub allowed_roles: Option<Vec<String>>,
+    /// The role of valid tokens without a role claim.
+    pub anon_role: Option<String>,
+}
+
+/// A token that holds now.
+pub struct Accepted {
+    pub rules: Rc<Rules>,
+    pub verified: Verified,
+    /// The payload for PostgreSQL's settings, in ASCII where the database is not in UTF-8.
+    pub claims: CString,
+    pub digest: Digest,
+}
+
+impl Accepted {
+    /// When statements are no longer allowed, leeway included; `i64::MAX` without `exp`.
+    pub fn ends_at(&self) -> i64 {
+        let leeway = self.rules.policy.leeway.max(0).saturating_mul(1_000_000);
+        self.verified
+            .expires_at
+            .map_or(i64::MAX, |exp| exp.saturating_add(leeway))
+    }
+}
+
+/// SHA-256 of a whole token.
+pub type Digest = [u8; 32];
+
+thread_local! {
+    static CACHE: RefCell<Cache<Rc<Entry>>> = const { RefCell::new(Cache::new()) };
+}
+
+struct Entry {
+    accepted: Rc<Accepted>,
+    /// Revocations were looked up at this generation of the tables.
+    checked_at: std::cell::Cell<u64>,
+}
+
+/// Verifies a token and returns its claims, without switching. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn verify_jwt(token: Option<&str>) -> Result<json::Jsonb, ErrorReport> {
+    error::require_preload()?;
+    hooks::hide_statement();
+    let accepted = verify(token.unwrap_or_default()).map_err(error::report)?;
+    Ok(json::Jsonb(accepted.claims.clone()))
+}
+
+/// The token's claims and rules, if it holds at this moment. Everything that can change between
+/// two uses is looked at each time: the clock, the rules, revocations.
+pub fn verify(token: &str) -> Result<Rc<Accepted>, Error> {
+    let digest = digest(token);
+    let cached = CACHE.with_borrow(|cache| cache.get(&digest).cloned());
+    if let Some(entry) = cached {
+        let current = match &entry.accepted.rules.name {
+            Some(name) => issuer::by_name(name)?,
+            None => configured::rules()?,
+        };
+        if current.is_some_and(|rules| Rc::ptr_eq(&rules, &entry.accepted.rules)) {
+            let Accepted {
+                rules, verified, ..
+            } = &*entry.accepted;
+            verified
+                .check(&rules.policy, clock::now())
+                .map_err(Error::Token)?;
+            let generation = revocation::generation();
+            if entry.checked_at.get() != generation {
+                revocation::check(rules, verified)?;
+                entry.checked_at.set(generation);
+            }
+            return Ok(entry.accepted.clone());
+        }
+        CACHE.with_borrow_mut(|cache| cache.remove(&digest));
+    }
+    let accepted = Rc::new(verify_anew(token, digest)?);
+    let generation = revocation::generation();
+    revocation::check(&accepted.rules, &accepted.verified)?;
+    let entry = Entry {
+        accepted: accepted.clone(),
+        checked_at: generation.into(),
+    };
+    CACHE.with_borrow_mut(|cache| cache.insert(digest, Rc::new(entry), guc::jwt_cache_size()));
+    Ok(accepted)
+}
+
+fn verify_anew(token: &str, digest: Digest) -> Result<Accepted, Error> {
+    let rules = rules_for(token)?;
+    let now = clock::now();
+    // Another backend may have checked the same signature with the same keys.
+    let key = combine(&digest, &rules.fingerprint);
+    let shared = guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric();
+    let verified = if shared && shared_tokens::contains(&key) {
+        jwt::read_verified(token, &rules.keys, &rules.policy, now)
+    } else {
+        let verified = jwt::verify(token, &rules.keys, &rules.policy, now);
+        if shared && verified.is_ok() {
+            shared_tokens::insert(&key);
+        }
+        verified
+    }
+    .map_err(Error::Token)?;
+    let claims = json::for_setting(&verified.payload);
+    Ok(Accepted {
+        rules,
+        verified,
+        claims,
+        digest,
+    })
+}
+
+/// The token's `iss` picks its issuer, whose keys alone may verify it.
+fn rules_for(token: &str) -> Result<Rc<Rules>, Error> {
+    let configured = configured::rules()?;
+    if !issuer::any()? {
+        return configured.ok_or(Error::NoSecret);
+    }
+    let claimed = jwt::unverified_issuer(token).map_err(Error::Token)?;
+    if let Some(rules) = claimed.map_or(Ok(None), |issuer| issuer::by_issuer(&issuer))? {
+        return Ok(rules);
+    }
+    configured.ok_or(Error::UnknownIssuer)
+}
+
+pub fn digest(token: &str) -> Digest {
+    combine(token.as_bytes(), &[])
+}
+
+fn combine(first: &[u8], second: &[u8]) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(first);
+    context.update(second);
+    let mut bytes = Digest::default();
+    for (slot, byte) in bytes.iter_mut().zip(context.finish().as_ref()) {
+        *slot = *byte;
+    }
+    bytes
+}

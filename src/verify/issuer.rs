@@ -1,0 +1,301 @@
+//! Registered issuers: the table `scope.jwt_issuer`, and what each backend keeps of it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Error, Rules, combine};
+use crate::error;
+use crate::guc;
+use crate::jwt::{Algorithm, ClaimPath, KeyError, KeySet, PathError, Policy};
+use crate::pg::{identity, invalidation, spi};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Bad {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error("{0} must not be empty")]
+    Empty(&'static str),
+    #[error("the keys cannot be used")]
+    Keys(KeyError),
+    #[error("\"{0}\" is no signature algorithm")]
+    Algorithm(String),
+    #[error("the path of the role claim is not valid")]
+    RoleClaim(PathError),
+    #[error("{0} must not be negative or infinite")]
+    Duration(&'static str),
+    #[error("an issuer of this name or with this iss exists already")]
+    Exists,
+    #[error("there is no issuer \"{0}\"")]
+    Unknown(String),
+    #[error("the issuers could not be changed")]
+    Sql(String),
+}
+
+impl From<pgrx::spi::Error> for Bad {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<Option<Known>> = const { RefCell::new(None) };
+}
+
+struct Known {
+    /// Of the tables, and of the configuration (the default leeway is a setting).
+    generation: u64,
+    configuration: i64,
+    by_name: HashMap<String, Rc<Rules>>,
+    by_issuer: HashMap<String, Rc<Rules>>,
+}
+
+/// Is any issuer registered in this database?
+pub fn any() -> Result<bool, Error> {
+    with(|known| !known.by_name.is_empty())
+}
+
+pub fn by_name(name: &str) -> Result<Option<Rc<Rules>>, Error> {
+    with(|known| known.by_name.get(name).cloned())
+}
+
+/// The rules of the issuer that a token's `iss` names.
+pub fn by_issuer(issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
+    with(|known| known.by_issuer.get(issuer).cloned())
+}
+
+fn with<R>(look: impl FnOnce(&Known) -> R) -> Result<R, Error> {
+    let generation = invalidation::generation();
+    let configuration = crate::pg::server::configuration_time();
+    let is_current = KNOWN.with_borrow(|known| {
+        known.as_ref().is_some_and(|known| {
+            known.generation == generation && known.configuration == configuration
+        })
+    });
+    if !is_current {
+        let (by_name, by_issuer) = load()?;
+        let known = Known {
+            generation,
+            configuration,
+            by_name,
+            by_issuer,
+        };
+        KNOWN.with_borrow_mut(|kept| *kept = Some(known));
+    }
+    KNOWN
+        .with_borrow(|known| known.as_ref().map(look))
+        .ok_or(Error::NoSecret)
+}
+
+/// A row as JSON.
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    issuer: String,
+    keys: String,
+    audiences: Vec<String>,
+    algorithms: Vec<String>,
+    role_claim: Option<String>,
+    allowed_roles: Option<Vec<String>>,
+    anon_role: Option<String>,
+    leeway: Option<i64>,
+    require_exp: bool,
+    max_age: Option<i64>,
+}
+
+type Maps = (HashMap<String, Rc<Rules>>, HashMap<String, Rc<Rules>>);
+
+fn load() -> Result<Maps, Error> {
+    invalidation::learn();
+    let rows = identity::elevated(|| {
+        spi::latest(
+            "SELECT pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(
+                      'leeway', pg_catalog.floor(EXTRACT(epoch FROM leeway))::bigint,
+                      'max_age', pg_catalog.floor(EXTRACT(epoch FROM max_age))::bigint)
+               FROM scope.jwt_issuer i",
+            &[],
+        )
+    });
+    let mut maps = Maps::default();
+    for row in rows {
+        let row: Row = serde_json::from_str(&row).map_err(|error| Error::Sql(error.to_string()))?;
+        let issuer = row.issuer.clone();
+        let rules = Rc::new(rules(row)?);
+        maps.1.insert(issuer, rules.clone());
+        if let Some(name) = &rules.name {
+            maps.0.insert(name.clone(), rules.clone());
+        }
+    }
+    Ok(maps)
+}
+
+fn rules(mut row: Row) -> Result<Rules, Error> {
+    let text = Zeroizing::new(std::mem::take(&mut row.keys));
+    let bad = |problem: String| Error::BadIssuer {
+        name: row.name.clone(),
+        problem,
+    };
+    let keys = KeySet::parse(text.as_bytes(), false).map_err(|error| bad(error.to_string()))?;
+    let algorithms = algorithms(&row.algorithms).map_err(|error| bad(error.to_string()))?;
+    Ok(Rules {
+        fingerprint: combine(text.as_bytes(), &[]),
+        keys,
+        policy: Policy {
+            issuer: Some(row.issuer),
+            audiences: row.audiences,
+            algorithms,
+            leeway: row.leeway.unwrap_or_else(guc::jwt_leeway),
+            require_exp: row.require_exp,
+            max_age: row.max_age,
+        },
+        role_claim: row.role_claim,
+        allowed_roles: row.allowed_roles,
+        anon_role: row.anon_role,
+        name: Some(row.name),
+    })
+}
+
+fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, Bad> {
+    names
+        .iter()
+        .map(|name| name.parse().map_err(|_| Bad::Algorithm(name.clone())))
+        .collect()
+}
+
+/// Registers an issuer. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn add_jwt_issuer(
+    name: Option<&str>,
+    issuer: Option<&str>,
+    keys: Option<&str>,
+    audiences: Option<Vec<Option<String>>>,
+    algorithms: Option<Vec<Option<String>>>,
+    role_claim: Option<&str>,
+    allowed_roles: Option<Vec<Option<String>>>,
+    anon_role: Option<&str>,
+    leeway: Option<Interval>,
+    require_exp: Option<bool>,
+    max_age: Option<Interval>,
+) -> Result<(), ErrorReport> {
+    crate::pg::hooks::hide_statement();
+    let add = || -> Result<(), Bad> {
+        let name = present("name", name)?;
+        let issuer = present("issuer", issuer)?;
+        let keys = present("keys", keys)?;
+        KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
+        let audiences = list(audiences);
+        let names = list(algorithms);
+        self::algorithms(&names)?;
+        if let Some(path) = role_claim {
+            ClaimPath::parse(path).map_err(Bad::RoleClaim)?;
+        }
+        let leeway = duration("leeway", leeway)?;
+        let max_age = duration("max_age", max_age)?;
+        let allowed_roles = allowed_roles.map(|roles| list(Some(roles)));
+        let inserted = identity::elevated(|| {
+            spi::query(
+                "INSERT INTO scope.jwt_issuer
+                   (name, issuer, keys, audiences, algorithms, role_claim, allowed_roles, anon_role,
+                    leeway, require_exp, max_age)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 ON CONFLICT DO NOTHING RETURNING 1",
+                &[
+                    name.into(),
+                    issuer.into(),
+                    keys.into(),
+                    audiences.into(),
+                    names.into(),
+                    role_claim.into(),
+                    allowed_roles.into(),
+                    anon_role.into(),
+                    leeway.into(),
+                    require_exp.unwrap_or(true).into(),
+                    max_age.into(),
+                ],
+                |row| row.get::<i32>(1),
+            )
+        })?;
+        if inserted.is_empty() {
+            Err(Bad::Exists)
+        } else {
+            Ok(())
+        }
+    };
+    add().map_err(error::report)
+}
+
+/// Replaces an issuer's keys. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorReport> {
+    crate::pg::hooks::hide_statement();
+    let set = || -> Result<(), Bad> {
+        let keys = present("keys", keys)?;
+        KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
+        change(
+            present("name", name)?,
+            "UPDATE scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
+              WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
+            Some(keys),
+        )
+    };
+    set().map_err(error::report)
+}
+
+/// Forgets an issuer. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
+    let drop = || -> Result<(), Bad> {
+        change(
+            present("name", name)?,
+            "DELETE FROM scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
+            None,
+        )
+    };
+    drop().map_err(error::report)
+}
+
+/// Runs a statement on one issuer, which must exist; $1 is its name.
+fn change(name: &str, sql: &str, keys: Option<&str>) -> Result<(), Bad> {
+    let changed = identity::elevated(|| {
+        let arguments = [Some(name), keys].into_iter().flatten().map(Into::into);
+        spi::query(sql, &arguments.collect::<Vec<_>>(), |row| row.get::<i32>(1))
+    })?;
+    if changed.is_empty() {
+        Err(Bad::Unknown(name.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+fn present<'a>(what: &'static str, text: Option<&'a str>) -> Result<&'a str, Bad> {
+    match text {
+        None => Err(Bad::Null(what)),
+        Some("") => Err(Bad::Empty(what)),
+        Some(text) => Ok(text),
+    }
+}
+
+fn list(values: Option<Vec<Option<String>>>) -> Vec<String> {
+    values.unwrap_or_default().into_iter().flatten().collect()
+}
+
+fn duration(what: &'static str, interval: Option<Interval>) -> Result<Option<Interval>, Bad> {
+    let bad = |interval: &Interval| {
+        interval.as_micros() < 0
+            || interval.months() == i32::MAX
+            || interval.days() == i32::MAX
+            || interval.micros() == i64::MAX
+    };
+    if interval.as_ref().is_some_and(bad) {
+        Err(Bad::Duration(what))
+    } else {
+        Ok(interval)
+    }
+}

@@ -1,0 +1,160 @@
+//! Revoked tokens and subjects: the tables `scope.jwt_revoked_token` and `…_subject`.
+
+use std::cell::Cell;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::{Error, Rules};
+use crate::error;
+use crate::jwt::Verified;
+use crate::pg::{identity, invalidation, spi};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Bad {
+    #[error("{0} must not be null or empty")]
+    Missing(&'static str),
+    #[error("the revocation could not be written")]
+    Sql(String),
+}
+
+impl From<pgrx::spi::Error> for Bad {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
+thread_local! {
+    /// Whether there is any revocation, at which generation of the tables.
+    static ANY: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
+}
+
+/// Changes with every commit that touches issuers or revocations.
+pub fn generation() -> u64 {
+    invalidation::generation()
+}
+
+/// Refuses a token that is revoked by its `jti`, or by its `sub` and `iat`, as of the last commit
+/// of anybody, whatever the transaction's own snapshot shows.
+pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
+    if !any() {
+        return Ok(());
+    }
+    let issuer = rules
+        .policy
+        .issuer
+        .as_deref()
+        .or(verified.issuer.as_deref());
+    let issued = verified
+        .issued_at
+        .map(|at| crate::timestamp::rfc3339(at.clamp(EARLIEST, LATEST)));
+    let revoked = identity::elevated(|| {
+        spi::latest(
+            "SELECT 1 FROM scope.jwt_revoked_token
+              WHERE jti OPERATOR(pg_catalog.=) $1
+                AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
+                AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+             UNION ALL
+             SELECT 1 FROM scope.jwt_revoked_subject
+              WHERE sub OPERATOR(pg_catalog.=) $2
+                AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
+                AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)",
+            &[
+                verified.token_id.as_deref(),
+                verified.subject.as_deref(),
+                issuer,
+                issued.as_deref(),
+            ],
+        )
+    });
+    if revoked.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Revoked)
+    }
+}
+
+/// The years 1 and 9999: `iat` may be anything, PostgreSQL's timestamps may not.
+const EARLIEST: i64 = -62_135_596_800_000_000;
+const LATEST: i64 = 253_370_764_800_000_000;
+
+fn any() -> bool {
+    let generation = generation();
+    if let Some((known_at, any)) = ANY.get()
+        && known_at == generation
+    {
+        return any;
+    }
+    invalidation::learn();
+    let any = !identity::elevated(|| {
+        spi::latest(
+            "SELECT 1 WHERE EXISTS (SELECT FROM scope.jwt_revoked_token)
+                         OR EXISTS (SELECT FROM scope.jwt_revoked_subject)",
+            &[],
+        )
+    })
+    .is_empty();
+    ANY.set(Some((generation, any)));
+    any
+}
+
+/// Revokes one token. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn revoke_token(
+    jti: Option<&str>,
+    until: Option<TimestampWithTimeZone>,
+    issuer: Option<&str>,
+) -> Result<(), ErrorReport> {
+    let revoke = || -> Result<(), Bad> {
+        let jti = jti
+            .filter(|jti| !jti.is_empty())
+            .ok_or(Bad::Missing("jti"))?;
+        let until = until.ok_or(Bad::Missing("until"))?;
+        // Entries past their date refuse nothing any more.
+        write(
+            "DELETE FROM scope.jwt_revoked_token
+              WHERE until OPERATOR(pg_catalog.<) pg_catalog.now()",
+            &[],
+        )?;
+        write(
+            "INSERT INTO scope.jwt_revoked_token AS t (jti, issuer, until) VALUES ($1, $2, $3)
+             ON CONFLICT (jti, issuer)
+             DO UPDATE SET until = GREATEST(t.until, EXCLUDED.until)",
+            &[jti.into(), issuer.unwrap_or_default().into(), until.into()],
+        )
+    };
+    revoke().map_err(error::report)
+}
+
+/// Revokes all tokens of a subject up to a moment. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn revoke_subject(
+    sub: Option<&str>,
+    issued_before: Option<TimestampWithTimeZone>,
+    issuer: Option<&str>,
+) -> Result<(), ErrorReport> {
+    let revoke = || -> Result<(), Bad> {
+        let sub = sub
+            .filter(|sub| !sub.is_empty())
+            .ok_or(Bad::Missing("sub"))?;
+        let issued_before = issued_before.ok_or(Bad::Missing("issued_before"))?;
+        write(
+            "INSERT INTO scope.jwt_revoked_subject AS s (sub, issuer, issued_before)
+             VALUES ($1, $2, $3)
+             ON CONFLICT (sub, issuer)
+             DO UPDATE SET issued_before = GREATEST(s.issued_before, EXCLUDED.issued_before)",
+            &[
+                sub.into(),
+                issuer.unwrap_or_default().into(),
+                issued_before.into(),
+            ],
+        )
+    };
+    revoke().map_err(error::report)
+}
+
+fn write(sql: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Result<(), Bad> {
+    identity::elevated(|| spi::query(sql, arguments, |_| Ok(())))?;
+    Ok(())
+}
