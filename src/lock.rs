@@ -33,7 +33,12 @@ pub fn enforce(event: &Event<'_>) {
 
 fn bond(event: &Event<'_>) -> Option<Bond> {
     let Some(role) = switch_state::locked_to() else {
-        return gate::login().map(|login| Bond::Gated(login.into()));
+        let login = gate::login()?;
+        match event {
+            Event::Utility(Statement::DiscardAll) => switch_state::unguard_login(),
+            _ => switch_state::guard_login(),
+        }
+        return Some(Bond::Gated(login.into()));
     };
     // A token is looked at again when a statement starts, not at each function in it: a statement
     // that is running is cancelled by the timer.

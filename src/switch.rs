@@ -1,7 +1,7 @@
 //! Switching the role by a token: `scope.set_jwt_role` and `scope.set_jwt_session`.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -153,15 +153,8 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<St
     let accepted = verify::verify(token)?;
     let role = role_of(&accepted, claim)?;
     let target = permitted(&role)?;
-    let text = State {
-        extent,
-        role: target.oid.into(),
-        ends_at: accepted.ends_at(),
-        digest: accepted.digest,
-        claims: accepted.claims.to_str().unwrap_or_default(),
-    }
-    .to_text();
-    activate(extent, &target, &accepted.claims, text)?;
+    let text = accepted.switch_to(target.oid.into(), extent);
+    activate(extent, &target, &accepted.claims, &text)?;
     let checked_at = Cell::new(revocation::generation());
     let active = Active {
         token: accepted,
@@ -184,7 +177,9 @@ fn anonymous(role: String, extent: Extent) -> Result<String, Error> {
         claims: claims.to_str().unwrap_or_default(),
     }
     .to_text();
-    activate(extent, &target, &claims, text)?;
+    // JSON without a token has no NUL.
+    let text = CString::new(text).unwrap_or_default();
+    activate(extent, &target, &claims, &text)?;
     ACTIVE.set(None);
     Ok(target.name)
 }
@@ -219,7 +214,7 @@ fn role_of(accepted: &Accepted, claim: Option<&str>) -> Result<String, Error> {
 
 fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, PathError> {
     PATH.with_borrow_mut(|kept| {
-        if !kept.as_ref().is_some_and(|(known, _)| known == text) {
+        if kept.as_ref().is_none_or(|(known, _)| known != text) {
             *kept = Some((text.to_owned(), ClaimPath::parse(text)?));
         }
         match kept {
@@ -265,14 +260,14 @@ fn privileged(role: &Role) -> Option<&'static str> {
     }
 }
 
-fn activate(extent: Extent, target: &Role, claims: &CString, text: String) -> Result<(), Error> {
+fn activate(extent: Extent, target: &Role, claims: &CStr, text: &CStr) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
     if switch_state::would_be_undone() {
         return Err(Error::WouldBeUndone);
     }
-    match switch_state::with(|state| state.to_text() == text) {
+    match switch_state::is(text) {
         // The same token again: it is what the session is already.
         Some(true) => return Ok(()),
         Some(false) => return Err(Error::AlreadyLocked),
@@ -285,9 +280,9 @@ fn activate(extent: Extent, target: &Role, claims: &CString, text: String) -> Re
     if extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
-    // No string holds a NUL: PostgreSQL's text can't, and verified JSON has none.
-    if let (Ok(role), Ok(text)) = (CString::new(target.name.as_str()), CString::new(text)) {
-        switch_state::activate(extent, &role, claims, &text);
+    // A name that PostgreSQL knows has no NUL.
+    if let Ok(role) = CString::new(target.name.as_str()) {
+        switch_state::activate(extent, &role, claims, text);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ pub mod issuer;
 pub mod revocation;
 
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use aws_lc_rs::digest;
@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 use crate::error;
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
+use crate::lock::state::{Extent, State};
 use crate::pg::{clock, hooks, json, shared_tokens};
 use cache::Cache;
 
@@ -72,6 +73,15 @@ pub struct Accepted {
     /// The payload for PostgreSQL's settings, in ASCII where the database is not in UTF-8.
     pub claims: CString,
     pub digest: Digest,
+    /// The last switch that it made, ready to be made again.
+    pub switch: RefCell<Option<Switch>>,
+}
+
+/// What `scope_roles.switch` is set to for a role.
+pub struct Switch {
+    pub role: u32,
+    pub extent: Extent,
+    pub text: Rc<CStr>,
 }
 
 impl Accepted {
@@ -81,6 +91,31 @@ impl Accepted {
         self.verified
             .expires_at
             .map_or(i64::MAX, |exp| exp.saturating_add(leeway))
+    }
+
+    /// The text of `scope_roles.switch` for a role.
+    pub fn switch_to(&self, role: u32, extent: Extent) -> Rc<CStr> {
+        let mut last = self.switch.borrow_mut();
+        match &*last {
+            Some(switch) if switch.role == role && switch.extent == extent => switch.text.clone(),
+            _ => {
+                let state = State {
+                    extent,
+                    role,
+                    ends_at: self.ends_at(),
+                    digest: self.digest,
+                    claims: self.claims.to_str().unwrap_or_default(),
+                };
+                // Verified JSON has no NUL.
+                let text: Rc<CStr> = CString::new(state.to_text()).unwrap_or_default().into();
+                *last = Some(Switch {
+                    role,
+                    extent,
+                    text: text.clone(),
+                });
+                text
+            }
+        }
     }
 }
 
@@ -165,6 +200,7 @@ fn verify_anew(token: &str, digest: Digest) -> Result<Accepted, Error> {
         verified,
         claims,
         digest,
+        switch: RefCell::new(None),
     })
 }
 

@@ -24,6 +24,7 @@ static SWITCH: GucSetting<Option<std::ffi::CString>> =
 pub const CLAIMS: &CStr = c"request.jwt.claims";
 /// Settings that decide who acts, and on what claims.
 const GUARDED: [&CStr; 3] = [c"role", c"session_authorization", CLAIMS];
+const IDENTITY: [&CStr; 2] = [c"role", c"session_authorization"];
 
 /// The role that this session is locked to; 0 when it is not. Backend-local: atomics only because
 /// statics need them.
@@ -34,6 +35,7 @@ static TEXT: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 /// Grows with every change.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 static GUARDING: AtomicBool = AtomicBool::new(false);
+static GUARDING_LOGIN: AtomicBool = AtomicBool::new(false);
 /// True while this file changes the settings.
 static INTERNAL: AtomicBool = AtomicBool::new(false);
 
@@ -96,6 +98,16 @@ pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
+/// Whether the switch is the one of this text; `None` when there is no switch.
+pub fn is(text: &CStr) -> Option<bool> {
+    let current = TEXT.load(Ordering::Relaxed);
+    if current.is_null() {
+        return None;
+    }
+    // SAFETY: the setting's current value, terminated.
+    Some(unsafe { CStr::from_ptr(current) } == text)
+}
+
 /// Looks at the state of the switch; `None` when there is no switch.
 pub fn with<R>(look: impl FnOnce(&State<'_>) -> R) -> Option<R> {
     let text = TEXT.load(Ordering::Relaxed);
@@ -134,7 +146,7 @@ pub fn deactivate() {
 /// SET clause names one of the guarded settings.
 pub fn would_be_undone() -> bool {
     GUARDED.iter().any(|name| {
-        let setting = compat::find_setting(name);
+        let setting = find(name);
         if setting.is_null() {
             return false;
         }
@@ -259,31 +271,78 @@ unsafe extern "C-unwind" fn assign(new_value: *const c_char, extra: *mut c_void)
 
 fn guard() {
     GUARDING.store(true, Ordering::Relaxed);
-    each_guarded(|setting| {
-        setting.context = pg_sys::GucContext::PGC_SUSET;
-        setting.flags |= pg_sys::GUC_NO_RESET_ALL as c_int;
-    });
+    for name in GUARDED {
+        restrict(name, true);
+    }
 }
 
 fn unguard() {
-    if !GUARDING.swap(false, Ordering::Relaxed) {
-        return;
-    }
-    each_guarded(|setting| {
-        setting.context = pg_sys::GucContext::PGC_USERSET;
-        // PostgreSQL's own two keep the flag: they are born with it.
-        if setting.flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as c_int != 0 {
-            setting.flags &= !(pg_sys::GUC_NO_RESET_ALL as c_int);
+    GUARDING_LOGIN.store(false, Ordering::Relaxed);
+    if GUARDING.swap(false, Ordering::Relaxed) {
+        for name in GUARDED {
+            restrict(name, false);
         }
-    });
+    }
 }
 
-fn each_guarded(change: impl Fn(&mut pg_sys::config_generic)) {
-    for name in GUARDED {
-        let setting = compat::find_setting(name);
-        if !setting.is_null() {
-            // SAFETY: a valid, backend-local record; nothing else runs in this process.
-            change(unsafe { &mut *setting });
+/// Guards the identity of a gated login that has no token. Not done at login itself, where
+/// PostgreSQL still sets these two.
+pub fn guard_login() {
+    if !GUARDING_LOGIN.swap(true, Ordering::Relaxed) {
+        for name in IDENTITY {
+            restrict(name, true);
+        }
+    }
+}
+
+/// Until the next event: for DISCARD ALL, which resets the session authorization.
+pub fn unguard_login() {
+    if GUARDING_LOGIN.swap(false, Ordering::Relaxed) {
+        for name in IDENTITY {
+            restrict(name, false);
+        }
+    }
+}
+
+/// The record of a guarded setting. PostgreSQL's own two stay where they are; the claims are a
+/// placeholder, which a library that defines them would replace.
+fn find(name: &CStr) -> *mut pg_sys::config_generic {
+    static KNOWN: [AtomicPtr<pg_sys::config_generic>; 2] =
+        [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+    let Some(known) = IDENTITY
+        .iter()
+        .position(|own| *own == name)
+        .and_then(|index| KNOWN.get(index))
+    else {
+        return compat::find_setting(name);
+    };
+    let mut setting = known.load(Ordering::Relaxed);
+    if setting.is_null() {
+        setting = compat::find_setting(name);
+        known.store(setting, Ordering::Relaxed);
+    }
+    setting
+}
+
+/// Lets superusers only change a setting, or everyone again. Cannot fail.
+fn restrict(name: &CStr, restricted: bool) {
+    let setting = find(name);
+    if setting.is_null() {
+        return;
+    }
+    // SAFETY: a valid, backend-local record; nothing else runs in this process.
+    let setting = unsafe { &mut *setting };
+    setting.context = if restricted {
+        pg_sys::GucContext::PGC_SUSET
+    } else {
+        pg_sys::GucContext::PGC_USERSET
+    };
+    // PostgreSQL's own two are born with the flag: only the claims, a placeholder, get and lose it.
+    if setting.flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as c_int != 0 {
+        if restricted {
+            setting.flags |= pg_sys::GUC_NO_RESET_ALL as c_int;
+        } else {
+            setting.flags &= !(pg_sys::GUC_NO_RESET_ALL as c_int);
         }
     }
 }

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# make bench [PG=…] [ONLY=row]: the release build against what people use instead, on one private server. Wants a quiet machine.
+# shellcheck source=.ci/setup.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+
+PG=${PG:-$DEFAULT_PG}
+export ONLY=${ONLY:-}
+
+find_cache
+if [ -z "${SCOPE_ROLES_TEST_LOCKED:-}" ]; then
+  # make test installs its own build into the same server.
+  export SCOPE_ROLES_TEST_LOCKED=1
+  flock --nonblock "$TREE/test.lock" true || say "waiting for a make test of this tree"
+  exec flock --close "$TREE/test.lock" "${BASH_SOURCE[0]}"
+fi
+
+prepare "$PG"
+cd "$ROOT"
+
+say "release build for $("$PRIVATE_PG_CONFIG" --version) (the first takes about 3 minutes)"
+cargo pgrx install --release --pg-config "$PRIVATE_PG_CONFIG" >&2
+
+# The bare verifications that rows compare with run in the benchmark itself, so it is a release build as well.
+say "building the benchmark (the first build takes about 2 minutes)"
+cargo test --release --no-default-features --features "$PG_LABEL" --test bench --no-run >&2
+
+say "measuring, under 2 minutes"
+if cargo test --quiet --release --no-default-features --features "$PG_LABEL" --test bench; then
+  say "make bench: every target met"
+else
+  say "make bench: a target was missed"
+  exit 1
+fi

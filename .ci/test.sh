@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# make test [PG=…] [ONLY=name]: the in-server tests, then the tests with real sessions and clusters, on one server.
+# shellcheck source=.ci/setup.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+
+PG=${PG:-$DEFAULT_PG}
+ONLY=${ONLY:-}
+
+find_cache
+if [ -z "${SCOPE_ROLES_TEST_LOCKED:-}" ]; then
+  # Two runs in one tree would install over each other. --close: servers that outlive a run must not keep the lock.
+  export SCOPE_ROLES_TEST_LOCKED=1
+  flock --nonblock "$TREE/test.lock" true || say "waiting for another make test of this tree"
+  exec flock --close "$TREE/test.lock" "${BASH_SOURCE[0]}"
+fi
+
+prepare "$PG"
+cd "$ROOT"
+
+# The in-server tests keep their data and socket here: a socket's path has room for 107 bytes only.
+SCRATCH=$(mktemp -d /tmp/scope_roles-test.XXXXXX)
+
+# pgrx stops its servers itself, but not when it is killed.
+clean_up() {
+  local pid
+  for pid in "$SCRATCH"/*/postmaster.pid; do
+    if [ -e "$pid" ]; then kill -QUIT "$(head -1 "$pid")" 2>/dev/null || true; fi
+  done
+  rm -rf -- "$SCRATCH"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+in_server_tests() {
+  local command=(cargo pgrx test "$PG_LABEL")
+  if [ -n "$ONLY" ]; then command+=("$ONLY"); fi
+  if ! is_root; then
+    USER=$(id -un) "${command[@]}" --pgdata "$SCRATCH"
+  elif unshare --user --map-user="$SERVER_USER" --map-group="$SERVER_USER" true 2>/dev/null; then
+    # Root by another name: initdb and postgres accept it, and it still owns root's files.
+    unshare --user --map-user="$SERVER_USER" --map-group="$SERVER_USER" \
+      env USER="$SERVER_USER" LOGNAME="$SERVER_USER" "${command[@]}" --pgdata "$SCRATCH"
+  else
+    # No user namespaces here, as in many containers: pgrx can change the user itself, by sudo.
+    ensure_commands sudo:sudo
+    chown "$SERVER_USER" "$SCRATCH"
+    "${command[@]}" --runas "$SERVER_USER" --pgdata "$SCRATCH"
+  fi
+}
+
+say "in-server tests on $("$PRIVATE_PG_CONFIG" --version) (the first build takes 3 to 5 minutes, later ones seconds)"
+status=0
+in_server_tests || status=1
+
+# The tests above left a build with their own schema in it: real sessions get the plain one.
+install_private
+
+say "tests with real sessions and clusters on $("$PRIVATE_PG_CONFIG" --version)"
+# More threads than cores: most of these tests wait for a server most of the time.
+cargo test --no-default-features --features "$PG_LABEL" --test cluster -- --test-threads=8 ${ONLY:+"$ONLY"} || status=1
+
+if ((status)); then say "make test PG=$PG: FAILED"; else say "make test PG=$PG: passed"; fi
+exit "$status"

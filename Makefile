@@ -1,0 +1,40 @@
+# Each target is a script, which says what it does and installs what is missing; this file only names them.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stop test lint install env clean
+
+PG ?=
+ONLY ?=
+PG_CONFIG ?=
+SUDO ?=
+export PG ONLY PG_CONFIG SUDO
+
+help: ## this list
+	@echo 'scope_roles: scope roles, a JWT role switch that SQL cannot undo, certain expiry'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, lint, env)'
+	@echo '  ONLY=name          only the tests that have this in their name     (test)'
+	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (install)'
+	@echo '  SUDO=sudo          build as yourself, copy the files with sudo     (install)'
+
+demo: ## the whole story in psql, on a throw-away server
+	@pg_test/demo/demo.sh
+
+demo-stop: ## stop that server and remove it
+	@pg_test/demo/demo.sh stop
+
+test: ## every test on one server, none of it touching the system's PostgreSQL
+	@.ci/test.sh
+
+lint: ## formatting, clippy and the shell scripts, warnings are errors
+	@.ci/lint.sh
+
+install: ## a release build into a server of yours
+	@.ci/install.sh
+
+env: ## print what cargo needs by hand: eval "$$(make -s env)"
+	@.ci/env.sh
+
+clean: ## remove this tree's builds and private servers
+	@.ci/clean.sh

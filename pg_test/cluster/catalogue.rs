@@ -1,0 +1,197 @@
+//! Every object of the extension, with who may use it: a new one fails here until it is acknowledged.
+
+use crate::harness::*;
+
+/// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
+const OBJECTS: &str = "
+function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
+function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text) | 
+function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text) | 
+function scope.drop_jwt_issuer(pg_catalog.text) | 
+function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
+function scope.expire_roles() | 
+function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
+function scope.jwt_claims() | PUBLIC EXECUTE
+function scope.jwt_expires_at() | PUBLIC EXECUTE
+function scope.jwt_subject() | PUBLIC EXECUTE
+function scope.jwt_tables_changed() | 
+function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
+function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
+function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
+function scope.verify_jwt(pg_catalog.text) | 
+schema scope | PUBLIC USAGE
+table scope.jwt_issuer | 
+table scope.jwt_revoked_subject | 
+table scope.jwt_revoked_token | 
+view scope.jwt_issuers | pg_monitor SELECT
+view scope.roles | pg_monitor SELECT
+";
+
+const LISTED: &str = "
+    SELECT o.type || ' ' || o.identity || ' | ' || coalesce(string_agg(
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END || ' ' || a.privilege_type
+               || CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, ', ' ORDER BY a.grantee, a.privilege_type), '')
+    FROM pg_depend d
+    JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) o
+    LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+    LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+    LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+    LEFT JOIN LATERAL aclexplode(coalesce(
+        p.proacl, c.relacl, n.nspacl, t.typacl,
+        CASE WHEN p.oid IS NOT NULL THEN acldefault('f', p.proowner) WHEN t.oid IS NOT NULL THEN acldefault('T', t.typowner) END)) a
+        ON a.grantee <> coalesce(p.proowner, c.relowner, n.nspowner, t.typowner)
+    -- A view brings its row type and the array of it; PostgreSQL 17 lists them too.
+    WHERE e.extname = 'scope_roles' AND (t.oid IS NULL OR NOT EXISTS
+        (SELECT FROM pg_type r WHERE r.oid IN (t.oid, t.typelem) AND r.typrelid <> 0))
+    GROUP BY o.type, o.identity
+    ORDER BY 1";
+
+#[test]
+fn every_object_and_its_privileges_are_acknowledged() {
+    let f = Fixture::new("catalogue_list");
+    let listed = f.admin().column(LISTED);
+    let expected: Vec<&str> = OBJECTS.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(listed, expected, "\nlisted:\n{}\n", listed.join("\n"));
+}
+
+#[test]
+fn every_object_is_described() {
+    let f = Fixture::new("catalogue_comments");
+    let silent = f.admin().column(
+        "SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+         WHERE e.extname = 'scope_roles' AND d.deptype = 'e' AND d.classid <> 'pg_type'::regclass
+           AND coalesce(length(obj_description(d.objid, d.classid::regclass::name)), 0) < 20",
+    );
+    assert_eq!(silent, [""; 0], "these have no comment");
+}
+
+/// A `\\df+` is where a DBA looks for what can go wrong.
+#[test]
+fn function_comments_name_their_errors() {
+    let f = Fixture::new("catalogue_errors");
+    let mut admin = f.admin();
+    for (function, sqlstates) in [
+        (
+            "scope.create_readonly_role",
+            ["55000", "42501", "22023"].as_slice(),
+        ),
+        ("scope.set_jwt_role", &["55000", "28000", "42501"]),
+        ("scope.expire_roles", &["55000"]),
+    ] {
+        let comment = admin.text(&format!(
+            "SELECT obj_description('{function}'::regproc, 'pg_proc')"
+        ));
+        for sqlstate in sqlstates {
+            assert!(
+                comment.contains(sqlstate),
+                "{function} does not mention {sqlstate}: {comment}"
+            );
+        }
+    }
+}
+
+#[test]
+fn signatures_are_the_contracts() {
+    let f = Fixture::new("catalogue_signatures");
+    let mut admin = f.admin();
+    for (function, arguments, result, properties) in [
+        (
+            "create_readonly_role",
+            "\"table\" regclass, role_name text DEFAULT NULL::text, valid_for interval DEFAULT NULL::interval, purpose text DEFAULT NULL::text",
+            "TABLE(role_name name, password text, valid_until timestamp with time zone, connection_uri text)",
+            "v u f f",
+        ),
+        (
+            "set_jwt_role",
+            "token text, claim text DEFAULT NULL::text",
+            "name",
+            "v u f f",
+        ),
+        (
+            "expire_roles",
+            "",
+            "TABLE(role_name name, action text, sessions_terminated integer, detail text)",
+            "v u f f",
+        ),
+    ] {
+        let row = admin.rows(&format!(
+            "SELECT pg_get_function_arguments(oid), pg_get_function_result(oid), concat_ws(' ', provolatile, proparallel, proisstrict, prosecdef)
+             FROM pg_proc WHERE oid = 'scope.{function}'::regproc"
+        ));
+        let result_row = [arguments, result, properties].map(|cell| Some(cell.to_owned()));
+        // A table function's arguments include its result columns in some versions; the prefix is what counts.
+        let [found] = row.as_slice() else {
+            panic!("{function}: {row:?}")
+        };
+        assert_eq!(found.as_slice(), result_row.as_slice(), "{function}");
+    }
+    let columns = admin.text(
+        "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute
+         WHERE attrelid = 'scope.roles'::regclass AND attnum > 0",
+    );
+    assert_eq!(
+        columns,
+        "role name, kind text, state text, scopes name[], database name, created_by name, created_at timestamp with time zone, \
+         valid_until timestamp with time zone, time_left interval, last_error text, purpose text"
+    );
+}
+
+#[test]
+fn nothing_of_the_extension_is_owned_by_or_open_to_an_ordinary_creator() {
+    let f = Fixture::new("catalogue_owner");
+    f.admin().assert_that(
+        "NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'scope'::regnamespace AND prosecdef AND coalesce(proconfig::text, '') !~ 'search_path')",
+    );
+    f.admin()
+        .assert_that("(SELECT nspowner = 10 FROM pg_namespace WHERE nspname = 'scope')");
+    let creator = f.role("creator", "LOGIN");
+    f.server.admin("postgres").run(&format!(
+        "CREATE DATABASE catalogue_owner_two OWNER {creator}"
+    ));
+    // Role DDL is the extension's to run: only a superuser may bring it in.
+    f.server
+        .login(&creator, "catalogue_owner_two")
+        .denied("CREATE EXTENSION scope_roles", "42501");
+}
+
+#[test]
+fn it_can_be_dropped_and_made_again() {
+    let f = Fixture::new("catalogue_again");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders', valid_for => '1 hour'");
+    for _ in 0..2 {
+        admin.run("DROP EXTENSION scope_roles");
+        admin.assert_that("to_regnamespace('scope') IS NULL");
+        // A credential does not depend on the SQL objects.
+        cred.connect().rows("SELECT * FROM orders");
+        admin.run("CREATE EXTENSION scope_roles");
+        admin.assert_that(&format!(
+            "(SELECT state = 'active' FROM scope.roles WHERE role = {})",
+            literal(&cred.role)
+        ));
+    }
+    assert_eq!(
+        admin.column(LISTED).len(),
+        OBJECTS.lines().filter(|line| !line.is_empty()).count()
+    );
+    admin
+        .issue("'orders'")
+        .connect()
+        .rows("SELECT * FROM orders");
+    // Within a transaction, undone.
+    admin.run("BEGIN; DROP EXTENSION scope_roles; ROLLBACK");
+    admin.issue("'orders'");
+}
+
+#[test]
+fn it_cannot_be_moved_to_another_schema() {
+    let f = Fixture::new("catalogue_relocate");
+    // The schema is part of the extension's security, so it can be neither chosen nor moved.
+    f.admin().run("CREATE SCHEMA elsewhere");
+    f.admin()
+        .denied("ALTER EXTENSION scope_roles SET SCHEMA elsewhere", "0A000");
+}

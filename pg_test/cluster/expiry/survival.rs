@@ -1,0 +1,185 @@
+//! Nothing that happens to the worker or the server lets a credential live on.
+
+use super::{assert_ended, assert_login_refused, assert_terminated, launcher, wait_until_gone};
+use crate::harness::*;
+
+#[track_caller]
+fn wait_for_another_launcher(server: &Server, before: &str) {
+    wait_until("a new launcher runs", 30, || {
+        // A crash of the whole server also breaks the session that asks, at any moment.
+        let asked = server
+            .try_login("postgres", "postgres")
+            .and_then(|mut admin| {
+                admin.attempt(
+                    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'scope_roles launcher'",
+                )
+            });
+        asked.is_ok_and(|rows| rows.iter().flatten().flatten().any(|pid| pid != before))
+    });
+}
+
+#[test]
+fn a_worker_that_was_terminated_comes_back() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "survival_term");
+    wait_until("the launcher runs", 10, || !launcher(&server).is_empty());
+    let before = launcher(&server);
+    assert!(signal("TERM", &before));
+    wait_for_another_launcher(&server, &before);
+    let cred = f.admin().issue("'orders', valid_for => '1 s'");
+    wait_until_gone(&server, &cred.role, 20);
+    // The same by SQL.
+    let before = launcher(&server);
+    f.admin()
+        .run(&format!("SELECT pg_terminate_backend({before})"));
+    wait_for_another_launcher(&server, &before);
+}
+
+#[test]
+fn a_worker_that_was_killed_comes_back_with_the_server() {
+    let server = Server::start(Options::durable());
+    let f = Fixture::on(&server, "survival_kill");
+    wait_until("the launcher runs", 10, || !launcher(&server).is_empty());
+    let cred = f.admin().issue("'orders', valid_for => '2 s'");
+    let before = launcher(&server);
+    assert!(signal("KILL", &before));
+    wait_for_another_launcher(&server, &before);
+    wait_until_gone(&server, &cred.role, 30);
+    assert_login_refused(cred.try_connect());
+}
+
+#[test]
+fn a_credential_that_became_overdue_while_the_server_was_down() {
+    let server = Server::start(Options::durable());
+    let f = Fixture::on(&server, "survival_crash");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders', valid_for => '3 s'");
+    let kept = admin.issue("'orders', valid_for => '1 hour'");
+    cred.connect();
+    server.crash();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    server.recover();
+    assert_login_refused(cred.try_connect());
+    wait_until_gone(&server, &cred.role, 20);
+    kept.connect().rows("SELECT * FROM orders");
+}
+
+#[test]
+fn a_restart_in_good_order_is_quick_and_forgets_nothing() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "survival_restart");
+    let cred = f.admin().issue("'orders', valid_for => '4 s'");
+    let start = std::time::Instant::now();
+    server.restart();
+    assert!(
+        start.elapsed().as_secs() < 8,
+        "the worker holds up the shutdown: {:?}",
+        start.elapsed()
+    );
+    cred.connect().rows("SELECT * FROM orders");
+    wait_until_gone(&server, &cred.role, 20);
+}
+
+/// A primary that does not expire, so that whatever happens on its standby is the standby's own doing.
+fn primary() -> Server {
+    Server::start(Options::default().set("scope_roles.expiry", "off"))
+}
+
+fn standby_of(primary: &Server) -> Server {
+    primary.standby(Options::default().set("scope_roles.expiry", "on"))
+}
+
+#[test]
+fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
+    let primary = primary();
+    let f = Fixture::on(&primary, "survival_standby");
+    let cred = f.admin().issue("'orders', valid_for => '12 s'");
+    let kept = f.admin().issue("'orders', valid_for => '1 hour'");
+    let standby = standby_of(&primary);
+    let on = |cred: &Credential| {
+        standby
+            .try_password(&cred.role, &cred.password, &f.name)
+            .expect("login on the standby")
+    };
+    let (mut idle, mut busy, mut other) = (on(&cred), on(&cred), on(&kept));
+    assert_eq!(idle.text("SELECT count(*) FROM orders"), "2");
+    let mut on_standby = standby.admin(&f.name);
+    on_standby.rows("SELECT * FROM scope.roles");
+    // Nothing can be issued or ended by call there.
+    on_standby.refused("SELECT scope.create_readonly_role('orders')", "25006");
+    on_standby.refused("SELECT * FROM scope.expire_roles()", "25006");
+
+    let refusal = busy.fails("SELECT pg_sleep(40)");
+    assert_ended(&standby, &refusal);
+    assert_terminated(&standby, &mut idle);
+    assert_login_refused(standby.try_password(&cred.role, &cred.password, &f.name));
+    let refusal = standby
+        .try_login(&cred.role, &f.name)
+        .err()
+        .expect("a login after the deadline");
+    assert_eq!(
+        (refusal.code.as_str(), refusal.message.as_str()),
+        ("28000", "connection refused by login policy")
+    );
+    // No DDL: the role is still there, and the worker did not run into an error.
+    assert!(on_standby.role_exists(&cred.role));
+    assert_eq!(other.text("SELECT count(*) FROM orders"), "2");
+    let log = standby.log();
+    assert!(
+        !log.contains("WARNING") && !log.contains("during recovery"),
+        "the worker tried DDL:\n{log}"
+    );
+
+    standby.promote();
+    wait_until("the promoted server drops the role", 75, || {
+        !on_standby.role_exists(&cred.role)
+    });
+    other.rows("SELECT * FROM orders");
+    assert!(
+        primary.admin("postgres").role_exists(&cred.role),
+        "the primary was to be left alone"
+    );
+}
+
+/// No commit on the standby tells its worker of a credential that the primary has just issued.
+#[test]
+fn a_standby_notices_a_credential_that_is_issued_while_it_runs() {
+    let primary = primary();
+    let f = Fixture::on(&primary, "survival_later");
+    let standby = standby_of(&primary);
+    let cred = f.admin().issue("'orders', valid_for => '5 s'");
+    let mut on_standby = standby.admin("postgres");
+    wait_until("the credential is on the standby", 4, || {
+        on_standby.role_exists(&cred.role)
+    });
+    let mut s = standby
+        .try_password(&cred.role, &cred.password, &f.name)
+        .expect("login on the standby");
+    // The worker looks once a minute at least.
+    let refusal = s.fails("SELECT pg_sleep(75)");
+    assert_ended(&standby, &refusal);
+}
+
+#[test]
+fn many_sessions_and_a_stopped_one_do_not_stop_the_rest() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "survival_stopped");
+    let mut admin = f.admin();
+    let (stuck, free) = (
+        admin.issue("'orders', valid_for => '3 s'"),
+        admin.issue("'orders', valid_for => '3 s'"),
+    );
+    let mut s = f.login(&stuck.role);
+    let pid = s.text("SELECT pg_backend_pid()");
+    // A process that does not answer signals: in an uninterruptible call, say.
+    assert!(signal("STOP", &pid));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        wait_until_gone(&server, &free.role, 40)
+    }));
+    let still_there = admin.role_exists(&stuck.role);
+    assert!(signal("CONT", &pid));
+    outcome.expect("one session that cannot be ended holds up every other credential");
+    assert!(still_there, "the role was dropped while it had a session");
+    wait_until_gone(&server, &stuck.role, 75);
+    assert_terminated(&server, &mut s);
+}

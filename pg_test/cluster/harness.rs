@@ -1,0 +1,39 @@
+//! What the tests share: servers, sessions, a database per test, tokens.
+
+mod fixture;
+mod guard;
+mod server;
+mod session;
+mod token;
+mod tools;
+
+use std::time::{Duration, Instant};
+
+pub use fixture::{Fixture, shared};
+pub use server::{Options, Server};
+pub use session::{Credential, Protocol, Refusal, Session};
+pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
+pub use tools::{output, program, signal};
+
+/// Waits for something that another process does. The bound is for a hung server; a passing test returns as soon as it holds.
+#[track_caller]
+pub fn wait_until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(seconds),
+            "after {seconds} s still not so: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(40));
+    }
+}
+
+/// An SQL string constant.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// An SQL identifier that is always quoted.
+pub fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

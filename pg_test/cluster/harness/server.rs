@@ -1,0 +1,346 @@
+//! A private server: made from a template, stopped and removed when dropped.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use postgres::config::Config;
+
+use super::guard::ROOT;
+use super::session::{Refusal, Session};
+use super::token::SECRET;
+use super::tools::{give_away, make_dir, output, program, signal};
+use super::{literal, wait_until};
+
+/// TCP proves passwords; the socket trusts everyone, so tests can be anyone, and so that what refuses a login there is the extension.
+const HBA: &str =
+    "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+
+static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = ROOT.join("template");
+    make_dir(&folder);
+    let data = folder.join("data");
+    output(
+        program("initdb", &folder)
+            .args([
+                "--no-sync",
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--pgdata",
+            ])
+            .arg(&data),
+    );
+    data
+});
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+pub struct Options {
+    preload: bool,
+    durable: bool,
+    conf: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            preload: true,
+            durable: false,
+            conf: String::new(),
+        }
+    }
+}
+
+impl Options {
+    /// A server that knows nothing of the extension.
+    pub fn without_preload() -> Self {
+        Options {
+            preload: false,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps fsync on, for tests that crash the server.
+    pub fn durable() -> Self {
+        Options {
+            durable: true,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a line to postgresql.conf.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.conf += &format!("{name} = '{}'\n", value.replace('\'', "''"));
+        self
+    }
+}
+
+pub struct Server {
+    dir: PathBuf,
+    port: u16,
+    postmaster: Mutex<Option<Child>>,
+}
+
+impl Server {
+    /// Initialises and starts a server, and returns when it answers.
+    pub fn start(options: Options) -> Server {
+        let server = Server::place();
+        output(
+            Command::new("cp")
+                .args(["-a", "--reflink=auto"])
+                .arg(&*TEMPLATE)
+                .arg(server.data()),
+        );
+        let mut conf = String::from(
+            "listen_addresses = '127.0.0.1'\npassword_encryption = 'scram-sha-256'\nmax_connections = 120\nshared_buffers = '32MB'\n\
+             autovacuum_naptime = '5min'\nlog_line_prefix = '%m [%p] %q%u@%d %e '\nwal_level = 'replica'\nmax_wal_size = '256MB'\n",
+        );
+        if !options.durable {
+            conf += "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";
+        }
+        if options.preload {
+            conf += &format!(
+                "shared_preload_libraries = 'scope_roles'\nscope_roles.jwt_secret = '{SECRET}'\nscope_roles.connection_host = '127.0.0.1'\n"
+            );
+        }
+        server.configure(&(conf + &options.conf));
+        std::fs::write(server.data().join("pg_hba.conf"), HBA).expect("pg_hba.conf");
+        server.up();
+        server
+    }
+
+    /// A streaming standby of this server, with the same settings and then its own.
+    pub fn standby(&self, options: Options) -> Server {
+        let standby = Server::place();
+        output(
+            program("pg_basebackup", &standby.dir)
+                .args([
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                    "--wal-method=stream",
+                    "--username=postgres",
+                ])
+                .arg(format!("--host={}", self.dir.display()))
+                .arg(format!("--port={}", self.port))
+                .arg(format!("--pgdata={}", standby.data().display())),
+        );
+        standby.configure(&options.conf);
+        standby.up();
+        standby
+    }
+
+    pub fn promote(&self) {
+        self.admin("postgres").run("SELECT pg_promote()");
+    }
+
+    /// Stops in good order and starts again.
+    pub fn restart(&self) {
+        self.down("INT");
+        self.up();
+    }
+
+    /// Ends the postmaster as a power cut would: no shutdown, no checkpoint.
+    pub fn crash(&self) {
+        self.down("KILL");
+    }
+
+    /// Starts again after [`Server::crash`].
+    pub fn recover(&self) {
+        self.up();
+    }
+
+    /// Changes a setting for the whole server. New sessions have it when this returns, open ones at their next command.
+    pub fn alter_system(&self, name: &str, value: &str) {
+        let mut admin = self.admin("postgres");
+        admin.run(&format!(
+            "ALTER SYSTEM SET {name} = '{}'",
+            value.replace('\'', "''")
+        ));
+        let before = literal(&admin.text("SELECT clock_timestamp()"));
+        admin.run("SELECT pg_reload_conf()");
+        wait_until("the server reads its configuration", 10, || {
+            self.admin("postgres")
+                .holds(&format!("pg_conf_load_time() > {before}"))
+        });
+    }
+
+    /// Everything that the server has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.dir.join("log")).unwrap_or_default())
+            .into_owned()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(format!(".s.PGSQL.{}", self.port))
+    }
+
+    /// A session of the superuser, through the socket.
+    pub fn admin(&self, db: &str) -> Session {
+        self.login("postgres", db)
+    }
+
+    /// A session of anyone, through the socket, which asks for no password.
+    #[track_caller]
+    pub fn login(&self, role: &str, db: &str) -> Session {
+        self.try_login(role, db)
+            .unwrap_or_else(|e| panic!("{role} cannot log in to {db}: {e}"))
+    }
+
+    pub fn try_login(&self, role: &str, db: &str) -> Result<Session, Refusal> {
+        Session::open(self.by_socket().user(role).dbname(db))
+    }
+
+    pub fn try_login_with_options(
+        &self,
+        role: &str,
+        db: &str,
+        options: &str,
+    ) -> Result<Session, Refusal> {
+        Session::open(self.by_socket().user(role).dbname(db).options(options))
+    }
+
+    /// A session over TCP, which asks for the password.
+    pub fn try_password(&self, role: &str, password: &str, db: &str) -> Result<Session, Refusal> {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(role)
+            .password(password)
+            .dbname(db);
+        Session::open(&config)
+    }
+
+    /// The server's major version and more, as `server_version_num` says it.
+    pub fn version(&self) -> u32 {
+        self.admin("postgres")
+            .text("SHOW server_version_num")
+            .parse()
+            .expect("a version number")
+    }
+
+    fn by_socket(&self) -> Config {
+        let mut config = Config::new();
+        config.host_path(&self.dir).port(self.port);
+        config
+    }
+
+    fn place() -> Server {
+        let dir = ROOT.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        make_dir(&dir);
+        Server {
+            dir,
+            port: free_port(),
+            postmaster: Mutex::new(None),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn configure(&self, lines: &str) {
+        let own = format!(
+            "port = {}\nunix_socket_directories = '{}'\n{lines}",
+            self.port,
+            self.dir.display()
+        );
+        let mut conf = OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))
+            .expect("postgresql.conf");
+        conf.write_all(own.as_bytes()).expect("postgresql.conf");
+    }
+
+    fn up(&self) {
+        let log = open_log(&self.dir.join("log"));
+        let child = program("postgres", &self.dir)
+            .arg("-D")
+            .arg(self.data())
+            .stdout(log.try_clone().expect("log"))
+            .stderr(log)
+            .spawn()
+            .expect("postgres");
+        let mut postmaster = self.postmaster.lock().expect("postmaster");
+        let child = postmaster.insert(child);
+        let start = Instant::now();
+        loop {
+            match self.try_login("postgres", "postgres") {
+                Ok(_) => return,
+                Err(refusal) if start.elapsed() > Duration::from_secs(60) => {
+                    panic!("the server does not answer: {refusal}\n{}", self.log_tail());
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                panic!(
+                    "the server stopped ({status}) instead of starting\n{}",
+                    self.log_tail()
+                );
+            }
+        }
+    }
+
+    fn down(&self, how: &str) {
+        let Ok(mut postmaster) = self.postmaster.lock() else {
+            return;
+        };
+        let Some(mut child) = postmaster.take() else {
+            return;
+        };
+        signal(how, child.id().to_string());
+        let start = Instant::now();
+        while let Ok(None) = child.try_wait() {
+            if start.elapsed() > Duration::from_secs(20) {
+                let _ = child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the end of the server's log\n{}", self.log_tail());
+        }
+        self.down("QUIT");
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn open_log(path: &Path) -> File {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("log");
+    give_away(path);
+    log
+}
+
+/// A port below the range that the kernel gives to outgoing connections, so that none of those can take it before the server does.
+fn free_port() -> u16 {
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new((std::process::id() % 499) as u16 * 20));
+    loop {
+        let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `scope.set_jwt_session`: a switch that lasts until its own token takes it back.
+
+use serde_json::json;
+
+use super::{Gate, assert_itself, assert_switched, switch};
+use crate::harness::*;
+
+fn open(token: &str) -> String {
+    format!("SELECT scope.set_jwt_session({})", literal(token))
+}
+
+fn close(token: &str) -> String {
+    format!("SELECT scope.end_jwt_session({})", literal(token))
+}
+
+#[test]
+fn it_outlives_transactions_and_ends_by_its_token() {
+    let g = Gate::new("jwt_session");
+    let token = g.token(json!({"tenant": "a"}));
+    let mut s = g.login();
+    assert_eq!(s.text(&open(&token)), g.reader);
+    assert!(s.notices().is_empty());
+    for sql in [
+        "BEGIN; SELECT 1; COMMIT",
+        "BEGIN; SELECT 1; ROLLBACK",
+        "BEGIN; SAVEPOINT s; ROLLBACK TO s; RELEASE s; COMMIT",
+        "SELECT 1",
+    ] {
+        s.run(sql);
+        assert_switched(&mut s, &g.reader);
+        s.assert_that("scope.jwt_claim('tenant') = 'a' AND scope.jwt_subject() = 'ann'");
+        assert_eq!(s.rows("SELECT * FROM orders").len(), 2);
+        s.denied("SELECT * FROM vault", "42501");
+    }
+    // A failed transaction neither.
+    s.fails("BEGIN; SELECT 1/0");
+    s.run("ROLLBACK");
+    assert_switched(&mut s, &g.reader);
+    s.run(&close(&token));
+    assert_itself(&mut s, &g.auth);
+    s.assert_that("scope.jwt_claims() IS NULL");
+    s.denied("SELECT * FROM orders", "42501");
+    // And again, with other tokens, in both protocols.
+    let other = g.token(json!({"role": g.writer}));
+    let rows = s
+        .attempt_extended("SELECT scope.set_jwt_session($1, 'role')", &[&other])
+        .expect("a switch");
+    assert_eq!(rows, [[Some(g.writer.clone())]]);
+    assert_switched(&mut s, &g.writer);
+    s.attempt_extended("SELECT scope.end_jwt_session($1)::text", &[&other])
+        .expect("the end");
+    assert_itself(&mut s, &g.auth);
+    s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));
+    assert_itself(&mut s, &g.auth);
+}
+
+#[test]
+fn attack_every_spelling_of_a_way_out() {
+    let g = Gate::new("jwt_session_out");
+    g.f.admin().run(&format!(
+        "GRANT SELECT ON vault TO {0}, {1}; GRANT CREATE ON SCHEMA public TO {0};
+         CREATE FUNCTION as_writer() RETURNS bigint LANGUAGE sql SET role = {1} AS 'SELECT count(*) FROM vault'",
+        g.auth, g.writer
+    ));
+    let token = g.token(json!({}));
+    let mut s = g.login();
+    s.run("PREPARE reset AS SELECT set_config('role', 'none', false)");
+    s.run(&format!("CREATE FUNCTION pg_temp.out() RETURNS bigint LANGUAGE sql SET role = {} AS 'SELECT count(*) FROM vault'", g.auth));
+    s.run(&open(&token));
+    let mut attacks: Vec<String> = [
+        "SET ROLE {}",
+        "SET SESSION ROLE {}",
+        "SET LOCAL ROLE {}",
+        "SET role = {}",
+        "SET \"ROLE\" TO '{}'",
+        "SET SESSION AUTHORIZATION {}",
+        "SET LOCAL SESSION AUTHORIZATION {}",
+        "SELECT set_config('role', '{}', false)",
+        "SELECT set_config('RoLe', '{}', true)",
+        "SELECT set_config('session_authorization', '{}', false)",
+        "DO $$ BEGIN SET ROLE {}; END $$",
+        "DO $$ BEGIN EXECUTE 'SET ROLE {}'; END $$",
+    ]
+    .iter()
+    .flat_map(|sql| [&g.auth, &g.writer].map(|role| sql.replace("{}", role)))
+    .collect();
+    attacks.extend(
+        [
+            "RESET ROLE",
+            "SET ROLE NONE",
+            "SET ROLE TO DEFAULT",
+            "RESET \"role\"",
+            "SELECT set_config('role', NULL, false)",
+            "SELECT set_config('role', 'none', false)",
+            "RESET SESSION AUTHORIZATION",
+            "SET SESSION AUTHORIZATION DEFAULT",
+            "DISCARD ALL",
+            "EXECUTE reset",
+            "SELECT pg_temp.out()",
+            "SELECT as_writer()",
+            "SET request.jwt.claims = '{}'",
+            "RESET request.jwt.claims",
+            "SELECT set_config('request.jwt.claims', '{}', false)",
+            "SELECT set_config('scope_roles.switch', '', false)",
+            "RESET scope_roles.switch",
+        ]
+        .map(str::to_owned),
+    );
+    for attack in &attacks {
+        for protocol in [Protocol::Simple, Protocol::Extended] {
+            let refusal = s.attempt_by(protocol, attack).expect_err(attack);
+            assert_eq!(refusal.code, "42501", "{attack}: {refusal}");
+            assert_switched(&mut s, &g.reader);
+            // As statements of a transaction that is rolled back, and of one whose savepoint is.
+            s.run("BEGIN; SAVEPOINT s");
+            let refusal = s.attempt_by(protocol, attack).expect_err(attack);
+            let in_block = attack == "DISCARD ALL" && refusal.code == "25001";
+            assert!(refusal.code == "42501" || in_block, "{attack}: {refusal}");
+            s.run("ROLLBACK TO s");
+            assert_switched(&mut s, &g.reader);
+            s.run("ROLLBACK");
+            assert_switched(&mut s, &g.reader);
+            s.denied("SELECT * FROM vault", "42501");
+        }
+    }
+    // What is left of a pooler's reset is harmless.
+    s.run("RESET ALL; DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; CLOSE ALL");
+    assert_switched(&mut s, &g.reader);
+    s.assert_that("scope.jwt_subject() = 'ann'");
+    s.assert_that("current_setting('request.jwt.claims')::json->>'sub' = 'ann'");
+    s.run(&close(&token));
+    assert_itself(&mut s, &g.auth);
+    s.run("DISCARD ALL");
+}
+
+#[test]
+fn attack_ending_it_without_its_token() {
+    let g = Gate::new("jwt_session_end");
+    let token = g.token(json!({"jti": "1"}));
+    let mut s = g.login();
+    s.refused(&close(&token), "42501");
+    s.run(&format!("BEGIN; {}", switch(&token)));
+    s.refused(&close(&token), "42501");
+    s.run("ROLLBACK");
+    s.run(&open(&token));
+    let (message, signature) = token.rsplit_once('.').expect("a signature");
+    for other in [
+        String::new(),
+        " ".into(),
+        "x".into(),
+        g.token(json!({"jti": "2"})),
+        g.token(json!({"jti": "1", "role": g.writer})),
+        unsigned(r#"{"alg":"none"}"#, &g.claims(json!({})).to_string()),
+        message.to_owned(),
+        format!("{message}."),
+        format!("{message}.{}", &signature[..signature.len() - 1]),
+        format!("{token} "),
+        format!("{token}="),
+        token.to_lowercase(),
+        "0".repeat(64),
+    ] {
+        s.refused(&close(&other), "42501");
+        assert_switched(&mut s, &g.reader);
+    }
+    s.refused("SELECT scope.end_jwt_session(NULL)", "42501");
+    assert_switched(&mut s, &g.reader);
+    // Who rolls the end back goes on as before.
+    s.run(&format!("BEGIN; {}", close(&token)));
+    assert_eq!(s.text("SELECT current_user"), g.auth);
+    s.run("ROLLBACK");
+    assert_switched(&mut s, &g.reader);
+    s.assert_that("scope.jwt_subject() = 'ann'");
+    s.refused("RESET ROLE", "42501");
+    s.run(&format!("BEGIN; SAVEPOINT s; {}; ROLLBACK TO s; COMMIT", close(&token)));
+    assert_switched(&mut s, &g.reader);
+    s.refused("RESET ROLE", "42501");
+    s.run(&format!("BEGIN; {}; COMMIT", close(&token)));
+    assert_itself(&mut s, &g.auth);
+    s.refused(&close(&token), "42501");
+}
+
+#[test]
+fn one_switch_at_a_time() {
+    let g = Gate::new("jwt_session_one");
+    let token = g.token(json!({"jti": "1"}));
+    let other = g.token(json!({"jti": "2", "role": g.writer}));
+    let same_role = g.token(json!({"jti": "3"}));
+    let mut s = g.login();
+    s.run(&open(&token));
+    // The same once more changes nothing.
+    s.run(&open(&token));
+    for sql in [
+        switch(&token),
+        switch(&other),
+        switch(&same_role),
+        open(&other),
+        open(&same_role),
+    ] {
+        s.refused(&sql, "42501");
+        s.run("BEGIN; SAVEPOINT s");
+        s.refused(&sql, "42501");
+        s.run("ROLLBACK TO s");
+        assert_switched(&mut s, &g.reader);
+        s.run("COMMIT");
+        assert_switched(&mut s, &g.reader);
+        s.assert_that("scope.jwt_claim('jti') = '1'");
+    }
+    s.refused_with(&open("x"), "28000", "malformed");
+    assert_switched(&mut s, &g.reader);
+    s.run(&close(&token));
+    s.run(&format!("BEGIN; {}", switch(&token)));
+    for sql in [open(&token), open(&other), close(&token)] {
+        s.run("SAVEPOINT s");
+        s.refused(&sql, "42501");
+        s.run("ROLLBACK TO s");
+    }
+    s.run("COMMIT");
+    assert_itself(&mut s, &g.auth);
+}
+
+#[test]
+fn the_rollback_of_its_own_transaction_undoes_it() {
+    let g = Gate::new("jwt_session_undone");
+    let token = g.token(json!({}));
+    let mut s = g.login();
+    s.run(&format!("BEGIN; {}", open(&token)));
+    assert_switched(&mut s, &g.reader);
+    s.run("ROLLBACK");
+    assert_itself(&mut s, &g.auth);
+    s.run(&format!("BEGIN; SAVEPOINT s; {}", open(&token)));
+    assert_switched(&mut s, &g.reader);
+    s.run("ROLLBACK TO s");
+    assert_itself(&mut s, &g.auth);
+    s.run(&format!("{}; RELEASE s; COMMIT", open(&token)));
+    assert_switched(&mut s, &g.reader);
+    s.assert_that("scope.jwt_subject() = 'ann'");
+    s.run(&close(&token));
+    assert_itself(&mut s, &g.auth);
+    // A transaction that fails after it, in one message.
+    s.fails(&format!("{}; SELECT 1/0", open(&token)));
+    assert_itself(&mut s, &g.auth);
+    s.refused(&close(&token), "42501");
+}
+
+#[test]
+fn it_is_refused_where_it_would_be_undone() {
+    let g = Gate::new("jwt_session_inside");
+    let token = g.token(json!({}));
+    g.f.admin().run(&format!(
+        "CREATE FUNCTION with_clause(token text) RETURNS name LANGUAGE sql SET role = {0} AS 'SELECT scope.set_jwt_session($1)';
+         CREATE FUNCTION with_claims(token text) RETURNS name LANGUAGE sql SET request.jwt.claims = '' AS 'SELECT scope.set_jwt_session($1)';
+         CREATE FUNCTION definer(token text) RETURNS name LANGUAGE sql SECURITY DEFINER AS 'SELECT scope.set_jwt_session($1)'",
+        g.reader
+    ));
+    let mut s = g.login();
+    for function in ["with_clause", "with_claims", "definer"] {
+        s.refused(
+            &format!("SELECT {function}({})", literal(&token)),
+            "42501",
+        );
+        assert_itself(&mut s, &g.auth);
+    }
+    s.run("BEGIN; DECLARE c CURSOR FOR SELECT 1");
+    s.refused(&open(&token), "55006");
+    s.run("ROLLBACK");
+    assert_itself(&mut s, &g.auth);
+    // The end too: a function that puts the role back must not leave half a switch.
+    s.run(&open(&token));
+    for function in ["with_clause", "with_claims"] {
+        let sql = format!(
+            "SELECT {function}({}); {}",
+            literal(&token),
+            close(&token)
+        );
+        s.denied(&sql, "42501");
+        assert_switched(&mut s, &g.reader);
+    }
+}
