@@ -46,7 +46,7 @@ fn jwt_claims() -> Option<json::Jsonb> {
 
 /// One claim as text. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn jwt_claim(path: &str) -> Result<Option<String>, ErrorReport> {
+fn jwt_claim(path: &str) -> Result<Option<json::Text>, ErrorReport> {
     LAST.with_borrow_mut(|last| {
         let epoch = switch_state::epoch();
         if last.path != path || last.parsed.is_none() {
@@ -60,14 +60,18 @@ fn jwt_claim(path: &str) -> Result<Option<String>, ErrorReport> {
             last.text = parsed.and_then(claim);
             last.epoch = epoch;
         }
-        Ok(last.text.clone())
+        Ok(last.text.clone().map(json::Text))
     })
 }
 
 /// The `sub` claim. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn jwt_subject() -> Option<String> {
-    ClaimPath::parse("sub").ok().as_ref().and_then(claim)
+fn jwt_subject() -> Option<json::Text> {
+    ClaimPath::parse("sub")
+        .ok()
+        .as_ref()
+        .and_then(claim)
+        .map(json::Text)
 }
 
 /// The `exp` claim. Documented in `sql/functions.sql`.

@@ -85,7 +85,7 @@ impl Report for Violation {
     }
     fn hint(&self) -> String {
         match self {
-            Self::Ended | Self::Revoked => "ROLLBACK, obtain a new token and begin again.".into(),
+            Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Gated => "BEGIN, then call scope.set_jwt_role() with a token.".into(),
             _ => "COMMIT or ROLLBACK ends the switch; begin a new transaction for another role."
                 .into(),
@@ -271,6 +271,7 @@ impl Report for issuer::Bad {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Exists => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Unknown(_) => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             Self::Empty(_)
@@ -292,6 +293,7 @@ impl Report for issuer::Bad {
             Self::Duration(_) => "It is a length of time.".into(),
             Self::Exists => "Names are unique, and each iss has one issuer.".into(),
             Self::Unknown(_) => "Issuers belong to one database.".into(),
+            Self::ReadOnly => READ_ONLY.into(),
             Self::Sql(problem) => sentence(problem),
         }
     }
@@ -306,6 +308,7 @@ impl Report for issuer::Bad {
                 "Use scope.set_jwt_keys() to change its keys, or scope.drop_jwt_issuer() first."
                     .into()
             }
+            Self::ReadOnly => "Change issuers on the primary; standbys follow.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
             _ => "See the view scope.jwt_issuers and \\df+ scope.add_jwt_issuer.".into(),
         }
@@ -316,23 +319,27 @@ impl Report for revocation::Bad {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Missing(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
     fn detail(&self) -> String {
         match self {
             Self::Missing(what) => format!("The argument {what} is needed."),
+            Self::ReadOnly => READ_ONLY.into(),
             Self::Sql(problem) => sentence(problem),
         }
     }
     fn hint(&self) -> String {
         match self {
+            Self::ReadOnly => "Revoke on the primary; standbys follow.".into(),
             Self::Missing(_) => "Pass the jti or sub claim as the token has it, and a time.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
         }
     }
 }
 
+const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";
 const PATH_HINT: &str = "Use a claim's name (role), a path (.realm_access.roles[0]), or JSONPath ($.realm_access.roles[0]).";
 
 fn path_problem(PathError { position, message }: &PathError) -> String {
@@ -467,7 +474,7 @@ impl Report for credential::Error {
             Self::PurposeTooLong { bytes, max } => {
                 format!("It has {bytes} bytes; at most {max} are kept.")
             }
-            Self::ReadOnly => "The server is a standby, or the transaction is read-only.".into(),
+            Self::ReadOnly => READ_ONLY.into(),
             Self::Random => "No password can be made without it.".into(),
             Self::Sql(error) => sentence(error),
             Self::Name(error) => error.detail(),

@@ -7,7 +7,7 @@ pub mod verdict;
 use crate::error;
 use crate::pg::{clock, gate, hooks, identity, switch_state, timer};
 use crate::switch;
-use verdict::{Bond, Event, Session, Statement, Verdict};
+use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
 
 pub fn init() {
     hooks::install_lock();
@@ -27,6 +27,10 @@ pub fn enforce(event: &Event<'_>) {
         security_context: identity.security_context,
     };
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
+        if matches!(violation, Violation::Ended | Violation::Revoked) {
+            // The statement may bring a new token.
+            hooks::hide_statement();
+        }
         error::raise(&violation);
     }
 }

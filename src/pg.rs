@@ -13,6 +13,7 @@ pub mod invalidation;
 pub mod json;
 pub mod name;
 pub mod preload;
+mod raw;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;

@@ -1,5 +1,6 @@
 //! `scope.set_jwt_role`: which tokens switch, to what, and for how long.
 
+mod authenticators;
 mod claims;
 mod deadline;
 mod issuers;

@@ -4,12 +4,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
     EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RsaPublicKeyComponents,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
 use base64::Engine;
 use base64::alphabet;
@@ -265,16 +265,59 @@ pub(super) struct Key {
 
 /// Key material, one kind per family, so that a key cannot be used for another.
 enum Material {
-    Hmac {
-        key: DecodingKey,
-        bytes: usize,
-    },
-    Rsa(DecodingKey),
-    P256(DecodingKey),
-    P384(DecodingKey),
-    /// `jsonwebtoken` has no ES512.
+    Hmac { key: DecodingKey, bytes: usize },
+    Rsa(RsaKey),
+    P256(Box<ParsedPublicKey>),
+    P384(Box<ParsedPublicKey>),
     P521(Box<ParsedPublicKey>),
-    Ed25519(DecodingKey),
+    Ed25519(Box<ParsedPublicKey>),
+}
+
+/// One key, parsed once for each of the algorithms that it may verify: parsing costs more than half
+/// of a verification.
+struct RsaKey {
+    pkcs1: [Box<ParsedPublicKey>; 3],
+    pss: [Box<ParsedPublicKey>; 3],
+}
+
+impl RsaKey {
+    fn parse(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
+        let parse = |algorithm: &'static RsaParameters| {
+            RsaPublicKeyComponents {
+                n: modulus,
+                e: exponent,
+            }
+            .to_parsed_public_key(algorithm)
+            .map(Box::new)
+            .map_err(|_| KeyError::Invalid)
+        };
+        Ok(Self {
+            pkcs1: [
+                parse(&RSA_PKCS1_2048_8192_SHA256)?,
+                parse(&RSA_PKCS1_2048_8192_SHA384)?,
+                parse(&RSA_PKCS1_2048_8192_SHA512)?,
+            ],
+            pss: [
+                parse(&RSA_PSS_2048_8192_SHA256)?,
+                parse(&RSA_PSS_2048_8192_SHA384)?,
+                parse(&RSA_PSS_2048_8192_SHA512)?,
+            ],
+        })
+    }
+
+    fn of(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        let [rs256, rs384, rs512] = &self.pkcs1;
+        let [ps256, ps384, ps512] = &self.pss;
+        Some(match algorithm {
+            Algorithm::RS256 => rs256,
+            Algorithm::RS384 => rs384,
+            Algorithm::RS512 => rs512,
+            Algorithm::PS256 => ps256,
+            Algorithm::PS384 => ps384,
+            Algorithm::PS512 => ps512,
+            _ => return None,
+        })
+    }
 }
 
 impl Key {
@@ -289,17 +332,19 @@ impl Key {
             return false;
         }
         let key = match &self.material {
-            Material::P521(key) => return key.verify_sig(message, &signature.bytes).is_ok(),
-            Material::Hmac { key, .. }
-            | Material::Rsa(key)
-            | Material::P256(key)
+            Material::Hmac { key, .. } => {
+                return hmac_algorithm(algorithm).is_some_and(|algorithm| {
+                    jsonwebtoken::crypto::verify(signature.text, message, key, algorithm)
+                        .unwrap_or(false)
+                });
+            }
+            Material::Rsa(keys) => keys.of(algorithm),
+            Material::P256(key)
             | Material::P384(key)
-            | Material::Ed25519(key) => key,
+            | Material::P521(key)
+            | Material::Ed25519(key) => Some(&**key),
         };
-        let Some(algorithm) = library_algorithm(algorithm) else {
-            return false;
-        };
-        jsonwebtoken::crypto::verify(signature.text, message, key, algorithm).unwrap_or(false)
+        key.is_some_and(|key| key.verify_sig(message, &signature.bytes).is_ok())
     }
 
     fn allows(&self, algorithm: Algorithm) -> bool {
@@ -364,23 +409,13 @@ fn hash_bytes(algorithm: Algorithm) -> Option<usize> {
     }
 }
 
-fn library_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
-    use jsonwebtoken::Algorithm as Library;
-    Some(match algorithm {
-        Algorithm::HS256 => Library::HS256,
-        Algorithm::HS384 => Library::HS384,
-        Algorithm::HS512 => Library::HS512,
-        Algorithm::RS256 => Library::RS256,
-        Algorithm::RS384 => Library::RS384,
-        Algorithm::RS512 => Library::RS512,
-        Algorithm::PS256 => Library::PS256,
-        Algorithm::PS384 => Library::PS384,
-        Algorithm::PS512 => Library::PS512,
-        Algorithm::ES256 => Library::ES256,
-        Algorithm::ES384 => Library::ES384,
-        Algorithm::ES512 => return None,
-        Algorithm::EdDSA => Library::EdDSA,
-    })
+fn hmac_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
+    match algorithm {
+        Algorithm::HS256 => Some(jsonwebtoken::Algorithm::HS256),
+        Algorithm::HS384 => Some(jsonwebtoken::Algorithm::HS384),
+        Algorithm::HS512 => Some(jsonwebtoken::Algorithm::HS512),
+        _ => None,
+    }
 }
 
 /// A text that is not a bare secret.
@@ -548,18 +583,10 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, KeyError> {
     if !odd || exponent == [1] || bit_length(exponent) > 33 {
         return Err(KeyError::RsaExponent);
     }
-    RsaPublicKeyComponents {
-        n: modulus,
-        e: exponent,
-    }
-    .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
-    .map_err(|_| KeyError::Invalid)?;
     if modulus.last().is_none_or(|byte| byte % 2 == 0) {
         return Err(KeyError::Invalid);
     }
-    Ok(Material::Rsa(DecodingKey::from_rsa_raw_components(
-        modulus, exponent,
-    )))
+    RsaKey::parse(modulus, exponent).map(Material::Rsa)
 }
 
 /// An EC key (RFC 7518 section 6.2.1); `None` for an unknown curve.
@@ -597,12 +624,11 @@ fn ec(curve: Curve, encoded: &[u8]) -> Result<Material, KeyError> {
         Curve::P521 => &ECDSA_P521_SHA512_FIXED,
     };
     let parsed = ParsedPublicKey::new(algorithm, encoded).map_err(|_| KeyError::Invalid)?;
-    // SubjectPublicKeyInfo is the form that AWS-LC tries first.
-    let der = parsed.as_der().map_err(|_| KeyError::Invalid)?;
+    let parsed = Box::new(parsed);
     Ok(match curve {
-        Curve::P256 => Material::P256(DecodingKey::from_ec_der(der.as_ref())),
-        Curve::P384 => Material::P384(DecodingKey::from_ec_der(der.as_ref())),
-        Curve::P521 => Material::P521(Box::new(parsed)),
+        Curve::P256 => Material::P256(parsed),
+        Curve::P384 => Material::P384(parsed),
+        Curve::P521 => Material::P521(parsed),
     })
 }
 
@@ -616,7 +642,9 @@ fn read_okp(members: &[json::Member<'_>]) -> Result<Option<Material>, KeyError> 
     if public.len() != 32 {
         return Err(KeyError::Member("x"));
     }
-    Ok(Some(Material::Ed25519(DecodingKey::from_ed_der(&public))))
+    let parsed =
+        ParsedPublicKey::new(&ED25519, public.as_slice()).map_err(|_| KeyError::Invalid)?;
+    Ok(Some(Material::Ed25519(Box::new(parsed))))
 }
 
 /// Reads one PEM block: SubjectPublicKeyInfo, or PKCS #1 for RSA.
@@ -659,7 +687,7 @@ fn read_public_key_info(der: &[u8]) -> Result<Material, KeyError> {
         }
     }
     if let Ok(parsed) = ParsedPublicKey::new(&ED25519, der) {
-        return Ok(Material::Ed25519(DecodingKey::from_ed_der(parsed.as_ref())));
+        return Ok(Material::Ed25519(Box::new(parsed)));
     }
     read_rsa_der(der)
 }

@@ -3,13 +3,15 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
+use super::raw;
+
 /// 2000-01-01 00:00:00 UTC, PostgreSQL's own epoch, in Unix microseconds.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// The clock now, not the start of the transaction.
 pub fn now() -> i64 {
     // SAFETY: reads the system clock; no preconditions.
-    from_postgres(unsafe { pg_sys::GetCurrentTimestamp() })
+    from_postgres(unsafe { raw::GetCurrentTimestamp() })
 }
 
 /// Infinities stay at the ends of the range.

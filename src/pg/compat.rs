@@ -55,13 +55,18 @@ pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
 /// The record of a setting, NULL when there is none of that name. Never raises an error and
 /// allocates nothing, so that assign hooks may call it.
 pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
+    // Declared without the guard of pgrx's bindings: nothing here raises an error.
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     {
+        unsafe extern "C-unwind" {
+            fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
+            fn GetNumConfigOptions() -> i32;
+        }
         // SAFETY: the array holds GetNumConfigOptions() valid pointers, sorted by name without
         // regard to ASCII case (guc.c, guc_var_compare).
         let settings = unsafe {
-            let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
-            std::slice::from_raw_parts(pg_sys::get_guc_variables(), count)
+            let count = usize::try_from(GetNumConfigOptions()).unwrap_or(0);
+            std::slice::from_raw_parts(get_guc_variables(), count)
         };
         let wanted = name.to_bytes();
         settings
@@ -78,9 +83,17 @@ pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
             .unwrap_or(std::ptr::null_mut())
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-    // SAFETY: a look-up in the settings' hash; skip_errors, no placeholder is made.
-    unsafe {
-        pg_sys::find_option(name.as_ptr(), false, true, pg_sys::DEBUG5 as i32)
+    {
+        unsafe extern "C-unwind" {
+            fn find_option(
+                name: *const c_char,
+                create_placeholders: bool,
+                skip_errors: bool,
+                level: i32,
+            ) -> *mut pg_sys::config_generic;
+        }
+        // SAFETY: a look-up in the settings' hash; skip_errors, no placeholder is made.
+        unsafe { find_option(name.as_ptr(), false, true, pg_sys::DEBUG5 as i32) }
     }
 }
 

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, gate, switch_state, timer};
+use super::{compat, gate, raw, switch_state, timer};
 use crate::lock::verdict::{Event, Statement};
 use crate::{lock, login};
 
@@ -86,7 +86,7 @@ unsafe extern "C-unwind" fn process_utility(
             super::wakeup::at_commit();
         }
         if is_bound() {
-            before_utility(node);
+            explaining(|| before_utility(node));
         }
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
         explaining(|| {
@@ -105,11 +105,11 @@ unsafe extern "C-unwind" fn process_utility(
 }
 
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
-    if is_bound() {
-        before_query();
-    }
     // SAFETY: the arguments go on as they came.
     unsafe {
+        if is_bound() {
+            explaining(|| before_query());
+        }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         next(query, flags);
     }
@@ -138,7 +138,7 @@ pub unsafe fn explaining(next: impl FnOnce()) {
 /// write that text into the server log (`log_min_error_statement`).
 pub fn hide_statement() {
     // SAFETY: backend-local.
-    unsafe { STATEMENT_WITH_TOKEN = pg_sys::GetCurrentStatementStartTimestamp() }
+    unsafe { STATEMENT_WITH_TOKEN = raw::GetCurrentStatementStartTimestamp() }
 }
 
 /// PostgreSQL's own refusals know nothing of tokens. While a role is locked, this adds a DETAIL and
@@ -148,7 +148,7 @@ pub fn hide_statement() {
 unsafe extern "C-unwind" fn explain(_argument: *mut c_void) {
     // SAFETY: inside error reporting, where errhidestmt is meant to be called.
     unsafe {
-        if STATEMENT_WITH_TOKEN == pg_sys::GetCurrentStatementStartTimestamp() {
+        if STATEMENT_WITH_TOKEN == raw::GetCurrentStatementStartTimestamp() {
             errhidestmt(true);
         }
     }
@@ -164,7 +164,7 @@ unsafe extern "C-unwind" fn explain(_argument: *mut c_void) {
             errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
             errmsg(c"canceling statement because the token that set the role has ended".as_ptr());
             errdetail(c"expired: the exp claim is in the past.".as_ptr());
-            errhint(c"ROLLBACK, obtain a new token and begin again.".as_ptr());
+            errhint(c"ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".as_ptr());
             return;
         }
         if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32 {

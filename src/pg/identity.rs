@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys;
 
+use super::raw;
+
 /// PostgreSQL's identities of this session at one moment (`miscinit.c`).
 #[derive(Debug, Clone, Copy)]
 pub struct Identity {
@@ -18,8 +20,8 @@ pub fn now() -> Identity {
     let mut security_context = 0;
     // SAFETY: both out-pointers are valid; the functions only read backend globals.
     let outer = unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut current, &mut security_context);
-        pg_sys::GetOuterUserId()
+        raw::GetUserIdAndSecContext(&mut current, &mut security_context);
+        raw::GetOuterUserId()
     };
     Identity {
         current,
@@ -34,13 +36,13 @@ pub fn current_user() -> pg_sys::Oid {
 
 pub fn session_user() -> pg_sys::Oid {
     // SAFETY: reads a backend global.
-    unsafe { pg_sys::GetSessionUserId() }
+    unsafe { raw::GetSessionUserId() }
 }
 
 /// True inside a SECURITY DEFINER function, where PostgreSQL forbids changing `role`.
 pub fn in_security_definer() -> bool {
     // SAFETY: reads a backend global.
-    unsafe { pg_sys::InLocalUserIdChange() }
+    unsafe { raw::InLocalUserIdChange() }
 }
 
 /// Runs `work` as the bootstrap superuser, in a restricted security context, search_path pinned.

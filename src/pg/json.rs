@@ -36,6 +36,41 @@ unsafe impl SqlTranslatable for Jsonb {
         Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
 }
 
+/// A claim's value (always UTF-8) returned as `text` in the database's encoding; 22P05 when it has no
+/// such character.
+pub struct Text(pub String);
+
+// SAFETY: gives a valid `text`, which the function returns as it is.
+unsafe impl BoxRet for Text {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        let bytes = self.0.as_bytes();
+        let length = i32::try_from(bytes.len()).unwrap_or(0);
+        // SAFETY: pg_any_to_server reads `length` bytes and gives the same pointer, or a new
+        // terminated string; the text is a copy.
+        unsafe {
+            let text = if super::server::is_utf8() || bytes.is_ascii() {
+                pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length)
+            } else {
+                pg_sys::cstring_to_text(pg_sys::pg_any_to_server(
+                    bytes.as_ptr().cast(),
+                    length,
+                    pg_sys::pg_enc::PG_UTF8 as i32,
+                ))
+            };
+            fcinfo.return_raw_datum(pg_sys::Datum::from(text))
+        }
+    }
+}
+
+// SAFETY: names the built-in type that box_into produces.
+unsafe impl SqlTranslatable for Text {
+    const TYPE_IDENT: &'static str = pgrx_resolved_type!(Text);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("text"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("text")));
+}
+
 /// Verified JSON (always UTF-8) as a text that is valid in this database's encoding.
 pub fn for_setting(json: &str) -> CString {
     let text = if super::server::is_utf8() || json.is_ascii() {

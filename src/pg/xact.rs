@@ -3,6 +3,8 @@
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
+
+use super::raw;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -153,7 +155,7 @@ pub fn ends_with_statement() -> bool {
     // SAFETY: reads backend globals; a portal in use is valid.
     unsafe {
         let portal = pg_sys::ActivePortal;
-        !pg_sys::IsTransactionBlock()
+        !raw::IsTransactionBlock()
             && !portal.is_null()
             && (*portal).strategy == pg_sys::PortalStrategy::PORTAL_ONE_SELECT
     }
@@ -168,11 +170,11 @@ pub fn is_read_only() -> bool {
 /// Is there a cursor, or a statement with results still to be fetched, other than the one running?
 pub fn has_open_cursors() -> bool {
     // SAFETY: walks the backend's portals.
-    unsafe { !pg_sys::ThereAreNoReadyPortals() }
+    unsafe { !raw::ThereAreNoReadyPortals() }
 }
 
 /// In a parallel worker, or in its leader while workers run.
 pub fn is_parallel() -> bool {
     // SAFETY: reads backend globals.
-    unsafe { pg_sys::IsInParallelMode() }
+    unsafe { raw::IsInParallelMode() }
 }

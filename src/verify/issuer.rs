@@ -14,7 +14,7 @@ use super::{Error, Rules, combine};
 use crate::error;
 use crate::guc;
 use crate::jwt::{Algorithm, ClaimPath, KeyError, KeySet, PathError, Policy};
-use crate::pg::{identity, invalidation, spi};
+use crate::pg::{identity, invalidation, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -34,6 +34,8 @@ pub enum Bad {
     Exists,
     #[error("there is no issuer \"{0}\"")]
     Unknown(String),
+    #[error("cannot change issuers in a read-only transaction")]
+    ReadOnly,
     #[error("the issuers could not be changed")]
     Sql(String),
 }
@@ -199,6 +201,9 @@ fn add_jwt_issuer(
         let leeway = duration("leeway", leeway)?;
         let max_age = duration("max_age", max_age)?;
         let allowed_roles = allowed_roles.map(|roles| list(Some(roles)));
+        if xact::is_read_only() {
+            return Err(Bad::ReadOnly);
+        }
         let inserted = identity::elevated(|| {
             spi::query(
                 "INSERT INTO scope.jwt_issuer
@@ -263,6 +268,9 @@ fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
 
 /// Runs a statement on one issuer, which must exist; $1 is its name.
 fn change(name: &str, sql: &str, keys: Option<&str>) -> Result<(), Bad> {
+    if xact::is_read_only() {
+        return Err(Bad::ReadOnly);
+    }
     let changed = identity::elevated(|| {
         let arguments = [Some(name), keys].into_iter().flatten().map(Into::into);
         spi::query(sql, &arguments.collect::<Vec<_>>(), |row| row.get::<i32>(1))

@@ -9,12 +9,14 @@ use pgrx::prelude::*;
 use super::{Error, Rules};
 use crate::error;
 use crate::jwt::Verified;
-use crate::pg::{identity, invalidation, spi};
+use crate::pg::{identity, invalidation, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
     #[error("{0} must not be null or empty")]
     Missing(&'static str),
+    #[error("cannot revoke in a read-only transaction")]
+    ReadOnly,
     #[error("the revocation could not be written")]
     Sql(String),
 }
@@ -155,6 +157,9 @@ fn revoke_subject(
 }
 
 fn write(sql: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Result<(), Bad> {
+    if xact::is_read_only() {
+        return Err(Bad::ReadOnly);
+    }
     identity::elevated(|| spi::query(sql, arguments, |_| Ok(())))?;
     Ok(())
 }

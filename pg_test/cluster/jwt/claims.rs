@@ -61,7 +61,10 @@ fn inside_they_say_what_the_token_says() {
     s.assert_that("scope.jwt_claims() = current_setting('request.jwt.claims')::jsonb");
     s.assert_that("scope.jwt_claims()->'tenant'->'tags' = '[\"x\", \"y\"]'");
     s.assert_that("scope.jwt_subject() = 'auth0|7'");
-    s.assert_that(&format!("scope.jwt_expires_at() = to_timestamp({})", t + 100));
+    s.assert_that(&format!(
+        "scope.jwt_expires_at() = to_timestamp({})",
+        t + 100
+    ));
     for (path, value) in [
         ("sub", "auth0|7"),
         ("role", g.reader.as_str()),
@@ -80,7 +83,14 @@ fn inside_they_say_what_the_token_says() {
     s.assert_that("scope.jwt_claim('tenant')::jsonb = '{\"id\": 7, \"a b\": \"spaced\", \"tags\": [\"x\", \"y\"]}'");
     s.assert_that("scope.jwt_claim('aud')::jsonb = '[\"a\", \"b\"]'");
     s.assert_that("scope.jwt_claim('empty') = ''");
-    for absent in ["nothing", "absent", ".tenant.none", "$.tenant.none", ".aud[7]", ".sub.x"] {
+    for absent in [
+        "nothing",
+        "absent",
+        ".tenant.none",
+        "$.tenant.none",
+        ".aud[7]",
+        ".sub.x",
+    ] {
         s.assert_that(&format!("scope.jwt_claim({}) IS NULL", literal(absent)));
     }
     s.run("ROLLBACK");
@@ -98,12 +108,30 @@ fn times_and_subjects_that_are_odd_or_absent() {
     let t = now();
     let mut s = g.login();
     for (more, holds) in [
-        (json!({"exp": null, "sub": null}), "scope.jwt_expires_at() IS NULL AND scope.jwt_subject() IS NULL".to_owned()),
-        (json!({"exp": t as f64 + 60.5}), format!("scope.jwt_expires_at() = to_timestamp({t} + 60.5)")),
+        (
+            json!({"exp": null, "sub": null}),
+            "scope.jwt_expires_at() IS NULL AND scope.jwt_subject() IS NULL".to_owned(),
+        ),
+        (
+            json!({"exp": t as f64 + 60.5}),
+            format!("scope.jwt_expires_at() = to_timestamp({t} + 60.5)"),
+        ),
         // No timestamp is that late: whatever is said, it must not be in the past.
-        (json!({"exp": 1e300}), "coalesce(scope.jwt_expires_at(), 'infinity') > now() + interval '100 years'".to_owned()),
-        (json!({"exp": i64::MAX}), "coalesce(scope.jwt_expires_at(), 'infinity') > now() + interval '100 years'".to_owned()),
-        (json!({"exp": 9e15}), "coalesce(scope.jwt_expires_at(), 'infinity') > now() + interval '100 years'".to_owned()),
+        (
+            json!({"exp": 1e300}),
+            "coalesce(scope.jwt_expires_at(), 'infinity') > now() + interval '100 years'"
+                .to_owned(),
+        ),
+        (
+            json!({"exp": i64::MAX}),
+            "coalesce(scope.jwt_expires_at(), 'infinity') > now() + interval '100 years'"
+                .to_owned(),
+        ),
+        (
+            json!({"exp": 9e15}),
+            "coalesce(scope.jwt_expires_at(), 'infinity') > now() + interval '100 years'"
+                .to_owned(),
+        ),
         (json!({"sub": ""}), "scope.jwt_subject() = ''".to_owned()),
     ] {
         s.run(&format!(
@@ -139,7 +167,10 @@ fn attack_claims_that_a_session_makes_up() {
         let mut s = g.login();
         s.run(&before);
         s.assert_that(ALL_NULL);
-        s.run(&format!("COMMIT; BEGIN; {before}; {}", switch(&token)).replace("BEGIN; BEGIN", "BEGIN"));
+        s.run(
+            &format!("COMMIT; BEGIN; {before}; {}", switch(&token))
+                .replace("BEGIN; BEGIN", "BEGIN"),
+        );
         s.assert_that("scope.jwt_subject() = 'ann' AND scope.jwt_claim('tenant') IS NULL");
         s.assert_that("current_setting('request.jwt.claims')::jsonb = scope.jwt_claims()");
         s.run("COMMIT");
@@ -185,16 +216,27 @@ fn attack_claims_that_a_session_makes_up() {
     }
     s.run("RESET ALL");
     s.assert_that("scope.jwt_subject() = 'ann'");
-    let shown = format!("{:?}", s.rows("SELECT * FROM pg_settings WHERE name LIKE 'scope_roles.%'"));
+    let shown = format!(
+        "{:?}",
+        s.rows("SELECT * FROM pg_settings WHERE name LIKE 'scope_roles.%'")
+    );
     assert!(!shown.contains("ann"), "{shown}");
     s.run("ROLLBACK");
-    let startup = format!("-c scope_roles.switch={}", state.trim_matches('\'').replace(' ', "\\ "));
-    let refusal = g.f.server.try_login_with_options(&g.auth, &g.f.name, &startup);
+    let startup = format!(
+        "-c scope_roles.switch={}",
+        state.trim_matches('\'').replace(' ', "\\ ")
+    );
+    let refusal =
+        g.f.server
+            .try_login_with_options(&g.auth, &g.f.name, &startup);
     if let Ok(mut s) = refusal {
         s.assert_that(ALL_NULL);
     }
     let startup = r#"-c request.jwt.claims={"sub":"eve"}"#;
-    if let Ok(mut s) = g.f.server.try_login_with_options(&g.auth, &g.f.name, startup) {
+    if let Ok(mut s) =
+        g.f.server
+            .try_login_with_options(&g.auth, &g.f.name, startup)
+    {
         s.assert_that(ALL_NULL);
         s.run(&format!("BEGIN; {}", switch(&token)));
         s.assert_that("scope.jwt_subject() = 'ann'");
@@ -227,7 +269,9 @@ fn a_policy_reads_the_claims_of_each_switch_anew() {
     let g = Gate::new("jwt_claims_policy");
     tenants(&g);
     let mut s = g.login();
-    s.run(&format!("PREPARE p AS {TENANTS}; SET plan_cache_mode = force_generic_plan"));
+    s.run(&format!(
+        "PREPARE p AS {TENANTS}; SET plan_cache_mode = force_generic_plan"
+    ));
     let tokens = ["a", "b", "c"].map(|tenant| (tenant, g.token(json!({"tenant": tenant}))));
     for _ in 0..2 {
         for (tenant, token) in &tokens {
@@ -275,7 +319,9 @@ fn a_policy_holds_in_parallel_workers() {
     );
     let numbers = "1e400";
     for (tenant, forced, leader) in [("a", "off", "on"), ("b", "off", "off"), ("c", "on", "off")] {
-        s.run(&format!("SET {force} = {forced}; SET parallel_leader_participation = {leader}"));
+        s.run(&format!(
+            "SET {force} = {forced}; SET parallel_leader_participation = {leader}"
+        ));
         let payload = format!(
             r#"{{"role":"{}","sub":"ann","exp":{},"tenant":"{tenant}","n":{numbers},"text":"it's \"q\"\n\\ \u00fc \ud83e\udd80"}}"#,
             g.reader,
@@ -287,7 +333,11 @@ fn a_policy_holds_in_parallel_workers() {
             } else {
                 s.run(&format!("BEGIN; {}", switch(&raw(&payload))));
             }
-            let plan = s.column(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {TENANTS}")).join("\n");
+            let plan = s
+                .column(&format!(
+                    "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {TENANTS}"
+                ))
+                .join("\n");
             assert!(plan.contains("Gather"), "{plan}");
             assert_eq!(s.text(TENANTS), format!("{tenant}1000"));
             let own = "SELECT count(*) FROM notes WHERE owner = scope.jwt_subject() AND scope.jwt_claims()->>'tenant' = tenant \
@@ -298,7 +348,10 @@ fn a_policy_holds_in_parallel_workers() {
             assert!(plan.contains("Gather"), "{plan}");
             assert_eq!(s.text(own), "500", "{tenant} {forced} {leader}");
             if session {
-                s.run(&format!("SELECT scope.end_jwt_session({})", literal(&raw(&payload))));
+                s.run(&format!(
+                    "SELECT scope.end_jwt_session({})",
+                    literal(&raw(&payload))
+                ));
             } else {
                 s.run("ROLLBACK");
             }
@@ -327,7 +380,10 @@ fn numbers_are_kept_to_the_digit() {
         ("$.in.n[0]", big),
     ] {
         assert!(
-            s.holds(&format!("scope.jwt_claim({})::numeric = {value}::numeric", literal(name))),
+            s.holds(&format!(
+                "scope.jwt_claim({})::numeric = {value}::numeric",
+                literal(name)
+            )),
             "{name}: {}",
             s.text(&claim(name))
         );
@@ -368,7 +424,10 @@ fn a_bad_path_is_refused_with_its_position() {
     let mut s = g.login();
     for switched in [false, true] {
         if switched {
-            s.run(&format!("BEGIN; {}; SAVEPOINT s", switch(&g.token(json!({})))));
+            s.run(&format!(
+                "BEGIN; {}; SAVEPOINT s",
+                switch(&g.token(json!({})))
+            ));
         }
         for path in [
             "",
@@ -443,10 +502,17 @@ fn attack_claims_full_of_quotes_and_newlines() {
         assert_eq!(s.text("SELECT scope.jwt_subject()"), text);
         assert_eq!(s.text(&claim("sub")), text);
         let quoted = literal(text);
-        assert_eq!(s.text(&format!("SELECT scope.jwt_claims()->>{quoted}")), "key");
-        assert_eq!(s.text(&format!("SELECT scope.jwt_claims()->'note'->{quoted}->>0")), text);
+        assert_eq!(
+            s.text(&format!("SELECT scope.jwt_claims()->>{quoted}")),
+            "key"
+        );
+        assert_eq!(
+            s.text(&format!("SELECT scope.jwt_claims()->'note'->{quoted}->>0")),
+            text
+        );
         s.assert_that("current_setting('request.jwt.claims')::jsonb = scope.jwt_claims()");
-        let claims: Value = serde_json::from_str(&s.text("SELECT scope.jwt_claims()")).expect("JSON");
+        let claims: Value =
+            serde_json::from_str(&s.text("SELECT scope.jwt_claims()")).expect("JSON");
         assert_eq!(claims["note"][text][0], text);
         s.run("SAVEPOINT s");
         s.refused("RESET ROLE", "42501");
@@ -493,7 +559,10 @@ fn a_database_in_another_encoding_reads_the_claims_in_its_own() {
     s.assert_that("current_setting('request.jwt.claims')::json->>'sub' = 'Jürgen'");
     s.run("COMMIT");
     // What the encoding cannot say: an error perhaps, but no wrong bytes and no lost session.
-    s.run(&format!("BEGIN; {}; SAVEPOINT s", switch(&token("crab \u{1f980}"))));
+    s.run(&format!(
+        "BEGIN; {}; SAVEPOINT s",
+        switch(&token("crab \u{1f980}"))
+    ));
     for sql in [
         "SELECT scope.jwt_subject()".to_owned(),
         "SELECT scope.jwt_claims()->>'sub'".to_owned(),

@@ -167,7 +167,10 @@ fn attack_a_token_of_one_issuer_signed_by_another() {
         &g.reader,
     );
     for (token, reason) in [
-        (token_without_kid(&OTHER_RSA, "RS256", &ours), "bad_signature"),
+        (
+            token_without_kid(&OTHER_RSA, "RS256", &ours),
+            "bad_signature",
+        ),
         (OTHER_RSA.token("RS256", &ours), "unknown_key"),
         // Under the name of the right key.
         (
@@ -181,18 +184,21 @@ fn attack_a_token_of_one_issuer_signed_by_another() {
         ),
         // The server's secret is for tokens of nobody else.
         (sign(&ours), "algorithm"),
-        (sign_with(&ours, RIVAL_SECRET, Algorithm::HS256), "algorithm"),
         (
-            sign(&claims(g, "shared", json!({}))),
-            "bad_signature",
+            sign_with(&ours, RIVAL_SECRET, Algorithm::HS256),
+            "algorithm",
         ),
+        (sign(&claims(g, "shared", json!({}))), "bad_signature"),
         // Nor does an issuer sign for nobody, or for an issuer that does not exist.
         (
             sign_with(&g.claims(json!({})), RIVAL_SECRET, Algorithm::HS256),
             "bad_signature",
         ),
         (RSA.token("RS256", &g.claims(json!({}))), "algorithm"),
-        (RSA.token("RS256", &claims(g, "nobody", json!({}))), "algorithm"),
+        (
+            RSA.token("RS256", &claims(g, "nobody", json!({}))),
+            "algorithm",
+        ),
     ] {
         s.refused_with(&switch(&token), "28000", reason);
         assert_itself(&mut s, &g.auth);
@@ -236,14 +242,8 @@ fn attack_an_iss_that_is_almost_a_registered_one() {
         g.reader,
         now() + 60
     );
-    let refusal = s.refused(
-        &switch(&sign_raw(r#"{"alg":"HS256"}"#, &payload)),
-        "28000",
-    );
-    assert!(
-        refusal.detail.starts_with("duplicate_claim: "),
-        "{refusal}"
-    );
+    let refusal = s.refused(&switch(&sign_raw(r#"{"alg":"HS256"}"#, &payload)), "28000");
+    assert!(refusal.detail.starts_with("duplicate_claim: "), "{refusal}");
     assert_itself(&mut s, &g.auth);
 }
 
@@ -574,7 +574,11 @@ fn an_issuers_anonymous_role_is_for_its_valid_tokens_without_the_claim() {
     let old = token("a", json!({"role": null, "exp": now() - 3600}));
     s.refused_with(&switch(&old), "28000", "expired");
     s.refused_with(&switch(""), "28000", "empty");
-    s.refused_with(&switch(&token("b", none.clone())), "42501", "role_not_granted");
+    s.refused_with(
+        &switch(&token("b", none.clone())),
+        "42501",
+        "role_not_granted",
+    );
     s.refused_with(&switch(&token("c", none)), "42501", "role_privileged");
     assert_itself(&mut s, &g.auth);
 }
@@ -692,8 +696,7 @@ fn bad_registrations_are_refused_and_leave_nothing() {
     }
     if g.f.server.version() >= 170_000 {
         for length in ["leeway", "max_age"] {
-            let sql =
-                format!("SELECT scope.add_jwt_issuer({new}, {good}, {length} => 'infinity')");
+            let sql = format!("SELECT scope.add_jwt_issuer({new}, {good}, {length} => 'infinity')");
             admin.refused(&sql, "22023");
         }
     }
@@ -706,7 +709,10 @@ fn bad_registrations_are_refused_and_leave_nothing() {
     ] {
         admin.refused(&sql, code);
     }
-    assert_eq!(admin.column("SELECT name FROM scope.jwt_issuers"), ["taken"]);
+    assert_eq!(
+        admin.column("SELECT name FROM scope.jwt_issuers"),
+        ["taken"]
+    );
     takes(
         &mut g.login(),
         &ED.token("EdDSA", &claims(&g, "taken", json!({}))),
@@ -724,8 +730,7 @@ fn issuers_are_for_superusers() {
     let token = sign_with(&claims(&g, "a", json!({})), secret, Algorithm::HS256);
     let mut locked = g.login();
     locked.run(&format!("BEGIN; {}; SAVEPOINT s", switch(&token)));
-    let (mut plain, mut strong, mut seeing) =
-        (g.login(), g.f.login(&owner), g.f.login(&watcher));
+    let (mut plain, mut strong, mut seeing) = (g.login(), g.f.login(&owner), g.f.login(&watcher));
     for sql in [
         "SELECT scope.add_jwt_issuer('x', 'y', repeat('k', 64))",
         "SELECT scope.set_jwt_keys('a', repeat('k', 64))",
@@ -858,9 +863,7 @@ fn without_a_secret_only_issuers_count_and_no_token_is_anonymous() {
     let mut other = g.f.login(&stranger);
     other.refused_with(&switch(""), "42501", "role_not_granted");
     server.alter_system("scope_roles.anon_role", "postgres");
-    wait_until("the new role holds", 10, || {
-        s.attempt(&switch("")).is_err()
-    });
+    wait_until("the new role holds", 10, || s.attempt(&switch("")).is_err());
     s.refused_with(&switch(""), "42501", "role_privileged");
     server.alter_system("scope_roles.anon_role", "");
     wait_until("no role holds", 10, || {
@@ -878,7 +881,11 @@ fn without_a_secret_only_issuers_count_and_no_token_is_anonymous() {
 fn client(server: &Server, name: &str) -> std::process::Command {
     let socket = server.socket();
     let dir = socket.parent().expect("the socket's folder");
-    let port = socket.to_string_lossy().rsplit('.').next().map(str::to_owned);
+    let port = socket
+        .to_string_lossy()
+        .rsplit('.')
+        .next()
+        .map(str::to_owned);
     let mut command = program(name, dir as &Path);
     command
         .arg(format!("--host={}", dir.display()))
@@ -923,7 +930,11 @@ fn a_dump_has_the_issuers_and_not_the_functions_and_restores() {
     };
     takes(&mut s, &token(json!({})), &g.reader);
     s.refused_with(&switch(&token(json!({"aud": "z"}))), "28000", "audience");
-    s.refused_with(&switch(&token(json!({"jti": "stolen"}))), "28000", "revoked");
+    s.refused_with(
+        &switch(&token(json!({"jti": "stolen"}))),
+        "28000",
+        "revoked",
+    );
     s.refused_with(&switch(&token(json!({"sub": "lost"}))), "28000", "revoked");
 }
 
@@ -963,7 +974,11 @@ fn a_standby_follows_issuers_and_revocations_in_warm_sessions() {
     let mut s = standby.login(&g.auth, &g.f.name);
     let mut watch = standby.admin("postgres");
     let mut replay = || {
-        let sent = literal(&primary.admin("postgres").text("SELECT pg_current_wal_flush_lsn()"));
+        let sent = literal(
+            &primary
+                .admin("postgres")
+                .text("SELECT pg_current_wal_flush_lsn()"),
+        );
         wait_until("the standby has replayed", 20, || {
             watch.holds(&format!("pg_last_wal_replay_lsn() >= {sent}"))
         });
@@ -1001,9 +1016,16 @@ fn a_standby_follows_issuers_and_revocations_in_warm_sessions() {
     admin.run("SELECT scope.drop_jwt_issuer('a')");
     replay();
     s.refused_with(&switch(&third), "28000", "algorithm");
-    standby
-        .admin(&g.f.name)
-        .denied("SELECT scope.revoke_token('x', 'infinity')", "25006");
+    let mut there = standby.admin(&g.f.name);
+    for sql in [
+        "SELECT scope.revoke_token('x', 'infinity')",
+        "SELECT scope.revoke_subject('x')",
+        "SELECT scope.add_jwt_issuer('x', 'x', repeat('k', 64))",
+        "SELECT scope.set_jwt_keys('x', repeat('k', 64))",
+        "SELECT scope.drop_jwt_issuer('x')",
+    ] {
+        there.denied(sql, "25006");
+    }
 }
 
 /// What is in a statement's text is in the text only as long as nothing fails.
@@ -1058,8 +1080,14 @@ fn no_token_and_no_key_is_ever_logged() {
     admin.fails(&registration("b", &bad, ""));
     admin.fails(&registration("a", secret, ""));
     admin.fails(&registration("b", secret, "leeway => '-1 day'"));
-    admin.fails(&format!("SELECT scope.set_jwt_keys('a', {})", literal(&bad)));
-    admin.fails(&format!("SELECT scope.set_jwt_keys('b', {})", literal(secret)));
+    admin.fails(&format!(
+        "SELECT scope.set_jwt_keys('a', {})",
+        literal(&bad)
+    ));
+    admin.fails(&format!(
+        "SELECT scope.set_jwt_keys('b', {})",
+        literal(secret)
+    ));
     let log = server.log();
     assert!(log.contains("DEBUG"), "the log proves nothing");
     for token in &tokens {

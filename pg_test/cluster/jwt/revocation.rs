@@ -148,7 +148,9 @@ fn attack_statements_that_were_sent_together_or_hidden_in_a_procedure() {
     s.run(&format!("BEGIN; {}", switch(&lost)));
     let pid = s.text("SELECT pg_backend_pid()");
     let spinning = std::thread::spawn(move || {
-        let refusal = s.attempt("SELECT spin(); SELECT * FROM orders").expect_err("revoked");
+        let refusal = s
+            .attempt("SELECT spin(); SELECT * FROM orders")
+            .expect_err("revoked");
         (s, refusal)
     });
     wait_until("the loop runs", 10, || {
@@ -298,7 +300,12 @@ fn a_lost_account_is_refused_whatever_was_issued_before() {
     admin.run("SELECT scope.revoke_subject('eve', 'infinity')");
     revoked(&mut s, &after);
     // Any text may be a subject.
-    for sub in ["'; DROP TABLE orders; --", "Größe\u{1f980}\n\\", "%", "null"] {
+    for sub in [
+        "'; DROP TABLE orders; --",
+        "Größe\u{1f980}\n\\",
+        "%",
+        "null",
+    ] {
         let token = of(sub, json!({"iat": t - 60}));
         takes(&mut s, &token, &g.reader);
         admin.run(&format!("SELECT scope.revoke_subject({})", literal(sub)));
@@ -319,7 +326,9 @@ fn a_revocation_may_be_of_one_issuer_only() {
     let of_b = |more| b.token("EdDSA", &claims(&g, "b", more));
     let id = |jti: &str, sub: &str| json!({"jti": jti, "sub": sub, "iat": now() - 60});
     let iss_a = literal(&super::issuers::iss("a"));
-    admin.run(&format!("SELECT scope.revoke_token('7', 'infinity', {iss_a})"));
+    admin.run(&format!(
+        "SELECT scope.revoke_token('7', 'infinity', {iss_a})"
+    ));
     admin.run(&format!(
         "SELECT scope.revoke_subject('eve', now(), issuer => {iss_a})"
     ));

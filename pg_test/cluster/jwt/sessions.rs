@@ -171,7 +171,10 @@ fn attack_ending_it_without_its_token() {
     assert_switched(&mut s, &g.reader);
     s.assert_that("scope.jwt_subject() = 'ann'");
     s.refused("RESET ROLE", "42501");
-    s.run(&format!("BEGIN; SAVEPOINT s; {}; ROLLBACK TO s; COMMIT", close(&token)));
+    s.run(&format!(
+        "BEGIN; SAVEPOINT s; {}; ROLLBACK TO s; COMMIT",
+        close(&token)
+    ));
     assert_switched(&mut s, &g.reader);
     s.refused("RESET ROLE", "42501");
     s.run(&format!("BEGIN; {}; COMMIT", close(&token)));
@@ -254,10 +257,7 @@ fn it_is_refused_where_it_would_be_undone() {
     ));
     let mut s = g.login();
     for function in ["with_clause", "with_claims", "definer"] {
-        s.refused(
-            &format!("SELECT {function}({})", literal(&token)),
-            "42501",
-        );
+        s.refused(&format!("SELECT {function}({})", literal(&token)), "42501");
         assert_itself(&mut s, &g.auth);
     }
     s.run("BEGIN; DECLARE c CURSOR FOR SELECT 1");
@@ -267,11 +267,7 @@ fn it_is_refused_where_it_would_be_undone() {
     // The end too: a function that puts the role back must not leave half a switch.
     s.run(&open(&token));
     for function in ["with_clause", "with_claims"] {
-        let sql = format!(
-            "SELECT {function}({}); {}",
-            literal(&token),
-            close(&token)
-        );
+        let sql = format!("SELECT {function}({}); {}", literal(&token), close(&token));
         s.denied(&sql, "42501");
         assert_switched(&mut s, &g.reader);
     }

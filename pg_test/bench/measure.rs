@@ -1,0 +1,88 @@
+//! Medians, spreads, and sides that take turns.
+
+/// What one row found. Times are in microseconds.
+pub struct Figures {
+    pub ours: f64,
+    pub peer: f64,
+    pub ratio: Spread,
+    /// More that the reader of a row may want to know.
+    pub note: String,
+}
+
+impl Figures {
+    pub fn with_note(self, note: String) -> Figures {
+        Figures { note, ..self }
+    }
+}
+
+/// The middle of the groups' ratios, and between what half of them lie.
+#[derive(Clone, Copy)]
+pub struct Spread {
+    pub middle: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// Runs every side once a round, each round beginning with another side, so that a slow moment of the machine meets all of them.
+/// The answer has one row a round and one column a side. The first round only warms up.
+///
+/// Many short rounds are better than a few long ones: what else the machine does then spoils some of them, and medians forget those.
+pub fn in_turns<const SIDES: usize>(
+    rounds: usize,
+    mut run: impl FnMut(usize, usize) -> f64,
+) -> Vec<[f64; SIDES]> {
+    let mut all = Vec::with_capacity(rounds);
+    for round in 0..=rounds {
+        let mut times = [0.0; SIDES];
+        for turn in 0..SIDES {
+            let side = (round + turn) % SIDES;
+            times[side] = run(round, side);
+        }
+        if round > 0 {
+            all.push(times);
+        }
+    }
+    all
+}
+
+/// Compares what `ours` and `peer` make of the sides' medians. Medians come first and differences second: a difference of two times
+/// from one bad round can be anything. Each group of neighbouring rounds has its own ratio: a machine that changes its speed half-way
+/// would otherwise lend one side its fast half and the other its slow one.
+pub fn compare<const SIDES: usize>(
+    rounds: &[[f64; SIDES]],
+    ours: impl Fn(&[f64; SIDES]) -> f64,
+    peer: impl Fn(&[f64; SIDES]) -> f64,
+) -> Figures {
+    let all = medians(rounds);
+    let groups = rounds.chunks(rounds.len().div_ceil(GROUPS)).map(medians);
+    let mut ratios: Vec<f64> = groups.map(|times| ours(&times) / peer(&times)).collect();
+    Figures {
+        ours: ours(&all),
+        peer: peer(&all),
+        ratio: Spread {
+            middle: quantile(&mut ratios, 0.5),
+            low: quantile(&mut ratios, 0.25),
+            high: quantile(&mut ratios, 0.75),
+        },
+        note: String::new(),
+    }
+}
+
+const GROUPS: usize = 15;
+
+fn medians<const SIDES: usize>(rounds: &[[f64; SIDES]]) -> [f64; SIDES] {
+    std::array::from_fn(|side| {
+        let mut times: Vec<f64> = rounds.iter().map(|round| round[side]).collect();
+        quantile(&mut times, 0.5)
+    })
+}
+
+fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = share * (values.len() - 1) as f64;
+    let (below, above) = (
+        values[place.floor() as usize],
+        values[place.ceil() as usize],
+    );
+    below + (above - below) * place.fract()
+}

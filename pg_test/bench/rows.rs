@@ -1,0 +1,245 @@
+//! The rows of the table. Their order is that of the issue that set the targets.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::cluster::harness::literal;
+use crate::measure::{Figures, compare, in_turns};
+use crate::scene::{Loop, Scene, TABLE_ROWS, array};
+use crate::tokens::{Family, Token};
+
+pub struct Row {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub peer: &'static str,
+    /// The greatest ratio, ours to the peer's, that is good enough.
+    pub target: f64,
+    pub measure: fn(&Scene) -> Result<Figures, String>,
+}
+
+pub const ALL: [Row; 7] = [
+    Row {
+        name: "warm",
+        what: "scope.set_jwt_role, token seen before",
+        peer: "set_config of role and of claims",
+        target: 1.25,
+        measure: warm,
+    },
+    Row {
+        name: "cold_hs256",
+        what: "scope.set_jwt_role, new HS256 token",
+        peer: "pgjwt's algorithm, then the two set_config",
+        target: 0.5,
+        measure: cold_hs256,
+    },
+    Row {
+        name: "cold_rs256",
+        what: "what a new RS256 token adds",
+        peer: "aws-lc alone on the same bytes",
+        target: 1.2,
+        measure: |scene| cold(scene, Family::Rs256),
+    },
+    Row {
+        name: "cold_es256",
+        what: "what a new ES256 token adds",
+        peer: "aws-lc alone on the same bytes",
+        target: 1.2,
+        measure: |scene| cold(scene, Family::Es256),
+    },
+    Row {
+        name: "cold_eddsa",
+        what: "what a new EdDSA token adds",
+        peer: "aws-lc alone on the same bytes",
+        target: 1.2,
+        measure: |scene| cold(scene, Family::EdDsa),
+    },
+    Row {
+        name: "other_backend",
+        what: "RS256 token first seen by another backend",
+        peer: "the same token again",
+        target: 2.0,
+        measure: other_backend,
+    },
+    Row {
+        name: "claim_per_row",
+        what: "owner = scope.jwt_claim('sub'), each of 10^6 rows",
+        peer: "owner = current_setting(…)::jsonb->>'sub'",
+        target: 0.2,
+        measure: claim_per_row,
+    },
+];
+
+/// Of the rows whose tokens are slow to sign.
+const ROUNDS: usize = 150;
+
+/// One token over and over.
+fn warm(scene: &Scene) -> Result<Figures, String> {
+    scene.trust_secret();
+    let payload = scene.keys.payload();
+    let token = scene.keys.sign(Family::Hs256, &payload);
+    let tokens = array(std::iter::repeat_n(token.text.as_str(), 250));
+    let mut runner = scene.login();
+    runner.check(Loop::Switch, &tokens, &payload);
+    runner.check(Loop::Pair, &tokens, &payload);
+    let sides = [Loop::Empty, Loop::Switch, Loop::Pair, Loop::Idle];
+    let rounds = in_turns::<4>(501, |_, side| runner.run(sides[side], &tokens, &payload));
+    Ok(compare(&rounds, |t| t[1] - t[0], |t| t[2] - t[0]).with_note(functions_alone(&rounds)))
+}
+
+/// New tokens in every round, so that ours also pays for keeping them. The peer keeps nothing.
+fn cold_hs256(scene: &Scene) -> Result<Figures, String> {
+    if !scene.has_pgcrypto {
+        return Err("this server has no pgcrypto".into());
+    }
+    scene.trust_secret();
+    let payload = scene.keys.payload();
+    let first = array([scene.keys.sign(Family::Hs256, &payload).text.as_str()]);
+    let mut runner = scene.login();
+    runner.check(Loop::Switch, &first, &payload);
+    runner.check(Loop::Pgjwt, &first, &payload);
+    let sides = [Loop::Empty, Loop::Switch, Loop::Pgjwt, Loop::Idle];
+    let mut batch = Batch::default();
+    let rounds = in_turns::<4>(251, |round, side| {
+        let tokens = batch.of_round(round, || scene.keys.tokens(Family::Hs256, 200));
+        runner.run(sides[side], &array(texts(tokens)), &payload)
+    });
+    Ok(compare(&rounds, |t| t[1] - t[0], |t| t[2] - t[0]).with_note(functions_alone(&rounds)))
+}
+
+/// What a token that was never seen costs more than the same token again: parsing, choosing the key, the signature, reading and
+/// judging the claims, keeping the result. Switching the role and calling the function cost both the same and are no part of
+/// verification, so they are left out; the note has the whole function.
+fn cold(scene: &Scene, family: Family) -> Result<Figures, String> {
+    if !scene.has_cache() {
+        return Err("no scope_roles.jwt_cache_size: nothing is warm".into());
+    }
+    scene.trust_key_set();
+    let payload = scene.keys.payload();
+    let first = array([scene.keys.sign(family, &payload).text.as_str()]);
+    let mut runner = scene.login();
+    runner.check(Loop::Switch, &first, &payload);
+    let key = scene.keys.parsed(family);
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let tokens = scene.keys.tokens(family, 60);
+        let all = array(texts(&tokens));
+        let bare = || {
+            let started = Instant::now();
+            for token in &tokens {
+                let held = key.verify_sig(
+                    black_box(token.message.as_bytes()),
+                    black_box(&token.signature),
+                );
+                black_box(held.is_ok());
+            }
+            started.elapsed().as_secs_f64() * 1e6 / tokens.len() as f64
+        };
+        // The cold loop comes first by its nature; the bare one is before or after it in turns.
+        let before = (round % 2 == 0).then(&bare);
+        let cold = runner.run(Loop::Switch, &all, &payload);
+        let bare = before.unwrap_or_else(&bare);
+        let warm = runner.run(Loop::Switch, &all, &payload);
+        let idle = runner.run(Loop::Idle, &all, &payload);
+        if round > 0 {
+            rounds.push([bare, cold, warm, idle]);
+        }
+    }
+    let whole = compare(&rounds, |t| t[1] - t[3], |t| t[0]);
+    let note = format!(
+        "the function as a whole {:.1} µs, ratio {:.2}",
+        whole.ours, whole.ratio.middle
+    );
+    Ok(compare(&rounds, |t| t[1] - t[2], |t| t[0]).with_note(note))
+}
+
+/// New tokens are verified in one backend; another then meets each for the first time, and again.
+fn other_backend(scene: &Scene) -> Result<Figures, String> {
+    if !scene.has_cache() {
+        return Err("no scope_roles.jwt_cache_size: nothing is shared".into());
+    }
+    scene.trust_key_set();
+    let payload = scene.keys.payload();
+    let (mut one, mut other) = (scene.login(), scene.login());
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let tokens = scene.keys.tokens(Family::Rs256, 60);
+        let all = array(texts(&tokens));
+        let cold = one.run(Loop::Switch, &all, &payload);
+        let first = other.run(Loop::Switch, &all, &payload);
+        let again = other.run(Loop::Switch, &all, &payload);
+        let empty = other.run(Loop::Empty, &all, &payload);
+        if round > 0 {
+            rounds.push([first, again, empty, cold]);
+        }
+    }
+    let cold = compare(&rounds, |t| t[3] - t[2], |t| t[1] - t[2]);
+    let note = format!("verified anew {:.1} µs", cold.ours);
+    Ok(compare(&rounds, |t| t[0] - t[2], |t| t[1] - t[2]).with_note(note))
+}
+
+/// Whole queries, the scan included: what the user of a policy sees. Nothing is subtracted, which makes the target harder.
+fn claim_per_row(scene: &Scene) -> Result<Figures, String> {
+    if !scene.has_function("scope.jwt_claim(text)") {
+        return Err("scope.jwt_claim does not exist".into());
+    }
+    scene.trust_secret();
+    scene.make_table();
+    let token = scene.keys.token(Family::Hs256);
+    let mut session = scene.login().0;
+    let conditions = [
+        "owner = scope.jwt_claim('sub')",
+        "owner = current_setting('request.jwt.claims', true)::jsonb->>'sub'",
+        "owner = 'nobody'",
+    ];
+    session.run(&format!(
+        "BEGIN; SELECT scope.set_jwt_role({})",
+        literal(&token.text)
+    ));
+    session.assert_that(
+        "scope.jwt_claim('sub') = current_setting('request.jwt.claims', true)::jsonb->>'sub'",
+    );
+    let rounds = in_turns::<3>(10, |_, side| {
+        let started = Instant::now();
+        session.text(&format!(
+            "SELECT count(*) FROM bench.items WHERE {}",
+            conditions[side]
+        ));
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(TABLE_ROWS)
+    });
+    session.run("ROLLBACK");
+    let bare = compare(&rounds, |t| t[0] - t[2], |t| t[1] - t[2]);
+    let note = format!(
+        "without the scan {:.3} against {:.3} µs",
+        bare.ours, bare.peer
+    );
+    Ok(compare(&rounds, |t| t[0], |t| t[1]).with_note(note))
+}
+
+/// Of rounds whose sides are the empty loop, ours, the peer's and the idle one.
+fn functions_alone(rounds: &[[f64; 4]]) -> String {
+    let alone = compare(rounds, |t| t[1] - t[3], |t| t[2] - t[3]);
+    format!(
+        "functions alone {:.2} against {:.2} µs",
+        alone.ours, alone.peer
+    )
+}
+
+fn texts(tokens: &[Token]) -> impl Iterator<Item = &str> {
+    tokens.iter().map(|token| token.text.as_str())
+}
+
+/// The tokens that all sides of a round are given.
+#[derive(Default)]
+struct Batch {
+    round: Option<usize>,
+    tokens: Vec<Token>,
+}
+
+impl Batch {
+    fn of_round(&mut self, round: usize, make: impl FnOnce() -> Vec<Token>) -> &[Token] {
+        if self.round.replace(round) != Some(round) {
+            self.tokens = make();
+        }
+        &self.tokens
+    }
+}

@@ -1,0 +1,567 @@
+//! Gated logins: without a token their password is worth nothing.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Gate, assert_itself, assert_switched, switch};
+use crate::harness::*;
+
+/// Makes an authenticator; `arguments` is SQL.
+#[track_caller]
+fn make(s: &mut Session, arguments: &str) -> Credential {
+    let mut rows = s.rows(&format!(
+        "SELECT role_name, password, valid_until, connection_uri FROM scope.create_authenticator({arguments})"
+    ));
+    assert_eq!(rows.len(), 1);
+    let mut row = rows.remove(0).into_iter().map(Option::unwrap_or_default);
+    let mut field = || row.next().expect("four columns");
+    Credential {
+        role: field(),
+        password: field(),
+        valid_until: field(),
+        uri: field(),
+    }
+}
+
+/// A gate whose login is an authenticator for the reader and the writer.
+struct Gated {
+    g: Gate<'static>,
+    credential: Credential,
+}
+
+impl Gated {
+    fn new(name: &str) -> Gated {
+        let g = Gate::new(name);
+        let credential = make(
+            &mut g.f.admin(),
+            &format!("'{name}_gated', '{{{},{}}}'", g.reader, g.writer),
+        );
+        g.f.admin()
+            .run(&format!("GRANT SELECT ON vault TO {}", g.writer));
+        Gated { g, credential }
+    }
+
+    fn connect(&self) -> Session {
+        self.credential.connect()
+    }
+
+    /// Itself, and with nothing to read.
+    #[track_caller]
+    fn assert_gated(&self, s: &mut Session) {
+        assert_itself(s, &self.credential.role);
+        for sql in [
+            "SELECT * FROM orders",
+            "SELECT * FROM vault",
+            "COPY vault TO STDOUT",
+            "SELECT count(*) FROM orders",
+        ] {
+            s.denied(sql, "42501");
+        }
+        s.assert_that("scope.jwt_claims() IS NULL");
+    }
+}
+
+#[test]
+fn a_superuser_makes_one_that_works_by_token_only() {
+    let gated = Gated::new("jwt_gate");
+    let Gated { g, credential } = &gated;
+    let mut admin = g.f.admin();
+    assert_eq!(credential.role, "jwt_gate_gated");
+    assert_eq!(credential.valid_until, "");
+    assert!(
+        credential.uri.starts_with("postgresql://"),
+        "{}",
+        credential.uri
+    );
+    admin.assert_that(
+        "(SELECT rolcanlogin AND NOT rolinherit AND NOT rolsuper AND NOT rolcreaterole AND NOT rolcreatedb AND NOT rolbypassrls
+             AND NOT rolreplication AND rolvaliduntil IS NULL FROM pg_roles WHERE rolname = 'jwt_gate_gated')",
+    );
+    assert_eq!(
+        admin.rows("SELECT kind, state, database, scopes::text FROM scope.roles WHERE role = 'jwt_gate_gated'"),
+        [[
+            Some("authenticator".to_owned()),
+            Some("active".to_owned()),
+            Some("jwt_gate".to_owned()),
+            Some(format!("{{{},{}}}", g.reader, g.writer)),
+        ]]
+    );
+    let mut s = gated.connect();
+    gated.assert_gated(&mut s);
+    let (read, write) = (g.token(json!({})), g.token(json!({"role": g.writer})));
+    for i in 0..6 {
+        let (token, role) = if i % 2 == 0 {
+            (&read, &g.reader)
+        } else {
+            (&write, &g.writer)
+        };
+        s.run(&format!("BEGIN; {}", switch(token)));
+        assert_switched(&mut s, role);
+        assert_eq!(s.rows("SELECT * FROM orders").len(), 2);
+        s.run("SAVEPOINT s");
+        s.refused("RESET ROLE", "42501");
+        s.run("ROLLBACK TO s");
+        s.refused(&format!("SET ROLE {}", g.writer), "42501");
+        s.run("ROLLBACK TO s");
+        s.run(if i % 3 == 0 { "ROLLBACK" } else { "COMMIT" });
+        gated.assert_gated(&mut s);
+        s.refused(&format!("SET ROLE {}", g.writer), "42501");
+    }
+    s.run(&switch(&read).replace("set_jwt_role", "set_jwt_session"));
+    assert_eq!(s.rows("SELECT * FROM orders").len(), 2);
+    s.run(&format!("SELECT scope.end_jwt_session({})", literal(&read)));
+    gated.assert_gated(&mut s);
+    // Membership stays the bound.
+    g.f.role("stranger", "NOLOGIN");
+    for (role, reason) in [
+        ("jwt_gate_stranger", "role_not_granted"),
+        ("postgres", "role_privileged"),
+    ] {
+        s.refused_with(&switch(&g.token(json!({"role": role}))), "42501", reason);
+        gated.assert_gated(&mut s);
+    }
+    let wrong =
+        g.f.server
+            .try_password(&credential.role, "wrong", &g.f.name);
+    assert_eq!(wrong.err().map(|e| e.code).as_deref(), Some("28P01"));
+    assert!(!g.f.server.log().contains(&credential.password));
+    // It has no deadline, so expiry leaves it alone.
+    admin.run("SELECT * FROM scope.expire_roles()");
+    gated.assert_gated(&mut gated.connect());
+}
+
+#[test]
+fn only_who_administers_the_roles_makes_one() {
+    let g = Gate::new("jwt_gate_who");
+    let manager = g.f.role("manager", "LOGIN");
+    let function = "scope.create_authenticator(text, text[], interval, text)";
+    let mut admin = g.f.admin();
+    let (reader, writer) = (&g.reader, &g.writer);
+    let mut s = g.f.login(&manager);
+    admin.run(&format!("GRANT {reader} TO {manager} WITH ADMIN OPTION"));
+    let arguments = |role: &str| format!("'jwt_gate_who_x', '{{{role}}}'");
+    let call = |role: &str| {
+        format!(
+            "SELECT * FROM scope.create_authenticator({})",
+            arguments(role)
+        )
+    };
+    s.denied(&call(reader), "42501");
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION {function} TO {manager}; GRANT {writer} TO {manager}"
+    ));
+    // A member may not pass on what it may only use, alone or behind what it may.
+    for roles in [
+        writer.clone(),
+        format!("{reader},{writer}"),
+        format!("{writer},{reader}"),
+    ] {
+        s.refused(&call(&roles), "42501");
+    }
+    let made = make(
+        &mut s,
+        &format!("'jwt_gate_who_made', '{{{reader}}}', purpose => 'the web'"),
+    );
+    let mut gated = made.connect();
+    gated.denied("SELECT * FROM orders", "42501");
+    gated.refused(&format!("SET ROLE {reader}"), "42501");
+    gated.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+    assert_switched(&mut gated, reader);
+    assert_eq!(gated.rows("SELECT * FROM orders").len(), 2);
+    assert_eq!(
+        admin.text(
+            "SELECT created_by || ' ' || purpose FROM scope.roles WHERE role = 'jwt_gate_who_made'"
+        ),
+        format!("{manager} the web")
+    );
+    // Its maker cannot act as it, nor gains anything by it.
+    s.denied("SET ROLE jwt_gate_who_made", "42501");
+    s.denied("ALTER ROLE jwt_gate_who_made PASSWORD 'x'", "42501");
+    assert!(!admin.role_exists("jwt_gate_who_x"));
+}
+
+#[test]
+fn bad_requests_are_refused_and_leave_nothing() {
+    let g = Gate::new("jwt_gate_bad");
+    let mut admin = g.f.admin();
+    admin.run(
+        "CREATE ROLE jwt_gate_bad_super SUPERUSER; CREATE ROLE jwt_gate_bad_rls BYPASSRLS;
+         CREATE ROLE jwt_gate_bad_maker CREATEROLE; CREATE ROLE jwt_gate_bad_repl REPLICATION;
+         CREATE ROLE jwt_gate_bad_files IN ROLE pg_read_server_files;
+         CREATE ROLE jwt_gate_bad_behind IN ROLE jwt_gate_bad_files",
+    );
+    for (role, reason) in [
+        ("postgres", "role_privileged"),
+        ("jwt_gate_bad_super", "role_privileged"),
+        ("jwt_gate_bad_rls", "role_privileged"),
+        ("jwt_gate_bad_maker", "role_privileged"),
+        ("jwt_gate_bad_repl", "role_privileged"),
+        ("jwt_gate_bad_files", "role_privileged"),
+        ("jwt_gate_bad_behind", "role_privileged"),
+        ("pg_read_all_data", "role_reserved"),
+        ("public", "role_reserved"),
+        ("none", "role_reserved"),
+        ("jwt_gate_bad_nobody", "role_unknown"),
+        ("", "role_unknown"),
+    ] {
+        for roles in [
+            format!("ARRAY['{role}']"),
+            format!("ARRAY['{}', '{role}']", g.reader),
+        ] {
+            let sql =
+                format!("SELECT * FROM scope.create_authenticator('jwt_gate_bad_x', {roles})");
+            admin.refused_with(&sql, "42501", reason);
+        }
+    }
+    let roles = format!("'{{{}}}'", g.reader);
+    for (arguments, code) in [
+        (format!("NULL, {roles}"), "22004"),
+        ("'jwt_gate_bad_x', NULL".into(), "22004"),
+        ("'jwt_gate_bad_x', '{}'".into(), "22023"),
+        ("'jwt_gate_bad_x', ARRAY[NULL]::text[]".into(), "22023"),
+        (format!("'', {roles}"), "42602"),
+        (format!("'jwt_gate_bad_X', {roles}"), "42602"),
+        (format!("'a; b', {roles}"), "42602"),
+        (format!("'public', {roles}"), "42939"),
+        (format!("'pg_x', {roles}"), "42939"),
+        (format!("repeat('x', 64), {roles}"), "42622"),
+        (format!("'{}', {roles}", g.auth), "42710"),
+        (format!("'jwt_gate_bad_x', {roles}, '0'"), "22023"),
+        (format!("'jwt_gate_bad_x', {roles}, '-1 hour'"), "22023"),
+        (format!("'jwt_gate_bad_x', {roles}, '10 years'"), "22023"),
+        (
+            format!("'jwt_gate_bad_x', {roles}, NULL, repeat('x', 201)"),
+            "22023",
+        ),
+    ] {
+        admin.refused(
+            &format!("SELECT * FROM scope.create_authenticator({arguments})"),
+            code,
+        );
+    }
+    admin.run("BEGIN READ ONLY");
+    admin.refused(
+        &format!("SELECT * FROM scope.create_authenticator('jwt_gate_bad_x', {roles})"),
+        "25006",
+    );
+    admin.run("ROLLBACK");
+    assert!(!admin.role_exists("jwt_gate_bad_x"));
+    admin.run(&format!(
+        "BEGIN; SELECT * FROM scope.create_authenticator('jwt_gate_bad_x', {roles}); ROLLBACK"
+    ));
+    assert!(!admin.role_exists("jwt_gate_bad_x"));
+}
+
+#[test]
+fn attack_every_way_to_a_role_without_a_token() {
+    let gated = Gated::new("jwt_gate_out");
+    let g = &gated.g;
+    g.f.admin().run(&format!(
+        "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SET role = {0} AS 'SELECT count(*) FROM vault';
+         CREATE FUNCTION peek_early() RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET role = {0}
+             AS 'BEGIN RETURN (SELECT count(*) FROM vault); END'",
+        g.writer
+    ));
+    let mut attacks: Vec<String> = [
+        "SET ROLE {}",
+        "SET LOCAL ROLE {}",
+        "SET SESSION ROLE {}",
+        "SET \"RoLe\" = '{}'",
+        "SELECT set_config('role', '{}', false)",
+        "SELECT set_config('ROLE', '{}', true)",
+        "SET SESSION AUTHORIZATION {}",
+        "SELECT set_config('session_authorization', '{}', false)",
+        "DO $$ BEGIN SET ROLE {}; PERFORM * FROM vault; END $$",
+        "DO $$ BEGIN EXECUTE 'SET ROLE {}'; END $$",
+        "DO $$ BEGIN PERFORM set_config('role', '{}', true); END $$",
+        "PREPARE p AS SELECT set_config('role', '{}', false); EXECUTE p",
+        "CREATE FUNCTION pg_temp.f() RETURNS bigint LANGUAGE sql SET role = {} AS 'SELECT count(*) FROM vault'; SELECT pg_temp.f()",
+        "BEGIN; SET LOCAL ROLE {}; SELECT * FROM vault",
+        "SELECT set_config('role', '{}', false), (SELECT count(*) FROM vault)",
+        "WITH s AS MATERIALIZED (SELECT set_config('role', '{}', false)) SELECT * FROM s, vault",
+        "EXPLAIN ANALYZE SELECT set_config('role', '{}', false)",
+        "CREATE TEMP TABLE t AS SELECT set_config('role', '{}', false)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT set_config('role', '{}', false)",
+    ]
+    .iter()
+    .flat_map(|sql| [&g.writer, &g.reader].map(|role| sql.replace("{}", role)))
+    .collect();
+    attacks.extend(
+        [
+            "SELECT peek()",
+            "SELECT peek_early()",
+            "EXPLAIN SELECT peek_early()",
+            "PREPARE q AS SELECT peek_early(); EXECUTE q",
+        ]
+        .map(str::to_owned),
+    );
+    let mut s = gated.connect();
+    for attack in &attacks {
+        let refusal = s.fails(attack);
+        assert_eq!(refusal.code, "42501", "{attack}: {refusal}");
+        s.run("ROLLBACK; DEALLOCATE ALL");
+        gated.assert_gated(&mut s);
+        if !attack.contains(';') {
+            let refusal = s.attempt_extended(attack, &[]).expect_err(attack);
+            assert_eq!(refusal.code, "42501", "{attack}: {refusal}");
+        }
+        // As the first statement of a session, and right after one that resets it.
+        let mut fresh = gated.connect();
+        let refusal = fresh.fails(attack);
+        assert_eq!(refusal.code, "42501", "{attack}: {refusal}");
+        fresh.run("ROLLBACK");
+        fresh.run("DISCARD ALL");
+        let refusal = fresh.fails(attack);
+        assert_eq!(refusal.code, "42501", "{attack}: {refusal}");
+        fresh.run("ROLLBACK");
+        gated.assert_gated(&mut fresh);
+    }
+}
+
+#[test]
+fn attack_a_role_that_is_there_from_the_start() {
+    let gated = Gated::new("jwt_gate_start");
+    let Gated { g, credential } = &gated;
+    let worthless = |opened: Result<Session, Refusal>, how: &str| {
+        let mut s = match opened {
+            Ok(s) => s,
+            Err(refusal) => {
+                assert!(
+                    ["42501", "28000"].contains(&refusal.code.as_str()),
+                    "{how}: {refusal}"
+                );
+                return;
+            }
+        };
+        for sql in [
+            "SELECT * FROM vault",
+            "SELECT * FROM orders",
+            "COPY vault TO STDOUT",
+            "DO 'BEGIN PERFORM * FROM vault; END'",
+            "RESET ALL; SELECT * FROM vault",
+        ] {
+            s.denied(sql, "42501");
+        }
+    };
+    for option in [
+        format!("-c role={}", g.writer),
+        format!("-c ROLE={}", g.writer),
+        format!("-c session_authorization={}", g.writer),
+    ] {
+        let opened =
+            g.f.server
+                .try_login_with_options(&credential.role, &g.f.name, &option);
+        worthless(opened, &option);
+    }
+    // Everyone may change the settings of their own login.
+    let mut s = gated.connect();
+    let own = format!("ALTER ROLE {} SET role = {}", credential.role, g.writer);
+    if s.attempt(&own).is_ok() {
+        worthless(credential.try_connect(), &own);
+        g.f.admin()
+            .run(&format!("ALTER ROLE {} RESET ALL", credential.role));
+    }
+    // A superuser's next session here would be the writer too.
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "ALTER DATABASE {} SET role = {}",
+        g.f.name, g.writer
+    ));
+    worthless(credential.try_connect(), "the database's setting");
+    admin.run(&format!("ALTER DATABASE {} RESET role", g.f.name));
+    gated.assert_gated(&mut gated.connect());
+    for sql in [
+        format!("ALTER ROLE {} INHERIT", credential.role),
+        format!("GRANT {} TO {}", g.writer, credential.role),
+        format!("ALTER ROLE {} SUPERUSER", credential.role),
+        format!(
+            "SECURITY LABEL FOR scope_roles ON ROLE {} IS NULL",
+            credential.role
+        ),
+        "CREATE ROLE x".to_owned(),
+        "CREATE SCHEMA x".to_owned(),
+    ] {
+        s.fails(&sql);
+    }
+    gated.assert_gated(&mut s);
+}
+
+#[test]
+fn poolers_can_reset_it_and_it_stays_gated() {
+    let gated = Gated::new("jwt_gate_pool");
+    let g = &gated.g;
+    let mut s = gated.connect();
+    let token = g.token(json!({}));
+    for reset in [
+        "DISCARD ALL",
+        "RESET ALL",
+        "DEALLOCATE ALL",
+        "CLOSE ALL",
+        "DISCARD TEMP",
+        "DISCARD PLANS",
+        "UNLISTEN *",
+        "SELECT pg_advisory_unlock_all()",
+    ] {
+        for _ in 0..2 {
+            s.run(&format!(
+                "BEGIN; {}; SELECT * FROM orders; COMMIT",
+                switch(&token)
+            ));
+            s.run(reset);
+            s.refused(&format!("SET ROLE {}", g.writer), "42501");
+            gated.assert_gated(&mut s);
+            s.run(reset);
+            gated.assert_gated(&mut s);
+        }
+    }
+    s.attempt_extended("DISCARD ALL", &[]).expect("a reset");
+    s.refused(&format!("SET ROLE {}", g.writer), "42501");
+    // One that fails because of the transaction it is in opens nothing.
+    s.denied("BEGIN; DISCARD ALL", "25001");
+    s.run("ROLLBACK");
+    s.denied(&format!("DISCARD ALL; SET ROLE {}", g.writer), "25001");
+    s.run(&format!("BEGIN; {}", switch(&token)));
+    s.denied("DISCARD ALL", "42501");
+    s.run("ROLLBACK");
+    gated.assert_gated(&mut s);
+}
+
+#[test]
+fn a_deadline_ends_it() {
+    let g = Gate::new("jwt_gate_end");
+    let mut admin = g.f.admin();
+    let credential = make(
+        &mut admin,
+        &format!("'jwt_gate_end_x', '{{{}}}', '3 seconds'", g.reader),
+    );
+    assert_ne!(credential.valid_until, "");
+    let mut s = credential.connect();
+    s.run(&switch(&g.token(json!({}))).replace("set_jwt_role", "set_jwt_session"));
+    assert_eq!(s.rows("SELECT * FROM orders").len(), 2);
+    wait_until("the session ends", 20, || s.attempt("SELECT 1").is_err());
+    // The socket asks for no password, so what refuses there is the extension.
+    let refusal = g.f.server.try_login("jwt_gate_end_x", &g.f.name);
+    assert_eq!(refusal.err().map(|e| e.code).as_deref(), Some("28000"));
+    wait_until("the role is gone", 20, || {
+        !admin.role_exists("jwt_gate_end_x")
+    });
+    assert!(admin.role_exists(&g.reader));
+}
+
+/// A connection that speaks the protocol by hand, for the function call that no driver offers any more.
+struct Wire(UnixStream);
+
+impl Wire {
+    fn open(gated: &Gated) -> Wire {
+        let stream = UnixStream::connect(gated.g.f.server.socket()).expect("connect");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("timeout");
+        let mut wire = Wire(stream);
+        let mut body = 196_608_i32.to_be_bytes().to_vec();
+        for text in [
+            "user",
+            &gated.credential.role,
+            "database",
+            &gated.g.f.name,
+            "",
+        ] {
+            body.extend(text.as_bytes());
+            body.push(0);
+        }
+        wire.send(None, &body);
+        wire.until_ready();
+        wire
+    }
+
+    fn send(&mut self, kind: Option<u8>, body: &[u8]) {
+        let mut message: Vec<u8> = kind.into_iter().collect();
+        message.extend((body.len() as i32 + 4).to_be_bytes());
+        message.extend(body);
+        self.0.write_all(&message).expect("send");
+    }
+
+    /// The messages up to ReadyForQuery.
+    fn until_ready(&mut self) -> String {
+        let mut answers = String::new();
+        loop {
+            let mut head = [0; 5];
+            self.0.read_exact(&mut head).expect("an answer");
+            let length = i32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            let mut body = vec![0; length - 4];
+            self.0.read_exact(&mut body).expect("an answer");
+            if head[0] == b'Z' {
+                return answers;
+            }
+            answers.push(char::from(head[0]));
+            answers += &String::from_utf8_lossy(&body).replace('\0', "|");
+        }
+    }
+
+    fn call(&mut self, function: u32, arguments: &[&str]) -> String {
+        let mut body = function.to_be_bytes().to_vec();
+        body.extend([0, 0]);
+        body.extend((arguments.len() as i16).to_be_bytes());
+        for argument in arguments {
+            body.extend((argument.len() as i32).to_be_bytes());
+            body.extend(argument.as_bytes());
+        }
+        body.extend([0, 0]);
+        self.send(Some(b'F'), &body);
+        self.until_ready()
+    }
+
+    fn query(&mut self, sql: &str) -> String {
+        self.send(Some(b'Q'), format!("{sql}\0").as_bytes());
+        self.until_ready()
+    }
+}
+
+#[test]
+fn attack_a_role_by_the_fast_path() {
+    let gated = Gated::new("jwt_gate_fast");
+    let g = &gated.g;
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "CREATE FUNCTION peek(text) RETURNS text LANGUAGE sql SET role = {} AS 'SELECT secret FROM vault'",
+        g.writer
+    ));
+    let mut oid = |function: &str| -> u32 {
+        admin
+            .text(&format!("SELECT '{function}'::regprocedure::oid"))
+            .parse()
+            .expect("an OID")
+    };
+    let (set, peek) = (oid("set_config(text, text, boolean)"), oid("peek(text)"));
+    let switch = oid("scope.set_jwt_role(text, text)");
+    for reset in ["SELECT 1", "DISCARD ALL"] {
+        for (function, arguments) in [
+            (set, vec!["role", g.writer.as_str(), "f"]),
+            (set, vec!["session_authorization", g.writer.as_str(), "f"]),
+            (peek, vec!["x"]),
+        ] {
+            // First thing in a session, and after a reset.
+            let mut wire = Wire::open(&gated);
+            for _ in 0..2 {
+                let answer = wire.call(function, &arguments);
+                assert!(answer.contains("C42501|"), "{arguments:?}: {answer}");
+                let answer = wire.query("SELECT * FROM vault");
+                assert!(answer.contains("C42501|"), "{answer}");
+                wire.query(reset);
+            }
+        }
+    }
+    let token = g.token(json!({}));
+    let mut wire = Wire::open(&gated);
+    wire.query("BEGIN");
+    let answer = wire.call(switch, &[&token, "role"]);
+    assert!(answer.contains(&g.reader), "{answer}");
+    let answer = wire.call(set, &["role", &g.writer, "f"]);
+    assert!(answer.contains("C42501|"), "{answer}");
+    wire.query("ROLLBACK");
+    let answer = wire.query("SELECT * FROM orders");
+    assert!(answer.contains("C42501|"), "{answer}");
+}

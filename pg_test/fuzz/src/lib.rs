@@ -1,0 +1,20 @@
+//! What each fuzz target does with its input, and what must hold whatever the input is. A broken rule is a panic, which libFuzzer
+//! reports with the input that broke it.
+
+// A broken rule has nothing to report to but the fuzzer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+/// The room under test, from the extension's own sources. The folder is named on a module around it, because a file that is named
+/// itself would look for its submodules beside it instead of in its folder.
+#[path = "../../../src"]
+mod room {
+    pub mod jwt;
+}
+
+pub mod keys;
+pub mod path;
+pub mod token;
+
+mod signed;
+
+pub use room::jwt;
