@@ -36,6 +36,11 @@ SELECT pg_catalog.pg_extension_config_dump('scope.jwt_issuer', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_token', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_subject', '');
 
+-- No policy: members of pg_read_all_data and pg_write_all_data see and change nothing here either.
+ALTER TABLE scope.jwt_issuer ENABLE ROW LEVEL SECURITY;
+ALTER TABLE scope.jwt_revoked_token ENABLE ROW LEVEL SECURITY;
+ALTER TABLE scope.jwt_revoked_subject ENABLE ROW LEVEL SECURITY;
+
 -- Tells every backend, and every standby, that a table has changed. ALWAYS: also when replication or a restore writes.
 CREATE FUNCTION scope.jwt_tables_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'jwt_tables_changed_wrapper';

@@ -58,11 +58,11 @@ fn create_authenticator(
     error::require_preload()?;
     let create = || -> Result<_, Error> {
         let role = role_name.ok_or(Error::Null("role_name"))?;
-        let roles: Vec<String> = roles
+        let roles = roles
             .ok_or(Error::Null("roles"))?
             .into_iter()
-            .flatten()
-            .collect();
+            .collect::<Option<Vec<String>>>()
+            .ok_or(Error::Null("an element of roles"))?;
         if roles.is_empty() {
             return Err(Error::NoRoles);
         }

@@ -79,6 +79,10 @@ impl Report for Violation {
             Self::Ended => "expired: the exp claim is in the past.".into(),
             Self::Revoked => "revoked: an administrator has revoked the token.".into(),
             Self::Gated => "It is an authenticator: without a token it can only be itself.".into(),
+            Self::Idle => "It is an authenticator: it acts through the roles of tokens.".into(),
+            Self::Ownership => {
+                "A function or view of another role would run with that role's rights.".into()
+            }
             _ => "The switch holds until the transaction, or the session that was switched, ends."
                 .into(),
         }
@@ -86,7 +90,8 @@ impl Report for Violation {
     fn hint(&self) -> String {
         match self {
             Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
-            Self::Gated => "BEGIN, then call scope.set_jwt_role() with a token.".into(),
+            Self::Ownership => "Have an administrator change owners.".into(),
+            Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),
             _ => "COMMIT or ROLLBACK ends the switch; begin a new transaction for another role."
                 .into(),
         }
@@ -269,7 +274,7 @@ impl Report for claims::Bad {
 impl Report for issuer::Bad {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Null(_) | Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Exists => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Unknown(_) => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -284,6 +289,7 @@ impl Report for issuer::Bad {
     fn detail(&self) -> String {
         match self {
             Self::Null(what) | Self::Empty(what) => format!("The argument {what} is needed."),
+            Self::NullElement(what) => format!("An element of {what} is NULL."),
             Self::Keys(problem) => sentence(&problem.to_string()),
             Self::Algorithm(_) => {
                 "Known are HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA."

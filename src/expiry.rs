@@ -23,13 +23,16 @@ use pgrx::prelude::*;
 use crate::error;
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, shared_tokens, wakeup};
+use crate::pg::{catalog, clock, identity, server, shared_tokens, wakeup};
 
 pub fn init() {
     wakeup::init_shared_memory();
     shared_tokens::init_shared_memory();
     wakeup::init();
-    crate::pg::worker::register_launcher();
+    // pg_upgrade moves roles and labels; nothing ends meanwhile.
+    if !server::is_binary_upgrade() {
+        crate::pg::worker::register_launcher();
+    }
 }
 
 /// A login with a deadline, credential or authenticator, as the end sees it.

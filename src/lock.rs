@@ -51,10 +51,10 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
         Event::Function | Event::Utility(Statement::Transaction)
     );
     if starts {
-        timer::ensure();
         if clock::now() >= switch_state::ends_at() {
             return Some(Bond::Ended);
         }
+        timer::ensure();
         if switch::is_revoked() {
             return Some(Bond::Revoked);
         }

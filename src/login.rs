@@ -39,14 +39,19 @@ pub fn enforce(user: &str) {
         )
         .report(PgLogLevel::FATAL);
     }
-    if matches!(
-        metadata,
+    if is_gated(role.oid) {
+        gate::close(role.oid);
+    }
+}
+
+/// Does this role act through tokens only? Superusers never do.
+pub fn is_gated(role: pg_sys::Oid) -> bool {
+    let is_authenticator = matches!(
+        label::read(role),
         Some(Ok(Metadata {
             kind: Kind::Authenticator,
             ..
         }))
-    ) && !role.superuser
-    {
-        gate::close(role.oid);
-    }
+    );
+    is_authenticator && catalog::role_by_oid(role).is_some_and(|role| !role.superuser)
 }

@@ -62,6 +62,7 @@ thread_local! {
     /// The token of the switch, to look for its revocation; the state's digest tells whether it is
     /// still that of the switch.
     static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
+    static CHECKING: Cell<bool> = const { Cell::new(false) };
     /// The last claim path that was parsed: calls tend to repeat it.
     static PATH: RefCell<Option<(String, ClaimPath)>> = const { RefCell::new(None) };
 }
@@ -107,19 +108,47 @@ pub fn is_revoked() -> bool {
     if xact::is_parallel() {
         return false;
     }
+    let Some(digest) = switch_state::with(|state| state.digest) else {
+        return false;
+    };
+    // The anonymous role has no token; and the question itself runs statements.
+    if digest == [0; 32] || CHECKING.get() {
+        return false;
+    }
     ACTIVE.with_borrow(|active| {
-        let Some(active) = active else {
-            return false;
+        let Some(active) = active
+            .as_ref()
+            .filter(|active| active.token.digest == digest)
+        else {
+            // A rollback has brought a switch back whose token is no longer at hand.
+            return true;
         };
         let generation = revocation::generation();
-        if active.checked_at.replace(generation) != generation {
-            let is_its = switch_state::with(|state| state.digest == active.token.digest);
-            let revoked = is_its == Some(true)
-                && revocation::check(&active.token.rules, &active.token.verified).is_err();
+        if active.checked_at.get() != generation {
+            let checking = Checking::begin();
+            let revoked = revocation::check(&active.token.rules, &active.token.verified).is_err();
+            drop(checking);
             active.revoked.set(revoked);
+            active.checked_at.set(generation);
         }
         active.revoked.get()
     })
+}
+
+/// Resets the flag also when the check fails.
+struct Checking;
+
+impl Checking {
+    fn begin() -> Self {
+        CHECKING.set(true);
+        Checking
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        CHECKING.set(false);
+    }
 }
 
 /// The role, if tokens may activate it at all (design 3.7).
@@ -150,12 +179,13 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<St
     {
         return anonymous(role, extent);
     }
+    // Before the check: what is revoked in between is then looked at again.
+    let checked_at = Cell::new(revocation::generation());
     let accepted = verify::verify(token)?;
     let role = role_of(&accepted, claim)?;
     let target = permitted(&role)?;
     let text = accepted.switch_to(target.oid.into(), extent);
     activate(extent, &target, &accepted.claims, &text)?;
-    let checked_at = Cell::new(revocation::generation());
     let active = Active {
         token: accepted,
         checked_at,
@@ -180,7 +210,6 @@ fn anonymous(role: String, extent: Extent) -> Result<String, Error> {
     // JSON without a token has no NUL.
     let text = CString::new(text).unwrap_or_default();
     activate(extent, &target, &claims, &text)?;
-    ACTIVE.set(None);
     Ok(target.name)
 }
 
@@ -297,8 +326,8 @@ fn end(token: &str) -> Result<(), Error> {
         None => Err(Error::NoSessionSwitch),
         Some(false) => Err(Error::OtherToken),
         Some(true) => {
+            // The token stays at hand: a rollback brings the switch back.
             switch_state::deactivate();
-            ACTIVE.set(None);
             Ok(())
         }
     }

@@ -149,6 +149,8 @@ pub fn verify(token: &str) -> Result<Rc<Accepted>, Error> {
     if let Some(entry) = cached {
         let current = match &entry.accepted.rules.name {
             Some(name) => issuer::by_name(name)?,
+            // An issuer may have been registered for it since.
+            None if is_registered(&entry.accepted.verified)? => None,
             None => configured::rules()?,
         };
         if current.is_some_and(|rules| Rc::ptr_eq(&rules, &entry.accepted.rules)) {
@@ -202,6 +204,13 @@ fn verify_anew(token: &str, digest: Digest) -> Result<Accepted, Error> {
         digest,
         switch: RefCell::new(None),
     })
+}
+
+fn is_registered(verified: &Verified) -> Result<bool, Error> {
+    match &verified.issuer {
+        Some(issuer) => Ok(issuer::by_issuer(issuer)?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// The token's `iss` picks its issuer, whose keys alone may verify it.

@@ -3,6 +3,7 @@
 mod authenticators;
 mod claims;
 mod deadline;
+mod escapes;
 mod issuers;
 mod refused;
 mod revocation;

@@ -186,8 +186,13 @@ impl ClaimPath {
             Kind::Json(path) => {
                 let tree = json::tree(object).ok_or(NOT_A_PAYLOAD)?;
                 // The tree's numbers are doubles: what is handed out is the signed text.
-                path.query_located(&tree)
-                    .locations()
+                let nodes = path.query_located(&tree);
+                let first = nodes.iter().next();
+                let text = nodes.iter().find(|node| node.node().is_string());
+                first
+                    .into_iter()
+                    .chain(text)
+                    .map(|node| node.location())
                     .filter_map(|location| {
                         location
                             .iter()
@@ -420,7 +425,11 @@ fn check_cost(text: &str) -> Result<(), PathError> {
             }
             '*' | ':' | ',' => {
                 lists += 1;
-                (lists > MAX_LISTS).then_some("at most 8 of *, : and , are supported")
+                if filter.is_some() && roots > 1 {
+                    Some("no list inside a filter after $")
+                } else {
+                    (lists > MAX_LISTS).then_some("at most 8 of *, : and , are supported")
+                }
             }
             '.' if after.starts_with("..") => {
                 let again = std::mem::replace(&mut descended, true);

@@ -46,6 +46,11 @@ pub enum Statement<'a> {
         name: &'a str,
     },
     DiscardAll,
+    /// Settings, prepared statements, cursors, DO and CALL: what leaves nothing behind, and whose
+    /// inner statements are judged in their turn.
+    Session,
+    /// Hands an object, or what will be created, to another role: a way to have code run as it.
+    Ownership,
     Other,
 }
 
@@ -74,6 +79,10 @@ pub enum Violation {
     Revoked,
     #[error("this login takes roles by token only")]
     Gated,
+    #[error("objects cannot be given to another role while a token's role is active")]
+    Ownership,
+    #[error("this login can do nothing without a token")]
+    Idle,
 }
 
 pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
@@ -90,7 +99,15 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
         let violation = match statement {
             Statement::Set { name } => guarded(name),
             Statement::DiscardAll => Some(Violation::DiscardAll),
-            Statement::Transaction | Statement::Other => None,
+            // Code of a SECURITY DEFINER function is its owner's.
+            Statement::Ownership | Statement::Other if gated && session.current == role => {
+                return Verdict::Refused(Violation::Idle);
+            }
+            Statement::Ownership if session.current == role => Some(Violation::Ownership),
+            Statement::Transaction
+            | Statement::Session
+            | Statement::Ownership
+            | Statement::Other => None,
         };
         match violation {
             // Poolers reset sessions between clients; a gated login's has no role to lose.
@@ -147,12 +164,34 @@ mod tests {
             for event in [
                 Event::Query,
                 Event::Function,
-                Event::Utility(Statement::Other),
+                Event::Utility(Statement::Session),
                 Event::Utility(Statement::Transaction),
                 set("work_mem"),
             ] {
                 assert_eq!(judge(&session, &event), Verdict::Allowed, "{event:?}");
             }
+        }
+        assert_eq!(
+            judge(&LOCKED, &Event::Utility(Statement::Other)),
+            Verdict::Allowed
+        );
+    }
+
+    #[test]
+    fn verdict_lets_nothing_be_given_away() {
+        let ownership = Event::Utility(Statement::Ownership);
+        assert_eq!(
+            judge(&LOCKED, &ownership),
+            Verdict::Refused(Violation::Ownership)
+        );
+        for event in [ownership, Event::Utility(Statement::Other)] {
+            assert_eq!(judge(&GATED, &event), Verdict::Refused(Violation::Idle));
+            let definer = Session {
+                current: 12,
+                security_context: 1,
+                ..GATED
+            };
+            assert_eq!(judge(&definer, &event), Verdict::Allowed);
         }
     }
 

@@ -189,6 +189,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
+        super::hooks::before_run();
         super::hooks::explaining(|| next(query, direction, count, execute_once));
     }
 }
@@ -209,6 +210,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
+        super::hooks::before_run();
         super::hooks::explaining(|| next(query, direction, count));
     }
 }

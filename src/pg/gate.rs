@@ -1,23 +1,40 @@
 //! Whether this session logged in as an authenticator, which acts through tokens only.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
+use super::identity;
+
 /// The gated login of this session; 0 when it is not gated. Set once, at login.
 static LOGIN: AtomicU32 = AtomicU32::new(0);
+/// A parallel worker does not log in: it asks once whether its session did so through the gate.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 pub fn close(login: pg_sys::Oid) {
     LOGIN.store(login.into(), Ordering::Relaxed);
 }
 
+/// False for sure in ungated sessions; true in every parallel worker that has not asked.
 #[inline]
-pub fn is_closed() -> bool {
-    LOGIN.load(Ordering::Relaxed) != 0
+pub fn may_be_closed() -> bool {
+    LOGIN.load(Ordering::Relaxed) != 0 || (is_parallel_worker() && !ASKED.load(Ordering::Relaxed))
 }
 
+/// The gated login of this session. Inside a transaction.
 pub fn login() -> Option<pg_sys::Oid> {
+    if is_parallel_worker() && !ASKED.swap(true, Ordering::Relaxed) {
+        let user = identity::session_user();
+        if crate::login::is_gated(user) {
+            close(user);
+        }
+    }
     Some(LOGIN.load(Ordering::Relaxed))
         .filter(|&login| login != 0)
         .map(Into::into)
+}
+
+fn is_parallel_worker() -> bool {
+    // SAFETY: a plain read of a backend global (IsParallelWorker).
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }

@@ -218,10 +218,21 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, statu
     }
 }
 
-/// The cheap first question of every hook: two loads.
+/// The cheap first question of every hook: three loads.
 #[inline]
 fn is_bound() -> bool {
-    switch_state::is_locked() || gate::is_closed()
+    switch_state::is_locked() || gate::may_be_closed()
+}
+
+/// For ExecutorRun: a cursor that was opened in time may be read too late.
+///
+/// # Safety
+/// In the backend, from a hook.
+pub unsafe fn before_run() {
+    if switch_state::is_locked() {
+        // SAFETY: by contract.
+        unsafe { explaining(|| before_query()) };
+    }
 }
 
 #[pg_guard]
@@ -260,7 +271,7 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
                 let name = (*node.cast::<pg_sys::VariableSetStmt>()).name;
                 if name.is_null() {
                     // RESET ALL leaves the guarded settings alone.
-                    Statement::Other
+                    Statement::Session
                 } else {
                     Statement::Set {
                         name: CStr::from_ptr(name).to_str().unwrap_or_default(),
@@ -273,9 +284,84 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             {
                 Statement::DiscardAll
             }
+            pg_sys::NodeTag::T_DiscardStmt
+            | pg_sys::NodeTag::T_VariableShowStmt
+            | pg_sys::NodeTag::T_PrepareStmt
+            | pg_sys::NodeTag::T_ExecuteStmt
+            | pg_sys::NodeTag::T_DeallocateStmt
+            | pg_sys::NodeTag::T_ExplainStmt
+            | pg_sys::NodeTag::T_DeclareCursorStmt
+            | pg_sys::NodeTag::T_FetchStmt
+            | pg_sys::NodeTag::T_ClosePortalStmt
+            | pg_sys::NodeTag::T_UnlistenStmt
+            | pg_sys::NodeTag::T_DoStmt
+            | pg_sys::NodeTag::T_CallStmt => Statement::Session,
+            pg_sys::NodeTag::T_AlterOwnerStmt
+            | pg_sys::NodeTag::T_ReassignOwnedStmt
+            | pg_sys::NodeTag::T_CreatedbStmt => Statement::Ownership,
+            pg_sys::NodeTag::T_CreateSchemaStmt
+                if !(*node.cast::<pg_sys::CreateSchemaStmt>())
+                    .authrole
+                    .is_null() =>
+            {
+                Statement::Ownership
+            }
+            pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
+                if names_roles((*node.cast::<pg_sys::AlterDefaultPrivilegesStmt>()).options) =>
+            {
+                Statement::Ownership
+            }
+            pg_sys::NodeTag::T_AlterTableStmt
+                if changes_owner((*node.cast::<pg_sys::AlterTableStmt>()).cmds) =>
+            {
+                Statement::Ownership
+            }
             _ => Statement::Other,
         }
     }
+}
+
+/// Does ALTER DEFAULT PRIVILEGES have FOR ROLE?
+///
+/// # Safety
+/// A valid list of `DefElem`, or NULL.
+unsafe fn names_roles(options: *mut pg_sys::List) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        elements(options).any(|option| {
+            let name = (*option.cast::<pg_sys::DefElem>()).defname;
+            !name.is_null() && CStr::from_ptr(name) == c"roles"
+        })
+    }
+}
+
+/// Does ALTER TABLE have OWNER TO?
+///
+/// # Safety
+/// A valid list of `AlterTableCmd`, or NULL.
+unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        elements(commands).any(|command| {
+            (*command.cast::<pg_sys::AlterTableCmd>()).subtype
+                == pg_sys::AlterTableType::AT_ChangeOwner
+        })
+    }
+}
+
+/// The pointers in a list.
+///
+/// # Safety
+/// A valid list of pointers, or NULL, that outlives the iterator.
+unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void> {
+    let length = if list.is_null() {
+        0
+    } else {
+        // SAFETY: by contract.
+        usize::try_from(unsafe { (*list).length }).unwrap_or(0)
+    };
+    // SAFETY: within the list's length.
+    (0..length).map(move |index| unsafe { (*(*list).elements.add(index)).ptr_value })
 }
 
 /// Can the statement move a deadline or a label? Then the launcher looks again after commit.

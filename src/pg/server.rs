@@ -58,3 +58,9 @@ pub fn is_utf8() -> bool {
     // SAFETY: a plain read of a backend global.
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
 }
+
+/// Started by pg_upgrade.
+pub fn is_binary_upgrade() -> bool {
+    // SAFETY: a plain read of a global of the postmaster.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}

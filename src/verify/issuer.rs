@@ -20,6 +20,8 @@ use crate::pg::{identity, invalidation, spi, xact};
 pub enum Bad {
     #[error("{0} must not be null")]
     Null(&'static str),
+    #[error("{0} must not have null elements")]
+    NullElement(&'static str),
     #[error("{0} must not be empty")]
     Empty(&'static str),
     #[error("the keys cannot be used")]
@@ -192,15 +194,18 @@ fn add_jwt_issuer(
         let issuer = present("issuer", issuer)?;
         let keys = present("keys", keys)?;
         KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
-        let audiences = list(audiences);
-        let names = list(algorithms);
+        let audiences = list("audiences", audiences)?;
+        let names = list("algorithms", algorithms)?;
         self::algorithms(&names)?;
         if let Some(path) = role_claim {
             ClaimPath::parse(path).map_err(Bad::RoleClaim)?;
         }
         let leeway = duration("leeway", leeway)?;
         let max_age = duration("max_age", max_age)?;
-        let allowed_roles = allowed_roles.map(|roles| list(Some(roles)));
+        let allowed_roles = match allowed_roles {
+            Some(roles) => Some(list("allowed_roles", Some(roles))?),
+            None => None,
+        };
         if xact::is_read_only() {
             return Err(Bad::ReadOnly);
         }
@@ -290,8 +295,13 @@ fn present<'a>(what: &'static str, text: Option<&'a str>) -> Result<&'a str, Bad
     }
 }
 
-fn list(values: Option<Vec<Option<String>>>) -> Vec<String> {
-    values.unwrap_or_default().into_iter().flatten().collect()
+/// A NULL among audiences or roles would silently stand for less than was meant.
+fn list(what: &'static str, values: Option<Vec<Option<String>>>) -> Result<Vec<String>, Bad> {
+    values
+        .unwrap_or_default()
+        .into_iter()
+        .map(|value| value.ok_or(Bad::NullElement(what)))
+        .collect()
 }
 
 fn duration(what: &'static str, interval: Option<Interval>) -> Result<Option<Interval>, Bad> {

@@ -221,7 +221,7 @@ fn bad_requests_are_refused_and_leave_nothing() {
         (format!("NULL, {roles}"), "22004"),
         ("'jwt_gate_bad_x', NULL".into(), "22004"),
         ("'jwt_gate_bad_x', '{}'".into(), "22023"),
-        ("'jwt_gate_bad_x', ARRAY[NULL]::text[]".into(), "22023"),
+        ("'jwt_gate_bad_x', ARRAY[NULL]::text[]".into(), "22004"),
         (format!("'', {roles}"), "42602"),
         (format!("'jwt_gate_bad_X', {roles}"), "42602"),
         (format!("'a; b', {roles}"), "42602"),
