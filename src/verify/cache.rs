@@ -51,28 +51,28 @@ impl<V> Cache<V> {
 
     /// Keeps at most `limit` entries; none with a limit of 0.
     pub fn insert(&mut self, digest: Digest, value: V, limit: usize) {
-        let entries = self.entries.get_or_insert_default();
-        if limit > 0
-            && entries
-                .insert(
-                    digest,
-                    Slot {
-                        value,
-                        used: Cell::new(false),
-                    },
-                )
-                .is_none()
-        {
-            self.order.push_back(digest);
+        self.remove(&digest);
+        // Room is made first: a new entry, not used yet, would else be the first to go.
+        self.shrink(limit.saturating_sub(1));
+        if limit == 0 {
+            return;
         }
+        let slot = Slot {
+            value,
+            used: Cell::new(false),
+        };
+        self.entries.get_or_insert_default().insert(digest, slot);
+        self.order.push_back(digest);
+    }
+
+    fn shrink(&mut self, limit: usize) {
+        let entries = self.entries.get_or_insert_default();
         while entries.len() > limit {
             let Some(oldest) = self.order.pop_front() else {
                 break;
             };
             match entries.get(&oldest) {
-                Some(slot) if limit > 0 && slot.used.replace(false) => {
-                    self.order.push_back(oldest);
-                }
+                Some(slot) if slot.used.replace(false) => self.order.push_back(oldest),
                 _ => {
                     entries.remove(&oldest);
                 }
