@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use crate::credential::{self, Secret};
 use crate::error;
-use crate::label::{self, Kind, Metadata, State};
+use crate::label::{self, Kind};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
 use crate::scope::name;
@@ -158,24 +158,11 @@ fn make(
         roles.join(", "),
         compat::SWITCH_ONLY_OPTIONS,
     ))?;
-    if let Some(created) = catalog::role_by_name(role) {
-        label::write(
-            created.oid,
-            &Metadata {
-                v: 1,
-                kind: Kind::Authenticator,
-                state: State::Active,
-                creator: name_of(caller),
-                creator_oid: caller.into(),
-                created_at: timestamp::rfc3339(clock::now()),
-                database: Some(server::database_name()),
-                purpose: purpose.map(str::to_owned),
-                error: None,
-                waits_for: Vec::new(),
-            },
-        );
+    if label::attach(role, Kind::Authenticator, caller, purpose) {
+        Ok(())
+    } else {
+        Err(credential::Error::Vanished.into())
     }
-    Ok(())
 }
 
 fn name_of(role: pg_sys::Oid) -> String {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error;
 use crate::guc;
-use crate::label::{self, Kind, Metadata, State};
+use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
@@ -35,6 +35,8 @@ pub enum Error {
     ReadOnly,
     #[error("the system gave no random bytes")]
     Random,
+    #[error("the role that was just created is not there")]
+    Vanished,
     #[error("the catalogs could not be changed")]
     Sql(String),
     #[error(transparent)]
@@ -216,30 +218,11 @@ fn create(
         spi::identifier(&scope.role),
         compat::MEMBERSHIP_OPTIONS,
     ))?;
-    let Some(created) = catalog::role_by_name(role) else {
-        return Err(Error::Sql(
-            "the role that was just created is not there".to_owned(),
-        ));
-    };
-    let creator = catalog::role_by_oid(caller)
-        .map(|role| role.name)
-        .unwrap_or_default();
-    label::write(
-        created.oid,
-        &Metadata {
-            v: 1,
-            kind: Kind::Credential,
-            state: State::Active,
-            creator,
-            creator_oid: caller.into(),
-            created_at: timestamp::rfc3339(clock::now()),
-            database: Some(server::database_name()),
-            purpose: purpose.map(str::to_owned),
-            error: None,
-            waits_for: Vec::new(),
-        },
-    );
-    Ok(())
+    if label::attach(role, Kind::Credential, caller, purpose) {
+        Ok(())
+    } else {
+        Err(Error::Vanished)
+    }
 }
 
 pub fn connection_uri(role: &str, password: &str) -> Zeroizing<String> {

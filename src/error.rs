@@ -467,7 +467,7 @@ impl Report for credential::Error {
             Self::Exists { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
             Self::PurposeTooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::Random | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            Self::Random | Self::Vanished | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             Self::Name(error) => error.code(),
             Self::Deadline(error) => error.code(),
             Self::Scope(error) => error.code(),
@@ -482,6 +482,7 @@ impl Report for credential::Error {
             }
             Self::ReadOnly => READ_ONLY.into(),
             Self::Random => "No password can be made without it.".into(),
+            Self::Vanished => "Something dropped it meanwhile.".into(),
             Self::Sql(error) => sentence(error),
             Self::Name(error) => error.detail(),
             Self::Deadline(error) => error.detail(),
@@ -498,6 +499,7 @@ impl Report for credential::Error {
             Self::ReadOnly => {
                 "Issue credentials on the primary, in a read-write transaction.".into()
             }
+            Self::Vanished => "Look for event triggers and other tools that drop roles.".into(),
             Self::Random => "Check the operating system's random source.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
             Self::Name(error) => error.hint(),

@@ -8,7 +8,8 @@ use pgrx::prelude::*;
 
 pub use text::{Kind, Metadata, State};
 
-use crate::pg::{seclabel, wakeup};
+use crate::pg::{catalog, clock, seclabel, server, wakeup};
+use crate::timestamp;
 
 pub fn init() {
     seclabel::register();
@@ -18,6 +19,34 @@ pub fn init() {
 /// treat it as managed and disabled.
 pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
     seclabel::get(role).map(|label| Metadata::parse(&label))
+}
+
+/// Labels a role that was just made, in this database, for `caller`. False when there is no such
+/// role: it must not stay without its label, which would make it nobody's.
+#[must_use]
+pub fn attach(role: &str, kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> bool {
+    let Some(created) = catalog::role_by_name(role) else {
+        return false;
+    };
+    let creator = catalog::role_by_oid(caller)
+        .map(|role| role.name)
+        .unwrap_or_default();
+    write(
+        created.oid,
+        &Metadata {
+            v: 1,
+            kind,
+            state: State::Active,
+            creator,
+            creator_oid: caller.into(),
+            created_at: timestamp::rfc3339(clock::now()),
+            database: Some(server::database_name()),
+            purpose: purpose.map(str::to_owned),
+            error: None,
+            waits_for: Vec::new(),
+        },
+    );
+    true
 }
 
 /// Writes the metadata in this transaction; the launcher looks again after commit.

@@ -8,8 +8,7 @@ use pgrx::pg_sys;
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::catalog::{self, Role};
-use crate::pg::{clock, identity, server, spi, xact};
-use crate::timestamp;
+use crate::pg::{identity, server, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -97,7 +96,7 @@ fn claim(role: &str, table: &Table, grants: &[String], caller: pg_sys::Oid) -> R
     if let Some(existing) = catalog::role_by_name(role) {
         return identity::elevated(|| is_exactly(&existing, table));
     }
-    identity::elevated(|| create(role, table, caller))?;
+    identity::elevated(|| create(role, caller))?;
     let grants = grants
         .iter()
         .map(|grant| format!("{grant} TO {};", spi::identifier(role)))
@@ -107,29 +106,15 @@ fn claim(role: &str, table: &Table, grants: &[String], caller: pg_sys::Oid) -> R
     Ok(true)
 }
 
-fn create(role: &str, table: &Table, caller: pg_sys::Oid) -> Result<(), Error> {
+fn create(role: &str, caller: pg_sys::Oid) -> Result<(), Error> {
     spi::execute(&format!("CREATE ROLE {} NOLOGIN", spi::identifier(role)))?;
-    if let Some(created) = catalog::role_by_name(role) {
-        let creator = catalog::role_by_oid(caller)
-            .map(|role| role.name)
-            .unwrap_or_default();
-        label::write(
-            created.oid,
-            &Metadata {
-                v: 1,
-                kind: Kind::Scope,
-                state: State::Active,
-                creator,
-                creator_oid: caller.into(),
-                created_at: timestamp::rfc3339(clock::now()),
-                database: Some(table.database.clone()),
-                purpose: None,
-                error: None,
-                waits_for: Vec::new(),
-            },
-        );
+    if label::attach(role, Kind::Scope, caller, None) {
+        Ok(())
+    } else {
+        Err(Error::Sql(
+            "the role that was just created is not there".to_owned(),
+        ))
     }
-    Ok(())
 }
 
 /// Is it a scope of ours that can do exactly what was asked for? Somebody may have widened it by
