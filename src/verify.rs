@@ -196,15 +196,19 @@ fn rules_for(token: &str) -> Result<Rc<Rules>, Error> {
 }
 
 pub fn digest(token: &str) -> Digest {
-    combine(token.as_bytes(), &[])
+    bytes_of(&digest::digest(&digest::SHA256, token.as_bytes()))
 }
 
 fn combine(first: &[u8], second: &[u8]) -> Digest {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(first);
     context.update(second);
+    bytes_of(&context.finish())
+}
+
+fn bytes_of(digest: &digest::Digest) -> Digest {
     let mut bytes = Digest::default();
-    for (slot, byte) in bytes.iter_mut().zip(context.finish().as_ref()) {
+    for (slot, byte) in bytes.iter_mut().zip(digest.as_ref()) {
         *slot = *byte;
     }
     bytes

@@ -190,6 +190,13 @@ fn audience(value: &str) -> Result<Vec<String>, Refusal> {
 /// A NumericDate (RFC 7519 section 2) in microseconds: rounded down, saturating, and exact for
 /// every JSON number, whatever its digits and exponent. `None` when the JSON text is not a number.
 fn numeric_date(value: &str) -> Option<i64> {
+    // The usual form. It is JSON already, so all digits is a number, without leading zeros.
+    if value.len() <= 12 && !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds = value.bytes().fold(0, |seconds, digit| {
+            seconds * 10 + i64::from(digit.wrapping_sub(b'0'))
+        });
+        return Some(seconds * MICROSECONDS);
+    }
     let (negative, magnitude) = match value.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, value),

@@ -138,6 +138,8 @@ impl<'a> Scanner<'a> {
         self.skip_space();
         let mut members = Vec::new();
         if !self.take(b'}') {
+            // As many as most tokens have.
+            members.reserve(12);
             loop {
                 self.skip_space();
                 let name = self.string()?;
@@ -182,21 +184,28 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut escaped = false;
         loop {
-            match self.peek().ok_or(JsonError::Syntax)? {
-                b'"' => break,
-                b'\\' => {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+                .ok_or(JsonError::Syntax)?;
+            self.at += plain;
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
                     escaped = true;
                     self.at += 2;
                 }
-                0..0x20 => return Err(JsonError::Syntax),
-                _ => self.at += 1,
+                _ => return Err(JsonError::Syntax),
             }
+        }
+        if !escaped {
+            let inner = self.text.get(start + 1..self.at);
+            self.at += 1;
+            return inner.map(Cow::Borrowed).ok_or(JsonError::Syntax);
         }
         self.at += 1;
         let raw = self.since(start)?;
-        if !escaped {
-            return string(raw).ok_or(JsonError::Syntax);
-        }
         // The library refuses unknown escapes and lone surrogates.
         let unescaped: String = serde_json::from_str(raw).map_err(|_| JsonError::Syntax)?;
         if unescaped.contains('\0') {
@@ -366,6 +375,12 @@ fn deeper(depth: usize) -> Result<usize, JsonError> {
 }
 
 fn has_duplicate(members: &[Member<'_>]) -> bool {
+    if members.len() <= 16 {
+        return members.iter().enumerate().any(|(index, member)| {
+            let before = members.iter().take(index);
+            before.into_iter().any(|other| other.name == member.name)
+        });
+    }
     let mut names: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();
     names.sort_unstable();
     names

@@ -4,24 +4,22 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
     EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
+use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use jsonwebtoken::DecodingKey;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Refusal;
 use super::json::{self, JsonError};
-use super::token::Signature;
 
 /// The shortest secret, in bytes: the hash length of HS256 (RFC 7518 section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -218,7 +216,7 @@ impl KeySet {
         !self
             .keys
             .iter()
-            .all(|key| matches!(key.material, Material::Hmac { .. }))
+            .all(|key| matches!(key.material, Material::Hmac(_)))
     }
 
     /// The keys that may verify a token with this `kid` and `alg` (RFC 7515 section 4.1.4): those
@@ -265,12 +263,40 @@ pub(super) struct Key {
 
 /// Key material, one kind per family, so that a key cannot be used for another.
 enum Material {
-    Hmac { key: DecodingKey, bytes: usize },
+    Hmac(Box<HmacKey>),
     Rsa(RsaKey),
     P256(Box<ParsedPublicKey>),
     P384(Box<ParsedPublicKey>),
     P521(Box<ParsedPublicKey>),
     Ed25519(Box<ParsedPublicKey>),
+}
+
+/// One secret, made ready once for each of the algorithms (aws-lc wipes them).
+struct HmacKey {
+    bytes: usize,
+    hs256: hmac::Key,
+    hs384: hmac::Key,
+    hs512: hmac::Key,
+}
+
+impl HmacKey {
+    fn new(secret: &[u8]) -> Self {
+        Self {
+            bytes: secret.len(),
+            hs256: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            hs384: hmac::Key::new(hmac::HMAC_SHA384, secret),
+            hs512: hmac::Key::new(hmac::HMAC_SHA512, secret),
+        }
+    }
+
+    fn of(&self, algorithm: Algorithm) -> Option<&hmac::Key> {
+        match algorithm {
+            Algorithm::HS256 => Some(&self.hs256),
+            Algorithm::HS384 => Some(&self.hs384),
+            Algorithm::HS512 => Some(&self.hs512),
+            _ => None,
+        }
+    }
 }
 
 /// One key, parsed once for each of the algorithms that it may verify: parsing costs more than half
@@ -322,21 +348,16 @@ impl RsaKey {
 
 impl Key {
     /// Whether the signature over `message` holds. False for an algorithm that is not the key's.
-    pub(super) fn verifies(
-        &self,
-        algorithm: Algorithm,
-        message: &[u8],
-        signature: &Signature<'_>,
-    ) -> bool {
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         if !self.allows(algorithm) {
             return false;
         }
         let key = match &self.material {
-            Material::Hmac { key, .. } => {
-                return hmac_algorithm(algorithm).is_some_and(|algorithm| {
-                    jsonwebtoken::crypto::verify(signature.text, message, key, algorithm)
-                        .unwrap_or(false)
-                });
+            Material::Hmac(keys) => {
+                // In constant time.
+                return keys
+                    .of(algorithm)
+                    .is_some_and(|key| hmac::verify(key, message, signature).is_ok());
             }
             Material::Rsa(keys) => keys.of(algorithm),
             Material::P256(key)
@@ -344,7 +365,7 @@ impl Key {
             | Material::P521(key)
             | Material::Ed25519(key) => Some(&**key),
         };
-        key.is_some_and(|key| key.verify_sig(message, &signature.bytes).is_ok())
+        key.is_some_and(|key| key.verify_sig(message, signature).is_ok())
     }
 
     fn allows(&self, algorithm: Algorithm) -> bool {
@@ -352,9 +373,7 @@ impl Key {
             return false;
         }
         match &self.material {
-            Material::Hmac { bytes, .. } => {
-                hash_bytes(algorithm).is_some_and(|needed| *bytes >= needed)
-            }
+            Material::Hmac(key) => hash_bytes(algorithm).is_some_and(|needed| key.bytes >= needed),
             other => other.family() == family(algorithm),
         }
     }
@@ -363,7 +382,7 @@ impl Key {
 impl Material {
     fn family(&self) -> Family {
         match self {
-            Self::Hmac { .. } => Family::Hmac,
+            Self::Hmac(_) => Family::Hmac,
             Self::Rsa(_) => Family::Rsa,
             Self::P256(_) => Family::P256,
             Self::P384(_) => Family::P384,
@@ -405,15 +424,6 @@ fn hash_bytes(algorithm: Algorithm) -> Option<usize> {
         Algorithm::HS256 => Some(32),
         Algorithm::HS384 => Some(48),
         Algorithm::HS512 => Some(64),
-        _ => None,
-    }
-}
-
-fn hmac_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
-    match algorithm {
-        Algorithm::HS256 => Some(jsonwebtoken::Algorithm::HS256),
-        Algorithm::HS384 => Some(jsonwebtoken::Algorithm::HS384),
-        Algorithm::HS512 => Some(jsonwebtoken::Algorithm::HS512),
         _ => None,
     }
 }
@@ -558,10 +568,7 @@ fn read_secret(secret: &[u8]) -> Result<Material, KeyError> {
             needed: MIN_SECRET_BYTES,
         });
     }
-    Ok(Material::Hmac {
-        key: DecodingKey::from_secret(secret),
-        bytes: secret.len(),
-    })
+    Ok(Material::Hmac(Box::new(HmacKey::new(secret))))
 }
 
 fn read_rsa(members: &[json::Member<'_>]) -> Result<Material, KeyError> {
@@ -872,9 +879,9 @@ mod tests {
             assert!(matches!(
                 keys.keys.as_slice(),
                 [Key {
-                    material: Material::Hmac { bytes: 40, .. },
+                    material: Material::Hmac(key),
                     ..
-                }]
+                }] if key.bytes == 40
             ));
         }
         // A secret that starts like JSON or PEM is one when it is neither.

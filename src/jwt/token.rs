@@ -10,21 +10,13 @@ use super::{Algorithm, MAX_TOKEN_BYTES, Refusal};
 pub(super) struct Compact<'a> {
     /// What the signature covers: header, dot, payload, as sent.
     pub(super) signing_input: &'a str,
-    /// The signature.
-    pub(super) signature: Signature<'a>,
+    /// The signature, decoded.
+    pub(super) signature: Vec<u8>,
     /// The header's `alg`.
     pub(super) algorithm: Algorithm,
     /// The header's `kid`.
     pub(super) kid: Option<String>,
     payload: Vec<u8>,
-}
-
-/// A signature in both forms that the libraries ask for.
-pub(super) struct Signature<'a> {
-    /// base64url, as sent.
-    pub(super) text: &'a str,
-    /// The same, decoded.
-    pub(super) bytes: Vec<u8>,
 }
 
 impl<'a> Compact<'a> {
@@ -47,14 +39,11 @@ impl<'a> Compact<'a> {
         }
         let header = decode(header, "the header is not base64url without padding")?;
         let payload = decode(payload, "the payload is not base64url without padding")?;
-        let bytes = decode(signature, "the signature is not base64url without padding")?;
+        let signature = decode(signature, "the signature is not base64url without padding")?;
         let (algorithm, kid) = read_header(&header)?;
         Ok(Self {
             signing_input,
-            signature: Signature {
-                text: signature,
-                bytes,
-            },
+            signature,
             algorithm,
             kid,
             payload,

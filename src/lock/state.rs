@@ -54,7 +54,10 @@ impl<'a> State<'a> {
         let _ = write!(text, "{extent} {} {} ", self.role, self.ends_at);
         for byte in self.digest {
             for nibble in [byte >> 4, byte & 15] {
-                text.extend(char::from_digit(nibble.into(), 16));
+                text.push(char::from(match nibble {
+                    0..10 => b'0' + nibble,
+                    _ => b'a' - 10 + nibble,
+                }));
             }
         }
         text.push(' ');
