@@ -14,7 +14,7 @@ use crate::jwt::{ClaimPath, PathError, RoleClaim};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{compat, hooks, identity, json, switch_state, xact};
+use crate::pg::{compat, hooks, identity, json, parameters, server, switch_state, xact};
 use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub enum Error {
     AlreadyLocked,
     #[error("a token cannot switch the role while cursors are open")]
     OpenCursors,
+    #[error("a token cannot switch the role of a connection for replication")]
+    Replication,
     #[error("this session has not been switched by a token")]
     NoSessionSwitch,
     #[error("this token cannot end the switch of this session")]
@@ -284,6 +286,10 @@ fn privileged(role: &Role) -> Option<&'static str> {
         Some("may write files of the server (pg_write_server_files)")
     } else if reaches(pg_sys::ROLE_PG_READ_SERVER_FILES) {
         Some("may read files of the server (pg_read_server_files)")
+    } else if catalog::inherits_from_superuser(role.oid) {
+        Some("has the rights of a superuser, being its member")
+    } else if parameters::may_set_guarded(role.oid) {
+        Some("may set a setting that the lock rests on (GRANT SET ON PARAMETER)")
     } else {
         None
     }
@@ -296,6 +302,9 @@ fn activate(extent: Extent, target: &Role, claims: &CStr, text: &CStr) -> Result
     if switch_state::would_be_undone() {
         return Err(Error::WouldBeUndone);
     }
+    if server::is_replication_connection() {
+        return Err(Error::Replication);
+    }
     match switch_state::is(text) {
         // The same token again: it is what the session is already.
         Some(true) => return Ok(()),
@@ -306,6 +315,7 @@ fn activate(extent: Extent, target: &Role, claims: &CStr, text: &CStr) -> Result
     if xact::has_open_cursors() {
         return Err(Error::OpenCursors);
     }
+    xact::close_large_objects();
     if extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
@@ -325,6 +335,8 @@ fn end(token: &str) -> Result<(), Error> {
     match same.flatten() {
         None => Err(Error::NoSessionSwitch),
         Some(false) => Err(Error::OtherToken),
+        // They are the token's role's.
+        Some(true) if xact::has_open_cursors() => Err(Error::OpenCursors),
         Some(true) => {
             // The token stays at hand: a rollback brings the switch back.
             switch_state::deactivate();

@@ -29,6 +29,13 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// The column `roleid` of pg_auth_members, whose numbers pgrx does not bind.
+pub const GROUP_OF_MEMBERSHIP: i16 = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    1
+} else {
+    2
+};
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10
@@ -36,6 +43,33 @@ pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     12
 } else {
     13
+};
+
+/// May `role` set this setting although only superusers may (GRANT SET ON PARAMETER, 15 and later)?
+pub fn may_set_parameter(role: pg_sys::Oid, name: &CStr) -> bool {
+    #[cfg(feature = "pg14")]
+    {
+        let _ = (role, name);
+        false
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: a catalogue read inside a transaction.
+    unsafe {
+        pg_sys::pg_parameter_aclcheck(name.as_ptr(), role, pg_sys::ACL_SET as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// The system cache of `pg_parameter_acl`; `None` in 14, which has no such catalogue.
+pub const PARAMETER_ACL_CACHE: Option<i32> = {
+    #[cfg(feature = "pg14")]
+    {
+        None
+    }
+    #[cfg(not(feature = "pg14"))]
+    {
+        Some(pg_sys::SysCacheIdentifier::PARAMETERACLNAME as i32)
+    }
 };
 
 /// Is this `pg_parameter_acl` (15 and later)?
@@ -189,7 +223,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run();
+        super::hooks::before_run(query);
         super::hooks::explaining(|| next(query, direction, count, execute_once));
     }
 }
@@ -210,7 +244,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run();
+        super::hooks::before_run(query);
         super::hooks::explaining(|| next(query, direction, count));
     }
 }
