@@ -109,11 +109,16 @@ unsafe extern "C-unwind" fn process_utility(
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
     unsafe {
-        if is_bound() {
-            explaining(|| before_query());
-        }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
-        next(query, flags);
+        if !is_bound() {
+            next(query, flags);
+            return;
+        }
+        explaining(|| {
+            before_query();
+            // Rights are checked here.
+            next(query, flags);
+        });
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
         }

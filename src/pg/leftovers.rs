@@ -80,9 +80,10 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             SESSION_ENDED.store(false, Ordering::Relaxed);
-            let kept = SWITCHED.load(Ordering::Relaxed);
             // A rollback takes all else back.
-            deallocate_unless(kept);
+            if !SWITCHED.load(Ordering::Relaxed) {
+                deallocate();
+            }
         }
         _ => {}
     }
@@ -100,7 +101,7 @@ fn remove(whole_session: bool) {
         }
         Async_UnlistenAll();
     }
-    deallocate_unless(false);
+    deallocate();
     for name in SETTINGS {
         let setting = compat::find_setting(name);
         if setting.is_null() {
@@ -118,10 +119,7 @@ fn remove(whole_session: bool) {
     }
 }
 
-fn deallocate_unless(kept: bool) {
-    if kept {
-        return;
-    }
+fn deallocate() {
     for name in PREPARED.take() {
         // SAFETY: look-ups in the backend's own table; neither raises an error.
         unsafe {
