@@ -13,7 +13,6 @@ pub mod invalidation;
 pub mod json;
 pub mod leftovers;
 pub mod name;
-pub mod parameters;
 pub mod preload;
 mod raw;
 pub mod seclabel;

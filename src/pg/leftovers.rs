@@ -102,8 +102,9 @@ fn remove(whole_session: bool) {
         Async_UnlistenAll();
     }
     deallocate();
-    for name in SETTINGS {
-        let setting = compat::find_setting(name);
+    static PLACES: [compat::SettingPlace; 6] = [const { compat::SettingPlace::unknown() }; 6];
+    for (name, place) in SETTINGS.into_iter().zip(&PLACES) {
+        let setting = compat::find_setting(name, place);
         if setting.is_null() {
             continue;
         }
