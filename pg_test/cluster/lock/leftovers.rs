@@ -178,8 +178,16 @@ fn settings_that_change_what_sql_means() {
         assert_eq!(s.text(&format!("SHOW {name}")), value);
         s.run("ROLLBACK");
     }
-    // Only who may do so anyway.
+    // It turns triggers and foreign keys off: a superuser's to allow.
     s.denied("SET session_replication_role = replica", "42501");
+    if POOL.g.f.server.version() >= 150_000 {
+        POOL.g.f.admin().run(&format!(
+            "GRANT SET ON PARAMETER session_replication_role TO {}",
+            POOL.g.reader
+        ));
+        POOL.attack(&mut s, "SET session_replication_role = replica");
+        assert_eq!(s.text("SHOW session_replication_role"), "origin");
+    }
     // What drivers and poolers set stays.
     s.run("SET TimeZone = 'Asia/Tokyo'; SET extra_float_digits = 3; SET application_name = 'api'; SET statement_timeout = '1min'");
     POOL.attack(&mut s, "SELECT 1");
