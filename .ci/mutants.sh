@@ -38,6 +38,9 @@ flock --nonblock "$lock" || die "another make mutants of this tree is running"
 rm -rf -- "$COPY" "$WORK/server"
 mkdir -p "$COPY"
 tar -C "$ROOT" --exclude=./target --exclude=./.git --exclude=./pg_test/fuzz -cf - . | tar -C "$COPY" -xf -
+# The tree may be worked on meanwhile.
+rm -rf -- "$WORK/pristine"
+cp -a -- "$COPY" "$WORK/pristine"
 cp -a -- "$PRIVATE_ROOT" "$WORK/server"
 pg_config=$WORK/server${PRIVATE_PG_CONFIG#"$PRIVATE_ROOT"}
 export PGRX_PG_CONFIG_PATH=$pg_config SCOPE_ROLES_PG_CONFIG=$pg_config
@@ -98,7 +101,7 @@ run_tests "${FILTERS[@]}" || die "they fail already: $WORK/test.log"
 table=()
 broken=0
 for name in "${mutants[@]}"; do
-  file=$ROOT/pg_test/mutants/$name.mutant
+  file=$WORK/pristine/pg_test/mutants/$name.mutant
   read -ra likely < <(sed -n 's/^tests: //p' "$file")
   failed='' start=$SECONDS
   if ! changed=$(mutate "$file" 2>"$WORK/mutate.log"); then
@@ -122,9 +125,9 @@ for name in "${mutants[@]}"; do
     fi
   fi
   # Newer than the mutation, so that cargo sees the change back.
-  for each in src $changed; do
-    if [ -f "$COPY/$each" ]; then cp -- "$ROOT/$each" "$COPY/$each"; fi
-  done
+  while read -r each; do
+    if [ -f "$COPY/$each" ]; then cp -- "$WORK/pristine/$each" "$COPY/$each"; fi
+  done <<<"$changed"
   table+=("$(printf '%-38s %3d s  %s' "$name" $((SECONDS - start)) "$verdict")")
   printf '%s\n' "${table[-1]}"
 done

@@ -87,6 +87,10 @@ impl Report for Violation {
                 "A foreign key would run its function with the rights of the owner of the referenced table."
                     .into()
             }
+            Self::Trigger => {
+                "A foreign key that cascades into the table would fire it with the rights of the table's owner."
+                    .into()
+            }
             Self::Hold => {
                 "It would go on yielding the role's rows after the end of the switch.".into()
             }
@@ -101,7 +105,7 @@ impl Report for Violation {
         match self {
             Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Ownership => "Have an administrator change owners.".into(),
-            Self::Cast => "Have an administrator create it.".into(),
+            Self::Cast | Self::Trigger => "Have an administrator create it.".into(),
             Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),
             Self::Earlier => "Take the role in a statement of its own, before the query.".into(),
             Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),

@@ -57,6 +57,11 @@ pub enum Statement<'a> {
     Ownership,
     /// CREATE CAST: a foreign key calls it as the owner of the referenced table.
     Cast,
+    /// CREATE TRIGGER, on a table of one's own or of another owner: a foreign key that cascades into
+    /// that table fires it as the owner.
+    Trigger {
+        own: bool,
+    },
     /// PREPARE: what it makes outlives the transaction.
     Prepare,
     /// DECLARE … WITH HOLD: what it makes outlives the transaction.
@@ -93,6 +98,8 @@ pub enum Violation {
     Ownership,
     #[error("casts cannot be created while a token's role is active")]
     Cast,
+    #[error("triggers cannot be created on another owner's table while a token's role is active")]
+    Trigger,
     #[error("a cursor cannot be held beyond the transaction that a token has switched")]
     Hold,
     #[error("this query was started before the token set the role")]
@@ -121,6 +128,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             // Code of a SECURITY DEFINER function is its owner's.
             Statement::Ownership
             | Statement::Cast
+            | Statement::Trigger { .. }
             | Statement::Prepare
             | Statement::Hold
             | Statement::Other
@@ -130,11 +138,15 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             }
             Statement::Ownership if session.current == role => Some(Violation::Ownership),
             Statement::Cast if session.current == role => Some(Violation::Cast),
+            Statement::Trigger { own: false } if session.current == role => {
+                Some(Violation::Trigger)
+            }
             Statement::Hold if !gated && !session.lasts => Some(Violation::Hold),
             Statement::Transaction
             | Statement::Session
             | Statement::Ownership
             | Statement::Cast
+            | Statement::Trigger { .. }
             | Statement::Prepare
             | Statement::Hold
             | Statement::Other => None,
@@ -242,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn verdict_lets_no_earlier_query_go_on_and_no_cast_be_made() {
+    fn verdict_lets_no_earlier_query_go_on_and_no_code_be_left_for_a_foreign_key() {
         assert_eq!(
             judge(&LOCKED, &Event::Earlier),
             Verdict::Refused(Violation::Earlier)
@@ -256,6 +268,11 @@ mod tests {
             ..LOCKED
         };
         assert_eq!(judge(&definer, &cast), Verdict::Allowed);
+        let trigger = |own| Event::Utility(Statement::Trigger { own });
+        assert_eq!(judge(&LOCKED, &trigger(true)), Verdict::Allowed);
+        let refused = Verdict::Refused(Violation::Trigger);
+        assert_eq!(judge(&LOCKED, &trigger(false)), refused);
+        assert_eq!(judge(&definer, &trigger(false)), Verdict::Allowed);
     }
 
     #[test]

@@ -138,6 +138,34 @@ pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::is_admin_of_role(member, role) }
 }
 
+/// Does the current user own the relation, as owner or as an heir of the owner? True when there is
+/// none, which PostgreSQL will say itself.
+///
+/// # Safety
+/// A valid range variable, inside a transaction.
+pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
+    // SAFETY: by contract; the tuple is released after the owner is copied.
+    unsafe {
+        let relation = pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        );
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return true;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        has_privileges_of(super::identity::current_user(), owner)
+    }
+}
+
 /// Every role with a label of ours, as (OID, label text).
 pub fn labelled_roles() -> Vec<(pg_sys::Oid, String)> {
     let mut found = Vec::new();

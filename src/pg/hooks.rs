@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, gate, leftovers, raw, switch_state, timer};
+use super::{catalog, compat, gate, leftovers, raw, switch_state, timer};
 use crate::lock::verdict::{Event, Statement};
 use crate::{lock, login};
 
@@ -335,6 +335,9 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
                 Statement::Hold
             }
             pg_sys::NodeTag::T_CreateCastStmt => Statement::Cast,
+            pg_sys::NodeTag::T_CreateTrigStmt => Statement::Trigger {
+                own: catalog::owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
+            },
             pg_sys::NodeTag::T_DeclareCursorStmt
             | pg_sys::NodeTag::T_DiscardStmt
             | pg_sys::NodeTag::T_VariableShowStmt

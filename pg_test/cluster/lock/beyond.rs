@@ -234,6 +234,112 @@ fn cast_in_a_foreign_key_to_another_roles_table() {
     s.run("ROLLBACK");
 }
 
+/// A foreign key that cascades changes the other table as that table's owner, and its triggers run as the owner too.
+#[test]
+fn trigger_on_another_owners_table_that_a_foreign_key_fires() {
+    let g = Gate::new("lock_cascade");
+    let owner = g.f.role("owner", "NOLOGIN");
+    g.f.admin().run(&format!(
+        "GRANT ALL ON SCHEMA public TO {reader};
+         CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+         CREATE TABLE child (id int REFERENCES parent ON DELETE CASCADE); INSERT INTO child VALUES (1);
+         ALTER TABLE child OWNER TO {owner}; ALTER TABLE vault OWNER TO {owner};
+         GRANT SELECT, DELETE ON parent TO {reader}; GRANT TRIGGER ON child TO {reader}",
+        reader = g.reader
+    ));
+    let mut s = g.login();
+    s.run(&format!(
+        "BEGIN; {};
+         CREATE FUNCTION public.spring() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN RAISE NOTICE 'as % with %', current_user, (SELECT secret FROM public.vault); RETURN OLD; END $$;
+         SAVEPOINT s",
+        switch(&g.token(json!({})))
+    ));
+    s.notices();
+    for create in [
+        "CREATE TRIGGER t BEFORE DELETE ON public.child FOR EACH ROW EXECUTE FUNCTION public.spring()",
+        "CREATE TRIGGER t AFTER DELETE ON child FOR EACH STATEMENT EXECUTE FUNCTION public.spring()",
+        "CREATE CONSTRAINT TRIGGER t AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION public.spring()",
+    ] {
+        let outcome = s.attempt(&format!("{create}; DELETE FROM public.parent"));
+        let said = s.notices();
+        assert!(said.is_empty(), "{said:?}");
+        assert_eq!(outcome.expect_err("an escape").code, "42501");
+        s.run("ROLLBACK TO s");
+    }
+    // On its own tables a role may do as it likes.
+    s.run(
+        "CREATE TABLE public.own (x int); CREATE TRIGGER t BEFORE DELETE ON own FOR EACH ROW EXECUTE FUNCTION spring()",
+    );
+    s.denied(
+        "CREATE TRIGGER t BEFORE DELETE ON nowhere FOR EACH ROW EXECUTE FUNCTION spring()",
+        "42P01",
+    );
+    s.run("ROLLBACK");
+}
+
+/// Rights are looked at when the role is taken. One that is granted afterwards opens the guard, but what follows is not run.
+#[test]
+fn right_to_set_the_role_granted_during_the_switch() {
+    let g = Gate::new("lock_granted");
+    let mut admin = g.f.admin();
+    if g.f.server.version() < 150_000 {
+        return;
+    }
+    admin.run(&format!("GRANT SELECT ON vault TO {}", g.auth));
+    let mut s = g.login();
+    for steps in [
+        [
+            "SELECT set_config('role', 'none', true)",
+            "SELECT secret FROM vault",
+        ],
+        [
+            "SELECT set_config('role', 'none', true)",
+            "COPY vault TO STDOUT",
+        ],
+        [
+            "SELECT set_config('role', 'none', true)",
+            "DO $$ BEGIN RAISE EXCEPTION '%', current_user; END $$",
+        ],
+        [
+            "SELECT 1",
+            "DO $$ BEGIN PERFORM set_config('role', 'none', true); PERFORM secret FROM vault; END $$",
+        ],
+        [
+            "SELECT 1",
+            "SELECT set_config('role', 'none', true); SELECT current_user",
+        ],
+        ["SELECT 1", "RESET ROLE"],
+    ] {
+        s.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+        admin.run(&format!("GRANT SET ON PARAMETER role TO {}", g.reader));
+        s.run(steps[0]);
+        s.refused(steps[1], "42501");
+        s.run("ROLLBACK");
+        admin.run(&format!("REVOKE SET ON PARAMETER role FROM {}", g.reader));
+    }
+}
+
+/// A superuser can undo anything, but not make claims up: they are the token's.
+#[test]
+fn superuser_who_forges_a_switch() {
+    let mut admin = STAGE.gate.f.admin();
+    let oid = admin.text(&STAGE.fill("SELECT '{reader}'::regrole::oid"));
+    let state = format!(
+        "t {oid} 9223372036854775807 {} {{\"sub\":\"root\"}}",
+        "0".repeat(64)
+    );
+    for attack in [
+        format!("SET scope_roles.switch = '{state}'"),
+        format!("SELECT set_config('scope_roles.switch', '{state}', false)"),
+        format!("ALTER ROLE CURRENT_USER SET scope_roles.switch = '{state}'"),
+        "SET scope_roles.switch = 'x'".to_owned(),
+    ] {
+        admin.denied(&attack, "22023");
+        admin.assert_that("scope.jwt_claims() IS NULL");
+    }
+}
+
 /// A connection for replication takes commands that no hook sees, with the rights of its login.
 #[test]
 fn replication_commands_in_a_switched_session() {

@@ -1045,3 +1045,35 @@ fn own_settings_do_not_reach_the_locked_session() {
         s.run("ROLLBACK");
     }
 }
+
+/// PostgreSQL would refuse them too, in words that do not tell why.
+#[test]
+fn refusals_say_what_is_locked() {
+    let mut s = STAGE.login();
+    for (attack, message) in [
+        (
+            "SET ROLE {writer}",
+            "the role of this transaction was set by a token and is locked",
+        ),
+        (
+            "RESET ROLE",
+            "the role of this transaction was set by a token and is locked",
+        ),
+        (
+            "RESET SESSION AUTHORIZATION",
+            "the session authorization is locked while a token's role is active",
+        ),
+        (
+            "SET request.jwt.claims = ''",
+            "the claims of this transaction come from a token and are locked",
+        ),
+        (
+            "DISCARD ALL",
+            "DISCARD ALL is not allowed while a token's role is active",
+        ),
+    ] {
+        STAGE.lock(&mut s);
+        assert_eq!(s.refused(&STAGE.fill(attack), "42501").message, message);
+        s.run("ROLLBACK");
+    }
+}
