@@ -56,8 +56,8 @@ library=$("$pg_config" --pkglibdir)/scope_roles.so
 # Runs the tests that have one of the filters in their names; what failed is in $failed.
 run_tests() {
   local status=0
-  # Not in a pipe: whoever reads it would wait for servers that outlive the tests.
-  "$tests" --test-threads=8 "$@" >"$WORK/test.log" 2>&1 || status=1
+  # Not in a pipe: whoever reads it would wait for servers that outlive the tests. Without the timer statements never end.
+  timeout --kill-after=10 240 "$tests" --test-threads=8 "$@" >"$WORK/test.log" 2>&1 || status=1
   failed=$(sed -nE 's/^test (.*) \.\.\. FAILED$/\1/p' "$WORK/test.log" | sort)
   return "$status"
 }
