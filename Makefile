@@ -1,6 +1,6 @@
 # Each target is a script, which says what it does and installs what is missing; this file only names them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test bench fuzz lint install env clean
+.PHONY: help demo demo-stop test bench fuzz mutants lint install env clean
 
 PG ?=
 ONLY ?=
@@ -14,8 +14,8 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, bench, lint, env)'
-	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz)'
+	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, bench, mutants, lint, env)'
+	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz, mutants)'
 	@echo '  SECONDS=60         how long, all targets together                  (fuzz)'
 	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (install)'
 	@echo '  SUDO=sudo          build as yourself, copy the files with sudo     (install)'
@@ -34,6 +34,9 @@ bench: ## the release build against what people use instead, with targets, about
 
 fuzz: ## fuzzing of tokens, claim paths and keys, for SECONDS
 	@.ci/fuzz.sh $(SECONDS)
+
+mutants: ## each defence of the lock taken away once: a test must fail, about half an hour
+	@.ci/mutants.sh
 
 lint: ## formatting, clippy and the shell scripts, warnings are errors
 	@.ci/lint.sh

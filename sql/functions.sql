@@ -59,7 +59,8 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'end_jwt_session_wrapper';
 COMMENT ON FUNCTION scope.end_jwt_session(text) IS
 'Ends the switch of scope.set_jwt_session(). It takes the very token that made the switch, so that injected SQL cannot.
-Errors: 42501 another token, or no switch of the session; 55000 not preloaded.';
+In a session of an authenticator the temporary objects, prepared statements, LISTENs and search_path of the switch go with it.
+Errors: 42501 another token, or no switch of the session; 55006 cursors are open; 55000 not preloaded.';
 
 CREATE FUNCTION scope.verify_jwt(token text)
 RETURNS jsonb

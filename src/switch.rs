@@ -42,6 +42,8 @@ pub enum Error {
     AlreadyLocked,
     #[error("a token cannot switch the role while cursors are open")]
     OpenCursors,
+    #[error("a token cannot switch the role of a connection for replication")]
+    Replication,
     #[error("this session has not been switched by a token")]
     NoSessionSwitch,
     #[error("this token cannot end the switch of this session")]
@@ -341,6 +343,10 @@ fn privileged(role: &Role) -> Option<&'static str> {
         Some("may write files of the server (pg_write_server_files)")
     } else if reaches(pg_sys::ROLE_PG_READ_SERVER_FILES) {
         Some("may read files of the server (pg_read_server_files)")
+    } else if catalog::inherits_from_superuser(role.oid) {
+        Some("has the rights of a superuser, being its member")
+    } else if switch_state::settings().any(|name| compat::may_set_parameter(role.oid, name)) {
+        Some("may set a setting that the lock rests on (GRANT SET ON PARAMETER)")
     } else {
         None
     }
@@ -353,6 +359,9 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
     if switch_state::would_be_undone() {
         return Err(Error::WouldBeUndone);
     }
+    if server::is_replication_connection() {
+        return Err(Error::Replication);
+    }
     match switch_state::is(state) {
         // The same token again: it is what the session is already.
         Some(true) => return Ok(()),
@@ -363,6 +372,7 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
     if xact::has_open_cursors() {
         return Err(Error::OpenCursors);
     }
+    xact::close_large_objects();
     if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
@@ -379,6 +389,8 @@ fn end(token: &str) -> Result<(), Error> {
     match same.flatten() {
         None => Err(Error::NoSessionSwitch),
         Some(false) => Err(Error::OtherToken),
+        // They are the token's role's.
+        Some(true) if xact::has_open_cursors() => Err(Error::OpenCursors),
         Some(true) => {
             // The token stays at hand: a rollback brings the switch back.
             switch_state::deactivate();

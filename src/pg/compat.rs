@@ -30,6 +30,13 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// The column `roleid` of pg_auth_members, whose numbers pgrx does not bind.
+pub const GROUP_OF_MEMBERSHIP: i16 = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    1
+} else {
+    2
+};
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10
@@ -38,6 +45,32 @@ pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
 } else {
     13
 };
+
+/// May `role` set this setting although only superusers may (GRANT SET ON PARAMETER, 15 and later)?
+pub fn may_set_parameter(role: pg_sys::Oid, name: &CStr) -> bool {
+    #[cfg(feature = "pg14")]
+    {
+        let _ = (role, name);
+        false
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: a catalogue read inside a transaction.
+    unsafe {
+        pg_sys::pg_parameter_aclcheck(name.as_ptr(), role, pg_sys::ACL_SET as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// What decides which role a session may take by a token: what acl.c listens to, and rights on settings.
+pub const ROLE_CACHES: &[i32] = &[
+    pg_sys::SysCacheIdentifier::AUTHOID as i32,
+    pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,
+    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+    #[cfg(not(feature = "pg14"))]
+    {
+        pg_sys::SysCacheIdentifier::PARAMETERACLNAME as i32
+    },
+];
 
 /// Is this `pg_parameter_acl` (15 and later)?
 pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
@@ -83,8 +116,8 @@ pub fn find_setting(name: &CStr, place: &SettingPlace) -> *mut pg_sys::config_ge
             std::slice::from_raw_parts(get_guc_variables(), count)
         };
         let wanted = name.to_bytes();
-        // SAFETY: every entry is a valid record with a terminated name.
         let name_of = |setting: *mut pg_sys::config_generic| {
+            // SAFETY: every entry is a valid record with a terminated name.
             unsafe { CStr::from_ptr((*setting).name) }.to_bytes()
         };
         let last = settings.get(place.0.load(Ordering::Relaxed)).copied();
@@ -212,7 +245,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run();
+        super::hooks::before_run(query);
         super::hooks::explaining(|| next(query, direction, count, execute_once));
     }
 }
@@ -233,7 +266,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run();
+        super::hooks::before_run(query);
         super::hooks::explaining(|| next(query, direction, count));
     }
 }

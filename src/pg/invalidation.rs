@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::compat;
+
 /// Grows with each change of the tables. Backend-local.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
-/// Grows with each change of roles, memberships or owners of databases. Backend-local.
+/// Grows with each change of roles, memberships, owners of databases or rights on settings.
+/// Backend-local.
 static ROLES: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
@@ -19,13 +22,6 @@ const TABLES: [&std::ffi::CStr; 3] = [c"jwt_issuer", c"jwt_revoked_token", c"jwt
 static WATCHED: [std::sync::atomic::AtomicU32; 3] =
     [const { std::sync::atomic::AtomicU32::new(0) }; 3];
 
-/// What decides which role a session may take (acl.c listens to the same).
-const ROLE_CACHES: [i32; 3] = [
-    pg_sys::SysCacheIdentifier::AUTHOID as i32,
-    pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,
-    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
-];
-
 /// Takes in what others have committed; the number differs from the last one if it may matter.
 pub fn generation() -> u64 {
     // SAFETY: callbacks of the right types, registered once; reading pending messages is allowed
@@ -33,7 +29,7 @@ pub fn generation() -> u64 {
     unsafe {
         if !LISTENING.swap(true, Ordering::Relaxed) {
             pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::null());
-            for cache in ROLE_CACHES {
+            for &cache in compat::ROLE_CACHES {
                 pg_sys::CacheRegisterSyscacheCallback(
                     cache,
                     Some(roles_changed),

@@ -15,7 +15,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, raw, timer};
+use super::{compat, leftovers, raw, timer};
 use crate::lock::state::{Extent, State};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -25,6 +25,8 @@ const SWITCHED: &CStr = c"scope_roles.switch";
 /// Settings that decide who acts, and on what claims.
 const GUARDED: [&CStr; 3] = [c"role", c"session_authorization", CLAIMS];
 const IDENTITY: [&CStr; 2] = [c"role", c"session_authorization"];
+/// Not even a superuser's SECURITY DEFINER function changes such a setting: RESET asks no check hook.
+const SECURE: GucFlags = GucFlags::NOT_WHILE_SEC_REST;
 
 /// The role that this session is locked to; 0 when it is not. Backend-local: atomics only because
 /// statics need them.
@@ -83,7 +85,8 @@ pub fn define() {
             GucFlags::NO_SHOW_ALL
                 | GucFlags::NO_RESET_ALL
                 | GucFlags::DISALLOW_IN_FILE
-                | GucFlags::SUPERUSER_ONLY,
+                | GucFlags::SUPERUSER_ONLY
+                | SECURE,
             Some(check),
             Some(assign),
             None,
@@ -112,9 +115,21 @@ pub fn locked_to() -> Option<pg_sys::Oid> {
     }
 }
 
+/// Is the session switched until its token ends the switch?
+pub fn lasts_for_the_session() -> bool {
+    let text = TEXT.load(Ordering::Relaxed);
+    // SAFETY: the setting's current value, terminated; the extent is its first letter.
+    !text.is_null() && unsafe { *text } as u8 == b's'
+}
+
 /// When the token's statements end, in Unix microseconds.
 pub fn ends_at() -> i64 {
     ENDS_AT.load(Ordering::Relaxed)
+}
+
+/// The settings that the lock rests on, by the names under which rights on them are kept.
+pub fn settings() -> impl Iterator<Item = &'static CStr> {
+    GUARDED.into_iter().chain([SWITCHED])
 }
 
 /// Differs whenever the switch may differ.
@@ -167,6 +182,7 @@ pub fn deactivate() {
         [(SWITCHED, c""), (c"role", c"none"), (CLAIMS, c"")],
         pg_sys::GucAction::GUC_ACTION_SET,
     );
+    leftovers::session_ended();
 }
 
 /// Would a change made now be undone before the transaction ends? True inside a function whose
@@ -379,12 +395,13 @@ fn restrict(name: &CStr, restricted: bool) {
     } else {
         pg_sys::GucContext::PGC_USERSET
     };
-    // PostgreSQL's own two are born with the flag: only the claims, a placeholder, get and lose it.
+    // PostgreSQL's own two are born with the flags: only the claims, a placeholder, get and lose them.
     if setting.flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as c_int != 0 {
+        let flags = (GucFlags::NO_RESET_ALL | SECURE).bits();
         if restricted {
-            setting.flags |= pg_sys::GUC_NO_RESET_ALL as c_int;
+            setting.flags |= flags;
         } else {
-            setting.flags &= !(pg_sys::GUC_NO_RESET_ALL as c_int);
+            setting.flags &= !flags;
         }
     }
 }

@@ -77,6 +77,22 @@ fn a_locked_role_cannot_give_a_function_to_a_role_that_it_is_a_member_of() {
 }
 
 #[test]
+fn a_database_cannot_be_made_for_another_role() {
+    let g = Gate::new("esc_database");
+    let boss = g.f.role("boss", "NOLOGIN");
+    g.f.admin().run(&format!(
+        "ALTER ROLE {} CREATEDB; GRANT {boss} TO {}",
+        g.reader, g.reader
+    ));
+    let mut s = g.login();
+    s.run(&switch(&g.token(json!({}))).replace("set_jwt_role", "set_jwt_session"));
+    s.refused(
+        &format!("CREATE DATABASE esc_database_made OWNER {boss}"),
+        "42501",
+    );
+}
+
+#[test]
 fn the_gate_holds_in_parallel_workers() {
     let (g, login) = gated("esc_parallel");
     let mut admin = g.f.admin();
