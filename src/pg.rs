@@ -14,6 +14,7 @@ pub mod json;
 pub mod name;
 pub mod preload;
 mod raw;
+pub mod role_changers;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;

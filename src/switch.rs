@@ -14,7 +14,7 @@ use crate::jwt::{ClaimPath, PathError, RoleClaim};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{compat, hooks, identity, json, switch_state, xact};
+use crate::pg::{compat, hooks, identity, json, role_changers, switch_state, xact};
 use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,8 @@ pub enum Error {
     SecurityDefiner,
     #[error("a token cannot switch the role where that would be undone")]
     WouldBeUndone,
+    #[error("a token cannot switch the role of a session whose role another library has set")]
+    ForeignRole,
     #[error("the role was set by a token and is locked")]
     AlreadyLocked,
     #[error("a token cannot switch the role while cursors are open")]
@@ -301,6 +303,9 @@ fn activate(extent: Extent, target: &Role, claims: &CStr, text: &CStr) -> Result
         Some(true) => return Ok(()),
         Some(false) => return Err(Error::AlreadyLocked),
         None => {}
+    }
+    if role_changers::hold_the_role() {
+        return Err(Error::ForeignRole);
     }
     // A cursor goes on with the privileges, and the rows, of the role that opened it.
     if xact::has_open_cursors() {

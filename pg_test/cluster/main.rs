@@ -13,4 +13,5 @@ mod catalogue;
 mod expiry;
 mod jwt;
 mod lock;
+mod neighbours;
 mod scope;

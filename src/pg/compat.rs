@@ -190,7 +190,9 @@ unsafe extern "C-unwind" fn executor_run(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run();
-        super::hooks::explaining(|| next(query, direction, count, execute_once));
+        super::hooks::explaining((*query).sourceText, || {
+            next(query, direction, count, execute_once)
+        });
     }
 }
 
@@ -211,7 +213,7 @@ unsafe extern "C-unwind" fn executor_run(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run();
-        super::hooks::explaining(|| next(query, direction, count));
+        super::hooks::explaining((*query).sourceText, || next(query, direction, count));
     }
 }
 
