@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, gate, raw, role_changers, switch_state, timer};
+use super::{compat, gate, raw, role_changers, seclabel, switch_state, timer};
 use crate::lock::verdict::{Event, Statement};
 use crate::{jwt, lock, login};
 
@@ -84,6 +84,9 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         let node = (*statement).utilityStmt;
         if changes_roles(node) {
+            if (*node).type_ == pg_sys::NodeTag::T_SecLabelStmt {
+                seclabel::before_statement((*node.cast::<pg_sys::SecLabelStmt>()).provider);
+            }
             super::wakeup::at_commit();
         }
         if is_bound() {
