@@ -26,6 +26,11 @@ pub fn has_library(name: &str) -> bool {
     LIBDIR.join(format!("{name}.so")).exists()
 }
 
+/// Where the server's programs are.
+pub fn bindir() -> &'static Path {
+    &BINDIR
+}
+
 /// A server program in `dir`, with none of the caller's `PG…` environment.
 pub fn program(name: &str, dir: &Path) -> Command {
     command_in(&BINDIR.join(name), dir)
