@@ -92,7 +92,7 @@ fn create_authenticator(
         }
         let uri = credential::connection_uri(role, &secret.password);
         Ok((
-            Name(role.to_owned()),
+            Name::from(role.to_owned()),
             secret.password.to_string(),
             valid_until.and_then(clock::to_sql),
             uri.to_string(),

@@ -90,7 +90,7 @@ fn create_readonly_role(
     error::require_preload()?;
     let issued = readonly(table, role_name, valid_for, purpose).map_err(error::report)?;
     Ok(TableIterator::once((
-        Name(issued.role),
+        Name::from(issued.role),
         issued.password.to_string(),
         clock::to_sql(issued.valid_until),
         issued.uri.to_string(),

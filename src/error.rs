@@ -83,6 +83,16 @@ impl Report for Violation {
             Self::Ownership => {
                 "A function or view of another role would run with that role's rights.".into()
             }
+            Self::Cast => {
+                "A foreign key would run its function with the rights of the owner of the referenced table."
+                    .into()
+            }
+            Self::Hold => {
+                "It would go on yielding the role's rows after the end of the switch.".into()
+            }
+            Self::Earlier => {
+                "It would go on yielding rows that the role before the switch could read.".into()
+            }
             _ => "The switch holds until the transaction, or the session that was switched, ends."
                 .into(),
         }
@@ -91,6 +101,9 @@ impl Report for Violation {
         match self {
             Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Ownership => "Have an administrator change owners.".into(),
+            Self::Cast => "Have an administrator create it.".into(),
+            Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),
+            Self::Earlier => "Take the role in a statement of its own, before the query.".into(),
             Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),
             _ => "COMMIT or ROLLBACK ends the switch; begin a new transaction for another role."
                 .into(),
@@ -164,6 +177,7 @@ impl Report for switch::Error {
             | Self::WouldBeUndone
             | Self::ForeignRole
             | Self::AlreadyLocked
+            | Self::Replication
             | Self::NoSessionSwitch
             | Self::OtherToken => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         }
@@ -198,6 +212,9 @@ impl Report for switch::Error {
                 "They would go on yielding rows that the role before the switch could read.".into()
             }
             Self::AlreadyLocked => "Another token has already set the role.".into(),
+            Self::Replication => {
+                "Its replication commands would still run with the rights of the login.".into()
+            }
             Self::NoSessionSwitch => "scope.set_jwt_session() has not been called.".into(),
             Self::OtherToken => "It was switched by another token.".into(),
         }
@@ -230,6 +247,7 @@ impl Report for switch::Error {
             Self::AlreadyLocked => {
                 "COMMIT or ROLLBACK first; each token needs a transaction of its own.".into()
             }
+            Self::Replication => "Use an ordinary connection.".into(),
             Self::NoSessionSwitch => {
                 "COMMIT or ROLLBACK ends the switch of a transaction.".into()
             }

@@ -110,7 +110,7 @@ fn expire_roles() -> Result<
     });
     Ok(TableIterator::new(ended.into_iter().map(|ended| {
         (
-            Name(ended.role),
+            Name::from(ended.role),
             ended.action.to_string(),
             ended.sessions_terminated,
             ended.detail,

@@ -25,6 +25,8 @@ pub fn enforce(event: &Event<'_>) {
         outer: identity.outer.into(),
         current: identity.current.into(),
         security_context: identity.security_context,
+        lasts: matches!(event, Event::Utility(Statement::Hold))
+            && switch_state::lasts_for_the_session(),
     };
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
         if matches!(violation, Violation::Ended | Violation::Revoked) {

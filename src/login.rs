@@ -31,17 +31,24 @@ pub fn enforce(user: &str) {
         wakeup::wake();
     }
     if let Admission::Refused(reason) = policy::judge(&facts) {
-        log!("scope_roles: login of role \"{user}\" refused: {reason}");
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            "connection refused by login policy",
-            function_name!(),
-        )
-        .report(PgLogLevel::FATAL);
+        refuse(user, reason);
     }
     if is_gated(role.oid) {
+        if server::is_replication_connection() {
+            refuse(user, "an authenticator cannot replicate");
+        }
         gate::close(role.oid);
     }
+}
+
+fn refuse(user: &str, reason: impl std::fmt::Display) {
+    log!("scope_roles: login of role \"{user}\" refused: {reason}");
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        "connection refused by login policy",
+        function_name!(),
+    )
+    .report(PgLogLevel::FATAL);
 }
 
 /// Does this role act through tokens only? Superusers never do.

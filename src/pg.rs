@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod identity;
 pub mod invalidation;
 pub mod json;
+pub mod leftovers;
 pub mod name;
 pub mod preload;
 mod raw;

@@ -14,7 +14,8 @@ use crate::jwt::{ClaimPath, PathError, RoleClaim};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{compat, hooks, identity, json, role_changers, switch_state, xact};
+use crate::pg::switch_state::{self, Prepared};
+use crate::pg::{compat, hooks, identity, invalidation, json, role_changers, server, xact};
 use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub enum Error {
     AlreadyLocked,
     #[error("a token cannot switch the role while cursors are open")]
     OpenCursors,
+    #[error("a token cannot switch the role of a connection for replication")]
+    Replication,
     #[error("this session has not been switched by a token")]
     NoSessionSwitch,
     #[error("this token cannot end the switch of this session")]
@@ -81,7 +84,7 @@ fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorR
     error::require_preload()?;
     hooks::hide_statement();
     switch(token, claim, Extent::Transaction)
-        .map(Name)
+        .map(Name::from)
         .map_err(error::report)
 }
 
@@ -91,7 +94,7 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<Name, Err
     error::require_preload()?;
     hooks::hide_statement();
     switch(token, claim, Extent::Session)
-        .map(Name)
+        .map(Name::from)
         .map_err(error::report)
 }
 
@@ -174,45 +177,101 @@ pub fn takeable(role: &str) -> Result<Role, Untakeable> {
     }
 }
 
-fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<String, Error> {
+/// A switch that was permitted, ready to be made.
+pub struct Switch {
+    made_for: Asked,
+    claim: Option<String>,
+    role: CString,
+    /// What `scope_roles.switch` is set to.
+    state: Prepared,
+}
+
+/// What, with the token and the claim, decides which switch is made and whether it may be.
+#[derive(PartialEq, Eq)]
+struct Asked {
+    extent: Extent,
+    session_user: pg_sys::Oid,
+    /// When the configuration was read, and the generation of roles and memberships.
+    configuration: i64,
+    roles: u64,
+}
+
+impl Asked {
+    fn now(extent: Extent) -> Self {
+        Self {
+            extent,
+            session_user: identity::session_user(),
+            configuration: server::configuration_time(),
+            roles: invalidation::roles(),
+        }
+    }
+}
+
+fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CString, Error> {
     let token = token.unwrap_or_default();
     if token.is_empty()
         && let Some(role) = guc::anon_role()
     {
         return anonymous(role, extent);
     }
-    // Before the check: what is revoked in between is then looked at again.
-    let checked_at = Cell::new(revocation::generation());
-    let accepted = verify::verify(token)?;
-    let role = role_of(&accepted, claim)?;
-    let target = permitted(&role)?;
-    let text = accepted.switch_to(target.oid.into(), extent);
-    activate(extent, &target, &accepted.claims, &text)?;
+    let (accepted, generation) = verify::verify(token)?;
+    let asked = Asked::now(extent);
+    let last = accepted.switch.borrow().clone();
+    let switch = match last {
+        Some(last) if last.made_for == asked && last.claim.as_deref() == claim => last,
+        _ => {
+            let switch = Rc::new(prepare(&accepted, claim, asked)?);
+            accepted.switch.replace(Some(switch.clone()));
+            switch
+        }
+    };
+    activate(&switch.role, &accepted.claims, &switch.state)?;
+    let role = switch.role.clone();
     let active = Active {
         token: accepted,
-        checked_at,
+        checked_at: Cell::new(generation),
         revoked: Cell::new(false),
     };
     ACTIVE.set(Some(active));
-    Ok(target.name)
+    Ok(role)
+}
+
+fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
+    let role = permitted(&role_of(accepted, claim)?)?;
+    let state = Prepared::new(&State {
+        extent: asked.extent,
+        role: role.oid.into(),
+        ends_at: accepted.ends_at(),
+        digest: accepted.digest,
+        claims: accepted.claims.to_str().unwrap_or_default(),
+    });
+    Ok(Switch {
+        made_for: asked,
+        claim: claim.map(str::to_owned),
+        role: c_name(role),
+        state,
+    })
+}
+
+fn c_name(role: Role) -> CString {
+    // A name that PostgreSQL knows has no NUL.
+    CString::new(role.name).unwrap_or_default()
 }
 
 /// The switch of a request without a token.
-fn anonymous(role: String, extent: Extent) -> Result<String, Error> {
+fn anonymous(role: String, extent: Extent) -> Result<CString, Error> {
     let target = permitted(&role)?;
     let claims = json::for_setting(&serde_json::json!({ "role": role }).to_string());
-    let text = State {
+    let state = Prepared::new(&State {
         extent,
         role: target.oid.into(),
         ends_at: i64::MAX,
         digest: [0; 32],
         claims: claims.to_str().unwrap_or_default(),
-    }
-    .to_text();
-    // JSON without a token has no NUL.
-    let text = CString::new(text).unwrap_or_default();
-    activate(extent, &target, &claims, &text)?;
-    Ok(target.name)
+    });
+    let name = c_name(target);
+    activate(&name, &claims, &state)?;
+    Ok(name)
 }
 
 /// The role that the token names, by the rules of its issuer.
@@ -286,19 +345,26 @@ fn privileged(role: &Role) -> Option<&'static str> {
         Some("may write files of the server (pg_write_server_files)")
     } else if reaches(pg_sys::ROLE_PG_READ_SERVER_FILES) {
         Some("may read files of the server (pg_read_server_files)")
+    } else if catalog::inherits_from_superuser(role.oid) {
+        Some("has the rights of a superuser, being its member")
+    } else if switch_state::settings().any(|name| compat::may_set_parameter(role.oid, name)) {
+        Some("may set a setting that the lock rests on (GRANT SET ON PARAMETER)")
     } else {
         None
     }
 }
 
-fn activate(extent: Extent, target: &Role, claims: &CStr, text: &CStr) -> Result<(), Error> {
+fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
     if switch_state::would_be_undone() {
         return Err(Error::WouldBeUndone);
     }
-    match switch_state::is(text) {
+    if server::is_replication_connection() {
+        return Err(Error::Replication);
+    }
+    match switch_state::is(state) {
         // The same token again: it is what the session is already.
         Some(true) => return Ok(()),
         Some(false) => return Err(Error::AlreadyLocked),
@@ -311,13 +377,11 @@ fn activate(extent: Extent, target: &Role, claims: &CStr, text: &CStr) -> Result
     if xact::has_open_cursors() {
         return Err(Error::OpenCursors);
     }
-    if extent == Extent::Transaction && xact::ends_with_statement() {
+    xact::close_large_objects();
+    if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
-    // A name that PostgreSQL knows has no NUL.
-    if let Ok(role) = CString::new(target.name.as_str()) {
-        switch_state::activate(extent, &role, claims, text);
-    }
+    switch_state::activate(role, claims, state);
     Ok(())
 }
 
@@ -330,6 +394,8 @@ fn end(token: &str) -> Result<(), Error> {
     match same.flatten() {
         None => Err(Error::NoSessionSwitch),
         Some(false) => Err(Error::OtherToken),
+        // They are the token's role's.
+        Some(true) if xact::has_open_cursors() => Err(Error::OpenCursors),
         Some(true) => {
             // The token stays at hand: a rollback brings the switch back.
             switch_state::deactivate();

@@ -7,7 +7,7 @@ pub mod issuer;
 pub mod revocation;
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::rc::Rc;
 
 use aws_lc_rs::digest;
@@ -17,8 +17,8 @@ use pgrx::prelude::*;
 use crate::error;
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
-use crate::lock::state::{Extent, State};
 use crate::pg::{clock, hooks, json, shared_tokens};
+use crate::switch::Switch;
 use cache::Cache;
 
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +74,7 @@ pub struct Accepted {
     pub claims: CString,
     pub digest: Digest,
     /// The last switch that it made, ready to be made again.
-    pub switch: RefCell<Option<Switch>>,
-}
-
-/// What `scope_roles.switch` is set to for a role.
-pub struct Switch {
-    pub role: u32,
-    pub extent: Extent,
-    pub text: Rc<CStr>,
+    pub switch: RefCell<Option<Rc<Switch>>>,
 }
 
 impl Accepted {
@@ -91,31 +84,6 @@ impl Accepted {
         self.verified
             .expires_at
             .map_or(i64::MAX, |exp| exp.saturating_add(leeway))
-    }
-
-    /// The text of `scope_roles.switch` for a role.
-    pub fn switch_to(&self, role: u32, extent: Extent) -> Rc<CStr> {
-        let mut last = self.switch.borrow_mut();
-        match &*last {
-            Some(switch) if switch.role == role && switch.extent == extent => switch.text.clone(),
-            _ => {
-                let state = State {
-                    extent,
-                    role,
-                    ends_at: self.ends_at(),
-                    digest: self.digest,
-                    claims: self.claims.to_str().unwrap_or_default(),
-                };
-                // Verified JSON has no NUL.
-                let text: Rc<CStr> = CString::new(state.to_text()).unwrap_or_default().into();
-                *last = Some(Switch {
-                    role,
-                    extent,
-                    text: text.clone(),
-                });
-                text
-            }
-        }
     }
 }
 
@@ -137,13 +105,16 @@ struct Entry {
 fn verify_jwt(token: Option<&str>) -> Result<json::Jsonb, ErrorReport> {
     error::require_preload()?;
     hooks::hide_statement();
-    let accepted = verify(token.unwrap_or_default()).map_err(error::report)?;
+    let (accepted, _) = verify(token.unwrap_or_default()).map_err(error::report)?;
     Ok(json::Jsonb(accepted.claims.clone()))
 }
 
-/// The token's claims and rules, if it holds at this moment. Everything that can change between
-/// two uses is looked at each time: the clock, the rules, revocations.
-pub fn verify(token: &str) -> Result<Rc<Accepted>, Error> {
+/// The token's claims and rules, if it holds at this moment, and the generation of the tables at
+/// which that was so. Everything that can change between two uses is looked at each time: the
+/// clock, the rules, revocations.
+pub fn verify(token: &str) -> Result<(Rc<Accepted>, u64), Error> {
+    // Before the check: what is revoked in between is then looked at again.
+    let generation = revocation::generation();
     let digest = digest(token);
     let cached = CACHE.with_borrow(|cache| cache.get(&digest).cloned());
     if let Some(entry) = cached {
@@ -160,24 +131,22 @@ pub fn verify(token: &str) -> Result<Rc<Accepted>, Error> {
             verified
                 .check(&rules.policy, clock::now())
                 .map_err(Error::Token)?;
-            let generation = revocation::generation();
             if entry.checked_at.get() != generation {
                 revocation::check(rules, verified)?;
                 entry.checked_at.set(generation);
             }
-            return Ok(entry.accepted.clone());
+            return Ok((entry.accepted.clone(), generation));
         }
         CACHE.with_borrow_mut(|cache| cache.remove(&digest));
     }
     let accepted = Rc::new(verify_anew(token, digest)?);
-    let generation = revocation::generation();
     revocation::check(&accepted.rules, &accepted.verified)?;
     let entry = Entry {
         accepted: accepted.clone(),
         checked_at: generation.into(),
     };
     CACHE.with_borrow_mut(|cache| cache.insert(digest, Rc::new(entry), guc::jwt_cache_size()));
-    Ok(accepted)
+    Ok((accepted, generation))
 }
 
 fn verify_anew(token: &str, digest: Digest) -> Result<Accepted, Error> {

@@ -6,6 +6,7 @@ mod server;
 mod session;
 mod token;
 mod tools;
+mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
 pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
 pub use tools::{has_library, output, program, signal, skip};
+pub use wire::{Answer, Wire, has_error};
 
 /// Waits for something that another process does. The bound is for a hung server; a passing test returns as soon as it holds.
 #[track_caller]

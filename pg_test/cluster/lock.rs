@@ -1,6 +1,8 @@
 //! The lock: while a token's role is active nothing that SQL can say makes the session anybody else. One test per attack.
 
 mod attacks;
+mod beyond;
+mod leftovers;
 mod legitimate;
 mod prepared;
 mod wire;

@@ -10,6 +10,7 @@
 mod harness;
 
 mod catalogue;
+mod documented;
 mod expiry;
 mod jwt;
 mod lock;

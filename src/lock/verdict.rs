@@ -13,6 +13,8 @@ pub struct Session {
     pub current: u32,
     /// Zero outside SECURITY DEFINER functions and restricted operations.
     pub security_context: i32,
+    /// The switch is one of the whole session.
+    pub lasts: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub enum Bond {
 pub enum Event<'a> {
     /// A plannable statement is about to start.
     Query,
+    /// A query goes on that was started before the switch.
+    Earlier,
     /// A function is about to be executed.
     Function,
     /// A utility statement is about to run.
@@ -53,6 +57,12 @@ pub enum Statement<'a> {
     Session,
     /// Hands an object, or what will be created, to another role: a way to have code run as it.
     Ownership,
+    /// CREATE CAST: a foreign key calls it as the owner of the referenced table.
+    Cast,
+    /// PREPARE: what it makes outlives the transaction.
+    Prepare,
+    /// DECLARE … WITH HOLD: what it makes outlives the transaction.
+    Hold,
     Other,
 }
 
@@ -83,6 +93,12 @@ pub enum Violation {
     Gated,
     #[error("objects cannot be given to another role while a token's role is active")]
     Ownership,
+    #[error("casts cannot be created while a token's role is active")]
+    Cast,
+    #[error("a cursor cannot be held beyond the transaction that a token has switched")]
+    Hold,
+    #[error("this query was started before the token set the role")]
+    Earlier,
     #[error("this login can do nothing without a token")]
     Idle,
 }
@@ -104,18 +120,32 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             Violation::Role
         });
     }
+    if let Event::Earlier = event {
+        return Verdict::Refused(Violation::Earlier);
+    }
     if let Event::Utility(statement) = event {
         let violation = match statement {
             Statement::Set { name } => guarded(name),
             Statement::DiscardAll => Some(Violation::DiscardAll),
             // Code of a SECURITY DEFINER function is its owner's.
-            Statement::Ownership | Statement::Other if gated && session.current == role => {
+            Statement::Ownership
+            | Statement::Cast
+            | Statement::Prepare
+            | Statement::Hold
+            | Statement::Other
+                if gated && session.current == role =>
+            {
                 return Verdict::Refused(Violation::Idle);
             }
             Statement::Ownership if session.current == role => Some(Violation::Ownership),
+            Statement::Cast if session.current == role => Some(Violation::Cast),
+            Statement::Hold if !gated && !session.lasts => Some(Violation::Hold),
             Statement::Transaction
             | Statement::Session
             | Statement::Ownership
+            | Statement::Cast
+            | Statement::Prepare
+            | Statement::Hold
             | Statement::Other => None,
         };
         match violation {
@@ -157,6 +187,7 @@ mod tests {
         outer: 10,
         current: 10,
         security_context: 0,
+        lasts: false,
     };
     const GATED: Session = Session {
         bond: Bond::Gated(10),
@@ -202,6 +233,38 @@ mod tests {
             };
             assert_eq!(judge(&definer, &event), Verdict::Allowed);
         }
+    }
+
+    #[test]
+    fn verdict_lets_nothing_outlive_the_switch() {
+        let hold = Event::Utility(Statement::Hold);
+        assert_eq!(judge(&LOCKED, &hold), Verdict::Refused(Violation::Hold));
+        assert_eq!(judge(&GATED, &hold), Verdict::Refused(Violation::Idle));
+        let session = Session {
+            lasts: true,
+            ..LOCKED
+        };
+        assert_eq!(judge(&session, &hold), Verdict::Allowed);
+        let prepare = Event::Utility(Statement::Prepare);
+        assert_eq!(judge(&LOCKED, &prepare), Verdict::Allowed);
+        assert_eq!(judge(&GATED, &prepare), Verdict::Refused(Violation::Idle));
+    }
+
+    #[test]
+    fn verdict_lets_no_earlier_query_go_on_and_no_cast_be_made() {
+        assert_eq!(
+            judge(&LOCKED, &Event::Earlier),
+            Verdict::Refused(Violation::Earlier)
+        );
+        let cast = Event::Utility(Statement::Cast);
+        assert_eq!(judge(&LOCKED, &cast), Verdict::Refused(Violation::Cast));
+        assert_eq!(judge(&GATED, &cast), Verdict::Refused(Violation::Idle));
+        let definer = Session {
+            current: 12,
+            security_context: 1,
+            ..LOCKED
+        };
+        assert_eq!(judge(&definer, &cast), Verdict::Allowed);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use super::clock;
+use super::{clock, compat};
 
 /// catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are
 /// fixed.
@@ -46,6 +46,58 @@ pub fn role_by_oid(oid: pg_sys::Oid) -> Option<Role> {
 pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: catalogue reads inside a transaction.
     unsafe { pg_sys::has_privs_of_role(member, role) }
+}
+
+/// Does `member` hold the privileges of a superuser, and with them the code that the superuser owns?
+pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
+    let mut seen = vec![member];
+    let mut next = 0;
+    while let Some(&role) = seen.get(next) {
+        next += 1;
+        for group in groups_of(role) {
+            if !seen.contains(&group) {
+                // SAFETY: a catalogue read inside a transaction.
+                if unsafe { pg_sys::superuser_arg(group) } && has_privileges_of(member, group) {
+                    return true;
+                }
+                seen.push(group);
+            }
+        }
+    }
+    false
+}
+
+/// The roles that `member` is a direct member of.
+fn groups_of(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: inside a transaction; the list's members are valid until it is released; the
+    // attribute is an OID, never null.
+    unsafe {
+        let list = pg_sys::SearchSysCacheList(
+            pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+            1,
+            pg_sys::Datum::from(member),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        );
+        let count = usize::try_from((*list).n_members).unwrap_or(0);
+        let groups = (*list)
+            .members
+            .as_slice(count)
+            .iter()
+            .map(|&entry| {
+                let mut is_null = false;
+                let group = pg_sys::SysCacheGetAttr(
+                    pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+                    &raw mut (*entry).tuple,
+                    compat::GROUP_OF_MEMBERSHIP,
+                    &mut is_null,
+                );
+                pg_sys::Oid::from(group.value() as u32)
+            })
+            .collect();
+        pg_sys::ReleaseCatCacheList(list);
+        groups
+    }
 }
 
 fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {

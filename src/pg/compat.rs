@@ -1,6 +1,7 @@
 //! The differences between PostgreSQL 14 and 18; the only place with version `cfg`s.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pgrx::pg_sys;
 
@@ -29,6 +30,13 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// The column `roleid` of pg_auth_members, whose numbers pgrx does not bind.
+pub const GROUP_OF_MEMBERSHIP: i16 = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    1
+} else {
+    2
+};
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10
@@ -37,6 +45,32 @@ pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
 } else {
     13
 };
+
+/// May `role` set this setting although only superusers may (GRANT SET ON PARAMETER, 15 and later)?
+pub fn may_set_parameter(role: pg_sys::Oid, name: &CStr) -> bool {
+    #[cfg(feature = "pg14")]
+    {
+        let _ = (role, name);
+        false
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: a catalogue read inside a transaction.
+    unsafe {
+        pg_sys::pg_parameter_aclcheck(name.as_ptr(), role, pg_sys::ACL_SET as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// What decides which role a session may take by a token: what acl.c listens to, and rights on settings.
+pub const ROLE_CACHES: &[i32] = &[
+    pg_sys::SysCacheIdentifier::AUTHOID as i32,
+    pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,
+    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+    #[cfg(not(feature = "pg14"))]
+    {
+        pg_sys::SysCacheIdentifier::PARAMETERACLNAME as i32
+    },
+];
 
 /// Is this `pg_parameter_acl` (15 and later)?
 pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
@@ -52,9 +86,22 @@ pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
     }
 }
 
+/// Where a setting was found last, to look there first.
+pub struct SettingPlace(AtomicUsize);
+
+impl SettingPlace {
+    pub const fn unknown() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+}
+
 /// The record of a setting, NULL when there is none of that name. Never raises an error and
 /// allocates nothing, so that assign hooks may call it.
-pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
+#[cfg_attr(
+    not(any(feature = "pg14", feature = "pg15")),
+    allow(unused_variables, reason = "a hash needs no place")
+)]
+pub fn find_setting(name: &CStr, place: &SettingPlace) -> *mut pg_sys::config_generic {
     // Declared without the guard of pgrx's bindings: nothing here raises an error.
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     {
@@ -69,18 +116,27 @@ pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
             std::slice::from_raw_parts(get_guc_variables(), count)
         };
         let wanted = name.to_bytes();
-        settings
-            .binary_search_by(|&setting| {
-                // SAFETY: every entry is a valid record with a terminated name.
-                let known = unsafe { CStr::from_ptr((*setting).name) }.to_bytes();
-                known
-                    .iter()
-                    .map(u8::to_ascii_lowercase)
-                    .cmp(wanted.iter().map(u8::to_ascii_lowercase))
-            })
-            .ok()
-            .and_then(|index| settings.get(index).copied())
-            .unwrap_or(std::ptr::null_mut())
+        let name_of = |setting: *mut pg_sys::config_generic| {
+            // SAFETY: every entry is a valid record with a terminated name.
+            unsafe { CStr::from_ptr((*setting).name) }.to_bytes()
+        };
+        let last = settings.get(place.0.load(Ordering::Relaxed)).copied();
+        if let Some(setting) = last
+            && name_of(setting) == wanted
+        {
+            return setting;
+        }
+        let found = settings.binary_search_by(|&setting| {
+            name_of(setting)
+                .iter()
+                .map(u8::to_ascii_lowercase)
+                .cmp(wanted.iter().map(u8::to_ascii_lowercase))
+        });
+        let Ok(index) = found else {
+            return std::ptr::null_mut();
+        };
+        place.0.store(index, Ordering::Relaxed);
+        settings.get(index).copied().unwrap_or(std::ptr::null_mut())
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     {
@@ -189,7 +245,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run();
+        super::hooks::before_run(query);
         super::hooks::explaining((*query).sourceText, || {
             next(query, direction, count, execute_once)
         });
@@ -212,7 +268,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run();
+        super::hooks::before_run(query);
         super::hooks::explaining((*query).sourceText, || next(query, direction, count));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::identity;
+use super::{identity, leftovers};
 
 /// The gated login of this session; 0 when it is not gated. Set once, at login.
 static LOGIN: AtomicU32 = AtomicU32::new(0);
@@ -13,6 +13,7 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 
 pub fn close(login: pg_sys::Oid) {
     LOGIN.store(login.into(), Ordering::Relaxed);
+    leftovers::watch();
 }
 
 /// False for sure in ungated sessions; true in every parallel worker that has not asked.

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, gate, raw, role_changers, seclabel, switch_state, timer};
+use super::{compat, gate, leftovers, raw, role_changers, seclabel, switch_state, timer};
 use crate::lock::verdict::{Event, Statement};
 use crate::{jwt, lock, login};
 
@@ -41,6 +41,8 @@ type AuthenticationHook = unsafe extern "C-unwind" fn(*mut pg_sys::Port, i32);
 
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_EXECUTOR_START: pg_sys::ExecutorStart_hook_type = None;
+/// In `es_top_eflags`, where PostgreSQL's own EXEC_FLAG_… are the lowest bits.
+const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
 /// When the statement arrived that [`hide_statement`] was called in.
 static mut STATEMENT_WITH_TOKEN: pg_sys::TimestampTz = 0;
 static mut PREVIOUS_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
@@ -111,11 +113,19 @@ unsafe extern "C-unwind" fn process_utility(
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
     unsafe {
-        if is_bound() {
-            explaining(std::ptr::null(), || before_query());
-        }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
-        next(query, flags);
+        if !is_bound() {
+            next(query, flags);
+            return;
+        }
+        explaining(std::ptr::null(), || {
+            before_query();
+            // Rights are checked here.
+            next(query, flags);
+        });
+        if switch_state::is_locked() {
+            (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
+        }
     }
 }
 
@@ -281,11 +291,32 @@ pub fn is_bound() -> bool {
 /// For ExecutorRun: a cursor that was opened in time may be read too late.
 ///
 /// # Safety
-/// In the backend, from a hook.
-pub unsafe fn before_run() {
+/// In the backend, from the hook, with a query that has been started.
+pub unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
     if switch_state::is_locked() {
         // SAFETY: by contract.
-        unsafe { explaining(std::ptr::null(), || before_query()) };
+        unsafe {
+            let flags = (*(*query).estate).es_top_eflags;
+            if flags & STARTED_UNDER_THE_LOCK == 0 && reads((*query).plannedstmt) {
+                explaining(std::ptr::null(), || before_earlier_query());
+            } else {
+                explaining(std::ptr::null(), || before_query());
+            }
+        }
+    }
+}
+
+/// Does the query read anything? A driver that fetches in batches asks the portal of the switch
+/// itself for more.
+///
+/// # Safety
+/// A valid plan.
+unsafe fn reads(plan: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        elements((*plan).rtable).any(|entry| {
+            (*entry.cast::<pg_sys::RangeTblEntry>()).rtekind != pg_sys::RTEKind::RTE_RESULT
+        })
     }
 }
 
@@ -299,6 +330,11 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
 #[pg_guard]
 extern "C-unwind" fn before_query() {
     lock::enforce(&Event::Query);
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_earlier_query() {
+    lock::enforce(&Event::Earlier);
 }
 
 #[pg_guard]
@@ -338,13 +374,27 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             {
                 Statement::DiscardAll
             }
-            pg_sys::NodeTag::T_DiscardStmt
+            pg_sys::NodeTag::T_PrepareStmt => {
+                let name = (*node.cast::<pg_sys::PrepareStmt>()).name;
+                if !name.is_null() {
+                    leftovers::prepared(CStr::from_ptr(name));
+                }
+                Statement::Prepare
+            }
+            pg_sys::NodeTag::T_DeclareCursorStmt
+                if (*node.cast::<pg_sys::DeclareCursorStmt>()).options
+                    & pg_sys::CURSOR_OPT_HOLD as i32
+                    != 0 =>
+            {
+                Statement::Hold
+            }
+            pg_sys::NodeTag::T_CreateCastStmt => Statement::Cast,
+            pg_sys::NodeTag::T_DeclareCursorStmt
+            | pg_sys::NodeTag::T_DiscardStmt
             | pg_sys::NodeTag::T_VariableShowStmt
-            | pg_sys::NodeTag::T_PrepareStmt
             | pg_sys::NodeTag::T_ExecuteStmt
             | pg_sys::NodeTag::T_DeallocateStmt
             | pg_sys::NodeTag::T_ExplainStmt
-            | pg_sys::NodeTag::T_DeclareCursorStmt
             | pg_sys::NodeTag::T_FetchStmt
             | pg_sys::NodeTag::T_ClosePortalStmt
             | pg_sys::NodeTag::T_UnlistenStmt

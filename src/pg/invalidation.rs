@@ -1,15 +1,20 @@
-//! Hearing of changes to the extension's tables of issuers and revocations.
+//! Hearing of changes to the extension's tables of issuers and revocations, and to roles.
 //!
 //! A trigger on each table sends PostgreSQL's own relation-cache invalidation with the commit: it
-//! reaches every backend, and with the WAL every standby.
+//! reaches every backend, and with the WAL every standby. Of roles PostgreSQL tells by itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// Grows with each change. Backend-local.
+use super::compat;
+
+/// Grows with each change of the tables. Backend-local.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
+/// Grows with each change of roles, memberships, owners of databases or rights on settings.
+/// Backend-local.
+static ROLES: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
 const TABLES: [&std::ffi::CStr; 3] = [c"jwt_issuer", c"jwt_revoked_token", c"jwt_revoked_subject"];
@@ -19,15 +24,37 @@ static WATCHED: [std::sync::atomic::AtomicU32; 3] =
 
 /// Takes in what others have committed; the number differs from the last one if it may matter.
 pub fn generation() -> u64 {
-    // SAFETY: a callback of the right type, registered once; reading pending messages is allowed
+    // SAFETY: callbacks of the right types, registered once; reading pending messages is allowed
     // at any time inside a transaction.
     unsafe {
         if !LISTENING.swap(true, Ordering::Relaxed) {
             pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::null());
+            for &cache in compat::ROLE_CACHES {
+                pg_sys::CacheRegisterSyscacheCallback(
+                    cache,
+                    Some(roles_changed),
+                    pg_sys::Datum::null(),
+                );
+            }
         }
         pg_sys::AcceptInvalidationMessages();
     }
+    known()
+}
+
+/// As [`generation`], of what has been taken in already.
+pub fn known() -> u64 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// Differs from the last one if roles or memberships may have changed, of what has been taken in.
+pub fn roles() -> u64 {
+    ROLES.load(Ordering::Relaxed)
+}
+
+/// Must not fail, as [`changed`].
+unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ROLES.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Must not fail: PostgreSQL calls it while it processes invalidations. 0 stands for all relations.

@@ -1,5 +1,7 @@
 //! The SQL type `name` as a return value; pgrx has none.
 
+use std::ffi::CString;
+
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
@@ -9,7 +11,19 @@ use pgrx::{IntoDatum, pgrx_resolved_type};
 
 /// A role name of at most 63 bytes.
 #[derive(Debug, Clone)]
-pub struct Name(pub String);
+pub struct Name(Vec<u8>);
+
+impl From<String> for Name {
+    fn from(name: String) -> Self {
+        Self(name.into_bytes())
+    }
+}
+
+impl From<CString> for Name {
+    fn from(name: CString) -> Self {
+        Self(name.into_bytes())
+    }
+}
 
 impl IntoDatum for Name {
     fn into_datum(self) -> Option<pg_sys::Datum> {
@@ -18,7 +32,7 @@ impl IntoDatum for Name {
         for (slot, byte) in bytes
             .iter_mut()
             .take(pg_sys::NAMEDATALEN as usize - 1)
-            .zip(self.0.bytes())
+            .zip(self.0)
         {
             *slot = byte;
         }

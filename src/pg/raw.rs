@@ -1,8 +1,9 @@
 //! PostgreSQL functions that are asked at every statement, declared without the guard of pgrx's
-//! bindings, which costs more than they do. Unless noted they cannot raise an error; the others are
-//! for unguarded hooks only.
+//! bindings, which costs more than they do. Those that can raise an error say so.
 
-use pgrx::pg_sys::{AttrNumber, Datum, HeapTuple, Oid, TimestampTz};
+use std::ffi::{c_char, c_int};
+
+use pgrx::pg_sys::{self, AttrNumber, Datum, HeapTuple, Oid, TimestampTz};
 
 unsafe extern "C-unwind" {
     // miscadmin.h
@@ -18,7 +19,7 @@ unsafe extern "C-unwind" {
     pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     // utils/timestamp.h
     pub fn GetCurrentTimestamp() -> TimestampTz;
-    // utils/syscache.h; these may raise errors
+    // utils/syscache.h; may raise errors: for unguarded hooks that own nothing
     pub fn SearchSysCache1(cache: i32, key: Datum) -> HeapTuple;
     pub fn SysCacheGetAttr(
         cache: i32,
@@ -29,4 +30,15 @@ unsafe extern "C-unwind" {
     pub fn ReleaseSysCache(tuple: HeapTuple);
     // utils/portal.h
     pub fn ThereAreNoReadyPortals() -> bool;
+    // utils/guc.h; may raise errors: under a guard of the caller's
+    pub fn set_config_option(
+        name: *const c_char,
+        value: *const c_char,
+        context: pg_sys::GucContext::Type,
+        source: pg_sys::GucSource::Type,
+        action: pg_sys::GucAction::Type,
+        change_value: bool,
+        error_level: c_int,
+        is_reload: bool,
+    ) -> c_int;
 }

@@ -59,6 +59,12 @@ pub fn is_utf8() -> bool {
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
 }
 
+/// Is this a connection for replication? It takes commands that no hook sees.
+pub fn is_replication_connection() -> bool {
+    // SAFETY: a plain read of a backend global, set before authentication.
+    unsafe { pg_sys::am_walsender }
+}
+
 /// Started by pg_upgrade.
 pub fn is_binary_upgrade() -> bool {
     // SAFETY: a plain read of a global of the postmaster.

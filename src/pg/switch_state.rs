@@ -8,23 +8,25 @@
 //! SET, RESET, `set_config`, functions with SET clauses and every other way to change a setting
 //! pass PostgreSQL's own context check first, and a switched role is never a superuser.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, timer};
+use super::{compat, leftovers, raw, timer};
 use crate::lock::state::{Extent, State};
 
-static SWITCH: GucSetting<Option<std::ffi::CString>> =
-    GucSetting::<Option<std::ffi::CString>>::new(None);
+static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 pub const CLAIMS: &CStr = c"request.jwt.claims";
+const SWITCHED: &CStr = c"scope_roles.switch";
 /// Settings that decide who acts, and on what claims.
 const GUARDED: [&CStr; 3] = [c"role", c"session_authorization", CLAIMS];
 const IDENTITY: [&CStr; 2] = [c"role", c"session_authorization"];
+/// Not even a superuser's SECURITY DEFINER function changes such a setting: RESET asks no check hook.
+const SECURE: GucFlags = GucFlags::NOT_WHILE_SEC_REST;
 
 /// The role that this session is locked to; 0 when it is not. Backend-local: atomics only because
 /// statics need them.
@@ -38,6 +40,30 @@ static GUARDING: AtomicBool = AtomicBool::new(false);
 static GUARDING_LOGIN: AtomicBool = AtomicBool::new(false);
 /// True while this file changes the settings.
 static INTERNAL: AtomicBool = AtomicBool::new(false);
+/// The role and the end of the switch that this file is about to set: its text need not be read
+/// again for them.
+static COMING_ROLE: AtomicU32 = AtomicU32::new(0);
+static COMING_END: AtomicI64 = AtomicI64::new(i64::MAX);
+
+/// A switch as the text that the setting takes, and what the hooks need of it.
+pub struct Prepared {
+    pub extent: Extent,
+    role: u32,
+    ends_at: i64,
+    text: CString,
+}
+
+impl Prepared {
+    pub fn new(state: &State<'_>) -> Self {
+        Self {
+            extent: state.extent,
+            role: state.role,
+            ends_at: state.ends_at,
+            // Verified JSON has no NUL.
+            text: CString::new(state.to_text()).unwrap_or_default(),
+        }
+    }
+}
 
 /// What the assign hook needs, in memory that the settings machinery owns.
 #[repr(C)]
@@ -50,7 +76,7 @@ pub fn define() {
     // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
-            c"scope_roles.switch",
+            SWITCHED,
             c"The role that a token has switched this session to.",
             c"Internal. Set by scope.set_jwt_role(); cannot be set by hand.",
             &SWITCH,
@@ -59,7 +85,8 @@ pub fn define() {
             GucFlags::NO_SHOW_ALL
                 | GucFlags::NO_RESET_ALL
                 | GucFlags::DISALLOW_IN_FILE
-                | GucFlags::SUPERUSER_ONLY,
+                | GucFlags::SUPERUSER_ONLY
+                | SECURE,
             Some(check),
             Some(assign),
             None,
@@ -88,9 +115,21 @@ pub fn locked_to() -> Option<pg_sys::Oid> {
     }
 }
 
+/// Is the session switched until its token ends the switch?
+pub fn lasts_for_the_session() -> bool {
+    let text = TEXT.load(Ordering::Relaxed);
+    // SAFETY: the setting's current value, terminated; the extent is its first letter.
+    !text.is_null() && unsafe { *text } as u8 == b's'
+}
+
 /// When the token's statements end, in Unix microseconds.
 pub fn ends_at() -> i64 {
     ENDS_AT.load(Ordering::Relaxed)
+}
+
+/// The settings that the lock rests on, by the names under which rights on them are kept.
+pub fn settings() -> impl Iterator<Item = &'static CStr> {
+    GUARDED.into_iter().chain([SWITCHED])
 }
 
 /// Differs whenever the switch may differ.
@@ -98,14 +137,14 @@ pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Whether the switch is the one of this text; `None` when there is no switch.
-pub fn is(text: &CStr) -> Option<bool> {
+/// Whether the switch is this one; `None` when there is no switch.
+pub fn is(state: &Prepared) -> Option<bool> {
     let current = TEXT.load(Ordering::Relaxed);
     if current.is_null() {
         return None;
     }
     // SAFETY: the setting's current value, terminated.
-    Some(unsafe { CStr::from_ptr(current) } == text)
+    Some(unsafe { CStr::from_ptr(current) } == state.text.as_c_str())
 }
 
 /// Looks at the state of the switch; `None` when there is no switch.
@@ -121,25 +160,29 @@ pub fn with<R>(look: impl FnOnce(&State<'_>) -> R) -> Option<R> {
 }
 
 /// Switches to `role` and locks it.
-pub fn activate(extent: Extent, role: &CStr, claims: &CStr, state: &CStr) {
+pub fn activate(role: &CStr, claims: &CStr, state: &Prepared) {
     let _internal = Internal::enter();
-    let action = match extent {
+    COMING_ROLE.store(state.role, Ordering::Relaxed);
+    COMING_END.store(state.ends_at, Ordering::Relaxed);
+    let action = match state.extent {
         Extent::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
         Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
     };
-    set(CLAIMS, claims, action);
-    set(c"role", role, action);
-    set(c"scope_roles.switch", state, action);
+    set(
+        [(CLAIMS, claims), (c"role", role), (SWITCHED, &state.text)],
+        action,
+    );
     timer::ensure();
 }
 
 /// Ends a session's switch: the session is its login role again.
 pub fn deactivate() {
     let _internal = Internal::enter();
-    let action = pg_sys::GucAction::GUC_ACTION_SET;
-    set(c"scope_roles.switch", c"", action);
-    set(c"role", c"none", action);
-    set(CLAIMS, c"", action);
+    set(
+        [(SWITCHED, c""), (c"role", c"none"), (CLAIMS, c"")],
+        pg_sys::GucAction::GUC_ACTION_SET,
+    );
+    leftovers::session_ended();
 }
 
 /// Would a change made now be undone before the transaction ends? True inside a function whose
@@ -180,20 +223,25 @@ impl Drop for Internal {
     }
 }
 
-fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
-    // SAFETY: terminated strings that outlive the call; errors pass as PostgreSQL's own. PGC_SUSET
-    // is remembered as the setting's context, so parallel workers may restore it.
+fn set(settings: [(&CStr, &CStr); 3], action: pg_sys::GucAction::Type) {
+    // SAFETY: terminated strings that outlive the call; the guard turns PostgreSQL's errors into
+    // panics for all three calls at once, and its closure owns nothing. PGC_SUSET is remembered as
+    // the setting's context, so parallel workers may restore it.
     unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            action,
-            true,
-            0,
-            false,
-        );
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            for (name, value) in settings {
+                raw::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_SUSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    action,
+                    true,
+                    0,
+                    false,
+                );
+            }
+        });
     }
 }
 
@@ -220,7 +268,19 @@ unsafe extern "C-unwind" fn check(
     if !ours {
         return false;
     }
-    let Some(state) = text.to_str().ok().and_then(State::parse) else {
+    let known = if restoring {
+        let state = text.to_str().ok().and_then(State::parse);
+        state.map(|state| Extra {
+            role: state.role,
+            ends_at: state.ends_at,
+        })
+    } else {
+        Some(Extra {
+            role: COMING_ROLE.load(Ordering::Relaxed),
+            ends_at: COMING_END.load(Ordering::Relaxed),
+        })
+    };
+    let Some(known) = known else {
         return false;
     };
     let memory = compat::setting_alloc(size_of::<Extra>()).cast::<Extra>();
@@ -229,10 +289,7 @@ unsafe extern "C-unwind" fn check(
     }
     // SAFETY: fresh memory of the right size (malloc aligns for every type); PostgreSQL owns it.
     unsafe {
-        memory.write(Extra {
-            role: state.role,
-            ends_at: state.ends_at,
-        });
+        memory.write(known);
         *extra = memory.cast();
     }
     true
@@ -320,6 +377,7 @@ pub fn role_setting() -> pg_sys::Oid {
 /// The record of a guarded setting. PostgreSQL's own two stay where they are; the claims are a
 /// placeholder, which a library that defines them would replace.
 fn find(name: &CStr) -> *mut pg_sys::config_generic {
+    static CLAIMS_PLACE: compat::SettingPlace = compat::SettingPlace::unknown();
     static KNOWN: [AtomicPtr<pg_sys::config_generic>; 2] =
         [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
     let Some(known) = IDENTITY
@@ -327,11 +385,11 @@ fn find(name: &CStr) -> *mut pg_sys::config_generic {
         .position(|own| *own == name)
         .and_then(|index| KNOWN.get(index))
     else {
-        return compat::find_setting(name);
+        return compat::find_setting(name, &CLAIMS_PLACE);
     };
     let mut setting = known.load(Ordering::Relaxed);
     if setting.is_null() {
-        setting = compat::find_setting(name);
+        setting = compat::find_setting(name, &compat::SettingPlace::unknown());
         known.store(setting, Ordering::Relaxed);
     }
     setting
@@ -350,12 +408,13 @@ fn restrict(name: &CStr, restricted: bool) {
     } else {
         pg_sys::GucContext::PGC_USERSET
     };
-    // PostgreSQL's own two are born with the flag: only the claims, a placeholder, get and lose it.
+    // PostgreSQL's own two are born with the flags: only the claims, a placeholder, get and lose them.
     if setting.flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as c_int != 0 {
+        let flags = (GucFlags::NO_RESET_ALL | SECURE).bits();
         if restricted {
-            setting.flags |= pg_sys::GUC_NO_RESET_ALL as c_int;
+            setting.flags |= flags;
         } else {
-            setting.flags &= !(pg_sys::GUC_NO_RESET_ALL as c_int);
+            setting.flags &= !flags;
         }
     }
 }

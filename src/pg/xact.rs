@@ -173,6 +173,16 @@ pub fn has_open_cursors() -> bool {
     unsafe { !raw::ThereAreNoReadyPortals() }
 }
 
+/// Closes the large objects that the transaction has opened: rights on them were checked then.
+pub fn close_large_objects() {
+    unsafe extern "C-unwind" {
+        // libpq/be-fsstubs.h, which pgrx does not bind.
+        fn AtEOXact_LargeObject(commit: bool);
+    }
+    // SAFETY: it leaves the state of a transaction that has opened none, at any time in it.
+    unsafe { AtEOXact_LargeObject(true) }
+}
+
 /// In a parallel worker, or in its leader while workers run.
 pub fn is_parallel() -> bool {
     // SAFETY: reads backend globals.

@@ -75,7 +75,7 @@ pub fn by_issuer(issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
 }
 
 fn with<R>(look: impl FnOnce(&Known) -> R) -> Result<R, Error> {
-    let generation = invalidation::generation();
+    let generation = invalidation::known();
     let configuration = crate::pg::server::configuration_time();
     let is_current = KNOWN.with_borrow(|known| {
         known.as_ref().is_some_and(|known| {

@@ -100,7 +100,7 @@ impl Server {
         );
         let mut conf = String::from(
             "listen_addresses = '127.0.0.1'\npassword_encryption = 'scram-sha-256'\nmax_connections = 120\nshared_buffers = '32MB'\n\
-             autovacuum_naptime = '5min'\nlog_line_prefix = '%m [%p] %q%u@%d %e '\nwal_level = 'replica'\nmax_wal_size = '256MB'\n",
+             autovacuum_naptime = '5min'\nlog_line_prefix = '%m [%p] %q%u@%d %e '\nwal_level = 'replica'\nmax_prepared_transactions = 8\nmax_wal_size = '256MB'\n",
         );
         if !options.durable {
             conf += "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";

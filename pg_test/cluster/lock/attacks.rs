@@ -149,6 +149,113 @@ attacks! {
     view_that_sets_config: "CREATE TEMP VIEW escape AS SELECT set_config('role', NULL, true) AS c; GRANT SELECT ON escape TO PUBLIC"
         => "SELECT c, current_user::text FROM escape";
 
+    set_config_in_a_column_default:
+        "CREATE TEMP TABLE trap (x int, y text DEFAULT set_config('role', NULL, true)); GRANT ALL ON trap TO PUBLIC"
+        => "INSERT INTO trap VALUES (1) RETURNING y, current_user::text";
+    set_config_in_a_check_constraint:
+        "CREATE TEMP TABLE trap (x text CHECK (set_config('role', x, true) IS NOT NULL)); GRANT ALL ON trap TO PUBLIC"
+        => "INSERT INTO trap VALUES ('none') RETURNING current_user::text";
+    set_config_in_a_generated_column:
+        "CREATE FUNCTION pg_temp.set(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN set_config('role', NULL, true); END $$;
+         CREATE TEMP TABLE trap (x int, y text GENERATED ALWAYS AS (pg_temp.set(x)) STORED); GRANT ALL ON trap TO PUBLIC"
+        => "INSERT INTO trap VALUES (1) RETURNING y, current_user::text";
+    set_config_in_an_index_expression:
+        "CREATE FUNCTION pg_temp.set(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN set_config('role', NULL, true); END $$;
+         CREATE TEMP TABLE trap (x int); CREATE INDEX ON trap (pg_temp.set(x)); GRANT ALL ON trap TO PUBLIC"
+        => "INSERT INTO trap VALUES (1) RETURNING current_user::text";
+    set_config_in_a_policy:
+        "CREATE TEMP TABLE trap AS SELECT 1 AS x; GRANT ALL ON trap TO PUBLIC; ALTER TABLE trap ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY set ON trap USING (set_config('role', NULL, true) IS NOT NULL)"
+        => "SELECT x, current_user::text FROM trap";
+    set_config_in_a_trigger:
+        "CREATE FUNCTION pg_temp.set() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.y := set_config('role', NULL, true) || current_user; RETURN NEW; END $$;
+         CREATE TEMP TABLE trap (x int, y text); GRANT ALL ON trap TO PUBLIC;
+         CREATE TRIGGER set BEFORE INSERT ON trap FOR EACH ROW EXECUTE FUNCTION pg_temp.set()"
+        => "INSERT INTO trap VALUES (1) RETURNING y";
+    set_config_in_a_trigger_condition:
+        "CREATE FUNCTION pg_temp.say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.y := current_user; RETURN NEW; END $$;
+         CREATE TEMP TABLE trap (x int, y text); GRANT ALL ON trap TO PUBLIC;
+         CREATE TRIGGER set BEFORE INSERT ON trap FOR EACH ROW WHEN (set_config('role', NULL, true) IS NOT NULL) EXECUTE FUNCTION pg_temp.say()"
+        => "INSERT INTO trap VALUES (1) RETURNING y";
+    set_config_in_a_rule:
+        "CREATE TEMP TABLE trap (x int); GRANT ALL ON trap TO PUBLIC;
+         CREATE RULE set AS ON INSERT TO trap DO ALSO SELECT set_config('role', NULL, true), current_user"
+        => "INSERT INTO trap VALUES (1)";
+    set_config_in_an_operator:
+        "CREATE FUNCTION pg_temp.set(text, text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('role', NULL, true) $$;
+         CREATE OPERATOR pg_temp.### (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.set)"
+        => "SELECT note OPERATOR(pg_temp.###) note, current_user::text FROM orders";
+    set_config_in_a_cast:
+        "CREATE TYPE pg_temp.box AS (x text);
+         CREATE FUNCTION pg_temp.set(text) RETURNS pg_temp.box LANGUAGE sql AS $$ SELECT ROW(set_config('role', $1, true))::pg_temp.box $$;
+         CREATE CAST (text AS pg_temp.box) WITH FUNCTION pg_temp.set(text)"
+        => "SELECT ('none'::text::pg_temp.box)::text, current_user::text";
+    set_config_in_an_aggregate:
+        "CREATE FUNCTION pg_temp.step(text, text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('role', NULL, true) || current_user $$;
+         CREATE AGGREGATE pg_temp.set(text) (SFUNC = pg_temp.step, STYPE = text, INITCOND = '')"
+        => "SELECT pg_temp.set(note) FROM orders";
+    set_config_in_a_window_aggregate:
+        "CREATE FUNCTION pg_temp.step(text, text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('role', NULL, true) || current_user $$;
+         CREATE AGGREGATE pg_temp.set(text) (SFUNC = pg_temp.step, STYPE = text, INITCOND = '')"
+        => "SELECT pg_temp.set(note) OVER (ORDER BY id) FROM orders";
+    set_config_in_a_domain_check:
+        "CREATE DOMAIN pg_temp.trap AS text CHECK (set_config('role', VALUE, true) IS NOT NULL)"
+        => "SELECT 'none'::pg_temp.trap, current_user::text";
+    set_config_in_a_deferred_trigger:
+        "CREATE FUNCTION pg_temp.late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('role', NULL, true); RETURN NULL; END $$;
+         CREATE TEMP TABLE trap (x int); GRANT ALL ON trap TO PUBLIC;
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON trap DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pg_temp.late()"
+        => "DO $$ BEGIN INSERT INTO trap VALUES (1); SET CONSTRAINTS ALL IMMEDIATE; END $$";
+
+    sql_in_the_text_of_query_to_xml: "" => "SELECT query_to_xml('SELECT set_config(''role'', NULL, true), current_user', true, true, '')::text";
+    sql_in_the_text_of_ts_stat: "" => "SELECT * FROM ts_stat('SELECT to_tsvector(set_config(''role'', NULL, true))')";
+    sql_in_the_text_of_ts_rewrite: ""
+        => "SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, plainto_tsquery(set_config(''role'', NULL, true))')::text";
+    table_as_of_a_prepared_statement: "PREPARE attack AS SELECT set_config('role', NULL, true) AS c, current_user"
+        => "CREATE TEMP TABLE t AS EXECUTE attack";
+    explain_analyze_of_a_prepared_statement: "PREPARE attack AS SELECT set_config('role', NULL, true)" => "EXPLAIN ANALYZE EXECUTE attack";
+
+    function_made_while_locked_with_a_role_clause: ""
+        => "CREATE FUNCTION pg_temp.escape() RETURNS text LANGUAGE sql SET role = '{auth}' AS 'SELECT current_user::text'";
+    function_altered_while_locked_to_an_authorization_clause: ""
+        => "DO $$ BEGIN CREATE FUNCTION pg_temp.escape() RETURNS text LANGUAGE sql AS 'SELECT current_user::text';
+                ALTER FUNCTION pg_temp.escape() SET session_authorization = '{auth}'; END $$";
+    function_made_while_locked_with_a_claims_clause: ""
+        => "CREATE FUNCTION pg_temp.forge() RETURNS text LANGUAGE sql SET request.jwt.claims = '{}' AS 'SELECT 1::text'";
+    function_made_with_the_locks_own_setting: ""
+        => "CREATE FUNCTION pg_temp.forge() RETURNS text LANGUAGE sql SET scope_roles.switch = '' AS 'SELECT 1::text'";
+
+    alter_the_login: "" => "ALTER ROLE SESSION_USER PASSWORD 'stolen'";
+    alter_the_logins_settings: "" => "ALTER ROLE SESSION_USER SET role = '{writer}'";
+    alter_own_role: "" => "ALTER ROLE CURRENT_USER SUPERUSER";
+    alter_everyones_settings: "" => "ALTER ROLE ALL SET role = '{writer}'";
+    grant_itself_the_login: "" => "GRANT {auth} TO {reader}";
+    grant_itself_another_role: "" => "GRANT {writer} TO {reader}";
+    grant_itself_a_setting: "" => "GRANT SET ON PARAMETER role TO {reader}";
+    drop_what_the_login_owns: "" => "DROP OWNED BY SESSION_USER";
+    reassign_what_the_login_owns: "" => "REASSIGN OWNED BY SESSION_USER TO CURRENT_USER";
+    label_a_role: "" => "SECURITY LABEL FOR scope_roles ON ROLE {auth} IS NULL";
+    create_a_role: "" => "CREATE ROLE escape LOGIN";
+    create_an_event_trigger: "CREATE OR REPLACE FUNCTION pg_temp.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$"
+        => "CREATE EVENT TRIGGER escape ON ddl_command_start EXECUTE FUNCTION pg_temp.on_ddl()";
+    create_a_cast: "CREATE OR REPLACE FUNCTION pg_temp.cast(text) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        => "CREATE CAST (text AS int) WITH FUNCTION pg_temp.cast(text)";
+    drop_the_extension: "" => "DROP EXTENSION scope_roles";
+    replace_the_extensions_function: ""
+        => "CREATE OR REPLACE FUNCTION scope.jwt_subject() RETURNS text LANGUAGE sql AS 'SELECT ''root'''";
+
+    load_a_library: "" => "LOAD 'scope_roles'";
+    copy_to_a_program: "" => "COPY orders TO PROGRAM 'id'";
+    copy_from_a_program: "" => "COPY inbox FROM PROGRAM 'id'";
+    copy_to_a_server_file: "" => "COPY orders TO '/tmp/scope_roles_escape'";
+    copy_from_a_server_file: "" => "COPY inbox FROM '/etc/passwd'";
+    read_a_server_file: "" => "SELECT pg_read_file('postgresql.conf')";
+    list_the_servers_files: "" => "SELECT pg_ls_dir('.')";
+    import_a_server_file: "" => "SELECT lo_import('/etc/passwd')";
+    export_to_a_server_file: "" => "SELECT lo_export(1, '/tmp/scope_roles_escape')";
+    reload_the_configuration: "" => "SELECT pg_reload_conf()";
+    decode_the_log: "" => "SELECT * FROM pg_logical_slot_get_changes('x', NULL, NULL)";
+
     explain_analyze: "" => "EXPLAIN ANALYZE SELECT set_config('role', NULL, true)";
     create_table_as: "" => "CREATE TEMP TABLE t AS SELECT set_config('role', NULL, true), current_user";
     declare_cursor_and_fetch: "" => "DO $$ DECLARE c CURSOR FOR SELECT set_config('role', NULL, true); x text; BEGIN OPEN c; FETCH c INTO x; END $$";

@@ -2,7 +2,7 @@
 
 use super::{SECRET_ROW, STAGE, assert_no_escape};
 use crate::harness::*;
-use crate::jwt::switch;
+use crate::jwt::{Gate, switch};
 use serde_json::json;
 
 #[test]
@@ -770,4 +770,278 @@ fn settings_of_before_the_lock_cannot_reach_in() {
     assert_eq!(s.text("SELECT current_user"), STAGE.gate.reader);
     s.run("COMMIT; RESET search_path; DROP FUNCTION pg_temp.current_setting(text)");
     STAGE.assert_free_and_usable(&mut s);
+}
+
+/// A role of the database's settings is what RESET goes back to.
+#[test]
+fn role_set_by_alter_database() {
+    let g = Gate::new("lock_database");
+    let mut admin = g.f.admin();
+    // A superuser's next session here would be the writer too.
+    admin.run(&format!(
+        "ALTER DATABASE {} SET role = {}",
+        g.f.name, g.writer
+    ));
+    let mut s = g.login();
+    assert_eq!(s.text("SELECT current_user"), g.writer);
+    for attack in [
+        "RESET ROLE",
+        "SET ROLE TO DEFAULT",
+        "SELECT set_config('role', NULL, true)",
+        "RESET SESSION AUTHORIZATION",
+        "DISCARD ALL",
+    ] {
+        s.run(&format!(
+            "BEGIN; {}; SAVEPOINT s",
+            switch(&g.token(json!({})))
+        ));
+        s.refused(attack, "42501");
+        s.run("ROLLBACK TO s; RESET ALL");
+        assert_eq!(s.text("SELECT current_user"), g.reader);
+        s.run("COMMIT");
+        assert_eq!(s.text("SELECT current_user"), g.writer);
+    }
+    admin.run(&format!("ALTER DATABASE {} RESET role", g.f.name));
+}
+
+/// A session authorization from the start of the session is refused by PostgreSQL, or makes no difference.
+#[test]
+fn session_authorization_set_by_a_startup_option() {
+    let gate = &STAGE.gate;
+    for who in [&gate.writer, &gate.auth] {
+        let option = format!("-c session_authorization={who}");
+        let opened = gate
+            .f
+            .server
+            .try_login_with_options(&gate.auth, &gate.f.name, &option);
+        if let Ok(mut s) = opened {
+            STAGE.assert_free_and_usable(&mut s);
+        }
+    }
+}
+
+#[test]
+fn refcursor_of_plpgsql_opened_before_the_lock() {
+    let mut s = STAGE.login();
+    for open in [
+        "DO $$ DECLARE c refcursor; BEGIN OPEN c FOR SELECT secret FROM vault; PERFORM scope.set_jwt_role({token}); END $$",
+        "DO $$ DECLARE c CURSOR FOR SELECT secret FROM vault; BEGIN OPEN c; MOVE c; PERFORM scope.set_jwt_role({token}); END $$",
+        "DO $$ DECLARE c refcursor := 'c'; BEGIN OPEN c FOR EXECUTE 'SELECT secret FROM vault'; END $$; {switch}",
+        "DECLARE c CURSOR FOR SELECT secret FROM vault; MOVE 0 IN c; {switch}",
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT secret FROM vault LOOP PERFORM scope.set_jwt_role({token}); END LOOP; END $$",
+    ] {
+        s.refused(&STAGE.fill(&format!("BEGIN; {open}")), "55006");
+        s.run("ROLLBACK");
+        STAGE.assert_free_and_usable(&mut s);
+    }
+}
+
+#[test]
+fn prepared_transaction_of_the_locked_role() {
+    let g = Gate::new("lock_two_phase");
+    g.f.admin()
+        .run(&format!("GRANT INSERT ON orders TO {}", g.reader));
+    let token = g.token(json!({}));
+    let mut s = g.login();
+    for (end, rows) in [("COMMIT", "3"), ("ROLLBACK", "3")] {
+        s.run(&format!(
+            "BEGIN; {}; INSERT INTO orders VALUES (3, ''); PREPARE TRANSACTION 'lock_two_phase'",
+            switch(&token)
+        ));
+        assert_eq!(s.text("SELECT current_user"), g.auth);
+        // It is the locked role's: neither the login nor another role may finish it.
+        s.denied(&format!("{end} PREPARED 'lock_two_phase'"), "42501");
+        s.run(&format!("SET ROLE {}", g.writer));
+        s.denied(&format!("{end} PREPARED 'lock_two_phase'"), "42501");
+        s.run("RESET ROLE");
+        s.run(&switch(&token).replace("set_jwt_role", "set_jwt_session"));
+        s.run(&format!("{end} PREPARED 'lock_two_phase'"));
+        s.refused("RESET ROLE", "42501");
+        s.run(&switch(&token).replace("set_jwt_role", "end_jwt_session"));
+        assert_eq!(g.f.admin().text("SELECT count(*) FROM orders"), rows);
+    }
+}
+
+#[test]
+fn snapshot_of_another_session() {
+    let (mut s, mut other) = (STAGE.login(), STAGE.login());
+    other.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    let snapshot = other.text("SELECT pg_export_snapshot()");
+    s.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    s.run(&format!(
+        "SET TRANSACTION SNAPSHOT '{snapshot}'; {}",
+        switch(&STAGE.token)
+    ));
+    STAGE.assert_locked(&mut s);
+    s.run("SAVEPOINT s");
+    s.denied(&format!("SET TRANSACTION SNAPSHOT '{snapshot}'"), "25001");
+    s.run("ROLLBACK TO s");
+    STAGE.assert_locked(&mut s);
+    s.run("COMMIT");
+    STAGE.assert_free_and_usable(&mut s);
+}
+
+/// The superuser's trigger on DDL runs as whoever does the DDL.
+#[test]
+fn event_trigger_runs_as_the_locked_role() {
+    let g = Gate::new("lock_event");
+    g.f.admin().run(
+        "GRANT ALL ON SCHEMA public TO PUBLIC;
+         CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql
+             AS $$ BEGIN RAISE NOTICE 'as %', current_user; PERFORM set_config('role', 'none', true); RAISE NOTICE 'out'; END $$;
+         CREATE EVENT TRIGGER on_ddl ON ddl_command_end EXECUTE FUNCTION on_ddl()",
+    );
+    let mut s = g.login();
+    s.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+    s.notices();
+    s.denied("CREATE TABLE public.t (x int)", "42501");
+    let said: Vec<String> = s.notices().into_iter().map(|n| n.message).collect();
+    assert_eq!(said, [format!("as {}", g.reader)]);
+    s.run("ROLLBACK");
+}
+
+/// A trusted extension's script runs as the superuser, and leaves the session the locked role's.
+#[test]
+fn trusted_extension_made_while_locked() {
+    let g = Gate::new("lock_trusted");
+    let mut admin = g.f.admin();
+    if !admin.holds(
+        "EXISTS (SELECT FROM pg_available_extension_versions WHERE name = 'pgcrypto' AND trusted)",
+    ) {
+        eprintln!("SKIPPED: this server has no contrib");
+        return;
+    }
+    admin.run(&format!(
+        "GRANT CREATE ON DATABASE {} TO {1}; GRANT ALL ON SCHEMA public TO {1}",
+        g.f.name, g.reader
+    ));
+    let mut s = g.login();
+    s.run(&format!(
+        "BEGIN; {}; CREATE EXTENSION pgcrypto; SAVEPOINT s",
+        switch(&g.token(json!({})))
+    ));
+    assert_eq!(s.text("SELECT current_user"), g.reader);
+    for attack in [
+        "RESET ROLE",
+        "SELECT set_config('role', NULL, true)",
+        "SELECT * FROM vault",
+    ] {
+        s.denied(attack, "42501");
+        s.run("ROLLBACK TO s");
+    }
+    s.run("COMMIT");
+}
+
+/// Another connection is another session: what the lock cannot see. A non-superuser needs a password for it.
+#[test]
+fn loopback_by_dblink() {
+    let g = Gate::new("lock_dblink");
+    let mut admin = g.f.admin();
+    if !admin.holds("EXISTS (SELECT FROM pg_available_extensions WHERE name = 'dblink')") {
+        eprintln!("SKIPPED: this server has no contrib");
+        return;
+    }
+    admin.run("CREATE EXTENSION dblink");
+    let socket = g.f.server.socket();
+    let host = socket.parent().expect("a folder").display().to_string();
+    let port = admin.text("SHOW port");
+    let loopback = |user: &str| format!("host={host} port={port} dbname={} user={user}", g.f.name);
+    let mut s = g.login();
+    s.run(&format!(
+        "BEGIN; {}; SAVEPOINT s",
+        switch(&g.token(json!({})))
+    ));
+    for connection in [
+        loopback(&g.auth),
+        loopback(&g.auth) + " password=x",
+        loopback("postgres"),
+    ] {
+        s.denied(
+            &format!(
+                "SELECT * FROM dblink('{connection}', 'SELECT secret FROM vault') AS t(x text)"
+            ),
+            "2F003",
+        );
+        s.run("ROLLBACK TO s");
+    }
+    s.denied(
+        &format!("SELECT dblink_connect_u('{}')", loopback(&g.auth)),
+        "42501",
+    );
+    s.run("ROLLBACK");
+    // What closes it for good, for connections that the login has opened too.
+    admin.run("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC");
+    s.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+    s.denied(
+        &format!("SELECT dblink_connect('{}')", loopback(&g.auth)),
+        "42501",
+    );
+    s.run("ROLLBACK");
+}
+
+/// A foreign table is read with the user mapping of who reads it.
+#[test]
+fn loopback_by_a_foreign_table() {
+    let g = Gate::new("lock_fdw");
+    let mut admin = g.f.admin();
+    if !admin.holds("EXISTS (SELECT FROM pg_available_extensions WHERE name = 'postgres_fdw')") {
+        eprintln!("SKIPPED: this server has no contrib");
+        return;
+    }
+    admin.run(&format!(
+        "CREATE EXTENSION postgres_fdw;
+         CREATE SERVER self FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '{port}', dbname '{db}');
+         ALTER ROLE {auth} PASSWORD 'known'; GRANT SELECT ON vault TO {auth};
+         CREATE USER MAPPING FOR {auth} SERVER self OPTIONS (user '{auth}', password 'known');
+         CREATE FOREIGN TABLE far (secret text) SERVER self OPTIONS (table_name 'vault');
+         GRANT SELECT ON far TO {auth}, {reader}",
+        port = g.f.admin().text("SHOW port"),
+        db = g.f.name,
+        auth = g.auth,
+        reader = g.reader,
+    ));
+    let mut s = g.login();
+    assert_eq!(s.text("SELECT secret FROM far"), SECRET_ROW);
+    s.run(&format!(
+        "BEGIN; {}; SAVEPOINT s",
+        switch(&g.token(json!({})))
+    ));
+    s.denied("SELECT secret FROM far", "42704");
+    s.run("ROLLBACK TO s");
+    s.denied("CREATE USER MAPPING FOR CURRENT_USER SERVER self", "42501");
+    s.run("ROLLBACK TO s");
+    s.denied(
+        &format!(
+            "ALTER USER MAPPING FOR {} SERVER self OPTIONS (SET user 'postgres')",
+            g.auth
+        ),
+        "42501",
+    );
+    s.run("ROLLBACK");
+}
+
+/// Settings of a role hold from its next login on; whoever is locked may set their own.
+#[test]
+fn own_settings_do_not_reach_the_locked_session() {
+    let g = Gate::new("lock_own_settings");
+    let mut s = g.login();
+    for setting in [
+        "role = 'none'",
+        "search_path = public",
+        "scope_roles.switch = ''",
+    ] {
+        s.run(&format!(
+            "BEGIN; {}; SAVEPOINT s",
+            switch(&g.token(json!({})))
+        ));
+        // To refuse is as good.
+        if s.attempt(&format!("ALTER ROLE CURRENT_USER SET {setting}"))
+            .is_err()
+        {
+            s.run("ROLLBACK TO s");
+        }
+        assert_eq!(s.text("SELECT current_user"), g.reader);
+        s.refused("RESET ROLE", "42501");
+        s.run("ROLLBACK");
+    }
 }

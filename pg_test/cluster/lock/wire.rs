@@ -1,92 +1,13 @@
-//! The fast-path function call, which no driver offers any more and every server still answers.
-
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+//! Attacks by protocol messages: the fast-path function call, which no driver offers any more and every server still answers,
+//! and pipelines of portals.
 
 use super::STAGE;
+use crate::harness::*;
 use crate::jwt::switch;
 
-/// A connection that speaks the protocol by hand.
-struct Wire(UnixStream);
-
-impl Wire {
-    fn open() -> Wire {
-        let gate = &STAGE.gate;
-        let stream = UnixStream::connect(gate.f.server.socket()).expect("connect");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("timeout");
-        let mut wire = Wire(stream);
-        let mut body = 196_608_i32.to_be_bytes().to_vec();
-        for text in ["user", &gate.auth, "database", &gate.f.name, ""] {
-            body.extend(text.as_bytes());
-            body.push(0);
-        }
-        wire.send(None, &body);
-        let answer = wire.until_ready();
-        assert!(!answer.iter().any(|(kind, _)| *kind == b'E'), "{answer:?}");
-        wire
-    }
-
-    fn send(&mut self, kind: Option<u8>, body: &[u8]) {
-        let mut message: Vec<u8> = kind.into_iter().collect();
-        message.extend((body.len() as i32 + 4).to_be_bytes());
-        message.extend(body);
-        self.0.write_all(&message).expect("send");
-    }
-
-    /// The messages up to ReadyForQuery.
-    fn until_ready(&mut self) -> Vec<(u8, String)> {
-        let mut answers = Vec::new();
-        loop {
-            let mut head = [0; 5];
-            self.0.read_exact(&mut head).expect("an answer");
-            let length = i32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-            let mut body = vec![0; length - 4];
-            self.0.read_exact(&mut body).expect("an answer");
-            if head[0] == b'Z' {
-                return answers;
-            }
-            answers.push((head[0], String::from_utf8_lossy(&body).replace('\0', "|")));
-        }
-    }
-
-    fn query(&mut self, sql: &str) -> Vec<(u8, String)> {
-        self.send(Some(b'Q'), format!("{sql}\0").as_bytes());
-        self.until_ready()
-    }
-
-    /// One value of the first row.
-    fn text(&mut self, sql: &str) -> String {
-        let answers = self.query(sql);
-        let (_, row) = answers
-            .iter()
-            .find(|(kind, _)| *kind == b'D')
-            .unwrap_or_else(|| panic!("{sql}: {answers:?}"));
-        // A count of columns in two bytes and a length in four come first.
-        row.trim_start_matches(|c: char| !c.is_ascii_graphic() || c == '|')
-            .to_owned()
-    }
-
-    /// Calls a function of text, text and boolean by its OID; every argument in text form.
-    fn call(&mut self, function: u32, arguments: &[Option<&str>]) -> Vec<(u8, String)> {
-        let mut body = function.to_be_bytes().to_vec();
-        body.extend([0, 0]);
-        body.extend((arguments.len() as i16).to_be_bytes());
-        for argument in arguments {
-            match argument {
-                Some(text) => {
-                    body.extend((text.len() as i32).to_be_bytes());
-                    body.extend(text.as_bytes());
-                }
-                None => body.extend((-1_i32).to_be_bytes()),
-            }
-        }
-        body.extend([0, 0]);
-        self.send(Some(b'F'), &body);
-        self.until_ready()
-    }
+fn open() -> Wire {
+    let gate = &STAGE.gate;
+    Wire::open(gate.f.server, &gate.auth, &gate.f.name)
 }
 
 fn oid_of(function: &str) -> u32 {
@@ -102,7 +23,7 @@ fn oid_of(function: &str) -> u32 {
 #[test]
 fn fast_path_call_of_set_config() {
     let set_config = oid_of("pg_catalog.set_config(text,text,boolean)");
-    let mut wire = Wire::open();
+    let mut wire = open();
     // It works while nothing is locked, so the refusals below mean something.
     wire.query("BEGIN");
     assert!(
@@ -130,9 +51,7 @@ fn fast_path_call_of_set_config() {
         // set_config is not strict, so a null reaches it.
         let answers = wire.call(set_config, &[Some(name), value, Some("t")]);
         assert!(
-            answers
-                .iter()
-                .any(|(kind, body)| *kind == b'E' && body.contains("C42501")),
+            has_error(&answers, "42501"),
             "{name} {value:?}: {answers:?}"
         );
         wire.query("ROLLBACK TO s");
@@ -156,18 +75,91 @@ fn fast_path_call_of_a_function_with_a_role_clause() {
         gate.auth
     ));
     let function = oid_of("public.wire_escape()");
-    let mut wire = Wire::open();
+    let mut wire = open();
     wire.query(&format!("BEGIN; {}; SAVEPOINT s", switch(&STAGE.token)));
     let answers = wire.call(function, &[]);
-    assert!(
-        answers
-            .iter()
-            .any(|(kind, body)| *kind == b'E' && body.contains("C42501")),
-        "{answers:?}"
-    );
+    assert!(has_error(&answers, "42501"), "{answers:?}");
     wire.query("ROLLBACK TO s");
     assert_eq!(
         wire.text("SELECT 'as ' || current_user"),
         format!("as {}", gate.reader)
     );
+}
+
+/// A portal is ready to run, and its rights are checked, when it is bound.
+#[test]
+fn pipeline_that_binds_before_the_lock_and_executes_after() {
+    for rows_before in [None, Some(1)] {
+        let mut wire = open();
+        wire.query("BEGIN");
+        wire.bind("loot", "SELECT secret FROM vault, generate_series(1, 3)");
+        if let Some(rows) = rows_before {
+            wire.execute("loot", rows);
+        }
+        wire.bind("lock", &switch(&STAGE.token));
+        wire.execute("lock", 0);
+        wire.execute("loot", 0);
+        let answers = wire.sync();
+        assert!(has_error(&answers, "55006"), "{answers:?}");
+        let rows = answers.iter().filter(|(kind, _)| *kind == b'D').count();
+        assert_eq!(rows, rows_before.map_or(0, |_| 1), "{answers:?}");
+        wire.query("ROLLBACK");
+    }
+}
+
+/// The portal of the switch itself is not open while it runs.
+#[test]
+fn portal_that_takes_the_lock_itself_and_is_executed_again() {
+    let mut wire = open();
+    wire.query("BEGIN");
+    let token = literal(&STAGE.token);
+    wire.bind(
+        "both",
+        &format!("SELECT CASE WHEN g = 1 THEN scope.set_jwt_role({token}) END, secret FROM vault, generate_series(1, 3) g"),
+    );
+    wire.execute("both", 1);
+    wire.execute("both", 0);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "42501"), "{answers:?}");
+    assert_eq!(answers.iter().filter(|(kind, _)| *kind == b'D').count(), 1);
+    wire.query("ROLLBACK");
+    // Drivers that fetch in batches ask once more for what is not there.
+    wire.query("BEGIN");
+    wire.bind("lock", &switch(&STAGE.token));
+    wire.execute("lock", 1);
+    wire.execute("lock", 1);
+    let answers = wire.sync();
+    assert!(
+        !answers.iter().any(|(kind, _)| *kind == b'E'),
+        "{answers:?}"
+    );
+    assert_eq!(
+        wire.text("SELECT 'as ' || current_user"),
+        format!("as {}", STAGE.gate.reader)
+    );
+    wire.query("ROLLBACK");
+}
+
+/// Statements prepared by the protocol before the lock, bound and executed after it.
+#[test]
+fn pipeline_of_a_statement_parsed_before_the_lock() {
+    let mut wire = open();
+    wire.send(Some(b'P'), b"loot\0SELECT secret FROM vault\0\0\0");
+    wire.send(Some(b'P'), b"out\0RESET ROLE\0\0\0");
+    wire.send(
+        Some(b'P'),
+        b"out2\0SELECT set_config('role', NULL, true), current_user\0\0\0",
+    );
+    wire.sync();
+    for statement in ["loot", "out", "out2"] {
+        wire.query(&format!("BEGIN; {}", switch(&STAGE.token)));
+        wire.send(
+            Some(b'B'),
+            format!("\0{statement}\0\0\0\0\0\0\0").as_bytes(),
+        );
+        wire.execute("", 0);
+        let answers = wire.sync();
+        assert!(has_error(&answers, "42501"), "{answers:?}");
+        wire.query("ROLLBACK");
+    }
 }

@@ -1,0 +1,364 @@
+//! Attacks found by reading PostgreSQL's sources: callers of SetUserIdAndSecContext, settings that change without a hook, and what a
+//! transaction opens before the switch and uses after it.
+
+use serde_json::json;
+
+use super::{SECRET_ROW, STAGE, assert_no_escape};
+use crate::harness::*;
+use crate::jwt::{Gate, switch};
+
+/// RESET gives a setting its start value without asking its check hook; a helper of the superuser's that sets any setting for anybody is
+/// common in migrations.
+#[test]
+fn superusers_helper_that_sets_any_setting() {
+    let gate = &STAGE.gate;
+    gate.f.admin().run(
+        "CREATE FUNCTION set_any(name text, value text) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT set_config(name, value, true)';
+         CREATE FUNCTION reset_any(name text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+             AS $$ BEGIN EXECUTE format('RESET %I.%I', split_part(name, '.', 1), split_part(name, '.', 2)); END $$",
+    );
+    let mut s = STAGE.login();
+    for attack in [
+        "SELECT set_any('scope_roles.switch', NULL)",
+        "SELECT set_any('scope_roles.switch', '')",
+        "SELECT reset_any('scope_roles.switch')",
+        "SELECT set_any('request.jwt.claims', '{}')",
+        "SELECT set_any('request.jwt.claims', NULL)",
+        "SELECT set_any('role', NULL)",
+        "SELECT set_any('session_authorization', NULL)",
+    ] {
+        STAGE.lock(&mut s);
+        s.run("SAVEPOINT s");
+        s.denied(attack, "42501");
+        s.run("ROLLBACK TO s");
+        STAGE.assert_locked(&mut s);
+        s.run("ROLLBACK");
+        STAGE.assert_free_and_usable(&mut s);
+    }
+    STAGE.lock(&mut s);
+    s.run("SELECT set_any('work_mem', '1MB')");
+    s.run("COMMIT");
+}
+
+/// From PostgreSQL 15 on an administrator can allow a role to change a setting that is the superusers'. While a role is locked, the
+/// guarded settings are.
+#[test]
+fn role_that_may_set_a_guarded_setting() {
+    let g = Gate::new("lock_parameter");
+    let mut admin = g.f.admin();
+    if g.f.server.version() < 150_000 {
+        return;
+    }
+    let group = g.f.role("group", "NOLOGIN");
+    admin.run(&format!("GRANT {group} TO {}", g.reader));
+    let mut s = g.login();
+    let token = g.token(json!({}));
+    s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));
+    for setting in [
+        "role",
+        "session_authorization",
+        "request.jwt.claims",
+        "scope_roles.switch",
+    ] {
+        for (grantee, inherits) in [(&g.reader, true), (&group, true), (&g.writer, false)] {
+            admin.run(&format!("GRANT SET ON PARAMETER {setting} TO {grantee}"));
+            if inherits {
+                s.refused_with(
+                    &format!("BEGIN; {}", switch(&token)),
+                    "42501",
+                    "role_privileged",
+                );
+                s.run("ROLLBACK");
+            } else {
+                s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));
+            }
+            admin.run(&format!("REVOKE SET ON PARAMETER {setting} FROM {grantee}"));
+            s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));
+        }
+    }
+}
+
+/// Who has the rights of a superuser's owned objects can replace their code, and have it run as the superuser.
+#[test]
+fn role_that_inherits_from_a_superuser() {
+    let g = Gate::new("lock_heir");
+    let mut admin = g.f.admin();
+    let root = g.f.role("root", "NOLOGIN SUPERUSER");
+    let group = g.f.role("group", "NOLOGIN");
+    let mut s = g.login();
+    let token = g.token(json!({}));
+    for (grant, revoke) in [
+        (
+            format!("GRANT {root} TO {}", g.reader),
+            format!("REVOKE {root} FROM {}", g.reader),
+        ),
+        (
+            format!("GRANT postgres TO {}", g.reader),
+            format!("REVOKE postgres FROM {}", g.reader),
+        ),
+        (
+            format!("GRANT {root} TO {group}; GRANT {group} TO {}", g.reader),
+            format!(
+                "REVOKE {root} FROM {group}; REVOKE {group} FROM {}",
+                g.reader
+            ),
+        ),
+    ] {
+        admin.run(&grant);
+        s.refused_with(
+            &format!("BEGIN; {}", switch(&token)),
+            "42501",
+            "role_privileged",
+        );
+        s.run("ROLLBACK");
+        admin.run(&revoke);
+        s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));
+    }
+}
+
+/// Rights on a large object are checked when it is opened. A descriptor is a small number that any later statement can name.
+#[test]
+fn large_object_opened_before_the_lock() {
+    let mut s = STAGE.login();
+    let object = s.text(&format!("SELECT lo_from_bytea(0, '{SECRET_ROW}')"));
+    let open = format!("SELECT lo_open({object}, x'60000'::int)");
+    s.run("BEGIN");
+    let descriptor = s.text(&open);
+    assert_eq!(
+        s.text(&format!(
+            "SELECT convert_from(loread({descriptor}, 3), 'UTF8')"
+        )),
+        "tre"
+    );
+    s.run(&switch(&STAGE.token));
+    s.run("SAVEPOINT s");
+    for attack in [
+        "loread({}, 100)",
+        "lowrite({}, 'x')",
+        "lo_lseek({}, 0, 0)",
+        "lo_truncate({}, 0)",
+    ] {
+        s.denied(
+            &format!("SELECT {}", attack.replace("{}", &descriptor)),
+            "42704",
+        );
+        s.run("ROLLBACK TO s");
+    }
+    s.denied(&open, "42501");
+    s.run("ROLLBACK TO s");
+    // Its own are as good as ever.
+    let own = s.text("SELECT lo_from_bytea(0, 'own')");
+    let own = s.text(&format!("SELECT lo_open({own}, x'40000'::int)"));
+    assert_eq!(
+        s.text(&format!("SELECT convert_from(loread({own}, 3), 'UTF8')")),
+        "own"
+    );
+    STAGE.assert_locked(&mut s);
+    s.run("COMMIT");
+    s.run(&format!("SELECT lo_unlink({object})"));
+    STAGE.assert_free_and_usable(&mut s);
+}
+
+/// A cursor is not open while it is being fetched from, so it can take the lock in its own query and go on afterwards.
+#[test]
+fn cursor_that_takes_the_lock_itself() {
+    let mut s = STAGE.login();
+    let query = STAGE.fill(
+        "SELECT CASE WHEN g = 1 THEN scope.set_jwt_role({token}) END, secret FROM vault, generate_series(1, 3) g",
+    );
+    for attack in [
+        "FETCH 1 FROM c",
+        "FETCH ALL FROM c",
+        "MOVE 1 FROM c",
+        "DO $$ DECLARE c refcursor := 'c'; r record; BEGIN FETCH c INTO r; RAISE EXCEPTION '%', r; END $$",
+    ] {
+        s.run(&format!(
+            "BEGIN; DECLARE c CURSOR FOR {query}; FETCH 1 FROM c; SAVEPOINT s"
+        ));
+        STAGE.assert_locked(&mut s);
+        s.refused(attack, "42501");
+        s.run("ROLLBACK TO s");
+        STAGE.assert_locked(&mut s);
+        s.run("ROLLBACK");
+        STAGE.assert_free_and_usable(&mut s);
+    }
+    // PL/pgSQL's own cursors, hidden below a statement that has no cursor.
+    s.run(&STAGE.fill(
+        "CREATE FUNCTION pg_temp.take() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'EXECUTE take'; RETURN 1; END $$;
+         PREPARE take AS SELECT scope.set_jwt_role({token})",
+    ));
+    s.run("BEGIN");
+    s.refused(
+        "DO $$ DECLARE c CURSOR FOR SELECT CASE WHEN g = 1 THEN pg_temp.take() END, secret FROM vault, generate_series(1, 3) g; r record;
+         BEGIN OPEN c; FETCH c INTO r; FETCH c INTO r; RAISE EXCEPTION '% as %', r, current_user; END $$",
+        "42501",
+    );
+    s.run("ROLLBACK");
+    STAGE.assert_free_and_usable(&mut s);
+}
+
+/// A foreign key is checked as the owner of the referenced table, with the casts of whoever made the foreign key.
+#[test]
+fn cast_in_a_foreign_key_to_another_roles_table() {
+    let g = Gate::new("lock_fk");
+    let owner = g.f.role("owner", "NOLOGIN");
+    g.f.admin().run(&format!(
+        "GRANT ALL ON SCHEMA public TO {reader}, {owner};
+         CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1); ALTER TABLE parent OWNER TO {owner};
+         ALTER TABLE vault OWNER TO {owner};
+         GRANT REFERENCES ON parent TO {reader}",
+        reader = g.reader
+    ));
+    let mut s = g.login();
+    s.run(&format!(
+        "BEGIN; {};
+         CREATE TYPE public.trap AS (x int);
+         CREATE FUNCTION public.spring(public.trap) RETURNS int LANGUAGE plpgsql
+             AS $$ BEGIN RAISE NOTICE 'as % with %', current_user, (SELECT secret FROM public.vault); RETURN 1; END $$;
+         CREATE TABLE public.child (x public.trap); SAVEPOINT s",
+        switch(&g.token(json!({})))
+    ));
+    s.notices();
+    for kind in ["AS IMPLICIT", "AS ASSIGNMENT", ""] {
+        s.refused(
+            &format!(
+                "CREATE CAST (public.trap AS int) WITH FUNCTION public.spring(public.trap) {kind};
+                 ALTER TABLE public.child ADD FOREIGN KEY (x) REFERENCES public.parent;
+                 INSERT INTO public.child VALUES (ROW(1))"
+            ),
+            "42501",
+        );
+        s.run("ROLLBACK TO s");
+        assert!(s.notices().is_empty());
+    }
+    s.run("ROLLBACK");
+}
+
+/// A connection for replication takes commands that no hook sees, with the rights of its login.
+#[test]
+fn replication_commands_in_a_switched_session() {
+    let gate = &STAGE.gate;
+    let login = format!("{}_replicator", gate.f.name);
+    gate.f.admin().run(&format!(
+        "CREATE ROLE {login} LOGIN REPLICATION NOINHERIT IN ROLE {}",
+        gate.reader
+    ));
+    let open = || {
+        Wire::try_open(
+            gate.f.server,
+            &login,
+            &gate.f.name,
+            &[("replication", "database")],
+        )
+        .expect("login")
+    };
+    // It works, so the refusals below mean something.
+    assert!(!has_error(&open().query("IDENTIFY_SYSTEM"), "42501"));
+    for function in ["set_jwt_role", "set_jwt_session"] {
+        let mut wire = open();
+        wire.query("BEGIN");
+        let answers = wire.query(&switch(&STAGE.token).replace("set_jwt_role", function));
+        assert!(has_error(&answers, "42501"), "{answers:?}");
+    }
+}
+
+#[test]
+fn replication_connection_of_a_gated_login() {
+    let g = Gate::new("lock_gated_walsender");
+    let login = "lock_gated_walsender_api";
+    g.f.admin().rows(&format!(
+        "SELECT scope.create_authenticator('{login}', '{{{}}}')",
+        g.reader
+    ));
+    g.f.admin().run(&format!("ALTER ROLE {login} REPLICATION"));
+    for mode in ["database", "true"] {
+        let opened = Wire::try_open(g.f.server, login, &g.f.name, &[("replication", mode)]);
+        let answers = opened.err().expect("a refusal");
+        assert!(has_error(&answers, "28000"), "{mode}: {answers:?}");
+    }
+    g.f.login(login).run("SELECT 1");
+}
+
+/// What ANALYZE, CREATE INDEX and REFRESH run as the table's owner cannot take a lock that would be undone with them.
+#[test]
+fn switch_inside_a_restricted_operation() {
+    let mut s = STAGE.login();
+    s.run(&STAGE.fill(
+        "CREATE FUNCTION public.sneaky(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+             AS $$ BEGIN PERFORM scope.set_jwt_role({token}); RETURN 1; END $$;
+         CREATE TEMP TABLE pit (x int); INSERT INTO pit VALUES (1)",
+    ));
+    for attack in [
+        "CREATE INDEX ON pit (public.sneaky(x))",
+        "CREATE MATERIALIZED VIEW public.murky AS SELECT public.sneaky(1)",
+    ] {
+        s.run("BEGIN");
+        s.denied(attack, "42501");
+        s.run("ROLLBACK");
+        STAGE.assert_free_and_usable(&mut s);
+    }
+}
+
+/// A function of the reader's own that tries to be the login again, wherever PostgreSQL runs functions on a table owner's behalf.
+#[test]
+fn maintenance_functions_that_reset_the_role() {
+    let g = Gate::new("lock_maintenance");
+    g.f.admin()
+        .run(&format!("GRANT ALL ON SCHEMA public TO {}", g.reader));
+    let mut s = g.login();
+    s.run(&format!(
+        "BEGIN; {};
+         CREATE TABLE public.pit (x int); INSERT INTO public.pit VALUES (1);
+         CREATE FUNCTION public.leap(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+             AS $$ BEGIN PERFORM set_config('role', 'none', true); RAISE EXCEPTION 'as %', current_user; END $$;
+         CREATE FUNCTION public.crawl(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN 1; END $$;
+         CREATE INDEX ON public.pit (public.crawl(x));
+         CREATE MATERIALIZED VIEW public.puddle AS SELECT public.crawl(1);
+         SAVEPOINT s",
+        switch(&g.token(json!({})))
+    ));
+    let body = "LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM set_config('role', 'none', true); RAISE EXCEPTION 'as %', current_user; END $$";
+    for attack in [
+        "CREATE INDEX ON public.pit (public.leap(x))".to_owned(),
+        "CREATE INDEX ON public.pit (x) WHERE public.leap(x) = 1".to_owned(),
+        "CREATE MATERIALIZED VIEW public.lake AS SELECT public.leap(1)".to_owned(),
+        "ALTER TABLE public.pit ADD CHECK (public.leap(x) = 1)".to_owned(),
+        "ALTER TABLE public.pit ADD y int GENERATED ALWAYS AS (public.leap(x)) STORED".to_owned(),
+        "ALTER TABLE public.pit ALTER x TYPE int USING public.leap(x)".to_owned(),
+        "CREATE STATISTICS public.st ON public.leap(x), x FROM public.pit; ANALYZE public.pit"
+            .to_owned(),
+        format!(
+            "CREATE OR REPLACE FUNCTION public.crawl(int) RETURNS int {body}; REFRESH MATERIALIZED VIEW public.puddle"
+        ),
+        format!(
+            "CREATE OR REPLACE FUNCTION public.crawl(int) RETURNS int {body}; REINDEX TABLE public.pit"
+        ),
+        format!(
+            "CREATE OR REPLACE FUNCTION public.crawl(int) RETURNS int {body}; ANALYZE public.pit"
+        ),
+        format!(
+            "CREATE OR REPLACE FUNCTION public.crawl(int) RETURNS int {body}; INSERT INTO public.pit VALUES (2)"
+        ),
+    ] {
+        s.denied(&attack, "42501");
+        s.run("ROLLBACK TO s");
+        assert_eq!(s.text("SELECT current_user"), g.reader, "{attack}");
+    }
+    s.run("ROLLBACK");
+}
+
+/// Rows of a definer's cursor are the definer's, as those of a definer's function; the session stays the locked role's.
+#[test]
+fn cursor_of_a_security_definer_function() {
+    STAGE.gate.f.admin().run(
+        "CREATE FUNCTION definers_cursor() RETURNS refcursor LANGUAGE plpgsql SECURITY DEFINER
+             AS $$ DECLARE c refcursor := 'lent'; BEGIN OPEN c FOR SELECT current_user::text; RETURN c; END $$",
+    );
+    let mut s = STAGE.login();
+    STAGE.lock(&mut s);
+    s.run("SELECT definers_cursor()");
+    assert_no_escape(&STAGE, &s.rows("FETCH ALL FROM lent"));
+    STAGE.assert_locked(&mut s);
+    s.run("COMMIT");
+    STAGE.assert_free_and_usable(&mut s);
+}

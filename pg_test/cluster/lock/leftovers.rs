@@ -1,0 +1,334 @@
+//! What one user of a pooled connection leaves for the next. The connection is that of an authenticator; the attacker's token takes the
+//! reader, the victim's takes the writer.
+
+use std::sync::LazyLock;
+
+use serde_json::json;
+
+use crate::harness::*;
+use crate::jwt::{Gate, switch};
+
+static POOL: LazyLock<Pool> = LazyLock::new(Pool::new);
+
+struct Pool {
+    g: Gate<'static>,
+    login: String,
+    attacker: String,
+    victim: String,
+}
+
+impl Pool {
+    fn new() -> Pool {
+        let g = Gate::new("lock_pool");
+        let login = "lock_pool_api".to_owned();
+        let mut admin = g.f.admin();
+        admin.rows(&format!(
+            "SELECT scope.create_authenticator('{login}', '{{{},{}}}')",
+            g.reader, g.writer
+        ));
+        admin.run(&format!(
+            "CREATE SCHEMA evil; GRANT ALL ON SCHEMA evil TO {reader}; GRANT USAGE ON SCHEMA evil TO PUBLIC;
+             CREATE TABLE diary (line text); GRANT SELECT, INSERT ON diary TO {writer}",
+            reader = g.reader,
+            writer = g.writer,
+        ));
+        let attacker = switch(&g.token(json!({})));
+        let victim = switch(&g.token(json!({"role": g.writer})));
+        Pool {
+            g,
+            login,
+            attacker,
+            victim,
+        }
+    }
+
+    fn connect(&self) -> Session {
+        self.g.f.login(&self.login)
+    }
+
+    /// A whole transaction of the attacker's.
+    #[track_caller]
+    fn attack(&self, s: &mut Session, sql: &str) {
+        s.run(&format!("BEGIN; {}; {sql}; COMMIT", self.attacker));
+    }
+}
+
+/// A temporary table comes before every other of its name, and its triggers run as whoever writes to it.
+#[test]
+fn temporary_table_in_place_of_a_real_one() {
+    let mut s = POOL.connect();
+    POOL.attack(
+        &mut s,
+        "CREATE TEMP TABLE diary (line text); GRANT ALL ON diary TO PUBLIC;
+         CREATE FUNCTION pg_temp.spy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'as %', current_user; RETURN NEW; END $$;
+         CREATE TRIGGER spy BEFORE INSERT ON diary FOR EACH ROW EXECUTE FUNCTION pg_temp.spy()",
+    );
+    s.notices();
+    s.run(&format!(
+        "BEGIN; {}; INSERT INTO diary VALUES ('private'); COMMIT",
+        POOL.victim
+    ));
+    assert!(s.notices().is_empty());
+    POOL.g
+        .f
+        .admin()
+        .assert_that("(SELECT count(*) = 1 FROM diary WHERE line = 'private')");
+    POOL.g.f.admin().run("DELETE FROM diary");
+}
+
+/// A type's name too is looked for among the temporary objects first, and a domain's check is code. The victim's token itself would
+/// pass through it.
+#[test]
+fn temporary_domain_that_reads_the_next_token() {
+    let mut s = POOL.connect();
+    POOL.attack(
+        &mut s,
+        "CREATE FUNCTION pg_temp.steal(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'stolen %', $1; RETURN true; END $$;
+         CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (pg_temp.steal(VALUE))",
+    );
+    s.notices();
+    s.run("BEGIN");
+    s.run(&format!("{}::text)", POOL.victim.trim_end_matches(')')));
+    assert!(s.notices().is_empty(), "a stolen token");
+    assert_eq!(s.text("SELECT current_user"), POOL.g.writer);
+    s.run("COMMIT");
+}
+
+/// The attacker's rights, lent to whoever comes next, would outlive their token.
+#[test]
+fn temporary_function_that_lends_its_makers_rights() {
+    let mut s = POOL.connect();
+    POOL.attack(
+        &mut s,
+        "CREATE FUNCTION pg_temp.lend() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user::text';
+         CREATE TEMP VIEW lent AS SELECT * FROM public.orders; GRANT SELECT ON lent TO PUBLIC",
+    );
+    s.denied("SELECT pg_temp.lend()", "42883");
+    s.denied("SELECT * FROM lent", "42P01");
+    s.run(&format!("BEGIN; {}; SAVEPOINT s", POOL.victim));
+    s.denied("SELECT pg_temp.lend()", "42883");
+    s.run("ROLLBACK");
+}
+
+/// With the attacker's schema first, every name may mean the attacker's function.
+#[test]
+fn search_path_that_leads_to_the_attackers_functions() {
+    let mut s = POOL.connect();
+    let before = s.text("SHOW search_path");
+    POOL.attack(
+        &mut s,
+        "CREATE OR REPLACE FUNCTION evil.lower(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'trapped ' || current_user; END $$",
+    );
+    for set in [
+        "SET search_path = evil, pg_catalog",
+        "SET SESSION search_path TO evil, pg_catalog",
+        "SELECT set_config('search_path', 'evil, pg_catalog', false)",
+        "UPDATE pg_settings SET setting = 'evil, pg_catalog' WHERE name = 'search_path'",
+        "SAVEPOINT a; SET search_path = evil, pg_catalog; RELEASE a",
+        "SET LOCAL search_path = public; SET search_path = evil, pg_catalog",
+        "SET search_path = evil, pg_catalog; SET LOCAL search_path = public",
+        "DO $$ BEGIN SET search_path = evil, pg_catalog; END $$",
+    ] {
+        POOL.attack(&mut s, set);
+        assert_eq!(s.text("SHOW search_path"), before, "{set}");
+        // Injected with a COMMIT, it runs as the authenticator itself.
+        s.notices();
+        s.run(&format!("BEGIN; {set}; COMMIT"));
+        if set.contains("pg_settings") || !set.contains("LOCAL") {
+            let notices = s.notices();
+            assert!(
+                notices.iter().any(|n| n.code == "25P01"),
+                "{set}: {notices:?}"
+            );
+        }
+        if !set.starts_with("SAVEPOINT") && !set.contains("; ") {
+            s.run(set);
+        }
+        assert_eq!(s.text("SHOW search_path"), before, "{set}");
+        assert_eq!(s.text("SELECT lower('X')"), "x", "{set}");
+    }
+    // Within the transaction it is everybody's own.
+    s.run(&format!(
+        "BEGIN; SET LOCAL search_path = public; {}",
+        POOL.victim
+    ));
+    assert_eq!(s.text("SHOW search_path"), "public");
+    s.run("SET search_path = pg_catalog");
+    assert_eq!(s.text("SHOW search_path"), "pg_catalog");
+    s.run("COMMIT");
+    assert_eq!(s.text("SHOW search_path"), before);
+}
+
+#[test]
+fn settings_that_change_what_sql_means() {
+    let mut s = POOL.connect();
+    for (name, value) in [
+        ("row_security", "off"),
+        ("standard_conforming_strings", "off"),
+        ("backslash_quote", "on"),
+        ("transform_null_equals", "on"),
+    ] {
+        let before = s.text(&format!("SHOW {name}"));
+        assert_ne!(before, value);
+        POOL.attack(&mut s, &format!("SET {name} = {value}"));
+        assert_eq!(s.text(&format!("SHOW {name}")), before);
+        s.run(&format!("SET {name} = {value}"));
+        assert_eq!(s.text(&format!("SHOW {name}")), before);
+        s.run(&format!("BEGIN; SET {name} = {value}"));
+        assert_eq!(s.text(&format!("SHOW {name}")), value);
+        s.run("ROLLBACK");
+    }
+    // Only who may do so anyway.
+    s.denied("SET session_replication_role = replica", "42501");
+    // What drivers and poolers set stays.
+    s.run("SET TimeZone = 'Asia/Tokyo'; SET extra_float_digits = 3; SET application_name = 'api'; SET statement_timeout = '1min'");
+    POOL.attack(&mut s, "SELECT 1");
+    assert_eq!(s.text("SHOW TimeZone"), "Asia/Tokyo");
+    assert_eq!(s.text("SHOW statement_timeout"), "1min");
+}
+
+/// PgBouncer prepares statements under names that it believes to be there.
+#[test]
+fn prepared_statement_in_place_of_the_poolers() {
+    let mut s = POOL.connect();
+    let poolers = s.client.prepare("SELECT 'poolers'::text").expect("prepare");
+    for end in ["COMMIT", "ROLLBACK"] {
+        s.run(&format!(
+            "BEGIN; {}; PREPARE trap AS SELECT 'trapped'; EXECUTE trap; DO $$ BEGIN EXECUTE 'PREPARE trap2 AS SELECT 1'; END $$; {end}",
+            POOL.attacker
+        ));
+        s.denied("EXECUTE trap", "26000");
+        s.denied("EXECUTE trap2", "26000");
+    }
+    for idle in [
+        "PREPARE trap AS SELECT 'trapped'",
+        "DO $$ BEGIN EXECUTE 'PREPARE trap AS SELECT 1'; END $$",
+    ] {
+        s.refused(idle, "42501");
+    }
+    s.denied("EXECUTE trap", "26000");
+    // Those of the protocol are the client's own.
+    let rows = s.client.query(&poolers, &[]).expect("still prepared");
+    assert_eq!(rows[0].get::<_, &str>(0), "poolers");
+}
+
+#[test]
+fn cursor_held_for_the_next_user() {
+    let mut s = POOL.connect();
+    for hold in [
+        "DECLARE held CURSOR WITH HOLD FOR SELECT * FROM orders",
+        "DO $$ BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT * FROM orders'; END $$",
+    ] {
+        s.run(&format!("BEGIN; {}; SAVEPOINT s", POOL.attacker));
+        s.refused(hold, "42501");
+        s.run("ROLLBACK TO s; COMMIT");
+        s.refused(hold, "42501");
+        s.denied("FETCH held", "34000");
+        // A cursor in the way of the next switch would be a denial of service.
+        s.run(&format!("BEGIN; {}; COMMIT", POOL.victim));
+    }
+}
+
+#[test]
+fn channel_listened_to_for_the_next_user() {
+    let mut s = POOL.connect();
+    POOL.attack(&mut s, "LISTEN gossip");
+    assert!(s.column("SELECT pg_listening_channels()").is_empty());
+    s.run(&format!(
+        "BEGIN; {}; LISTEN gossip; NOTIFY gossip; COMMIT",
+        POOL.attacker
+    ));
+    assert!(s.column("SELECT pg_listening_channels()").is_empty());
+    s.refused("LISTEN gossip", "42501");
+}
+
+/// What stays: it makes the next user wait, or fail, but not act for somebody else.
+#[test]
+fn locks_and_timeouts_stay_and_change_nobodys_identity() {
+    let mut s = POOL.connect();
+    POOL.attack(
+        &mut s,
+        "SELECT pg_advisory_lock(4711); SET statement_timeout = '5min'; SET app.tenant = 'mine'; SELECT setseed(0.5)",
+    );
+    s.assert_that("(SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())");
+    s.run(&format!("BEGIN; {}", POOL.victim));
+    assert_eq!(
+        s.text("SELECT current_user || ' ' || scope.jwt_claim('role')"),
+        format!("{0} {0}", POOL.g.writer)
+    );
+    s.run("COMMIT");
+    s.run("DISCARD ALL");
+    s.assert_that("(SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())");
+    assert_eq!(s.text("SHOW statement_timeout"), "0");
+}
+
+/// A session switch keeps its own until it ends.
+#[test]
+fn everything_of_a_session_switch_ends_with_it() {
+    let mut s = POOL.connect();
+    let before = s.text("SHOW search_path");
+    let open = POOL.attacker.replace("set_jwt_role", "set_jwt_session");
+    let close = POOL.attacker.replace("set_jwt_role", "end_jwt_session");
+    s.run(&format!(
+        "BEGIN; {open}; PREPARE trap AS SELECT 1; ROLLBACK"
+    ));
+    s.denied("EXECUTE trap", "26000");
+    s.run(&open);
+    s.run(
+        "CREATE TEMP TABLE diary (line text); SET search_path = evil, pg_catalog; PREPARE trap AS SELECT 1; LISTEN gossip;
+         BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+    );
+    s.run("SELECT * FROM diary; EXECUTE trap; BEGIN; SELECT 1/1; ROLLBACK; EXECUTE trap; INSERT INTO diary VALUES ('x')");
+    assert_eq!(s.text("SHOW search_path"), "evil, pg_catalog");
+    assert_eq!(s.column("SELECT pg_listening_channels()"), ["gossip"]);
+    s.refused(&close, "55006");
+    s.run("CLOSE held");
+    // A rolled-back end is none.
+    s.run(&format!(
+        "BEGIN; {close}; ROLLBACK; EXECUTE trap; SELECT * FROM diary"
+    ));
+    assert_eq!(s.text("SHOW search_path"), "evil, pg_catalog");
+    s.run(&close);
+    assert_eq!(s.text("SHOW search_path"), before);
+    assert!(s.column("SELECT pg_listening_channels()").is_empty());
+    s.denied("EXECUTE trap", "26000");
+    s.denied("SELECT * FROM pg_temp.diary", "42P01");
+    s.run(&POOL.victim.replace("set_jwt_role", "set_jwt_session"));
+    s.run("INSERT INTO diary VALUES ('session')");
+    POOL.g
+        .f
+        .admin()
+        .assert_that("(SELECT count(*) = 1 FROM diary WHERE line = 'session')");
+    POOL.g.f.admin().run("DELETE FROM diary");
+}
+
+/// COMMIT in a procedure ends the switch, and with it what it left.
+#[test]
+fn commit_inside_a_procedure_leaves_nothing() {
+    let mut s = POOL.connect();
+    let take = POOL.attacker.replacen("SELECT", "PERFORM", 1);
+    s.run(&format!(
+        "DO $$ BEGIN
+           {take};
+           CREATE TEMP TABLE diary (line text); SET search_path = evil; EXECUTE 'PREPARE trap AS SELECT 1';
+           COMMIT;
+           IF to_regclass('pg_temp.diary') IS NOT NULL OR current_setting('search_path') = 'evil' THEN RAISE EXCEPTION 'left'; END IF;
+         END $$"
+    ));
+    s.denied("EXECUTE trap", "26000");
+}
+
+/// A login that is no authenticator is left alone: it has rights of its own to lose.
+#[test]
+fn login_of_another_kind_keeps_what_it_makes() {
+    let g = &POOL.g;
+    let mut s = g.login();
+    s.run("CREATE TEMP TABLE own (x int); PREPARE own AS SELECT 1");
+    s.run(&format!(
+        "BEGIN; {}; SET search_path = public; SELECT 1; COMMIT",
+        POOL.attacker
+    ));
+    s.run("SELECT * FROM own; EXECUTE own");
+    assert_eq!(s.text("SHOW search_path"), "public");
+    s.assert_that("pg_my_temp_schema() <> 0");
+}
