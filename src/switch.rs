@@ -75,6 +75,8 @@ thread_local! {
 struct Active {
     token: Rc<Accepted>,
     checked_at: Cell<u64>,
+    /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
+    seen_at: Cell<u64>,
     revoked: Cell<bool>,
 }
 
@@ -113,20 +115,15 @@ pub fn is_revoked() -> bool {
     if xact::is_parallel() {
         return false;
     }
-    let Some(digest) = switch_state::with(|state| state.digest) else {
-        return false;
-    };
-    // The anonymous role has no token; and the question itself runs statements.
-    if digest == [0; 32] || CHECKING.get() {
+    // The question itself runs statements.
+    if CHECKING.get() {
         return false;
     }
     ACTIVE.with_borrow(|active| {
-        let Some(active) = active
-            .as_ref()
-            .filter(|active| active.token.digest == digest)
-        else {
-            // A rollback has brought a switch back whose token is no longer at hand.
-            return true;
+        let active = match holder(active.as_ref()) {
+            Holder::Nobody => return false,
+            Holder::Other => return true,
+            Holder::Active(active) => active,
         };
         let generation = revocation::generation();
         if active.checked_at.get() != generation {
@@ -138,6 +135,32 @@ pub fn is_revoked() -> bool {
         }
         active.revoked.get()
     })
+}
+
+/// Whose switch it is.
+enum Holder<'a> {
+    /// There is none, or it is the anonymous role's, which has no token.
+    Nobody,
+    /// A rollback has brought a switch back whose token is no longer at hand.
+    Other,
+    Active(&'a Active),
+}
+
+/// Reads the state again only when it has changed: every statement asks.
+fn holder(active: Option<&Active>) -> Holder<'_> {
+    let epoch = switch_state::epoch();
+    if let Some(active) = active.filter(|active| active.seen_at.get() == epoch) {
+        return Holder::Active(active);
+    }
+    let digest = switch_state::with(|state| state.digest).filter(|digest| *digest != [0; 32]);
+    match (digest, active) {
+        (None, _) => Holder::Nobody,
+        (Some(digest), Some(active)) if active.token.digest == digest => {
+            active.seen_at.set(epoch);
+            Holder::Active(active)
+        }
+        _ => Holder::Other,
+    }
 }
 
 /// Resets the flag also when the check fails.
@@ -230,6 +253,7 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
     let active = Active {
         token: accepted,
         checked_at: Cell::new(generation),
+        seen_at: Cell::new(0),
         revoked: Cell::new(false),
     };
     ACTIVE.set(Some(active));

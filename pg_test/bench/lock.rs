@@ -105,7 +105,7 @@ impl Counter {
     }
 
     fn per_statement(&self, begin: &str, settings: &[&str]) -> f64 {
-        const FEW: usize = 400;
+        const FEW: usize = 150;
         let count = |statements| self.count(begin, settings, statements) as f64;
         (count(3 * FEW) - count(FEW)) / (2 * FEW) as f64
     }
