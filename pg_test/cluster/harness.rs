@@ -1,5 +1,6 @@
 //! What the tests share: servers, sessions, a database per test, tokens.
 
+mod bouncer;
 mod fixture;
 mod guard;
 mod server;
@@ -10,6 +11,7 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
+pub use bouncer::Bouncer;
 pub use fixture::{Fixture, shared};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};

@@ -1,6 +1,7 @@
-//! Life beside other software: extensions that hook in where we do.
+//! Life beside other software: extensions that hook in where we do, a pooler, PostgreSQL's own tools.
 
 mod extensions;
+mod pgbouncer;
 mod set_user;
 
 use std::sync::LazyLock;
