@@ -1,6 +1,6 @@
 # Each target is a script, which says what it does and installs what is missing; this file only names them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test bench fuzz mutants lint install env clean
+.PHONY: help demo demo-stop test regress bench fuzz mutants lint install env clean
 
 PG ?=
 ONLY ?=
@@ -14,7 +14,7 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, bench, mutants, lint, env)'
+	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, env)'
 	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz, mutants)'
 	@echo '  SECONDS=60         how long, all targets together                  (fuzz)'
 	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (install)'
@@ -29,7 +29,10 @@ demo-stop: ## stop that server and remove it
 test: ## every test on one server, none of it touching the system's PostgreSQL
 	@.ci/test.sh
 
-bench: ## the release build against what people use instead, with targets, about 2 minutes
+regress: ## PostgreSQL's own regression tests, with the library and without: the answers must be the same
+	@.ci/regress.sh
+
+bench: ## the release build against what people use instead, with targets, about 4 minutes
 	@.ci/bench.sh
 
 fuzz: ## fuzzing of tokens, claim paths and keys, for SECONDS

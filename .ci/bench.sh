@@ -15,6 +15,8 @@ if [ -z "${SCOPE_ROLES_TEST_LOCKED:-}" ]; then
 fi
 
 prepare "$PG"
+# Some rows count instructions.
+(alone ensure_commands valgrind:valgrind) || say "valgrind cannot be had here: the rows that need it will say so"
 cd "$ROOT"
 
 say "release build for $("$PRIVATE_PG_CONFIG" --version) (the first takes about 3 minutes)"
@@ -24,7 +26,7 @@ cargo pgrx install --release --pg-config "$PRIVATE_PG_CONFIG" >&2
 say "building the benchmark (the first build takes about 2 minutes)"
 cargo test --release --no-default-features --features "$PG_LABEL" --test bench --no-run >&2
 
-say "measuring, under 2 minutes"
+say "measuring, about 4 minutes"
 if cargo test --quiet --release --no-default-features --features "$PG_LABEL" --test bench; then
   say "make bench: every target met"
 else

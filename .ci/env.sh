@@ -4,6 +4,9 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
 prepare "${PG:-$DEFAULT_PG}"
-for name in PATH PGRX_HOME PGRX_PG_CONFIG_PATH SCOPE_ROLES_PG_CONFIG CARGO_TARGET_DIR CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND; do
+alone neighbours
+for name in PATH PGRX_HOME PGRX_PG_CONFIG_PATH SCOPE_ROLES_PG_CONFIG SCOPE_ROLES_PGBOUNCER CARGO_TARGET_DIR \
+  CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND; do
+  if [ -z "${!name:-}" ]; then continue; fi
   printf 'export %s=%q\n' "$name" "${!name}"
 done

@@ -5,6 +5,7 @@
 # Cache, outside the tree:
 #   wheels/…         PostgreSQL 16 and 18 as fetched from PyPI, untouched
 #   cargo-pgrx-…/    only when the cargo-pgrx in PATH is missing or of another version
+#   debs/…           Debian packages that tests need beside the server, unpacked but never installed
 #   trees/NAME-ID/   what belongs to one copy of the source: server copies, the demo's address
 set -euo pipefail
 # The server's user must be able to read what root puts into the cache.
@@ -56,7 +57,7 @@ find_cache() {
       SCOPE_ROLES_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/scope_roles
     fi
   fi
-  mkdir -p "$SCOPE_ROLES_CACHE/trees" "$SCOPE_ROLES_CACHE/wheels" ||
+  mkdir -p "$SCOPE_ROLES_CACHE/trees" "$SCOPE_ROLES_CACHE/wheels" "$SCOPE_ROLES_CACHE/debs" ||
     die "cannot write to the cache folder $SCOPE_ROLES_CACHE" "Choose another one with SCOPE_ROLES_CACHE=/some/folder."
   SCOPE_ROLES_CACHE=$(cd -- "$SCOPE_ROLES_CACHE" && pwd -P)
   export SCOPE_ROLES_CACHE
@@ -382,6 +383,60 @@ use_in_place() {
   else
     die "PostgreSQL at $source cannot be copied to the cache, and $lib is not ours to install into" \
       "Give a server whose folders you own: PG=/path/to/pg_config."
+  fi
+}
+
+# ---- software that we must get on with -----------------------------------------------------------------------------
+
+# unpack_debs NAME PACKAGE …: sets DEB_DIR, a folder with what is in those Debian packages. False when they cannot be had.
+unpack_debs() {
+  local name=$1 tmp deb
+  shift
+  DEB_DIR=$SCOPE_ROLES_CACHE/debs/$name
+  if [ -d "$DEB_DIR" ]; then return 0; fi
+  have apt-get && have dpkg-deb || return 1
+  say "fetching $* (Debian), once"
+  tmp=$(mktemp -d "$SCOPE_ROLES_CACHE/debs/new.XXXXXX")
+  chmod 755 "$tmp"
+  if ! download_debs "$tmp" "$@"; then
+    # The lists may be missing, or older than the mirror.
+    local packages=("$@")
+    if [ -n "$APT_UPDATED" ] || ! (as_admin apt-get update -qq </dev/null >&2) || ! download_debs "$tmp" "$@"; then
+      rm -rf -- "$tmp"
+      return 1
+    fi
+    APT_UPDATED=1
+  fi
+  for deb in "$tmp"/*.deb; do
+    dpkg-deb -x "$deb" "$tmp" || return 1
+    rm -f -- "$deb"
+  done
+  mv -T "$tmp" "$DEB_DIR"
+}
+
+# Root's apt-get would else complain that it cannot become somebody else in this folder.
+download_debs() (cd "$1" && apt-get download -qq -o APT::Sandbox::User=root "${@:2}" </dev/null >&2)
+
+# What the tests of living together need, as far as it can be had: they say what they skip. After private_server.
+neighbours() {
+  if [ ! -d "$PRIVATE_ROOT" ] || [[ "$(cat "$PRIVATE_ROOT/copied_from")" != "/usr/lib/postgresql/$PG_MAJOR/bin/pg_config "* ]]; then
+    say "pgaudit and set_user: SKIPPED, Debian's packages are for Debian's server"
+  else
+    local extension library share
+    library=$("$PRIVATE_PG_CONFIG" --pkglibdir) share=$("$PRIVATE_PG_CONFIG" --sharedir)
+    for extension in pgaudit set-user; do
+      if unpack_debs "postgresql-$PG_MAJOR-$extension" "postgresql-$PG_MAJOR-$extension"; then
+        cp -u "$DEB_DIR/usr/lib/postgresql/$PG_MAJOR/lib"/*.so "$library/"
+        cp -u "$DEB_DIR/usr/share/postgresql/$PG_MAJOR/extension"/* "$share/extension/"
+      else
+        say "$extension: SKIPPED, postgresql-$PG_MAJOR-$extension cannot be had here"
+      fi
+    done
+  fi
+  if unpack_debs pgbouncer pgbouncer libc-ares2 libevent-2.1-7; then
+    export SCOPE_ROLES_PGBOUNCER=$DEB_DIR/usr/sbin/pgbouncer
+  else
+    say "PgBouncer: SKIPPED, it cannot be had here"
   fi
 }
 

@@ -15,6 +15,7 @@ if [ -z "${SCOPE_ROLES_TEST_LOCKED:-}" ]; then
 fi
 
 prepare "$PG"
+alone neighbours
 cd "$ROOT"
 
 # The in-server tests keep their data and socket here: a socket's path has room for 107 bytes only.

@@ -23,6 +23,13 @@ mod tests {
         Spi::run("SECURITY LABEL FOR scope_roles ON TABLE label_table IS '{}'").unwrap();
     }
 
+    /// It stays with the provider that was the only one without us.
+    #[pg_test(error = "no security label providers have been loaded")]
+    fn label_for_no_provider_in_particular_is_not_ours() {
+        Spi::run("CREATE ROLE label_unnamed").unwrap();
+        Spi::run("SECURITY LABEL ON ROLE label_unnamed IS NULL").unwrap();
+    }
+
     #[pg_test]
     fn label_can_be_restored_by_a_superuser() {
         Spi::run("CREATE TABLE label_orders ()").unwrap();

@@ -179,6 +179,7 @@ impl Report for switch::Error {
             | Self::RoleClaimFixed { .. }
             | Self::SecurityDefiner
             | Self::WouldBeUndone
+            | Self::ForeignRole
             | Self::AlreadyLocked
             | Self::Replication
             | Self::NoSessionSwitch
@@ -207,6 +208,9 @@ impl Report for switch::Error {
             Self::WouldBeUndone => {
                 "A calling function has a SET clause for the role or the claims, which puts them back when it returns."
                     .into()
+            }
+            Self::ForeignRole => {
+                "It was set past PostgreSQL's settings (as set_user() does), and the end of the switch would take it away.".into()
             }
             Self::OpenCursors => {
                 "They would go on yielding rows that the role before the switch could read.".into()
@@ -239,6 +243,7 @@ impl Report for switch::Error {
             Self::WouldBeUndone => {
                 "Call it outside that function, or drop its SET clause.".into()
             }
+            Self::ForeignRole => "Give that role back first, in a transaction of its own (SELECT reset_user()).".into(),
             Self::OpenCursors => {
                 "CLOSE ALL first, and call it neither inside a loop over a query nor with results of an earlier statement still to be fetched."
                     .into()

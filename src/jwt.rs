@@ -6,12 +6,14 @@ mod claims;
 mod json;
 mod key;
 mod path;
+mod redact;
 mod refusal;
 mod token;
 
 pub use claims::{Policy, Verified};
 pub use key::{Algorithm, KeyError, KeySet};
 pub use path::{ClaimPath, PathError, RoleClaim};
+pub use redact::redact;
 pub use refusal::Refusal;
 
 use token::Compact;

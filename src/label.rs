@@ -11,10 +11,6 @@ pub use text::{Kind, Metadata, State};
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
 use crate::timestamp;
 
-pub fn init() {
-    seclabel::register();
-}
-
 /// The metadata of a role. `Err` for a role that is ours but whose label can't be read: callers
 /// treat it as managed and disabled.
 pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {

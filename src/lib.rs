@@ -46,7 +46,6 @@ pub extern "C-unwind" fn _PG_init() {
     guc::init();
     if pg::preload::in_progress() {
         pg::preload::mark();
-        label::init();
         lock::init();
         login::init();
         expiry::init();

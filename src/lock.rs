@@ -50,7 +50,7 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
     // that is running is cancelled by the timer.
     let starts = !matches!(
         event,
-        Event::Function | Event::Utility(Statement::Transaction)
+        Event::Function | Event::RoleChange | Event::Utility(Statement::Transaction)
     );
     if starts {
         if clock::now() >= switch_state::ends_at() {

@@ -15,6 +15,7 @@ pub mod leftovers;
 pub mod name;
 pub mod preload;
 mod raw;
+pub mod role_changers;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;

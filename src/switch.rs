@@ -15,7 +15,7 @@ use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::switch_state::{self, Prepared};
-use crate::pg::{compat, hooks, identity, invalidation, json, server, xact};
+use crate::pg::{compat, hooks, identity, invalidation, json, role_changers, server, xact};
 use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub enum Error {
     SecurityDefiner,
     #[error("a token cannot switch the role where that would be undone")]
     WouldBeUndone,
+    #[error("a token cannot switch the role of a session whose role another library has set")]
+    ForeignRole,
     #[error("the role was set by a token and is locked")]
     AlreadyLocked,
     #[error("a token cannot switch the role while cursors are open")]
@@ -73,6 +75,8 @@ thread_local! {
 struct Active {
     token: Rc<Accepted>,
     checked_at: Cell<u64>,
+    /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
+    seen_at: Cell<u64>,
     revoked: Cell<bool>,
 }
 
@@ -111,20 +115,15 @@ pub fn is_revoked() -> bool {
     if xact::is_parallel() {
         return false;
     }
-    let Some(digest) = switch_state::with(|state| state.digest) else {
-        return false;
-    };
-    // The anonymous role has no token; and the question itself runs statements.
-    if digest == [0; 32] || CHECKING.get() {
+    // The question itself runs statements.
+    if CHECKING.get() {
         return false;
     }
     ACTIVE.with_borrow(|active| {
-        let Some(active) = active
-            .as_ref()
-            .filter(|active| active.token.digest == digest)
-        else {
-            // A rollback has brought a switch back whose token is no longer at hand.
-            return true;
+        let active = match holder(active.as_ref()) {
+            Holder::Nobody => return false,
+            Holder::Other => return true,
+            Holder::Active(active) => active,
         };
         let generation = revocation::generation();
         if active.checked_at.get() != generation {
@@ -136,6 +135,32 @@ pub fn is_revoked() -> bool {
         }
         active.revoked.get()
     })
+}
+
+/// Whose switch it is.
+enum Holder<'a> {
+    /// There is none, or it is the anonymous role's, which has no token.
+    Nobody,
+    /// A rollback has brought a switch back whose token is no longer at hand.
+    Other,
+    Active(&'a Active),
+}
+
+/// Reads the state again only when it has changed: every statement asks.
+fn holder(active: Option<&Active>) -> Holder<'_> {
+    let epoch = switch_state::epoch();
+    if let Some(active) = active.filter(|active| active.seen_at.get() == epoch) {
+        return Holder::Active(active);
+    }
+    let digest = switch_state::with(|state| state.digest).filter(|digest| *digest != [0; 32]);
+    match (digest, active) {
+        (None, _) => Holder::Nobody,
+        (Some(digest), Some(active)) if active.token.digest == digest => {
+            active.seen_at.set(epoch);
+            Holder::Active(active)
+        }
+        _ => Holder::Other,
+    }
 }
 
 /// Resets the flag also when the check fails.
@@ -228,6 +253,7 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
     let active = Active {
         token: accepted,
         checked_at: Cell::new(generation),
+        seen_at: Cell::new(0),
         revoked: Cell::new(false),
     };
     ACTIVE.set(Some(active));
@@ -367,6 +393,9 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
         Some(true) => return Ok(()),
         Some(false) => return Err(Error::AlreadyLocked),
         None => {}
+    }
+    if role_changers::hold_the_role() {
+        return Err(Error::ForeignRole);
     }
     // A cursor goes on with the privileges, and the rows, of the role that opened it.
     if xact::has_open_cursors() {

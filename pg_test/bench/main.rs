@@ -14,6 +14,7 @@ mod cluster {
     pub mod harness;
 }
 
+mod lock;
 mod measure;
 mod report;
 mod rows;

@@ -1,6 +1,6 @@
 //! Medians, spreads, and sides that take turns.
 
-/// What one row found. Times are in microseconds.
+/// What one row found, in its unit.
 pub struct Figures {
     pub ours: f64,
     pub peer: f64,

@@ -22,8 +22,8 @@ pub struct Report {
 const TITLES: [&str; 7] = [
     "what",
     "peer",
-    "ours µs",
-    "peer µs",
+    "ours",
+    "peer",
     "ratio (quartiles)",
     "target",
     "met",
@@ -52,7 +52,11 @@ impl Report {
     }
 
     pub fn add(&mut self, row: &Row, measured: Result<Figures, String>) {
-        let target = format!("<= {}", row.target);
+        let target = format!("<= {:.4}", row.target);
+        let target = target
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned();
         let (line, value) = match measured {
             Ok(figures) => {
                 let met = figures.ratio.middle <= row.target;
@@ -66,15 +70,15 @@ impl Report {
                     [
                         what,
                         row.peer.into(),
-                        format!("{:.2}", figures.ours),
-                        format!("{:.2}", figures.peer),
-                        format!("{:.2} ({:.2}..{:.2})", ratio.middle, ratio.low, ratio.high),
+                        format!("{:.2} {}", figures.ours, row.unit),
+                        format!("{:.2} {}", figures.peer, row.unit),
+                        format!("{:.3} ({:.3}..{:.3})", ratio.middle, ratio.low, ratio.high),
                         target,
                         if met { "yes" } else { "NO" }.into(),
                     ],
                     json!({
                         "name": row.name, "what": row.what, "peer": row.peer, "note": figures.note, "target": row.target, "met": met,
-                        "ours_us": figures.ours, "peer_us": figures.peer,
+                        "unit": row.unit, "ours": figures.ours, "peer": figures.peer,
                         "ratio": ratio.middle, "ratio_low": ratio.low, "ratio_high": ratio.high,
                     }),
                 )

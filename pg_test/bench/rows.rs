@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::cluster::harness::literal;
+use crate::lock;
 use crate::measure::{Figures, compare, in_turns};
 use crate::scene::{Loop, Scene, TABLE_ROWS, array};
 use crate::tokens::{Family, Token};
@@ -12,16 +13,23 @@ pub struct Row {
     pub name: &'static str,
     pub what: &'static str,
     pub peer: &'static str,
+    /// Of both sides' figures.
+    pub unit: &'static str,
     /// The greatest ratio, ours to the peer's, that is good enough.
     pub target: f64,
     pub measure: fn(&Scene) -> Result<Figures, String>,
 }
 
-pub const ALL: [Row; 7] = [
+const MICROSECONDS: &str = "µs";
+/// As callgrind counts them, for one statement.
+const INSTRUCTIONS: &str = "instructions";
+
+pub const ALL: [Row; 10] = [
     Row {
         name: "warm",
         what: "scope.set_jwt_role, token seen before",
         peer: "set_config of role and of claims",
+        unit: MICROSECONDS,
         target: 1.25,
         measure: warm,
     },
@@ -29,6 +37,7 @@ pub const ALL: [Row; 7] = [
         name: "cold_hs256",
         what: "scope.set_jwt_role, new HS256 token",
         peer: "pgjwt's algorithm, then the two set_config",
+        unit: MICROSECONDS,
         target: 0.5,
         measure: cold_hs256,
     },
@@ -36,6 +45,7 @@ pub const ALL: [Row; 7] = [
         name: "cold_rs256",
         what: "what a new RS256 token adds",
         peer: "aws-lc alone on the same bytes",
+        unit: MICROSECONDS,
         target: 1.2,
         measure: |scene| cold(scene, Family::Rs256),
     },
@@ -43,6 +53,7 @@ pub const ALL: [Row; 7] = [
         name: "cold_es256",
         what: "what a new ES256 token adds",
         peer: "aws-lc alone on the same bytes",
+        unit: MICROSECONDS,
         target: 1.2,
         measure: |scene| cold(scene, Family::Es256),
     },
@@ -50,6 +61,7 @@ pub const ALL: [Row; 7] = [
         name: "cold_eddsa",
         what: "what a new EdDSA token adds",
         peer: "aws-lc alone on the same bytes",
+        unit: MICROSECONDS,
         target: 1.2,
         measure: |scene| cold(scene, Family::EdDsa),
     },
@@ -57,6 +69,7 @@ pub const ALL: [Row; 7] = [
         name: "other_backend",
         what: "RS256 token first seen by another backend",
         peer: "the same token again",
+        unit: MICROSECONDS,
         target: 2.0,
         measure: other_backend,
     },
@@ -64,8 +77,34 @@ pub const ALL: [Row; 7] = [
         name: "claim_per_row",
         what: "owner = scope.jwt_claim('sub'), each of 10^6 rows",
         peer: "owner = current_setting(…)::jsonb->>'sub'",
+        unit: MICROSECONDS,
         target: 0.2,
         measure: claim_per_row,
+    },
+    Row {
+        name: "lock_unused",
+        what: "pgbench -S, a transaction, library loaded",
+        peer: "not loaded",
+        unit: MICROSECONDS,
+        // 0.99 of the throughput.
+        target: 1.0 / 0.99,
+        measure: lock::unused,
+    },
+    Row {
+        name: "lock_unused_instructions",
+        what: "the same SELECT, library loaded",
+        peer: "not loaded",
+        unit: INSTRUCTIONS,
+        target: 1.005,
+        measure: lock::unused_instructions,
+    },
+    Row {
+        name: "lock_held_instructions",
+        what: "the same SELECT in a transaction after scope.set_jwt_role",
+        peer: "after SET LOCAL ROLE",
+        unit: INSTRUCTIONS,
+        target: 1.02,
+        measure: lock::held_instructions,
     },
 ];
 

@@ -14,4 +14,5 @@ mod documented;
 mod expiry;
 mod jwt;
 mod lock;
+mod neighbours;
 mod scope;

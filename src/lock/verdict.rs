@@ -39,6 +39,8 @@ pub enum Event<'a> {
     Function,
     /// A utility statement is about to run.
     Utility(Statement<'a>),
+    /// A function of another library is about to change the role past PostgreSQL's settings.
+    RoleChange,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,13 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
         Bond::Locked(role) | Bond::Gated(role) => role,
     };
     let gated = matches!(session.bond, Bond::Gated(_));
+    if let Event::RoleChange = event {
+        return Verdict::Refused(if gated {
+            Violation::Gated
+        } else {
+            Violation::Role
+        });
+    }
     if let Event::Earlier = event {
         return Verdict::Refused(Violation::Earlier);
     }
@@ -297,6 +306,24 @@ mod tests {
             judge(&LOCKED, &discard),
             Verdict::Refused(Violation::DiscardAll)
         );
+    }
+
+    /// Not even to the owner of a SECURITY DEFINER function: it is the session that would change.
+    #[test]
+    fn verdict_refuses_changes_past_the_settings() {
+        for (session, violation) in [(LOCKED, Violation::Role), (GATED, Violation::Gated)] {
+            let definer = Session {
+                current: 12,
+                security_context: 1,
+                ..session
+            };
+            for session in [session, definer] {
+                assert_eq!(
+                    judge(&session, &Event::RoleChange),
+                    Verdict::Refused(violation)
+                );
+            }
+        }
     }
 
     #[test]

@@ -246,7 +246,9 @@ unsafe extern "C-unwind" fn executor_run(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run(query);
-        super::hooks::explaining(|| next(query, direction, count, execute_once));
+        super::hooks::explaining((*query).sourceText, || {
+            next(query, direction, count, execute_once)
+        });
     }
 }
 
@@ -267,7 +269,7 @@ unsafe extern "C-unwind" fn executor_run(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run(query);
-        super::hooks::explaining(|| next(query, direction, count));
+        super::hooks::explaining((*query).sourceText, || next(query, direction, count));
     }
 }
 

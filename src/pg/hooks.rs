@@ -11,9 +11,9 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{catalog, compat, gate, leftovers, raw, switch_state, timer};
+use super::{catalog, compat, gate, leftovers, raw, role_changers, seclabel, switch_state, timer};
 use crate::lock::verdict::{Event, Statement};
-use crate::{lock, login};
+use crate::{jwt, lock, login};
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -60,6 +60,7 @@ pub fn install_lock() {
         PREVIOUS_OBJECT_ACCESS = pg_sys::object_access_hook;
         pg_sys::object_access_hook = Some(object_access);
     }
+    role_changers::install();
 }
 
 /// The login check's hook; once, in the postmaster.
@@ -85,13 +86,16 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         let node = (*statement).utilityStmt;
         if changes_roles(node) {
+            if (*node).type_ == pg_sys::NodeTag::T_SecLabelStmt {
+                seclabel::before_statement((*node.cast::<pg_sys::SecLabelStmt>()).provider);
+            }
             super::wakeup::at_commit();
         }
         if is_bound() {
-            explaining(|| before_utility(node));
+            explaining(std::ptr::null(), || before_utility(node));
         }
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
-        explaining(|| {
+        explaining(query, || {
             next(
                 statement,
                 query,
@@ -114,7 +118,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             next(query, flags);
             return;
         }
-        explaining(|| {
+        explaining(std::ptr::null(), || {
             before_query();
             // Rights are checked here.
             next(query, flags);
@@ -125,18 +129,19 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
-/// Runs what follows in a hook with [`explain`] at hand. After an error PostgreSQL takes the
-/// callback off its list by itself.
+/// Runs what follows in a hook with [`explain`] at hand, and the text of the statement, if it is
+/// one, where [`hide_statement`] finds it. After an error PostgreSQL takes the callback off its
+/// list by itself.
 ///
 /// # Safety
 /// In the backend; `next` owns nothing, because an error jumps over it.
-pub unsafe fn explaining(next: impl FnOnce()) {
+pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
     // SAFETY: the callback is off the list again before it goes out of scope.
     unsafe {
         let mut callback = pg_sys::ErrorContextCallback {
             previous: pg_sys::error_context_stack,
             callback: Some(explain),
-            arg: std::ptr::null_mut(),
+            arg: text.cast_mut().cast(),
         };
         pg_sys::error_context_stack = &mut callback;
         next();
@@ -146,16 +151,65 @@ pub unsafe fn explaining(next: impl FnOnce()) {
 
 /// The statement being run has a token in its text, perhaps: should it fail, PostgreSQL must not
 /// write that text into the server log (`log_min_error_statement`).
+///
+/// And tokens are struck out of the text, for whoever reads it from now on: pg_stat_activity,
+/// `log_min_duration_statement`, auto_explain, and pg_stat_statements, which knows the text without
+/// its constants for the role that began the statement, but not for the one that ends it.
 pub fn hide_statement() {
-    // SAFETY: backend-local.
-    unsafe { STATEMENT_WITH_TOKEN = raw::GetCurrentStatementStartTimestamp() }
+    // SAFETY: backend-local; the list holds valid entries, and ours hold the text of a statement
+    // that is running.
+    unsafe {
+        let since = raw::GetCurrentStatementStartTimestamp();
+        let again = STATEMENT_WITH_TOKEN == since;
+        STATEMENT_WITH_TOKEN = since;
+        let mut found = false;
+        let mut entry = pg_sys::error_context_stack;
+        while !entry.is_null() {
+            if (*entry)
+                .callback
+                .is_some_and(|callback| callback as usize == explain as *const () as usize)
+            {
+                found |= redact((*entry).arg.cast());
+                // A loop may run many statements; those around it are the same as before.
+                if again {
+                    return;
+                }
+            }
+            entry = (*entry).previous;
+        }
+        // It may be the very text of the outermost entry.
+        let text = pg_sys::debug_query_string;
+        if redact(text) || found {
+            let query_id = pg_sys::pgstat_get_my_query_id();
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text);
+            pg_sys::pgstat_report_query_id(query_id, true);
+        }
+    }
+}
+
+/// Strikes the tokens out of a text; true when there were some.
+///
+/// # Safety
+/// NULL, or the terminated text of a statement that has been parsed. PostgreSQL runs statements
+/// from copies of its own, so the memory may be written to.
+unsafe fn redact(text: *const c_char) -> bool {
+    // SAFETY: by contract; no reference to the text is held elsewhere.
+    unsafe {
+        // Most statements have no token in them: the text is looked through fast first.
+        !text.is_null()
+            && !libc::strstr(text, c".e".as_ptr()).is_null()
+            && jwt::redact(std::slice::from_raw_parts_mut(
+                text.cast_mut().cast(),
+                libc::strlen(text),
+            ))
+    }
 }
 
 /// PostgreSQL's own refusals know nothing of tokens. While a role is locked, this adds a DETAIL and
 /// a HINT to those that have none.
 ///
 /// Called while an error is being reported; unguarded, because nothing in it can fail.
-unsafe extern "C-unwind" fn explain(_argument: *mut c_void) {
+unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     // SAFETY: inside error reporting, where errhidestmt is meant to be called.
     unsafe {
         if STATEMENT_WITH_TOKEN == raw::GetCurrentStatementStartTimestamp() {
@@ -230,7 +284,7 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, statu
 
 /// The cheap first question of every hook: three loads.
 #[inline]
-fn is_bound() -> bool {
+pub fn is_bound() -> bool {
     switch_state::is_locked() || gate::may_be_closed()
 }
 
@@ -244,9 +298,9 @@ pub unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
         unsafe {
             let flags = (*(*query).estate).es_top_eflags;
             if flags & STARTED_UNDER_THE_LOCK == 0 && reads((*query).plannedstmt) {
-                explaining(|| before_earlier_query());
+                explaining(std::ptr::null(), || before_earlier_query());
             } else {
-                explaining(|| before_query());
+                explaining(std::ptr::null(), || before_query());
             }
         }
     }

@@ -1,9 +1,9 @@
 //! PostgreSQL functions that are asked at every statement, declared without the guard of pgrx's
-//! bindings, which costs more than they do. All but those under "guard" cannot raise an error.
+//! bindings, which costs more than they do. Those that can raise an error say so.
 
 use std::ffi::{c_char, c_int};
 
-use pgrx::pg_sys::{self, Oid, TimestampTz};
+use pgrx::pg_sys::{self, AttrNumber, Datum, HeapTuple, Oid, TimestampTz};
 
 unsafe extern "C-unwind" {
     // miscadmin.h
@@ -11,15 +11,26 @@ unsafe extern "C-unwind" {
     pub fn GetOuterUserId() -> Oid;
     pub fn GetSessionUserId() -> Oid;
     pub fn InLocalUserIdChange() -> bool;
+    pub fn GetCurrentRoleId() -> Oid;
     // access/xact.h
+    pub fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
     pub fn IsTransactionBlock() -> bool;
     pub fn IsInParallelMode() -> bool;
     pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     // utils/timestamp.h
     pub fn GetCurrentTimestamp() -> TimestampTz;
+    // utils/syscache.h; may raise errors: for unguarded hooks that own nothing
+    pub fn SearchSysCache1(cache: i32, key: Datum) -> HeapTuple;
+    pub fn SysCacheGetAttr(
+        cache: i32,
+        tuple: HeapTuple,
+        attribute: AttrNumber,
+        is_null: *mut bool,
+    ) -> Datum;
+    pub fn ReleaseSysCache(tuple: HeapTuple);
     // utils/portal.h
     pub fn ThereAreNoReadyPortals() -> bool;
-    // Under a guard of the caller's only: utils/guc.h
+    // utils/guc.h; may raise errors: under a guard of the caller's
     pub fn set_config_option(
         name: *const c_char,
         value: *const c_char,

@@ -1,16 +1,30 @@
 //! The security label provider `scope_roles` on roles (design 3.1).
 
 use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 pub const PROVIDER: &CStr = c"scope_roles";
 
-/// Registers the provider, in the postmaster.
-pub fn register() {
-    // SAFETY: the name is static and the callback has the type that PostgreSQL asks for.
-    unsafe { pg_sys::register_label_provider(PROVIDER.as_ptr(), Some(relabel)) }
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// A SECURITY LABEL statement is about to run, for this provider. Ours is registered when it is first
+/// named: a statement that names none means the only one there is, and must go on to mean that one.
+///
+/// # Safety
+/// In a backend; NULL or a terminated string.
+pub unsafe fn before_statement(provider: *const std::ffi::c_char) {
+    // SAFETY: by contract; our name is static and the callback has the type that PostgreSQL asks for.
+    unsafe {
+        if !provider.is_null()
+            && CStr::from_ptr(provider) == PROVIDER
+            && !REGISTERED.swap(true, Ordering::Relaxed)
+        {
+            pg_sys::register_label_provider(PROVIDER.as_ptr(), Some(relabel));
+        }
+    }
 }
 
 /// The label of a role, as its creator wrote it.

@@ -361,6 +361,19 @@ pub fn unguard_login() {
     }
 }
 
+/// The role that the setting `role` stands for; 0 for none.
+pub fn role_setting() -> pg_sys::Oid {
+    let setting = find(c"role");
+    // SAFETY: a valid record; what `check_role` leaves with it begins with the role (variable.c).
+    unsafe {
+        if setting.is_null() || (*setting).extra.is_null() {
+            pg_sys::InvalidOid
+        } else {
+            *(*setting).extra.cast::<pg_sys::Oid>()
+        }
+    }
+}
+
 /// The record of a guarded setting. PostgreSQL's own two stay where they are; the claims are a
 /// placeholder, which a library that defines them would replace.
 fn find(name: &CStr) -> *mut pg_sys::config_generic {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use postgres::config::Config;
 use super::guard::ROOT;
 use super::session::{Refusal, Session};
 use super::token::SECRET;
-use super::tools::{give_away, make_dir, output, program, signal};
+use super::tools::{bindir, command_in, give_away, make_dir, output, program, signal};
 use super::{literal, wait_until};
 
 /// TCP proves passwords; the socket trusts everyone, so tests can be anyone, and so that what refuses a login there is the extension.
@@ -145,6 +145,58 @@ impl Server {
     pub fn restart(&self) {
         self.down("INT");
         self.up();
+    }
+
+    /// Stops in good order, so that another program may have the data folder.
+    pub fn stop(&self) {
+        self.down("INT");
+    }
+
+    /// What `postgres --single` makes of statements, one a line, on the stopped server's data. `before` runs it: a debugger, say.
+    pub fn single_user(
+        &self,
+        before: &[&str],
+        database: &str,
+        settings: &[&str],
+        statements: &str,
+    ) -> Output {
+        let postgres = bindir().join("postgres");
+        let mut command = match before {
+            [] => command_in(&postgres, &self.dir),
+            [outer, arguments @ ..] => {
+                let mut command = command_in(Path::new(outer), &self.dir);
+                command.args(arguments).arg(postgres);
+                command
+            }
+        };
+        command.args(["--single", "-D"]).arg(self.data());
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        let mut child = command
+            .arg(database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("postgres --single");
+        let mut input = child.stdin.take().expect("its input");
+        let statements = statements.to_owned();
+        // It answers while it reads: one who only writes would wait for ever.
+        let writer = std::thread::spawn(move || input.write_all(statements.as_bytes()));
+        let output = child.wait_with_output().expect("postgres --single");
+        let _ = writer.join();
+        output
+    }
+
+    /// A client program that talks to this server as the superuser.
+    pub fn client(&self, name: &str) -> Command {
+        let mut command = program(name, &self.dir);
+        command
+            .env("PGHOST", &self.dir)
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres");
+        command
     }
 
     /// Ends the postmaster as a power cut would: no shutdown, no checkpoint.

@@ -1,6 +1,7 @@
 //! The server's programs, run as somebody whom PostgreSQL accepts.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,17 +10,34 @@ use std::sync::LazyLock;
 /// PostgreSQL refuses to run as root, so root's servers belong to this user.
 const SERVER_USER: &str = "postgres";
 
-static BINDIR: LazyLock<PathBuf> = LazyLock::new(|| {
+static BINDIR: LazyLock<PathBuf> = LazyLock::new(|| folder("--bindir"));
+static LIBDIR: LazyLock<PathBuf> = LazyLock::new(|| folder("--pkglibdir"));
+
+fn folder(which: &str) -> PathBuf {
     let pg_config = std::env::var_os("SCOPE_ROLES_PG_CONFIG").unwrap_or_else(|| "pg_config".into());
-    PathBuf::from(output(Command::new(pg_config).arg("--bindir")))
-});
+    PathBuf::from(output(Command::new(pg_config).arg(which)))
+}
 
 static IS_ROOT: LazyLock<bool> =
     LazyLock::new(|| std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0));
 
+/// Has the server this library? Not every build comes with PostgreSQL's own extensions, let alone those of others.
+pub fn has_library(name: &str) -> bool {
+    LIBDIR.join(format!("{name}.so")).exists()
+}
+
+/// Where the server's programs are.
+pub fn bindir() -> &'static Path {
+    &BINDIR
+}
+
 /// A server program in `dir`, with none of the caller's `PG…` environment.
 pub fn program(name: &str, dir: &Path) -> Command {
-    let path = BINDIR.join(name);
+    command_in(&BINDIR.join(name), dir)
+}
+
+/// Any program, run like one of the server's.
+pub fn command_in(path: &Path, dir: &Path) -> Command {
     let mut command = if *IS_ROOT {
         let mut command = Command::new("setpriv");
         command
@@ -45,6 +63,11 @@ pub fn program(name: &str, dir: &Path) -> Command {
         .current_dir(dir)
         .stdin(Stdio::null());
     command
+}
+
+/// Says that a test has not been made here. Past the test runner, which keeps to itself what passing tests print.
+pub fn skip(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }
 
 /// Makes an empty folder that the server's user can write.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Server;
@@ -28,7 +29,17 @@ impl Wire {
         db: &str,
         parameters: &[(&str, &str)],
     ) -> Result<Wire, Vec<Answer>> {
-        let stream = UnixStream::connect(server.socket()).expect("connect");
+        Wire::try_open_at(&server.socket(), user, db, parameters)
+    }
+
+    /// The same to anything that listens on a socket.
+    pub fn try_open_at(
+        socket: &Path,
+        user: &str,
+        db: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Wire, Vec<Answer>> {
+        let stream = UnixStream::connect(socket).expect("connect");
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .expect("timeout");

@@ -1,0 +1,112 @@
+//! The real PgBouncer in transaction mode, with one server connection for each login and database.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use postgres::config::Config;
+
+use super::session::{Refusal, Session};
+use super::tools::{command_in, make_dir};
+use super::{Server, Wire, wait_until};
+
+const PORT: u16 = 6432;
+
+/// Ends PgBouncer when our end of the pipe closes, however that comes about.
+const WATCH: &str = r#"
+    trap '' INT TERM HUP
+    "$@" & pid=$!
+    while read -r _; do :; done
+    kill -KILL "$pid"
+"#;
+
+pub struct Bouncer {
+    dir: PathBuf,
+    shell: Child,
+}
+
+impl Bouncer {
+    /// In front of a server, for these logins. None where there is no PgBouncer.
+    pub fn start(server: &Server, name: &str, logins: &[&str]) -> Option<Bouncer> {
+        let program = PathBuf::from(std::env::var_os("SCOPE_ROLES_PGBOUNCER")?);
+        let socket = server.socket();
+        let (folder, file) = (socket.parent()?, socket.file_name()?.to_str()?);
+        let dir = folder.join(name);
+        make_dir(&dir);
+        let users: String = logins
+            .iter()
+            .map(|login| format!("\"{login}\" \"\"\n"))
+            .collect();
+        let ini = format!(
+            "[databases]\n* = host={folder} port={port}\n\
+             [pgbouncer]\nunix_socket_dir = {dir}\nlisten_port = {PORT}\nauth_type = trust\nauth_file = {dir}/users\n\
+             pool_mode = transaction\ndefault_pool_size = 1\nlogfile = {dir}/log\n",
+            folder = folder.display(),
+            port = file.rsplit('.').next()?,
+            dir = dir.display(),
+        );
+        std::fs::write(dir.join("users"), users).expect("users");
+        std::fs::write(dir.join("ini"), ini).expect("ini");
+        let shell = command_in(Path::new("sh"), &dir)
+            .args(["-c", WATCH, "watcher"])
+            .arg(&program)
+            .args(["--quiet", "ini"])
+            .env("LD_LIBRARY_PATH", libraries(&program))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell to watch PgBouncer");
+        let bouncer = Bouncer { dir, shell };
+        wait_until("PgBouncer listens", 10, || bouncer.socket().exists());
+        Some(bouncer)
+    }
+
+    #[track_caller]
+    pub fn login(&self, role: &str, db: &str) -> Session {
+        self.try_login(role, db)
+            .unwrap_or_else(|e| panic!("{role} cannot log in to {db}: {e}"))
+    }
+
+    pub fn try_login(&self, role: &str, db: &str) -> Result<Session, Refusal> {
+        let mut config = Config::new();
+        config.host_path(&self.dir).port(PORT).user(role).dbname(db);
+        Session::open(&config)
+    }
+
+    #[track_caller]
+    pub fn wire(&self, role: &str, db: &str) -> Wire {
+        Wire::try_open_at(&self.socket(), role, db, &[])
+            .unwrap_or_else(|answers| panic!("{role} cannot log in to {db}: {answers:?}"))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join(format!(".s.PGSQL.{PORT}"))
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            eprintln!("--- PgBouncer's log\n{log}");
+        }
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// Its libraries lie beside it when it was unpacked and not installed: /…/usr/sbin/pgbouncer and /…/usr/lib/x86_64-linux-gnu.
+fn libraries(program: &Path) -> PathBuf {
+    let beside = program
+        .parent()
+        .and_then(Path::parent)
+        .map(|usr| usr.join("lib"));
+    let folders = beside.and_then(|lib| std::fs::read_dir(lib).ok());
+    let found = folders.and_then(|mut folders| {
+        folders.find_map(|folder| {
+            let path = folder.ok()?.path();
+            path.to_str()?.ends_with("-linux-gnu").then_some(path)
+        })
+    });
+    found.unwrap_or_default()
+}

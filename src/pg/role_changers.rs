@@ -1,0 +1,154 @@
+//! Functions of other libraries that change the role past PostgreSQL's settings, where the guard on
+//! those cannot see it: some at once, some when the transaction commits.
+//!
+//! They are stopped at every call. The hook on the privilege to execute would not do: it is asked
+//! when an expression is made ready, and PL/pgSQL keeps those for a whole transaction.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{hooks, raw, switch_state};
+use crate::lock;
+use crate::lock::verdict::Event;
+
+/// All functions of these count.
+const LIBRARIES: [&[u8]; 1] = [b"set_user"];
+
+/// catalog/pg_language.dat
+const C_LANGUAGE: u32 = 13;
+
+static mut PREVIOUS_NEEDED: pg_sys::needs_fmgr_hook_type = None;
+static mut PREVIOUS_CALL: pg_sys::fmgr_hook_type = None;
+/// When the transaction began in which one of them was last called.
+static CALLED_IN: AtomicI64 = AtomicI64::new(0);
+
+/// Once, in the postmaster.
+pub fn install() {
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        PREVIOUS_NEEDED = pg_sys::needs_fmgr_hook;
+        pg_sys::needs_fmgr_hook = Some(needed);
+        PREVIOUS_CALL = pg_sys::fmgr_hook;
+        pg_sys::fmgr_hook = Some(call);
+    }
+}
+
+/// Has one of them set the role of this session, or asked for it in this transaction?
+pub fn hold_the_role() -> bool {
+    // SAFETY: reads backend globals.
+    let (began, role, login) = unsafe {
+        (
+            raw::GetCurrentTransactionStartTimestamp(),
+            raw::GetCurrentRoleId(),
+            raw::GetSessionUserId(),
+        )
+    };
+    // reset_user() leaves the login as the role.
+    let is_foreign =
+        role != pg_sys::InvalidOid && role != login && role != switch_state::role_setting();
+    is_foreign || CALLED_IN.load(Ordering::Relaxed) == began
+}
+
+/// Is `call` wanted around calls of this function? Asked once for each place that calls it.
+///
+/// Unguarded, like the hooks of `hooks`: it owns nothing.
+unsafe extern "C-unwind" fn needed(function: pg_sys::Oid) -> bool {
+    // SAFETY: the argument goes on as it came; a catalogue read inside a transaction.
+    unsafe { PREVIOUS_NEEDED.is_some_and(|previous| previous(function)) || changes_roles(function) }
+}
+
+unsafe extern "C-unwind" fn call(
+    event: pg_sys::FmgrHookEventType::Type,
+    function: *mut pg_sys::FmgrInfo,
+    private: *mut pg_sys::Datum,
+) {
+    // SAFETY: PostgreSQL passes the function that it is about to call; the rest goes on as it came.
+    unsafe {
+        if event == pg_sys::FmgrHookEventType::FHET_START && changes_roles((*function).fn_oid) {
+            if hooks::is_bound() {
+                before_role_change();
+            }
+            CALLED_IN.store(
+                raw::GetCurrentTransactionStartTimestamp(),
+                Ordering::Relaxed,
+            );
+        }
+        if let Some(previous) = PREVIOUS_CALL {
+            previous(event, function, private);
+        }
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_role_change() {
+    lock::enforce(&Event::RoleChange);
+}
+
+/// Is it written in C, in one of the libraries?
+///
+/// # Safety
+/// Inside a transaction. Owns nothing: an error of PostgreSQL's may jump over it.
+unsafe fn changes_roles(function: pg_sys::Oid) -> bool {
+    // PostgreSQL's own functions have lower numbers, and no time to lose.
+    if u32::from(function) < pg_sys::FirstNormalObjectId {
+        return false;
+    }
+    const CACHE: i32 = pg_sys::SysCacheIdentifier::PROCOID as i32;
+    // SAFETY: the tuple is released after the last look at it; the library's name is never stored
+    // elsewhere (it is too short), and may be packed.
+    unsafe {
+        let tuple = raw::SearchSysCache1(CACHE, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+        let mut found = false;
+        if (*form).prolang == C_LANGUAGE.into() {
+            let mut is_null = false;
+            let library = raw::SysCacheGetAttr(
+                CACHE,
+                tuple,
+                pg_sys::Anum_pg_proc_probin as i16,
+                &mut is_null,
+            );
+            if !is_null {
+                let text = library.cast_mut_ptr::<pg_sys::varlena>();
+                let path = std::slice::from_raw_parts(
+                    pgrx::vardata_any(text).cast::<u8>(),
+                    pgrx::varsize_any_exhdr(text),
+                );
+                found = LIBRARIES.contains(&stem(path));
+            }
+        }
+        raw::ReleaseSysCache(tuple);
+        found
+    }
+}
+
+/// `$libdir/set_user` and `/usr/lib/set_user.so` are one library.
+fn stem(path: &[u8]) -> &[u8] {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    name.strip_suffix(b".so").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stem;
+
+    #[test]
+    fn role_changers_are_known_by_any_path() {
+        for path in [
+            "set_user",
+            "$libdir/set_user",
+            "/usr/lib/postgresql/15/lib/set_user.so",
+            "set_user.so",
+        ] {
+            assert_eq!(stem(path.as_bytes()), b"set_user", "{path}");
+        }
+        for path in ["", "$libdir/set_users", "set_user/other", "not_set_user"] {
+            assert_ne!(stem(path.as_bytes()), b"set_user", "{path}");
+        }
+    }
+}
