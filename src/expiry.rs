@@ -68,7 +68,7 @@ fn with_role(oid: pg_sys::Oid, metadata: Metadata) -> Option<Credential> {
     // An authenticator need not have a deadline; a credential without one is due.
     let endless = match metadata.kind {
         Kind::Scope => return None,
-        Kind::Credential => i64::MIN,
+        Kind::Credential | Kind::Temporary => i64::MIN,
         Kind::Authenticator => i64::MAX,
     };
     let role = catalog::role_by_oid(oid).filter(|role| !role.superuser)?;
