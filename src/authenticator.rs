@@ -10,7 +10,7 @@ use crate::error;
 use crate::label::{self, Kind};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
-use crate::scope::name;
+use crate::scope::{self, name};
 use crate::switch::{self, Untakeable};
 
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,7 @@ fn create_authenticator(
             verifier: &secret.verifier,
             valid_until,
             memberships: &roles,
+            acts_as: None,
             options: &options,
             metadata: &label::fresh(Kind::Authenticator, caller, purpose),
         };
@@ -114,7 +115,7 @@ fn create_authenticator(
 /// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.
 fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<(), Error> {
     let target = switch::takeable(role)?;
-    if catalog::is_admin_of(caller, target.oid) {
+    if catalog::is_admin_of(caller, target.oid) || scope::may_hand_out(caller, target.oid) {
         Ok(())
     } else {
         Err(Error::MayNotGrant {

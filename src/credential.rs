@@ -7,15 +7,11 @@ mod password;
 mod scram;
 mod uri;
 
-use pgrx::datum::{Interval, TimestampWithTimeZone};
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::*;
+use pgrx::datum::Interval;
 use zeroize::Zeroizing;
 
-use crate::error;
 use crate::guc;
 use crate::pg::arguments::Cidr;
-use crate::pg::name::Name;
 use crate::pg::{clock, server};
 use crate::scope::{self, name};
 use deadline::Unacceptable;
@@ -24,7 +20,7 @@ use options::Given;
 pub use options::{BadOption, Options};
 
 /// Keeps a label readable at login; see `label`.
-const MAX_PURPOSE_BYTES: usize = 200;
+pub const MAX_PURPOSE_BYTES: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,48 +60,6 @@ impl From<password::NoRandomness> for Error {
     fn from(_: password::NoRandomness) -> Self {
         Self::Random
     }
-}
-
-/// A credential that may read one table. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn create_readonly_role(
-    table: Option<pg_sys::Oid>,
-    role_name: Option<&str>,
-    valid_for: Option<Interval>,
-    purpose: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(password, String),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    error::require_preload()?;
-    let issued = || {
-        let table = table.ok_or(Error::NoTable)?;
-        let request = Request {
-            role_name,
-            valid_for,
-            purpose,
-            options: Options::default(),
-            verb: "ro",
-        };
-        issue(request, || {
-            scope::readonly(table).map(|scope| Membership {
-                scopes: vec![scope.role],
-                subject: scope.table,
-            })
-        })
-    };
-    issued()
-        .map(|issued| TableIterator::once(issued.into_row()))
-        .map_err(error::report)
 }
 
 /// The deadline in Unix microseconds, judged against the administrator's limits.

@@ -29,6 +29,11 @@ pub struct Membership {
     pub scopes: Vec<String>,
     /// For a generated name.
     pub subject: String,
+    /// The scope as which its sessions start, and which then owns what they create. The login
+    /// itself inherits nothing.
+    pub acts_as: Option<String>,
+    /// CONNECT on the database is not everyone's: a login that inherits nothing needs its own.
+    pub connect: bool,
 }
 
 /// What the caller gets, once.
@@ -85,10 +90,19 @@ pub fn issue<E: Into<Error>>(
         verifier: &secret.verifier,
         valid_until: Some(valid_until),
         memberships: &membership.scopes,
+        acts_as: membership.acts_as.as_deref(),
         options: &request.options,
         metadata: &metadata,
     };
     identity::elevated(|| login.create())?;
+    if membership.acts_as.is_some() && membership.connect {
+        let connect = format!(
+            "GRANT CONNECT ON DATABASE {} TO {}",
+            spi::identifier(&server::database_name()),
+            spi::identifier(&role)
+        );
+        identity::pinned(|| xact::retrying(|| spi::execute(&connect)))?;
+    }
     Ok(Issued {
         uri: connection_uri(&role, &secret.password, &request.options.rules),
         role,
@@ -103,6 +117,8 @@ pub struct Login<'a> {
     pub verifier: &'a str,
     pub valid_until: Option<i64>,
     pub memberships: &'a [String],
+    /// Its sessions start as this role.
+    pub acts_as: Option<&'a str>,
     pub options: &'a Options,
     pub metadata: &'a label::Metadata,
 }
@@ -111,9 +127,11 @@ impl Login<'_> {
     /// One string of statements: each round trip costs as much as the role itself. Elevated.
     pub fn create(&self) -> Result<(), Error> {
         let role = spi::identifier(self.role);
-        let (inherit, membership_options) = match self.metadata.kind {
-            Kind::Authenticator => ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS),
-            _ => ("INHERIT", compat::MEMBERSHIP_OPTIONS),
+        let switches = self.metadata.kind == Kind::Authenticator || self.acts_as.is_some();
+        let (inherit, membership_options) = if switches {
+            ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS)
+        } else {
+            ("INHERIT", compat::MEMBERSHIP_OPTIONS)
         };
         let mut sql = format!(
             "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
@@ -137,6 +155,9 @@ impl Login<'_> {
                 "; GRANT {} TO {role}{membership_options}",
                 memberships.join(", ")
             );
+        }
+        if let Some(scope) = self.acts_as {
+            sql += &format!("; ALTER ROLE {role} SET role = {}", spi::literal(scope));
         }
         sql += &settings(&role, self.options);
         spi::execute(&sql)?;

@@ -33,6 +33,9 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// Is there a privilege MAINTAIN?
+pub const HAS_MAINTAIN: bool = cfg!(any(feature = "pg17", feature = "pg18"));
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10
