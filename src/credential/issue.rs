@@ -9,7 +9,7 @@ use crate::guc;
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::pg::{catalog, clock, compat, identity, role_setting, server, spi, xact};
 use crate::scope::{self, name};
 use crate::timestamp;
 
@@ -156,10 +156,14 @@ impl Login<'_> {
                 memberships.join(", ")
             );
         }
+        let settings = settings(&role, self.options);
         if let Some(scope) = self.acts_as {
-            sql += &format!("; ALTER ROLE {role} SET role = {}", spi::literal(scope));
+            spi::execute(&sql)?;
+            let login = catalog::role_by_name(self.role).ok_or(Error::Vanished)?;
+            role_setting::start_as(login.oid, scope);
+            sql.clear();
         }
-        sql += &settings(&role, self.options);
+        sql += &settings;
         spi::execute(&sql)?;
         if label::attach_metadata(self.role, self.metadata) {
             Ok(())
