@@ -238,12 +238,15 @@ fn request(
     let mut all = vec![];
     all.extend(table.map(Some));
     all.extend(
-        elements(Some(tables.unwrap_or_default()), "an element of tables")?
+        elements(Some(tables.unwrap_or_default()), "tables")?
             .into_iter()
             .map(Some),
     );
-    let tables = oids(Some(all), "tables")?;
-    let schemas = oids(Some(schemas.unwrap_or_default()), "an element of schemas")?;
+    let mut tables = oids(Some(all), "tables")?;
+    let mut schemas = oids(Some(schemas.unwrap_or_default()), "schemas")?;
+    // The order of a list must not matter for the name of its scope.
+    tables.sort_unstable();
+    schemas.sort_unstable();
     if tables.is_empty() && schemas.is_empty() {
         return Err(credential::Error::NoTable);
     }
@@ -275,8 +278,8 @@ fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
         u32::from(server::database()),
         u32::from(caller),
         request.verbs.to_text(),
-        sorted(&request.tables),
-        sorted(&request.schemas),
+        request.tables,
+        request.schemas,
     );
     if !open {
         // Another set of tables is another scope: nobody gets more because of a later call.
@@ -305,12 +308,6 @@ fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
         }
     }
     Err(Error::NoFreeName)
-}
-
-fn sorted(oids: &[u32]) -> Vec<u32> {
-    let mut oids = oids.to_vec();
-    oids.sort_unstable();
-    oids
 }
 
 /// Is CONNECT on the database not everyone's?
