@@ -121,8 +121,8 @@ impl Login<'_> {
             spi::literal(self.verifier)
         );
         if let Some(deadline) = self.valid_until {
-            sql += " VALID UNTIL ";
-            sql += &spi::literal(&timestamp::rfc3339(deadline));
+            sql += " ";
+            sql += &valid_until(deadline);
         }
         if let Some(limit) = self.options.connection_limit {
             sql += &format!(" CONNECTION LIMIT {limit}");
@@ -145,6 +145,17 @@ impl Login<'_> {
         } else {
             Err(Error::Vanished)
         }
+    }
+}
+
+/// The option of CREATE ROLE and ALTER ROLE.
+pub fn valid_until(deadline: i64) -> String {
+    match deadline {
+        i64::MAX => "VALID UNTIL 'infinity'".to_owned(),
+        _ => format!(
+            "VALID UNTIL {}",
+            spi::literal(&timestamp::rfc3339(deadline))
+        ),
     }
 }
 
