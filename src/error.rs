@@ -37,6 +37,18 @@ pub fn raise<E: Report>(error: &E) -> ! {
     unreachable!("reporting at ERROR does not return")
 }
 
+/// Tells the caller something that is no error.
+pub fn notice(message: String, detail: &str, hint: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message,
+        "scope_roles",
+    )
+    .set_detail(detail)
+    .set_hint(hint)
+    .report(PgLogLevel::NOTICE);
+}
+
 /// The library must come from shared_preload_libraries: the lock and the worker rest on it.
 #[derive(Debug, thiserror::Error)]
 #[error("scope_roles is not loaded by shared_preload_libraries")]

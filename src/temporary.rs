@@ -171,7 +171,7 @@ fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
         ended = true;
     }
     if !ended {
-        life::notice(
+        error::notice(
             format!(
                 "role \"{}\" has no temporary membership in role \"{}\"",
                 to.name, role.name

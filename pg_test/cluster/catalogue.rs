@@ -5,18 +5,24 @@ use crate::harness::*;
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
-function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text) | 
+function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text) | 
 function scope.drop_jwt_issuer(pg_catalog.text) | 
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
+function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
+function scope.renew_role(pg_catalog.name,interval) | 
+function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
 function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.rotate_password(pg_catalog.name,interval) | 
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
@@ -25,6 +31,7 @@ schema scope | PUBLIC USAGE
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 
+view scope.credentials | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | pg_monitor SELECT
 ";

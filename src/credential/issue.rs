@@ -5,13 +5,13 @@ use zeroize::Zeroizing;
 
 use super::options::Options;
 use super::{Error, MAX_PURPOSE_BYTES, Secret, deadline_of, password, uri};
-use crate::guc;
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
 use crate::scope::{self, name};
 use crate::timestamp;
+use crate::{error, guc};
 
 /// What the caller asks for, authority over the scopes aside.
 pub struct Request<'a> {
@@ -236,6 +236,13 @@ pub fn connection_uri(
     let host = guc::connection_host().or_else(|| {
         server::endpoint().filter(|host| !host.starts_with('/') || rules.allows_local())
     });
+    if host.is_none() {
+        error::notice(
+            "the connection URI names no host".to_owned(),
+            "Nothing says at which address its clients reach the server.",
+            "Set scope_roles.connection_host, or add the host to the URI.",
+        );
+    }
     let by_tcp = !host.as_deref().is_some_and(|host| host.starts_with('/'));
     let target = uri::Target {
         host: host.as_deref(),

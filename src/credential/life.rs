@@ -130,7 +130,7 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
     if until < now {
         return Err(Error::Overlap);
     }
-    let secret = Secret::generate().map_err(super::Error::from)?;
+    let secret = Secret::generate()?;
     let target = Target::claim(&role)?;
     target.require_active()?;
     if let Some(successor) = target.metadata.successor {
@@ -247,7 +247,7 @@ fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
     check_reason(reason)?;
     let target = Target::claim(&role)?;
     if target.metadata.state != State::Active {
-        notice(
+        error::notice(
             format!("role \"{role}\" is being ended already"),
             target
                 .metadata
@@ -272,7 +272,7 @@ fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
             break;
         }
         end(&older, reason)?;
-        notice(
+        error::notice(
             format!("role \"{name}\" is ended too"),
             "It is the same login with its earlier password.",
             "scope.rotate_password() made the other one.",
@@ -281,7 +281,7 @@ fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
         successor = name;
     }
     if !guc::expiry() {
-        notice(
+        error::notice(
             "its sessions are not ended".to_owned(),
             "The setting scope_roles.expiry is off, so the worker is suspended.",
             "Call scope.expire_roles().",
@@ -318,15 +318,4 @@ pub fn alter(role: &str, change: &str) -> Result<(), Error> {
     Ok(identity::elevated(|| {
         xact::retrying(|| spi::execute(&sql))
     })?)
-}
-
-pub fn notice(message: String, detail: &str, hint: &str) {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        message,
-        function_name!(),
-    )
-    .set_detail(detail)
-    .set_hint(hint)
-    .report(PgLogLevel::NOTICE);
 }

@@ -205,8 +205,15 @@ unsafe extern "C-unwind" fn object_access(
     sub_object: i32,
     argument: *mut c_void,
 ) {
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && is_bound() {
-        before_function();
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+        if is_bound() {
+            before_function();
+        }
+        // The fast path of the protocol calls functions without a statement.
+        // SAFETY: a plain read of a backend global.
+        if acts_as_another() && unsafe { pg_sys::ActivePortal.is_null() } {
+            before_query_of_another();
+        }
     }
     // SAFETY: the arguments go on as they came.
     unsafe {
@@ -420,7 +427,8 @@ unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void>
     (0..length).map(move |index| unsafe { (*(*list).elements.add(index)).ptr_value })
 }
 
-/// Does the statement make, change or drop a role, its settings, memberships or labels?
+/// Does the statement make, change or drop a role, its settings, memberships or labels? DROP OWNED
+/// is among them: any member may take a scope's default privileges away by it.
 ///
 /// # Safety
 /// `node` is a valid utility statement.
@@ -432,7 +440,8 @@ unsafe fn is_about_roles(node: *mut pg_sys::Node) -> bool {
             | pg_sys::NodeTag::T_AlterRoleSetStmt
             | pg_sys::NodeTag::T_GrantRoleStmt
             | pg_sys::NodeTag::T_CreateRoleStmt
-            | pg_sys::NodeTag::T_DropRoleStmt => return true,
+            | pg_sys::NodeTag::T_DropRoleStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt => return true,
             pg_sys::NodeTag::T_RenameStmt => (*node.cast::<pg_sys::RenameStmt>()).renameType,
             pg_sys::NodeTag::T_SecLabelStmt => (*node.cast::<pg_sys::SecLabelStmt>()).objtype,
             pg_sys::NodeTag::T_CommentStmt => (*node.cast::<pg_sys::CommentStmt>()).objtype,
