@@ -122,6 +122,74 @@ COMMENT ON FUNCTION scope.restrict_function(regprocedure, name[]) IS
 'Takes EXECUTE on a function, procedure or aggregate from PUBLIC, to whom PostgreSQL gives it by default, and gives it to the named scopes; other grants stay. For its owner, who must control the scopes too.
 Errors: 42883 no such function; 42501 not the owner, a function of the system, not the caller''s scope; 42704, 42809 no such scope; 55000 a scope of another database, or not preloaded; 22004 NULL; 25006 read-only.';
 
+CREATE FUNCTION scope.create_credential(
+    scopes name[],
+    role_name text DEFAULT NULL,
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
+) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_credential_wrapper';
+COMMENT ON FUNCTION scope.create_credential(name[], text, interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'Issues a login that is a member of scopes of this database, and of nothing else, until its deadline. The password and the URI are shown this once.
+role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes.
+allowed_ips: the networks that it may log in from; NULL: anywhere; empty: none, for Unix sockets only. IPv4 addresses mapped into IPv6 count as IPv4. allow_local: whether by Unix socket; NULL: when allowed_ips is NULL. require_tls: whether TCP connections must use TLS. These three hold for every authentication method, and never for superusers.
+connection_limit: sessions at a time, at least 1; NULL: no limit. statement_timeout, idle_in_transaction_session_timeout, search_path: what its sessions start with; they may SET others.
+The caller must be a creator of each scope, a member of that role, hold ADMIN OPTION on the scope, or be a superuser.
+Errors: 42704 no such scope; 42809 not a scope; 42501 a scope may not be handed out; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option, no scopes, a scope of another database; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, a scope is being dropped, or TLS required of a server without.';
+
+CREATE FUNCTION scope.renew_role(role name, valid_for interval DEFAULT NULL)
+RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'renew_role_wrapper';
+COMMENT ON FUNCTION scope.renew_role(name, interval) IS
+'Moves the deadline of a credential or authenticator to valid_for from now, and returns it. Never beyond scope_roles.max_ttl from its issue, which a rotation does not change. valid_for: positive; NULL: scope_roles.default_ttl, as far as that allows.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself.
+Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s; 22023 bad valid_for, or beyond the limit; 55000 not preloaded, has ended, was replaced by a rotation, has no deadline; 22004 NULL; 25006 read-only.';
+
+CREATE FUNCTION scope.rotate_password(role name, overlap interval DEFAULT '0')
+RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'rotate_password_wrapper';
+COMMENT ON FUNCTION scope.rotate_password(name, interval) IS
+'Makes a new password for a credential or authenticator, shown this once. Sessions that are open stay.
+overlap 0: the same login, and the old password is worth nothing from the commit on. A positive overlap: a second login with the same scopes, options, settings and deadline is returned, and the old one ends after that time, or at its own deadline if that is earlier.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself.
+Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s; 22023 bad overlap; 55000 not preloaded, has ended, was replaced already; 22004 NULL; 25006 read-only.';
+
+CREATE FUNCTION scope.revoke_role(role name, reason text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'revoke_role_wrapper';
+COMMENT ON FUNCTION scope.revoke_role(name, text) IS
+'Ends a credential or authenticator, from the commit on: no login, its sessions are terminated, its grants revoked, the role dropped by the worker. An earlier login of the same rotation ends with it. Revoking twice is a NOTICE. reason: at most 200 bytes, shown in scope.credentials while it lasts.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself.
+Errors: 42704 no such role (any more); 42809 not a credential; 42501 not the caller''s; 22023 reason too long; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.grant_temporary(role name, to_role name, valid_for interval, reason text DEFAULT NULL)
+RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'grant_temporary_wrapper';
+COMMENT ON FUNCTION scope.grant_temporary(name, name, interval, text) IS
+'Makes a person''s own login a member of a role until a deadline, which it returns. At the deadline the membership is revoked, and sessions that have SET ROLE to it fail at their next statement (42501; RESET ROLE is allowed). Called again for the same two, the new deadline counts. valid_for: positive, at most scope_roles.max_ttl. reason: at most 200 bytes, shown in scope.credentials.
+The caller needs ADMIN OPTION on the role, or must be the creator of the scope.
+Errors: 42704 no such role; 42501 may not be granted, or a superuser; 42809 a credential, or not a login; 0LP01 a circle; 42710 a member without a deadline already; 22023 bad valid_for or reason; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.revoke_temporary(role name, to_role name)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'revoke_temporary_wrapper';
+COMMENT ON FUNCTION scope.revoke_temporary(name, name) IS
+'Ends a membership made by scope.grant_temporary(), from the commit on, as its deadline would. None to end is a NOTICE. The caller must have granted it, be a member of the role that did, or have ADMIN OPTION on the role.
+Errors: 42704 no such role; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
 CREATE FUNCTION scope.set_jwt_role(token text, claim text DEFAULT NULL)
 RETURNS name
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -145,14 +213,21 @@ CREATE FUNCTION scope.create_authenticator(
     role_name text,
     roles text[],
     valid_for interval DEFAULT NULL,
-    purpose text DEFAULT NULL
+    purpose text DEFAULT NULL,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
 ) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_authenticator_wrapper';
-COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text) IS
+COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
 'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() and scope.set_jwt_session() only, never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
-valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The caller needs ADMIN OPTION on every role.
-Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for, no roles; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role.
+Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
 CREATE FUNCTION scope.set_jwt_session(token text, claim text DEFAULT NULL)
 RETURNS name

@@ -5,9 +5,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::credential::issue::{self, Login};
-use crate::credential::{self, Issued, Options, Secret};
+use crate::credential::{self, Issued, Secret};
 use crate::error;
 use crate::label::{self, Kind};
+use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::{self, name};
@@ -37,12 +38,19 @@ impl From<pgrx::spi::Error> for Error {
 
 /// A login that can only take the given roles, by token. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
 fn create_authenticator(
     role_name: Option<&str>,
     roles: Option<Vec<Option<String>>>,
     valid_for: Option<Interval>,
     purpose: Option<&str>,
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<String>>>,
 ) -> Result<
     TableIterator<
         'static,
@@ -71,6 +79,17 @@ fn create_authenticator(
         }
         name::check(role).map_err(credential::Error::from)?;
         issue::check_purpose(purpose)?;
+        let options = credential::options(
+            allowed_ips,
+            allow_local,
+            require_tls,
+            connection_limit,
+            statement_timeout,
+            idle_in_transaction_session_timeout,
+            search_path,
+        )
+        .map_err(credential::Error::from)?;
+        issue::check_tls(&options)?;
         let valid_until = valid_for
             .map(|interval| credential::deadline_of(Some(interval)))
             .transpose()
@@ -82,15 +101,16 @@ fn create_authenticator(
         let connect = must_grant_connect(caller)?;
         issue::require_free(role)?;
         let secret = Secret::generate()?;
-        let options = Options::default();
+        let mut metadata = label::fresh(Kind::Authenticator, caller, purpose);
+        metadata.login = options.rules.clone();
         let login = Login {
             role,
             verifier: &secret.verifier,
             valid_until,
             memberships: &roles,
-            acts_as: None,
+            inherits: false,
             options: &options,
-            metadata: &label::fresh(Kind::Authenticator, caller, purpose),
+            metadata: &metadata,
         };
         identity::elevated(|| login.create())?;
         if connect {

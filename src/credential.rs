@@ -1,23 +1,32 @@
 //! Credentials: LOGIN roles that are members of a scope, own nothing and have a deadline.
 
+pub mod authority;
 pub mod deadline;
 pub mod issue;
+pub mod itself;
+pub mod life;
 pub mod options;
 mod password;
+mod scopes;
 mod scram;
 mod uri;
 
-use pgrx::datum::Interval;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
+use crate::error;
 use crate::guc;
 use crate::pg::arguments::Cidr;
+use crate::pg::name::Name;
 use crate::pg::{clock, server};
 use crate::scope::{self, name};
 use deadline::Unacceptable;
 pub use issue::{Issued, Membership, Request, issue};
 use options::Given;
 pub use options::{BadOption, Options};
+pub use scopes::Error as BadScopes;
 
 /// Keeps a label readable at login; see `label`.
 pub const MAX_PURPOSE_BYTES: usize = 200;
@@ -48,6 +57,8 @@ pub enum Error {
     Option(#[from] BadOption),
     #[error(transparent)]
     Scope(#[from] scope::Error),
+    #[error(transparent)]
+    Scopes(#[from] scopes::Error),
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -60,6 +71,58 @@ impl From<password::NoRandomness> for Error {
     fn from(_: password::NoRandomness) -> Self {
         Self::Random
     }
+}
+
+/// A member of scopes that exist. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+fn create_credential(
+    scopes: Option<Vec<Option<Name>>>,
+    role_name: Option<&str>,
+    valid_for: Option<Interval>,
+    purpose: Option<&str>,
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<String>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    let issued = || {
+        let request = Request {
+            role_name,
+            valid_for,
+            purpose,
+            options: options(
+                allowed_ips,
+                allow_local,
+                require_tls,
+                connection_limit,
+                statement_timeout,
+                idle_in_transaction_session_timeout,
+                search_path,
+            )?,
+            verb: "login",
+        };
+        let scopes = scopes::named(scopes)?;
+        issue(request, || scopes::membership(&scopes))
+    };
+    issued()
+        .map(|issued| TableIterator::once(issued.into_row()))
+        .map_err(error::report)
 }
 
 /// The deadline in Unix microseconds, judged against the administrator's limits.

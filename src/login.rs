@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use crate::label::{self, Kind, Metadata};
 use crate::pg::{catalog, clock, gate, server, wakeup};
+pub use policy::Client;
 use policy::{Admission, Facts};
 
 pub fn init() {
@@ -17,7 +18,7 @@ pub fn init() {
 
 /// Ends the connection with 28000 when `user` is a managed role that may not log in. Roles that
 /// are not ours, and superusers, are never touched.
-pub fn enforce(user: &str) {
+pub fn enforce(user: &str, client: Client) {
     let Some(role) = catalog::role_by_name(user) else {
         return;
     };
@@ -27,6 +28,7 @@ pub fn enforce(user: &str) {
         metadata: metadata.as_ref().map(Result::as_ref),
         valid_until: role.valid_until,
         now: clock::now(),
+        client,
     };
     // The standby's launcher hears of no commits, so it watches credentials that log in.
     if facts.metadata.is_some() && server::in_recovery() {

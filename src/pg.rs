@@ -15,7 +15,6 @@ pub mod json;
 pub mod name;
 pub mod preload;
 mod raw;
-pub mod role_setting;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;

@@ -17,6 +17,7 @@ use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::credential::authority::is_over;
 use crate::error;
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
@@ -24,7 +25,7 @@ use crate::pg::{catalog, compat, identity, server, xact};
 use facts::Request;
 pub use plan::some_of;
 pub use privilege::BadVerb;
-use privilege::Verbs;
+use privilege::{Privilege, Verbs};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -277,21 +278,27 @@ fn oids(list: Option<Vec<Option<pg_sys::Oid>>>, what: &'static str) -> Result<Ve
     Ok(unique)
 }
 
-/// May this role change the scope, drop it and hand it out? Its creator, the members of its
-/// creator, and superusers may.
-pub fn controls(role: pg_sys::Oid, scope: &Metadata) -> bool {
-    role == pg_sys::Oid::from(scope.creator_oid)
-        || catalog::has_privileges_of(role, scope.creator_oid.into())
-}
-
 /// Is this role a scope in use that `caller` controls?
 pub fn may_hand_out(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     matches!(
         label::read(role),
         Some(Ok(metadata)) if metadata.kind == Kind::Scope
             && metadata.state == State::Active
-            && controls(caller, &metadata)
+            && is_over(caller, &metadata)
     )
+}
+
+/// May members of this scope create objects? Its logins then work as the scope, which owns what they
+/// make.
+pub fn creates(scope: &str) -> Result<bool, Error> {
+    let Some(role) = catalog::role_by_name(scope) else {
+        return Ok(false);
+    };
+    let held = held::by(role.oid)?;
+    Ok(held
+        .grants
+        .keys()
+        .any(|grant| grant.privilege == Privilege::Create))
 }
 
 /// A scope that exists and that the caller controls.
@@ -324,7 +331,7 @@ pub fn own(name: &str) -> Result<Scope, Error> {
         Some(Ok(metadata)) => metadata,
     };
     let caller = identity::current_user();
-    if !controls(caller, &metadata) {
+    if !is_over(caller, &metadata) {
         return Err(Error::NotYours {
             scope: name.to_owned(),
             creator: metadata.creator,

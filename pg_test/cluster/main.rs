@@ -10,7 +10,10 @@
 mod harness;
 
 mod catalogue;
+mod credential;
 mod expiry;
 mod jwt;
 mod lock;
+mod login;
 mod scope;
+mod temporary;

@@ -5,13 +5,13 @@ use zeroize::Zeroizing;
 
 use super::options::Options;
 use super::{Error, MAX_PURPOSE_BYTES, Secret, deadline_of, password, uri};
-use crate::guc;
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, role_setting, server, spi, xact};
+use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
 use crate::scope::{self, name};
 use crate::timestamp;
+use crate::{error, guc};
 
 /// What the caller asks for, authority over the scopes aside.
 pub struct Request<'a> {
@@ -32,8 +32,6 @@ pub struct Membership {
     /// The scope as which its sessions start, and which then owns what they create. The login
     /// itself inherits nothing.
     pub acts_as: Option<String>,
-    /// CONNECT on the database is not everyone's: a login that inherits nothing needs its own.
-    pub connect: bool,
 }
 
 /// What the caller gets, once.
@@ -90,18 +88,13 @@ pub fn issue<E: Into<Error>>(
         verifier: &secret.verifier,
         valid_until: Some(valid_until),
         memberships: &membership.scopes,
-        acts_as: membership.acts_as.as_deref(),
+        inherits: membership.acts_as.is_none(),
         options: &request.options,
         metadata: &metadata,
     };
     identity::elevated(|| login.create())?;
-    if membership.acts_as.is_some() && membership.connect {
-        let connect = format!(
-            "GRANT CONNECT ON DATABASE {} TO {}",
-            spi::identifier(&server::database_name()),
-            spi::identifier(&role)
-        );
-        identity::pinned(|| xact::retrying(|| spi::execute(&connect)))?;
+    if let Some(scope) = &membership.acts_as {
+        identity::elevated(|| act_as(&role, scope))?;
     }
     Ok(Issued {
         uri: connection_uri(&role, &secret.password, &request.options.rules),
@@ -117,8 +110,8 @@ pub struct Login<'a> {
     pub verifier: &'a str,
     pub valid_until: Option<i64>,
     pub memberships: &'a [String],
-    /// Its sessions start as this role.
-    pub acts_as: Option<&'a str>,
+    /// What its roles hold is its own; else it can only take them.
+    pub inherits: bool,
     pub options: &'a Options,
     pub metadata: &'a label::Metadata,
 }
@@ -127,11 +120,10 @@ impl Login<'_> {
     /// One string of statements: each round trip costs as much as the role itself. Elevated.
     pub fn create(&self) -> Result<(), Error> {
         let role = spi::identifier(self.role);
-        let switches = self.metadata.kind == Kind::Authenticator || self.acts_as.is_some();
-        let (inherit, membership_options) = if switches {
-            ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS)
-        } else {
+        let (inherit, membership_options) = if self.inherits {
             ("INHERIT", compat::MEMBERSHIP_OPTIONS)
+        } else {
+            ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS)
         };
         let mut sql = format!(
             "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
@@ -139,8 +131,8 @@ impl Login<'_> {
             spi::literal(self.verifier)
         );
         if let Some(deadline) = self.valid_until {
-            sql += " VALID UNTIL ";
-            sql += &spi::literal(&timestamp::rfc3339(deadline));
+            sql += " ";
+            sql += &valid_until(deadline);
         }
         if let Some(limit) = self.options.connection_limit {
             sql += &format!(" CONNECTION LIMIT {limit}");
@@ -156,20 +148,54 @@ impl Login<'_> {
                 memberships.join(", ")
             );
         }
-        let settings = settings(&role, self.options);
-        if let Some(scope) = self.acts_as {
-            spi::execute(&sql)?;
-            let login = catalog::role_by_name(self.role).ok_or(Error::Vanished)?;
-            role_setting::start_as(login.oid, scope);
-            sql.clear();
-        }
-        sql += &settings;
+        sql += &settings(&role, self.options);
         spi::execute(&sql)?;
         if label::attach_metadata(self.role, self.metadata) {
             Ok(())
         } else {
             Err(Error::Vanished)
         }
+    }
+}
+
+/// Has the sessions of a new login start as its scope. It inherits nothing, so that what it creates
+/// is the scope's; where CONNECT is not everyone's it needs one of its own, as the scope has. Elevated.
+fn act_as(login: &str, scope: &str) -> Result<(), Error> {
+    let role = catalog::role_by_name(login).ok_or(Error::Vanished)?;
+    // Not ALTER ROLE … SET role: elevated code may not run it, nor callers who are not members.
+    spi::query(
+        "WITH known AS (
+           UPDATE pg_catalog.pg_db_role_setting SET setconfig = setconfig || $2
+            WHERE setrole = $1 AND setdatabase = 0 RETURNING 1)
+         INSERT INTO pg_catalog.pg_db_role_setting (setdatabase, setrole, setconfig)
+         SELECT 0, $1, ARRAY[$2] WHERE NOT EXISTS (SELECT FROM known)",
+        &[role.oid.into(), format!("role={scope}").into()],
+        |_| Ok(()),
+    )?;
+    let connects = spi::query(
+        "SELECT pg_catalog.has_database_privilege($1, pg_catalog.current_database(), 'CONNECT')",
+        &[role.oid.into()],
+        |row| row.get::<bool>(1),
+    )?;
+    if connects != [Some(true)] {
+        let connect = format!(
+            "GRANT CONNECT ON DATABASE {} TO {}",
+            spi::identifier(&server::database_name()),
+            spi::identifier(login)
+        );
+        xact::retrying(|| spi::execute(&connect))?;
+    }
+    Ok(())
+}
+
+/// The option of CREATE ROLE and ALTER ROLE.
+pub fn valid_until(deadline: i64) -> String {
+    match deadline {
+        i64::MAX => "VALID UNTIL 'infinity'".to_owned(),
+        _ => format!(
+            "VALID UNTIL {}",
+            spi::literal(&timestamp::rfc3339(deadline))
+        ),
     }
 }
 
@@ -250,6 +276,13 @@ pub fn connection_uri(
     let host = guc::connection_host().or_else(|| {
         server::endpoint().filter(|host| !host.starts_with('/') || rules.allows_local())
     });
+    if host.is_none() {
+        error::notice(
+            "the connection URI names no host".to_owned(),
+            "Nothing says at which address its clients reach the server.",
+            "Set scope_roles.connection_host, or add the host to the URI.",
+        );
+    }
     let by_tcp = !host.as_deref().is_some_and(|host| host.starts_with('/'));
     let target = uri::Target {
         host: host.as_deref(),

@@ -23,6 +23,18 @@ pub enum Kind {
     Temporary,
 }
 
+impl Kind {
+    /// For messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Credential => "credential",
+            Self::Authenticator => "authenticator",
+            Self::Temporary => "temporary membership",
+        }
+    }
+}
+
 /// What a temporary membership joins, by OID.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

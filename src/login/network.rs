@@ -110,10 +110,10 @@ mod tests {
     use super::*;
 
     fn contains(network: &str, client: &str) -> bool {
-        match (network.parse::<Network>(), client.parse::<IpAddr>()) {
-            (Ok(network), Ok(client)) => network.contains(client),
-            _ => panic!("{network} or {client} was not read"),
-        }
+        let network = network.parse::<Network>();
+        let client = client.parse::<IpAddr>();
+        assert!(network.is_ok() && client.is_ok(), "{network:?} {client:?}");
+        network.is_ok_and(|network| client.is_ok_and(|client| network.contains(client)))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use super::clock;
+use super::{clock, compat};
 
 /// catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are
 /// fixed.
@@ -21,6 +21,7 @@ const LABEL: u32 = 4;
 pub struct Role {
     pub oid: pg_sys::Oid,
     pub name: String,
+    pub can_login: bool,
     pub superuser: bool,
     pub create_role: bool,
     pub replication: bool,
@@ -69,6 +70,7 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
             name: CStr::from_ptr(form.rolname.data.as_ptr())
                 .to_string_lossy()
                 .into_owned(),
+            can_login: form.rolcanlogin,
             superuser: form.rolsuper,
             create_role: form.rolcreaterole,
             replication: form.rolreplication,
@@ -84,6 +86,40 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
 pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: catalogue reads inside a transaction.
     unsafe { pg_sys::is_admin_of_role(member, role) }
+}
+
+/// The roles that a role is a direct member of.
+pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: inside a transaction; the list holds n_members valid entries until it is released.
+    unsafe {
+        let list = pg_sys::SearchSysCacheList(
+            pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+            1,
+            pg_sys::Datum::from(member),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        );
+        let count = usize::try_from((*list).n_members).unwrap_or(0);
+        let mut roles: Vec<pg_sys::Oid> = (*list)
+            .members
+            .as_slice(count)
+            .iter()
+            .map(|&entry| {
+                let mut is_null = false;
+                let role = pg_sys::SysCacheGetAttr(
+                    pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+                    &raw mut (*entry).tuple,
+                    compat::MEMBERSHIP_ROLE_COLUMN,
+                    &mut is_null,
+                );
+                pg_sys::Oid::from(role.value() as u32)
+            })
+            .collect();
+        pg_sys::ReleaseCatCacheList(list);
+        // One for each grantor, from 16 on.
+        roles.dedup();
+        roles
+    }
 }
 
 /// Every role with a label of ours, as (OID, label text).

@@ -36,6 +36,13 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
 /// Is there a privilege MAINTAIN?
 pub const HAS_MAINTAIN: bool = cfg!(any(feature = "pg17", feature = "pg18"));
 
+/// The column `roleid` of pg_auth_members (catalog/pg_auth_members.h), which pgrx does not bind.
+pub const MEMBERSHIP_ROLE_COLUMN: i16 = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    1
+} else {
+    2
+};
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10

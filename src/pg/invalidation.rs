@@ -30,6 +30,37 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// Grows with each change of a role or a membership. Backend-local.
+static ROLES_GENERATION: AtomicU64 = AtomicU64::new(1);
+static LISTENING_TO_ROLES: AtomicBool = AtomicBool::new(false);
+
+/// Takes in what others have committed; the number differs from the last one if roles or memberships
+/// may differ.
+pub fn roles_generation() -> u64 {
+    // SAFETY: as in generation().
+    unsafe {
+        if !LISTENING_TO_ROLES.swap(true, Ordering::Relaxed) {
+            for cache in [
+                pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE,
+                pg_sys::SysCacheIdentifier::AUTHOID,
+            ] {
+                pg_sys::CacheRegisterSyscacheCallback(
+                    cache as i32,
+                    Some(roles_changed),
+                    pg_sys::Datum::null(),
+                );
+            }
+        }
+        pg_sys::AcceptInvalidationMessages();
+    }
+    ROLES_GENERATION.load(Ordering::Relaxed)
+}
+
+/// Must not fail, as [`changed`].
+unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ROLES_GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Must not fail: PostgreSQL calls it while it processes invalidations. 0 stands for all relations.
 unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     let relation = u32::from(relation);

@@ -444,6 +444,7 @@ pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
         Some(Ok(metadata)) if metadata.kind == Kind::Scope
             && metadata.state == State::Active
             && metadata.creator_oid == u32::from(caller)
+            && metadata.creator == name_of(caller)
     )
 }
 

@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::facts::{self, Planned, Request};
-use super::plan::{Need, Object};
+use super::plan::Need;
 use super::privilege::{Privilege, Verbs};
 use super::{Error, change, elements, held, lock_key, name, oids};
 use crate::credential::{self, Membership, Options, issue};
@@ -301,20 +301,12 @@ fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
                 acts_as: (request.verbs.has(Privilege::Create)).then(|| role.clone()),
-                connect: needs_connect(&planned),
                 scopes: vec![role],
                 subject,
             });
         }
     }
     Err(Error::NoFreeName)
-}
-
-/// Is CONNECT on the database not everyone's?
-fn needs_connect(planned: &Planned) -> bool {
-    planned.plan.grants.iter().any(|(grant, wanted)| {
-        matches!(grant.object, Object::Database(_)) && wanted.need == Need::Implied
-    })
 }
 
 /// Finds or makes the scope under this name; `None` when the name belongs to something else. What

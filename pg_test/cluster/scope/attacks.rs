@@ -384,6 +384,28 @@ fn a_right_that_was_lost_hands_out_nothing_more() {
     s.refused("SELECT scope.create_readonly_role('vault')", "42501");
 }
 
+/// A restore keeps labels, and OIDs belong to other roles then.
+#[test]
+fn the_oid_in_a_label_alone_gives_nobody_control() {
+    let (f, attacker, mut s) = besieged("attack_restored");
+    let mut admin = f.admin();
+    admin.run("SELECT scope.create_scope('attack_restored_s', '{SELECT}', '{vault}')");
+    let label = admin.text(&format!(
+        "SELECT replace(label, '\"creator_oid\":10', '\"creator_oid\":' || '{attacker}'::regrole::oid) FROM pg_shseclabel
+         WHERE objoid = 'attack_restored_s'::regrole"
+    ));
+    admin.run(&format!(
+        "SECURITY LABEL FOR scope_roles ON ROLE attack_restored_s IS {}",
+        literal(&label)
+    ));
+    for call in [
+        "alter_scope('attack_restored_s', 'add', tables => '{mine}')",
+        "drop_scope('attack_restored_s')",
+    ] {
+        s.refused(&format!("SELECT scope.{call}"), "42501");
+    }
+}
+
 /// Owning a schema is not owning what is in it.
 #[test]
 fn the_owner_of_a_schema_does_not_hand_out_tables_of_others_in_it() {

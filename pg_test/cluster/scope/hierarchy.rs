@@ -233,6 +233,49 @@ fn an_admin_can_connect_to_a_closed_database() {
     });
 }
 
+/// A second password is a second login: it must work as the scope too.
+#[test]
+fn an_admin_whose_password_is_rotated_still_works_as_the_scope() {
+    let f = Fixture::new("hier_rotate");
+    let mut admin = schemas(&f);
+    let old = issue(
+        &mut admin,
+        "create_admin_role('{app}', statement_timeout => '9 s')",
+    );
+    let new = issue(
+        &mut admin,
+        &format!("rotate_password('{}', '1 hour')", old.role),
+    );
+    assert_ne!(old.role, new.role);
+    for cred in [&old, &new] {
+        let mut s = cred.connect();
+        assert_eq!(s.text("SELECT current_user"), admin.scope_of(&old.role));
+        assert_eq!(s.text("SHOW statement_timeout"), "9s");
+        s.run("CREATE TABLE app.made (x int); DROP TABLE app.made; SET ROLE NONE");
+        s.denied("CREATE TABLE app.own (x int)", "42501");
+    }
+}
+
+/// Also where the scope has a name of its own.
+#[test]
+fn a_login_of_one_scope_that_creates_works_as_that_scope() {
+    let f = Fixture::new("hier_named");
+    let mut admin = schemas(&f);
+    admin.run(
+        "SELECT scope.create_scope('hier_named_migrate', '{SELECT,CREATE}', schemas => '{app}');
+         SELECT scope.create_scope('hier_named_read', '{SELECT}', schemas => '{app}')",
+    );
+    let cred = issue(&mut admin, "create_credential('{hier_named_migrate}')");
+    let mut s = cred.connect();
+    assert_eq!(s.text("SELECT current_user"), "hier_named_migrate");
+    s.run("CREATE TABLE app.made (x int)");
+    admin.assert_that(
+        "(SELECT tableowner = 'hier_named_migrate' FROM pg_tables WHERE tablename = 'made')",
+    );
+    let reader = issue(&mut admin, "create_credential('{hier_named_read}')");
+    assert_eq!(reader.connect().text("SELECT current_user"), reader.role);
+}
+
 #[test]
 fn an_admin_of_single_tables_creates_nothing() {
     let f = Fixture::new("hier_tables");
