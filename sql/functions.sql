@@ -1,18 +1,194 @@
 -- The functions, as users see them. Who may call what is in privileges.sql.
 
 CREATE FUNCTION scope.create_readonly_role(
-    "table" regclass,
+    "table" regclass DEFAULT NULL,
     role_name text DEFAULT NULL,
     valid_for interval DEFAULT NULL,
-    purpose text DEFAULT NULL
+    purpose text DEFAULT NULL,
+    tables regclass[] DEFAULT NULL,
+    schemas regnamespace[] DEFAULT NULL,
+    future_tables boolean DEFAULT false,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
 ) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_readonly_role_wrapper';
-COMMENT ON FUNCTION scope.create_readonly_role(regclass, text, interval, text) IS
-'Issues a login that can read one table, partitioned table, view, materialized view or foreign table, and nothing else, until its deadline. The password and the URI are shown this once.
-role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes, shown in scope.roles.
-The caller must own the table or hold SELECT on it WITH GRANT OPTION; likewise USAGE on its schema and CONNECT on the database unless everyone has them.
-Errors: 42P01 no such table; 42809 not a table or view; 42501 may not be granted; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for or purpose; 22004 NULL table; 25006 read-only; 55000 not preloaded.';
+COMMENT ON FUNCTION scope.create_readonly_role(regclass, text, interval, text, regclass[], regnamespace[], boolean, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'Issues a login that can read one table, several, or all of whole schemas (tables, partitioned tables, views, materialized views, foreign tables), and nothing else, until its deadline. The password and the URI are shown this once.
+future_tables: with the tables that will be created in the schemas, as scope.create_scope() does. role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes, shown in scope.roles. The other arguments are those of scope.create_credential().
+The caller must own each table or hold SELECT on it WITH GRANT OPTION; likewise USAGE on its schema and CONNECT on the database unless everyone has them. The grants are held by a scope of the caller''s, made at the first such call.
+Errors: 42P01, 3F000 no such table, schema; 42809 not a table or view; 42501 may not be granted; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option; 22004 no table and no schema; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.create_readwrite_role(
+    "table" regclass DEFAULT NULL,
+    role_name text DEFAULT NULL,
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL,
+    tables regclass[] DEFAULT NULL,
+    schemas regnamespace[] DEFAULT NULL,
+    future_tables boolean DEFAULT false,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
+) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_readwrite_role_wrapper';
+COMMENT ON FUNCTION scope.create_readwrite_role(regclass, text, interval, text, regclass[], regnamespace[], boolean, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'As scope.create_readonly_role(), for SELECT, INSERT, UPDATE and DELETE. With the tables come USAGE on the sequences that their columns own, with whole schemas on all sequences there.';
+
+CREATE FUNCTION scope.create_admin_role(
+    schemas regnamespace[] DEFAULT NULL,
+    role_name text DEFAULT NULL,
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL,
+    tables regclass[] DEFAULT NULL,
+    future_tables boolean DEFAULT false,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
+) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_admin_role_wrapper';
+COMMENT ON FUNCTION scope.create_admin_role(regnamespace[], text, interval, text, regclass[], boolean, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'As scope.create_readonly_role(), for every privilege on whole schemas: all on their tables and sequences, EXECUTE on their functions, CREATE; on single tables all that tables have. Never superuser, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS.
+With schemas, sessions of the login start as its scope (ALTER ROLE ... SET role): what they create belongs to the scope, which the caller''s other admin logins of the same schemas share, and outlives the login. It can change and drop what the scope owns, not what others own.';
+
+CREATE FUNCTION scope.create_scope(
+    name text,
+    privileges text[] DEFAULT '{SELECT}',
+    tables regclass[] DEFAULT '{}',
+    columns text[] DEFAULT NULL,
+    sequences regclass[] DEFAULT '{}',
+    functions regprocedure[] DEFAULT '{}',
+    schemas regnamespace[] DEFAULT '{}',
+    future_tables boolean DEFAULT false,
+    purpose text DEFAULT NULL,
+    if_not_exists boolean DEFAULT false
+) RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_scope_wrapper';
+COMMENT ON FUNCTION scope.create_scope(text, text[], regclass[], text[], regclass[], regprocedure[], regnamespace[], boolean, text, boolean) IS
+'Makes a NOLOGIN role with exactly these privileges, for credentials to be members of and for tokens to name. Returns its name.
+privileges: SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN (from PostgreSQL 17 on) for tables; SELECT, UPDATE, USAGE for sequences, where INSERT stands for USAGE; EXECUTE for functions, which needs not be said; CREATE for schemas. columns: of the one table given, instead of all. With INSERT or UPDATE come USAGE on the sequences that the columns of the tables own; with everything USAGE on the schemas and CONNECT on the database.
+schemas: all their tables; with INSERT, UPDATE or USAGE their sequences, with EXECUTE their functions. future_tables: also what will be created there by their owner, by those who have CREATE there or own something there now, as far as the caller may act for them; a NOTICE names the others.
+name: [a-z_][a-z0-9_]*, at most 63 bytes, not a reserved word. if_not_exists: a scope of this name with exactly these privileges is fine. The caller must own each object, or hold what is given WITH GRANT OPTION.
+Errors: 42P01, 3F000, 42883, 42703 no such table or sequence, schema, function, column; 42809 not a table, not a sequence; 42501 may not be granted, or belongs to the system; 42710 the name exists, or has other privileges; 42602, 42622, 42939 bad, too long, reserved name; 22023 unknown privilege, one that fits nothing, columns without one table, bad purpose; 22004 NULL; 55000 not preloaded, or the scope is of another database; 25006 read-only.';
+
+CREATE FUNCTION scope.alter_scope(
+    name text,
+    action text,
+    privileges text[] DEFAULT '{SELECT}',
+    tables regclass[] DEFAULT '{}',
+    columns text[] DEFAULT NULL,
+    sequences regclass[] DEFAULT '{}',
+    functions regprocedure[] DEFAULT '{}',
+    schemas regnamespace[] DEFAULT '{}',
+    future_tables boolean DEFAULT false
+) RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'alter_scope_wrapper';
+COMMENT ON FUNCTION scope.alter_scope(text, text, text[], regclass[], text[], regclass[], regprocedure[], regnamespace[], boolean) IS
+'Adds privileges to a scope, or removes them; what is there, or gone, already is left so. action: add or remove; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
+add: the caller must be able to grant what is new. remove: whoever has granted it; with a table go its columns, with the last write its sequences, with the last object of a schema USAGE on it, with a schema always its future tables.
+Errors: as scope.create_scope(); 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s, or could not be revoked; 22023 unknown action, nothing named; 55000 of another database, being dropped, or columns of a table that the scope holds whole.';
+
+CREATE FUNCTION scope.drop_scope(name text, force boolean DEFAULT false, if_exists boolean DEFAULT false)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'drop_scope_wrapper';
+COMMENT ON FUNCTION scope.drop_scope(text, boolean, boolean) IS
+'Revokes what a scope holds, whoever has granted it, and drops it. Where other databases hold grants to it, it stays in state ending until the background worker has been there. For the creator of the scope, members of its creator, and superusers.
+force: also while it has members, who lose it at once; policies that name the scope alone are dropped. Objects that it owns are never dropped. if_exists: a scope that is not there is fine.
+Errors: 2BP01 it has members, or owns objects; 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.restrict_function(f regprocedure, scopes name[] DEFAULT '{}')
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'restrict_function_wrapper';
+COMMENT ON FUNCTION scope.restrict_function(regprocedure, name[]) IS
+'Takes EXECUTE on a function, procedure or aggregate from PUBLIC, to whom PostgreSQL gives it by default, and gives it to the named scopes; other grants stay. For its owner, who must control the scopes too.
+Errors: 42883 no such function; 42501 not the owner, a function of the system, not the caller''s scope; 42704, 42809 no such scope; 55000 a scope of another database, or not preloaded; 22004 NULL; 25006 read-only.';
+
+CREATE FUNCTION scope.create_credential(
+    scopes name[],
+    role_name text DEFAULT NULL,
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
+) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_credential_wrapper';
+COMMENT ON FUNCTION scope.create_credential(name[], text, interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'Issues a login that is a member of scopes of this database, and of nothing else, until its deadline. The password and the URI are shown this once.
+role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes.
+allowed_ips: the networks that it may log in from; NULL: anywhere; empty: none, for Unix sockets only. IPv4 addresses mapped into IPv6 count as IPv4. allow_local: whether by Unix socket; NULL: when allowed_ips is NULL. require_tls: whether TCP connections must use TLS. These three hold for every authentication method, and never for superusers.
+connection_limit: sessions at a time, at least 1; NULL: no limit. statement_timeout, idle_in_transaction_session_timeout, search_path: what its sessions start with; they may SET others.
+The caller must be a creator of each scope, a member of that role, hold ADMIN OPTION on the scope, or be a superuser.
+Errors: 42704 no such scope; 42809 not a scope; 42501 a scope may not be handed out; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option, no scopes, a scope of another database; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, a scope is being dropped, or TLS required of a server without.';
+
+CREATE FUNCTION scope.renew_role(role name, valid_for interval DEFAULT NULL)
+RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'renew_role_wrapper';
+COMMENT ON FUNCTION scope.renew_role(name, interval) IS
+'Moves the deadline of a credential or authenticator to valid_for from now, and returns it. Never beyond scope_roles.max_ttl from its issue, which a rotation does not change. valid_for: positive; NULL: scope_roles.default_ttl, as far as that allows.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself.
+Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s; 22023 bad valid_for, or beyond the limit; 55000 not preloaded, has ended, was replaced by a rotation, has no deadline; 22004 NULL; 25006 read-only.';
+
+CREATE FUNCTION scope.rotate_password(role name, overlap interval DEFAULT '0')
+RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'rotate_password_wrapper';
+COMMENT ON FUNCTION scope.rotate_password(name, interval) IS
+'Makes a new password for a credential or authenticator, shown this once. Sessions that are open stay.
+overlap 0: the same login, and the old password is worth nothing from the commit on. A positive overlap: a second login with the same scopes, options, settings and deadline is returned, and the old one ends after that time, or at its own deadline if that is earlier.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself.
+Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s; 22023 bad overlap; 55000 not preloaded, has ended, was replaced already; 22004 NULL; 25006 read-only.';
+
+CREATE FUNCTION scope.revoke_role(role name, reason text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'revoke_role_wrapper';
+COMMENT ON FUNCTION scope.revoke_role(name, text) IS
+'Ends a credential or authenticator, from the commit on: no login, its sessions are terminated, its grants revoked, the role dropped by the worker. An earlier login of the same rotation ends with it. Revoking twice is a NOTICE. reason: at most 200 bytes, shown in scope.credentials while it lasts.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself.
+Errors: 42704 no such role (any more); 42809 not a credential; 42501 not the caller''s; 22023 reason too long; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.grant_temporary(role name, to_role name, valid_for interval, reason text DEFAULT NULL)
+RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'grant_temporary_wrapper';
+COMMENT ON FUNCTION scope.grant_temporary(name, name, interval, text) IS
+'Makes a person''s own login a member of a role until a deadline, which it returns. At the deadline the membership is revoked, and sessions that have SET ROLE to it fail at their next statement (42501; RESET ROLE is allowed). Called again for the same two, the new deadline counts. valid_for: positive, at most scope_roles.max_ttl. reason: at most 200 bytes, shown in scope.credentials.
+The caller needs ADMIN OPTION on the role, or must be the creator of the scope.
+Errors: 42704 no such role; 42501 may not be granted, or a superuser; 42809 a credential, or not a login; 0LP01 a circle; 42710 a member without a deadline already; 22023 bad valid_for or reason; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
+CREATE FUNCTION scope.revoke_temporary(role name, to_role name)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'revoke_temporary_wrapper';
+COMMENT ON FUNCTION scope.revoke_temporary(name, name) IS
+'Ends a membership made by scope.grant_temporary(), from the commit on, as its deadline would. None to end is a NOTICE. The caller must have granted it, be a member of the role that did, or have ADMIN OPTION on the role.
+Errors: 42704 no such role; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.set_jwt_role(token text, claim text DEFAULT NULL)
 RETURNS name
@@ -37,14 +213,21 @@ CREATE FUNCTION scope.create_authenticator(
     role_name text,
     roles text[],
     valid_for interval DEFAULT NULL,
-    purpose text DEFAULT NULL
+    purpose text DEFAULT NULL,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
 ) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_authenticator_wrapper';
-COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text) IS
+COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
 'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() and scope.set_jwt_session() only, never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
-valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The caller needs ADMIN OPTION on every role.
-Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for, no roles; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role.
+Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
 CREATE FUNCTION scope.set_jwt_session(token text, claim text DEFAULT NULL)
 RETURNS name

@@ -7,8 +7,9 @@ GRANT USAGE ON SCHEMA scope TO PUBLIC;
 -- The token is the authority, and it gives no more than memberships already allow.
 GRANT EXECUTE ON FUNCTION scope.set_jwt_role(text, text) TO PUBLIC;
 -- Names, deadlines and labels of roles are readable by everyone in the catalogs anyway.
-GRANT SELECT ON scope.roles TO pg_monitor;
+GRANT SELECT ON scope.roles, scope.credentials TO pg_monitor;
 -- What a session's own token says is for its policies to read.
 GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_session(text), scope.jwt_claims(),
     scope.jwt_claim(text), scope.jwt_subject(), scope.jwt_expires_at() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
+GRANT SELECT ON scope.scopes TO pg_monitor;

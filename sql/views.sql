@@ -22,7 +22,130 @@ SELECT r.rolname AS role,
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid;
 COMMENT ON VIEW scope.roles IS
-'All managed roles of the server: kind (scope, credential, authenticator), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
+'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
+
+CREATE VIEW scope.credentials AS
+SELECT r.rolname AS role,
+       m.label ->> 'kind' AS kind,
+       m.label ->> 'state' AS state,
+       ARRAY(SELECT s.rolname
+               FROM pg_catalog.pg_auth_members a
+               JOIN pg_catalog.pg_authid s ON s.oid OPERATOR(pg_catalog.=) a.roleid
+              WHERE a.member OPERATOR(pg_catalog.=) r.oid
+              ORDER BY s.rolname) AS scopes,
+       (SELECT t.rolname FROM pg_catalog.pg_authid t
+         WHERE t.oid OPERATOR(pg_catalog.=) (m.label -> 'temporary' ->> 'to')::pg_catalog.oid) AS granted_to,
+       (m.label ->> 'database')::pg_catalog.name AS database,
+       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
+       r.rolvaliduntil AS valid_until,
+       CASE WHEN pg_catalog.isfinite(r.rolvaliduntil)
+            THEN r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
+       CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
+            THEN ARRAY(SELECT i::pg_catalog.cidr
+                         FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
+       COALESCE((m.label -> 'login' ->> 'local')::pg_catalog.bool, (m.label -> 'login' -> 'ips') IS NULL) AS allow_local,
+       COALESCE((m.label -> 'login' ->> 'tls')::pg_catalog.bool, false) AS require_tls,
+       CASE WHEN r.rolconnlimit OPERATOR(pg_catalog.>=) 0 THEN r.rolconnlimit END AS connection_limit,
+       (SELECT g.setconfig FROM pg_catalog.pg_db_role_setting g
+         WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+           AND g.setrole OPERATOR(pg_catalog.=) r.oid) AS settings,
+       COALESCE(c.sessions, 0) AS sessions,
+       COALESCE(m.label ->> 'rotated_at', m.label ->> 'created_at')::pg_catalog.timestamptz AS rotated_at,
+       (m.label ->> 'successor')::pg_catalog.name AS replaced_by,
+       m.label ->> 'reason' AS reason,
+       m.label ->> 'error' AS last_error,
+       ARRAY(SELECT d.datname
+               FROM pg_catalog.pg_database d
+               JOIN pg_catalog.jsonb_array_elements_text(m.label -> 'waits_for') w
+                 ON d.oid OPERATOR(pg_catalog.=) w::pg_catalog.oid
+              ORDER BY d.datname) AS waiting_for,
+       m.label ->> 'purpose' AS purpose
+  FROM pg_catalog.pg_authid r
+  JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
+          FROM pg_catalog.pg_shseclabel
+         WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
+           AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid
+  LEFT JOIN (SELECT usesysid, pg_catalog.count(*) AS sessions
+               FROM pg_catalog.pg_stat_get_activity(NULL)
+              GROUP BY usesysid) c
+    ON c.usesysid OPERATOR(pg_catalog.=) r.oid
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope';
+COMMENT ON VIEW scope.credentials IS
+'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (waiting_for: databases with grants still to be revoked).
+granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none.';
+
+CREATE VIEW scope.scopes AS
+SELECT r.rolname AS scope,
+       m.label ->> 'state' AS state,
+       (m.label ->> 'database')::pg_catalog.name AS database,
+       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
+       -- Of another database nothing can be told from here.
+       CASE WHEN m.label ->> 'database' OPERATOR(pg_catalog.=) pg_catalog.current_database()::pg_catalog.text THEN ARRAY(
+           SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.>) 10
+                       THEN pg_catalog.format('%s on %s %ss in %s', h.privileges, pg_catalog.count(*), h.type, h.schema)
+                       ELSE pg_catalog.format('%s on %s %s', h.privileges, h.type,
+                                              pg_catalog.string_agg(h.identity, ', ' ORDER BY h.identity)) END
+             FROM (SELECT i.type, i.schema, i.identity,
+                          pg_catalog.string_agg(DISTINCT a.privilege_type OPERATOR(pg_catalog.||)
+                              CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', ') AS privileges
+                     FROM (SELECT DISTINCT d.classid, d.objid, d.objsubid
+                             FROM pg_catalog.pg_shdepend d
+                            WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
+                              AND d.refobjid OPERATOR(pg_catalog.=) r.oid
+                              AND d.deptype OPERATOR(pg_catalog.=) 'a'
+                              AND (d.dbid OPERATOR(pg_catalog.=) 0 OR d.dbid OPERATOR(pg_catalog.=) (
+                                   SELECT b.oid FROM pg_catalog.pg_database b
+                                    WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))) d
+                    CROSS JOIN LATERAL (
+                          SELECT c.relacl FROM pg_catalog.pg_class c
+                           WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                             AND d.objsubid OPERATOR(pg_catalog.=) 0 AND c.oid OPERATOR(pg_catalog.=) d.objid
+                          UNION ALL
+                          SELECT t.attacl FROM pg_catalog.pg_attribute t
+                           WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                             AND t.attrelid OPERATOR(pg_catalog.=) d.objid AND t.attnum OPERATOR(pg_catalog.=) d.objsubid
+                             AND d.objsubid OPERATOR(pg_catalog.>) 0
+                          UNION ALL
+                          SELECT p.proacl FROM pg_catalog.pg_proc p
+                           WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                             AND p.oid OPERATOR(pg_catalog.=) d.objid
+                          UNION ALL
+                          SELECT n.nspacl FROM pg_catalog.pg_namespace n
+                           WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+                             AND n.oid OPERATOR(pg_catalog.=) d.objid
+                          UNION ALL
+                          SELECT b.datacl FROM pg_catalog.pg_database b
+                           WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass
+                             AND b.oid OPERATOR(pg_catalog.=) d.objid
+                          UNION ALL
+                          SELECT f.defaclacl FROM pg_catalog.pg_default_acl f
+                           WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_default_acl'::pg_catalog.regclass
+                             AND f.oid OPERATOR(pg_catalog.=) d.objid) o(acl)
+                    CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) a
+                    CROSS JOIN LATERAL (
+                          SELECT CASE i.type WHEN 'default acl' THEN 'what is created' ELSE i.type END AS type,
+                                 i.schema, i.identity
+                            FROM pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i) i
+                    WHERE a.grantee OPERATOR(pg_catalog.=) r.oid
+                    GROUP BY i.type, i.schema, i.identity) h
+            GROUP BY h.type, h.schema, h.privileges
+            ORDER BY h.type, h.schema, h.privileges) END AS privileges,
+       (SELECT pg_catalog.count(DISTINCT a.member)::pg_catalog.int4 FROM pg_catalog.pg_auth_members a
+         WHERE a.roleid OPERATOR(pg_catalog.=) r.oid) AS members,
+       m.label ->> 'error' AS last_error,
+       m.label ->> 'purpose' AS purpose
+  FROM pg_catalog.pg_roles r
+  JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
+          FROM pg_catalog.pg_shseclabel
+         WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
+           AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'scope';
+COMMENT ON VIEW scope.scopes IS
+'All scopes of the server: state (active, ending), the database of their objects, who made them, what they hold (of this database), how many members they have, and why one that should be gone is still here.';
 
 CREATE VIEW scope.jwt_issuers AS
 SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at

@@ -5,12 +5,15 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::credential::deadline::Unacceptable;
+use crate::credential::{BadOption, authority, itself, life};
 use crate::jwt::PathError;
+use crate::label::Kind;
 use crate::lock::verdict::Violation;
 use crate::pg::preload;
+use crate::scope::BadVerb;
 use crate::scope::name::BadName;
 use crate::verify::{issuer, revocation};
-use crate::{authenticator, claims, credential, scope, switch, verify};
+use crate::{authenticator, claims, credential, scope, switch, temporary, timestamp, verify};
 
 /// How an error is shown.
 pub trait Report: std::error::Error {
@@ -33,6 +36,18 @@ pub fn raise<E: Report>(error: &E) -> ! {
         .set_hint(error.hint())
         .report(PgLogLevel::ERROR);
     unreachable!("reporting at ERROR does not return")
+}
+
+/// Tells the caller something that is no error.
+pub fn notice(message: String, detail: &str, hint: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message,
+        "scope_roles",
+    )
+    .set_detail(detail)
+    .set_hint(hint)
+    .report(PgLogLevel::NOTICE);
 }
 
 /// The library must come from shared_preload_libraries: the lock and the worker rest on it.
@@ -384,7 +399,7 @@ impl Report for BadName {
         match self {
             Self::Empty | Self::Character { .. } => PgSqlErrorCode::ERRCODE_INVALID_NAME,
             Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_NAME_TOO_LONG,
-            Self::Reserved => PgSqlErrorCode::ERRCODE_RESERVED_NAME,
+            Self::Reserved | Self::Keyword => PgSqlErrorCode::ERRCODE_RESERVED_NAME,
         }
     }
     fn detail(&self) -> String {
@@ -399,6 +414,7 @@ impl Report for BadName {
             Self::Reserved => {
                 "Names that begin with pg_, and public and none, are PostgreSQL's own.".into()
             }
+            Self::Keyword => "SQL reserves it.".into(),
         }
     }
     fn hint(&self) -> String {
@@ -434,55 +450,263 @@ impl Report for Unacceptable {
 impl Report for scope::Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Verb(_)
+            | Self::Action(_)
+            | Self::NothingNamed
+            | Self::ColumnsOfWhat
+            | Self::NoColumns
+            | Self::FutureOfWhat
+            | Self::PurposeTooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NoSuchTable { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            Self::WrongKind { .. } | Self::Temporary { .. } => {
-                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
+            Self::NoSuchSchema { .. } => PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+            Self::NoSuchFunction { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
+            Self::NoSuchColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::WrongKind { .. }
+            | Self::NotASequence { .. }
+            | Self::NotAScope { .. }
+            | Self::Temporary { .. } => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::System { .. }
+            | Self::MayNotGrant { .. }
+            | Self::MayNotActForCreators { .. }
+            | Self::MayNotRestrict { .. }
+            | Self::NotYours { .. }
+            | Self::NotDone { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Exists { .. } | Self::Differs { .. } | Self::NoFreeName => {
+                PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT
             }
-            Self::System { .. } | Self::MayNotGrant { .. } => {
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            Self::Elsewhere { .. } | Self::Ending { .. } | Self::HeldByTable { .. } => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
-            Self::NoFreeName => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::HasMembers { .. } | Self::Owns { .. } => {
+                PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST
+            }
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            Self::Name(error) => error.code(),
         }
     }
     fn detail(&self) -> String {
         match self {
+            Self::Null(what) => format!("The argument {what} is needed, without NULL elements."),
+            Self::Verb(error) => verb_problem(error),
+            Self::Action(_) => "It is \"add\" or \"remove\".".into(),
+            Self::NothingNamed => {
+                "None of tables, sequences, functions and schemas names an object.".into()
+            }
+            Self::ColumnsOfWhat => {
+                "Columns are of one table, and of none that a whole schema brings.".into()
+            }
+            Self::NoColumns => "NULL stands for whole tables.".into(),
+            Self::FutureOfWhat => {
+                "PostgreSQL grants on future tables by the schema that they will be in.".into()
+            }
             Self::NoSuchTable { oid } => format!("No relation has OID {oid}."),
+            Self::NoSuchSchema { oid } => format!("No schema has OID {oid}."),
+            Self::NoSuchFunction { oid } => format!("No function has OID {oid}."),
+            Self::NoSuchColumn { .. } => "Columns are named exactly, without quotes.".into(),
             Self::WrongKind { kind, .. } => format!("It is {kind}."),
+            Self::NotASequence { .. } => "It is another kind of relation.".into(),
             Self::Temporary { .. } => "It is temporary: no other session can see it.".into(),
             Self::System { .. } => "It belongs to PostgreSQL itself.".into(),
             Self::MayNotGrant {
-                caller, privilege, ..
+                caller,
+                privilege,
+                others,
+                ..
             } => {
-                format!("\"{caller}\" neither owns it nor holds {privilege} WITH GRANT OPTION.")
+                let more = match others {
+                    0 => String::new(),
+                    more => format!(" There are {more} more such privileges."),
+                };
+                format!(
+                    "\"{caller}\" neither owns it nor holds {privilege} WITH GRANT OPTION.{more}"
+                )
             }
+            Self::MayNotActForCreators { creators, .. } => format!(
+                "Default privileges are each creator's own, and the caller may act for none of: {}.",
+                creators.join(", ")
+            ),
+            Self::MayNotRestrict { caller, .. } => {
+                format!("\"{caller}\" is neither its owner nor a member of its owner.")
+            }
+            Self::NotYours {
+                creator, caller, ..
+            } => format!("\"{creator}\" has made it; \"{caller}\" is not a member of that role."),
+            Self::Unknown { .. } => "No role has this name.".into(),
+            Self::NotAScope { what, .. } => (*what).into(),
+            Self::Elsewhere { database, .. } => {
+                format!("Its objects are in database \"{database}\".")
+            }
+            Self::Ending { waits, .. } => sentence(waits),
+            Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
+            Self::Differs { difference, .. } => format!("It {difference}."),
+            Self::HasMembers { members, .. } => {
+                format!("{} member(s): {}.", members.len(), scope::some_of(members))
+            }
+            Self::Owns { objects, .. } => sentence(&scope::some_of(objects)),
+            Self::HeldByTable { grant, .. } => format!("It holds {grant}."),
+            Self::NotDone { left, .. } => format!("Still to do: {}.", scope::some_of(left)),
+            Self::PurposeTooLong { bytes, max } => {
+                format!("It has {bytes} bytes; at most {max} are kept.")
+            }
+            Self::ReadOnly => READ_ONLY.into(),
             Self::NoFreeName => {
                 "Every name for the scope is taken by roles with other grants.".into()
             }
             Self::Sql(error) => sentence(error),
+            Self::Name(error) => error.detail(),
         }
     }
     fn hint(&self) -> String {
         match self {
+            Self::Verb(BadVerb::Misfit(_) | BadVerb::NothingFor(_)) => {
+                "Name the objects that the privilege is for, or leave it out.".into()
+            }
+            Self::Verb(BadVerb::NotByColumn(_)) => {
+                "By column there are SELECT, INSERT, UPDATE and REFERENCES.".into()
+            }
+            Self::Verb(_) => {
+                "Tables have SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER and (from PostgreSQL 17 on) MAINTAIN; sequences SELECT, UPDATE and USAGE; functions EXECUTE; schemas CREATE."
+                    .into()
+            }
+            Self::Null(_) | Self::Action(_) => "See \\df+ scope.*".into(),
+            Self::NothingNamed => "Pass the objects that the privileges are on.".into(),
+            Self::ColumnsOfWhat => "Call it once for each table whose columns count.".into(),
+            Self::NoColumns => "Name the columns, or leave the argument out.".into(),
+            Self::FutureOfWhat => "Pass the schemas, or leave future_tables out.".into(),
             Self::NoSuchTable { .. } => "Pass the table's name, as in 'schema.table'.".into(),
+            Self::NoSuchSchema { .. } => "Pass the schema's name.".into(),
+            Self::NoSuchFunction { .. } => {
+                "Pass the function with the types of its arguments, as in 'schema.f(integer)'."
+                    .into()
+            }
+            Self::NoSuchColumn { .. } => "See \\d for the columns of the table.".into(),
+            Self::WrongKind { kind: "a sequence", .. } => {
+                "Pass sequences in the argument sequences.".into()
+            }
             Self::WrongKind { .. } => {
                 "Pass a table, partitioned table, view, materialized view or foreign table.".into()
             }
+            Self::NotASequence { .. } => "Pass tables in the argument tables.".into(),
             Self::Temporary { .. } => "Pass a permanent table.".into(),
             Self::System { .. } => {
-                "Create a view that shows what is needed, and pass the view.".into()
+                "Create a view or function that shows what is needed, and pass that.".into()
             }
             Self::MayNotGrant {
                 object,
                 privilege,
                 caller,
+                ..
             } => format!(
                 "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO \"{caller}\" WITH GRANT OPTION;"
             ),
+            Self::MayNotActForCreators { .. } => {
+                "Call it as a member of the roles that create tables there, or as a superuser."
+                    .into()
+            }
+            Self::MayNotRestrict { .. } => "Call it as the owner of the function.".into(),
+            Self::NotYours { creator, .. } => {
+                format!("Call it as \"{creator}\", or as a superuser.")
+            }
+            Self::Unknown { .. } => {
+                "The view scope.scopes lists them; scope.create_scope() makes one.".into()
+            }
+            Self::NotAScope { .. } => {
+                "Only scopes, as scope.scopes lists them, can be changed here.".into()
+            }
+            Self::Elsewhere { database, .. } => {
+                format!("Connect to database \"{database}\".")
+            }
+            Self::Ending { .. } => {
+                "Wait until the background worker has dropped it; scope.roles shows how far it is."
+                    .into()
+            }
+            Self::Exists { .. } => {
+                "Choose another name, or pass if_not_exists => true for a scope that may be there."
+                    .into()
+            }
+            Self::Differs { .. } => {
+                "Use scope.alter_scope() to add or remove privileges; nothing was changed.".into()
+            }
+            Self::HasMembers { .. } => {
+                "End them first, or pass force => true to take the scope from them.".into()
+            }
+            Self::Owns { .. } => {
+                "Give the objects to another role (REASSIGN OWNED BY … TO …), or drop them.".into()
+            }
+            Self::HeldByTable { .. } => {
+                "Remove the privilege on the table, then add the columns that remain.".into()
+            }
+            Self::NotDone { .. } => {
+                "Look who has granted what (\\dp), and have them change it.".into()
+            }
+            Self::PurposeTooLong { .. } => "Say it in fewer words.".into(),
+            Self::ReadOnly => "Change scopes on the primary; standbys follow.".into(),
             Self::NoFreeName => {
-                "Drop the scopes of this table that someone has changed by hand.".into()
+                "Drop the scopes of this name that someone has changed by hand.".into()
             }
             Self::Sql(_) => "Look at the server log.".into(),
+            Self::Name(error) => error.hint(),
+        }
+    }
+}
+
+fn verb_problem(error: &BadVerb) -> String {
+    match error {
+        BadVerb::Unknown { .. } => "It is no privilege of PostgreSQL's by that word.".into(),
+        BadVerb::NoMaintain => "It came with PostgreSQL 17.".into(),
+        BadVerb::NotForScopes(_) => {
+            "A scope may connect to its own database, and to no other.".into()
+        }
+        BadVerb::Misfit(_) => "Nothing was named that it can be granted on.".into(),
+        BadVerb::NotByColumn(_) => "It is a privilege on whole tables.".into(),
+        BadVerb::NothingFor(_) => "None of the given privileges fits them.".into(),
+    }
+}
+
+impl Report for BadOption {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NullElement(option) => format!("Each element of {option} must have a value."),
+            Self::NoWayIn => {
+                "allowed_ips is empty, so no address may connect, and allow_local is not true."
+                    .into()
+            }
+            Self::Network(_) => "It is not an IPv4 or IPv6 network.".into(),
+            Self::ConnectionLimit => "With fewer the role could never log in.".into(),
+            Self::Duration { .. } => {
+                "It must be between 0 and 2147483647 milliseconds, without months or years.".into()
+            }
+            Self::SchemaName => "Each element must have 1 to 63 bytes.".into(),
+            Self::TooLong { bytes, max } => format!(
+                "They take {bytes} bytes; at most {max} can be read while a client logs in."
+            ),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NullElement(_) => "Leave the element out.".into(),
+            Self::NoWayIn => {
+                "Name the networks of its clients, or pass allow_local => true for Unix sockets only."
+                    .into()
+            }
+            Self::Network(_) => "Pass networks such as '{10.0.0.0/8,2001:db8::/32}'.".into(),
+            Self::ConnectionLimit => "Leave it out for no limit.".into(),
+            Self::Duration { .. } => "Pass an interval such as '30 seconds'; 0 means no limit.".into(),
+            Self::SchemaName => {
+                "Pass the schemas' names unquoted, each as an element of its own: '{app,public}'."
+                    .into()
+            }
+            Self::TooLong { .. } => "Name fewer, larger networks.".into(),
         }
     }
 }
@@ -492,18 +716,23 @@ impl Report for credential::Error {
         match self {
             Self::NoTable => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Exists { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::NoTls => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Option(error) => error.code(),
             Self::PurposeTooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Random | Self::Vanished | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             Self::Name(error) => error.code(),
             Self::Deadline(error) => error.code(),
             Self::Scope(error) => error.code(),
+            Self::Scopes(error) => error.code(),
         }
     }
     fn detail(&self) -> String {
         match self {
             Self::NoTable => "The argument \"table\" is NULL.".into(),
             Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
+            Self::NoTls => "The setting ssl is off, so the role could never log in.".into(),
+            Self::Option(error) => error.detail(),
             Self::PurposeTooLong { bytes, max } => {
                 format!("It has {bytes} bytes; at most {max} are kept.")
             }
@@ -514,6 +743,7 @@ impl Report for credential::Error {
             Self::Name(error) => error.detail(),
             Self::Deadline(error) => error.detail(),
             Self::Scope(error) => error.detail(),
+            Self::Scopes(error) => error.detail(),
         }
     }
     fn hint(&self) -> String {
@@ -523,6 +753,8 @@ impl Report for credential::Error {
                 "Choose another name, or leave role_name out to have one made.".into()
             }
             Self::PurposeTooLong { .. } => "Say it in fewer words.".into(),
+            Self::NoTls => "Turn ssl on in postgresql.conf, or leave require_tls out.".into(),
+            Self::Option(error) => error.hint(),
             Self::ReadOnly => {
                 "Issue credentials on the primary, in a read-write transaction.".into()
             }
@@ -532,7 +764,250 @@ impl Report for credential::Error {
             Self::Name(error) => error.hint(),
             Self::Deadline(error) => error.hint(),
             Self::Scope(error) => error.hint(),
+            Self::Scopes(error) => error.hint(),
         }
+    }
+}
+
+impl Report for credential::BadScopes {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::None | Self::Elsewhere { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::NotAScope { .. } => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::Ending { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NotYours { .. } | Self::Privileged { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::None => "Without one it could read nothing.".into(),
+            Self::Unknown { .. } => "No role has that name.".into(),
+            Self::NotAScope { .. } => "It was not made by scope_roles as a scope.".into(),
+            Self::Ending { .. } => "It has been dropped, and the worker is still at it.".into(),
+            Self::Elsewhere { database, .. } => {
+                format!("Its objects are in database \"{database}\".")
+            }
+            Self::NotYours { caller, .. } => format!(
+                "\"{caller}\" neither is its creator or a member of that role, nor has ADMIN OPTION on it."
+            ),
+            Self::Privileged { why, .. } => format!("It {why}: somebody has changed it by hand."),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) | Self::None | Self::Unknown { .. } | Self::NotAScope { .. } => {
+                "See the roles of kind scope in scope.roles, or make one with scope.create_scope()."
+                    .into()
+            }
+            Self::Ending { .. } => "Use another scope.".into(),
+            Self::Elsewhere { database, .. } => {
+                format!("Connect to database \"{database}\" and issue the credential there.")
+            }
+            Self::NotYours { scope, caller } => format!(
+                "Have its creator issue the credential, or: GRANT \"{scope}\" TO \"{caller}\" WITH ADMIN OPTION;"
+            ),
+            Self::Privileged { scope, .. } => {
+                format!("Take the attribute or the membership away from \"{scope}\".")
+            }
+        }
+    }
+}
+
+impl Report for authority::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::NotOurs { .. } | Self::Kind { .. } => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::Superuser { .. } | Self::NotYours { .. } | Self::Oneself { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Unreadable { .. } | Self::Ended { .. } => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::ReadOnly => READ_ONLY.into(),
+            Self::Unknown { .. } => {
+                "No role has that name. A credential that has ended is dropped.".into()
+            }
+            Self::NotOurs { .. } => "It was not made by scope_roles.".into(),
+            Self::Unreadable { problem, .. } => sentence(problem),
+            Self::Kind { kind, .. } => format!("It is a {}.", kind.name()),
+            Self::Superuser { .. } => "It is a superuser: somebody has changed it by hand.".into(),
+            Self::NotYours { caller, .. } => {
+                format!("\"{caller}\" is neither its creator nor a member of that role.")
+            }
+            Self::Oneself { .. } => "A credential cannot renew, rotate or revoke itself.".into(),
+            Self::Ended { .. } => {
+                "Its deadline has passed, or it has been revoked; nothing brings it back.".into()
+            }
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) | Self::Unknown { .. } => "See the view scope.credentials.".into(),
+            Self::ReadOnly => "Change credentials on the primary; standbys follow.".into(),
+            Self::NotOurs { .. } => {
+                "Manage it with PostgreSQL's own ALTER ROLE and DROP ROLE.".into()
+            }
+            Self::Unreadable { .. } => {
+                "Have a superuser put the label right with SECURITY LABEL, or drop the role.".into()
+            }
+            Self::Kind { kind, .. } => match kind {
+                Kind::Scope => "Use scope.alter_scope() and scope.drop_scope().".into(),
+                Kind::Temporary => {
+                    "Use scope.grant_temporary() and scope.revoke_temporary().".into()
+                }
+                _ => "See the view scope.credentials.".into(),
+            },
+            Self::Superuser { role } => {
+                format!("ALTER ROLE \"{role}\" NOSUPERUSER; and try again.")
+            }
+            Self::NotYours { .. } | Self::Oneself { .. } => {
+                "Ask the role shown as created_by in scope.credentials, or a superuser.".into()
+            }
+            Self::Ended { .. } => "Issue a new credential.".into(),
+        }
+    }
+}
+
+impl Report for life::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::BeyondCap { .. } | Self::Overlap | Self::ReasonTooLong { .. } => {
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
+            }
+            Self::Endless { .. } | Self::Replaced { .. } => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::Authority(error) => error.code(),
+            Self::Credential(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::BeyondCap { latest, .. } => format!(
+                "It may live until {} at the latest: scope_roles.max_ttl counts from its issue.",
+                timestamp::rfc3339(*latest)
+            ),
+            Self::Endless { .. } => "An authenticator need not have one.".into(),
+            Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
+            Self::Overlap => "It is how long the old password goes on working.".into(),
+            Self::ReasonTooLong { bytes, max } => {
+                format!("It has {bytes} bytes; at most {max} are kept.")
+            }
+            Self::Authority(error) => error.detail(),
+            Self::Credential(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::BeyondCap { .. } => "Ask for less, or issue a new credential.".into(),
+            Self::Endless { .. } => "It needs no renewal.".into(),
+            Self::Replaced { successor, .. } => format!("Use \"{successor}\" instead."),
+            Self::Overlap => "Pass an interval such as '1 hour', or leave it out.".into(),
+            Self::ReasonTooLong { .. } => "Say it in fewer words.".into(),
+            Self::Authority(error) => error.hint(),
+            Self::Credential(error) => error.hint(),
+        }
+    }
+}
+
+impl Report for temporary::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::Superuser { .. } | Self::MayNotGrant { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Managed { .. } | Self::ManagedMember { .. } | Self::NotALogin { .. } => {
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
+            }
+            Self::Circle { .. } => PgSqlErrorCode::ERRCODE_INVALID_GRANT_OPERATION,
+            Self::AlreadyMember { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::Deadline(error) => error.code(),
+            Self::Life(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::Unknown { .. } => "No role has that name.".into(),
+            Self::Superuser { .. } => {
+                "Superusers may act as everybody, and nothing stops them at a deadline.".into()
+            }
+            Self::Managed { kind, .. } | Self::ManagedMember { kind, .. } => {
+                format!("It is a {}.", kind.name())
+            }
+            Self::NotALogin { .. } => "A temporary membership is for a person's own login.".into(),
+            Self::Circle { .. } => "It is the login itself, or a member of it.".into(),
+            Self::AlreadyMember { .. } => {
+                "That membership has no deadline, so nothing would end.".into()
+            }
+            Self::MayNotGrant { caller, .. } => {
+                format!("\"{caller}\" has no ADMIN OPTION on it, nor made it.")
+            }
+            Self::Deadline(error) => error.detail(),
+            Self::Life(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) => "Pass the role, the login that gets it, and for how long.".into(),
+            Self::Unknown { .. } => "Create the role, or correct its name.".into(),
+            Self::Superuser { .. } => "Grant an ordinary role to an ordinary login.".into(),
+            Self::Managed { .. } => "Grant a scope or an ordinary role.".into(),
+            Self::ManagedMember { .. } => {
+                "Issue a credential that has the scope, with scope.create_credential().".into()
+            }
+            Self::NotALogin { .. } => "Grant it to each login that is to have it.".into(),
+            Self::Circle { .. } => "Grant another role.".into(),
+            Self::AlreadyMember { role, to } => format!("REVOKE \"{role}\" FROM \"{to}\"; first."),
+            Self::MayNotGrant { role, caller } => {
+                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+            }
+            Self::Deadline(error) => error.hint(),
+            Self::Life(error) => error.hint(),
+        }
+    }
+}
+
+impl Report for temporary::HasEnded {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        "Its deadline has passed, or it was revoked; the session acts as the role still.".into()
+    }
+    fn hint(&self) -> String {
+        "RESET ROLE, after ROLLBACK inside a transaction.".into()
+    }
+}
+
+impl Report for itself::Refused {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        format!(
+            "\"{}\" is managed by scope_roles: passwords, settings, labels and memberships are not its own to change.",
+            self.role
+        )
+    }
+    fn hint(&self) -> String {
+        "Ask who issued it to call scope.rotate_password() or scope.renew_role(); SET changes a setting for the session."
+            .into()
     }
 }
 

@@ -67,8 +67,9 @@ pub fn credential(oid: pg_sys::Oid) -> Option<Credential> {
 fn with_role(oid: pg_sys::Oid, metadata: Metadata) -> Option<Credential> {
     // An authenticator need not have a deadline; a credential without one is due.
     let endless = match metadata.kind {
-        Kind::Scope => return None,
-        Kind::Credential => i64::MIN,
+        // A scope has no deadline; one that is being dropped ends as a credential does.
+        Kind::Scope if metadata.state == State::Active => return None,
+        Kind::Scope | Kind::Credential | Kind::Temporary => i64::MIN,
         Kind::Authenticator => i64::MAX,
     };
     let role = catalog::role_by_oid(oid).filter(|role| !role.superuser)?;
@@ -110,7 +111,7 @@ fn expire_roles() -> Result<
     });
     Ok(TableIterator::new(ended.into_iter().map(|ended| {
         (
-            Name::from(ended.role),
+            Name(ended.role),
             ended.action.to_string(),
             ended.sessions_terminated,
             ended.detail,

@@ -15,6 +15,7 @@ mod login;
 mod pg;
 mod scope;
 mod switch;
+mod temporary;
 mod timestamp;
 mod verify;
 

@@ -1,12 +1,15 @@
 //! The check of managed roles at login, whatever the authentication method (design 3.8).
 
+pub mod network;
 mod policy;
+pub mod rules;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::label::{self, Kind, Metadata};
 use crate::pg::{catalog, clock, gate, server, wakeup};
+pub use policy::Client;
 use policy::{Admission, Facts};
 
 pub fn init() {
@@ -15,7 +18,7 @@ pub fn init() {
 
 /// Ends the connection with 28000 when `user` is a managed role that may not log in. Roles that
 /// are not ours, and superusers, are never touched.
-pub fn enforce(user: &str) {
+pub fn enforce(user: &str, client: Client) {
     let Some(role) = catalog::role_by_name(user) else {
         return;
     };
@@ -25,6 +28,7 @@ pub fn enforce(user: &str) {
         metadata: metadata.as_ref().map(Result::as_ref),
         valid_until: role.valid_until,
         now: clock::now(),
+        client,
     };
     // The standby's launcher hears of no commits, so it watches credentials that log in.
     if facts.metadata.is_some() && server::in_recovery() {

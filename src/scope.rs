@@ -1,35 +1,115 @@
 //! Scopes: NOLOGIN roles that hold one set of privileges on one set of objects (design 3.2).
+//!
+//! A request becomes a plan of grants (`facts`), which is compared with what the scope holds
+//! (`held`). Grants are made as the caller, so that PostgreSQL checks them again and records the
+//! right grantor; only making, narrowing and dropping the role is elevated, after the question
+//! whether the caller controls it.
 
+mod change;
+mod facts;
+mod held;
 pub mod name;
+mod plan;
+mod privilege;
+mod short;
 
 use aws_lc_rs::digest;
-use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
 
+use crate::credential::authority::is_over;
+use crate::error;
 use crate::label::{self, Kind, Metadata, State};
-use crate::pg::advisory::{self, Mode};
-use crate::pg::catalog::{self, Role};
-use crate::pg::{identity, server, spi, xact};
+use crate::pg::name::Name;
+use crate::pg::{catalog, compat, identity, server, xact};
+use facts::Request;
+pub use plan::some_of;
+pub use privilege::BadVerb;
+use privilege::{Privilege, Verbs};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error(transparent)]
+    Verb(#[from] BadVerb),
+    #[error("unknown action \"{0}\"")]
+    Action(String),
+    #[error("nothing to change was named")]
+    NothingNamed,
+    #[error("columns need exactly one table")]
+    ColumnsOfWhat,
+    #[error("the list of columns is empty")]
+    NoColumns,
+    #[error("future_tables needs a schema")]
+    FutureOfWhat,
     #[error("the table does not exist")]
     NoSuchTable { oid: u32 },
-    #[error("\"{table}\" is not a table or view")]
+    #[error("the schema does not exist")]
+    NoSuchSchema { oid: u32 },
+    #[error("the function does not exist")]
+    NoSuchFunction { oid: u32 },
+    #[error("column \"{column}\" of {table} does not exist")]
+    NoSuchColumn { table: String, column: String },
+    #[error("{table} is not a table or view")]
     WrongKind { table: String, kind: &'static str },
-    #[error("\"{table}\" cannot be granted to other sessions")]
+    #[error("{object} is not a sequence")]
+    NotASequence { object: String },
+    #[error("{table} cannot be granted to other sessions")]
     Temporary { table: String },
-    #[error("permission denied: \"{table}\" is a system catalog")]
+    #[error("permission denied: {table} belongs to the system")]
     System { table: String },
     #[error("permission denied to grant {privilege} on {object}")]
     MayNotGrant {
         object: String,
         privilege: &'static str,
         caller: String,
+        /// Further grants that the caller may not make either.
+        others: usize,
     },
+    #[error("permission denied to grant privileges on future tables in schema {schema}")]
+    MayNotActForCreators {
+        schema: String,
+        creators: Vec<String>,
+    },
+    #[error("permission denied to restrict function {function}")]
+    MayNotRestrict { function: String, caller: String },
+    #[error("permission denied to change scope \"{scope}\"")]
+    NotYours {
+        scope: String,
+        creator: String,
+        caller: String,
+    },
+    #[error("scope \"{scope}\" does not exist")]
+    Unknown { scope: String },
+    #[error("role \"{role}\" is not a scope")]
+    NotAScope { role: String, what: &'static str },
+    #[error("scope \"{scope}\" belongs to another database")]
+    Elsewhere { scope: String, database: String },
+    #[error("scope \"{scope}\" is being dropped")]
+    Ending { scope: String, waits: String },
+    #[error("role \"{role}\" already exists")]
+    Exists { role: String },
+    #[error("scope \"{scope}\" already exists with other privileges")]
+    Differs { scope: String, difference: String },
+    #[error("scope \"{scope}\" cannot be dropped because it has members")]
+    HasMembers { scope: String, members: Vec<String> },
+    #[error("scope \"{scope}\" cannot be dropped because it owns objects")]
+    Owns { scope: String, objects: Vec<String> },
+    #[error("scope \"{scope}\" holds the privilege on the whole table")]
+    HeldByTable { scope: String, grant: String },
+    #[error("scope \"{scope}\" could not be changed as asked")]
+    NotDone { scope: String, left: Vec<String> },
+    #[error("the purpose is too long")]
+    PurposeTooLong { bytes: usize, max: usize },
+    #[error("cannot change scopes in a read-only transaction")]
+    ReadOnly,
     #[error("no name is free for the scope")]
     NoFreeName,
     #[error("the catalogs could not be read")]
     Sql(String),
+    #[error(transparent)]
+    Name(#[from] name::BadName),
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -38,265 +118,256 @@ impl From<pgrx::spi::Error> for Error {
     }
 }
 
-/// A scope that exists, in this transaction at least.
-pub struct Scope {
-    pub role: String,
-    /// The table's bare name, for naming the scope's credentials.
-    pub table: String,
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
 }
 
-/// The caller's scope that may read `table` and nothing else, made when there is none.
-///
-/// The caller must own, or hold with grant option, whatever is handed out and is not everyone's
-/// already. The grants are made as the caller, so PostgreSQL checks them again and records the
-/// right grantor; only making the role itself is elevated.
-pub fn readonly(table: pg_sys::Oid) -> Result<Scope, Error> {
+/// Documented in `sql/functions.sql`, as are the others.
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn create_scope(
+    name: Option<&str>,
+    privileges: Option<Vec<Option<String>>>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    columns: Option<Vec<Option<String>>>,
+    sequences: Option<Vec<Option<pg_sys::Oid>>>,
+    functions: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future_tables: Option<bool>,
+    purpose: Option<&str>,
+    if_not_exists: Option<bool>,
+) -> Result<Name, ErrorReport> {
+    error::require_preload()?;
+    let create = || -> Result<Name, Error> {
+        let name = name.ok_or(Error::Null("name"))?;
+        let if_not_exists = if_not_exists.ok_or(Error::Null("if_not_exists"))?;
+        let request = request(
+            privileges,
+            tables,
+            columns,
+            sequences,
+            functions,
+            schemas,
+            future_tables,
+        )?;
+        writable()?;
+        change::create(name, &request, purpose, if_not_exists)?;
+        Ok(Name(name.to_owned()))
+    };
+    create().map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn alter_scope(
+    name: Option<&str>,
+    action: Option<&str>,
+    privileges: Option<Vec<Option<String>>>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    columns: Option<Vec<Option<String>>>,
+    sequences: Option<Vec<Option<pg_sys::Oid>>>,
+    functions: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future_tables: Option<bool>,
+) -> Result<Name, ErrorReport> {
+    error::require_preload()?;
+    let alter = || -> Result<Name, Error> {
+        let name = name.ok_or(Error::Null("name"))?;
+        let action = action.ok_or(Error::Null("action"))?;
+        let request = request(
+            privileges,
+            tables,
+            columns,
+            sequences,
+            functions,
+            schemas,
+            future_tables,
+        )?;
+        if request.named().nothing() {
+            return Err(Error::NothingNamed);
+        }
+        writable()?;
+        match action.trim().to_ascii_lowercase().as_str() {
+            "add" => change::add(name, &request)?,
+            "remove" => change::remove(name, &request)?,
+            _ => return Err(Error::Action(action.to_owned())),
+        }
+        Ok(Name(name.to_owned()))
+    };
+    alter().map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+fn drop_scope(
+    name: Option<&str>,
+    force: Option<bool>,
+    if_exists: Option<bool>,
+) -> Result<(), ErrorReport> {
+    error::require_preload()?;
+    let drop = || -> Result<(), Error> {
+        let name = name.ok_or(Error::Null("name"))?;
+        let force = force.ok_or(Error::Null("force"))?;
+        let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
+        writable()?;
+        change::drop(name, force, if_exists)
+    };
+    drop().map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+fn restrict_function(
+    function: Option<pg_sys::Oid>,
+    scopes: Option<Vec<Option<Name>>>,
+) -> Result<(), ErrorReport> {
+    error::require_preload()?;
+    let restrict = || -> Result<(), Error> {
+        let function = function.ok_or(Error::Null("f"))?;
+        let scopes = elements(scopes, "scopes")?;
+        let scopes: Vec<String> = scopes.into_iter().map(|Name(name)| name).collect();
+        writable()?;
+        change::restrict(function.into(), &scopes)
+    };
+    restrict().map_err(error::report)
+}
+
+fn writable() -> Result<(), Error> {
+    if xact::is_read_only() {
+        Err(Error::ReadOnly)
+    } else {
+        Ok(())
+    }
+}
+
+fn request(
+    privileges: Option<Vec<Option<String>>>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    columns: Option<Vec<Option<String>>>,
+    sequences: Option<Vec<Option<pg_sys::Oid>>>,
+    functions: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future_tables: Option<bool>,
+) -> Result<Request, Error> {
+    let words = elements(privileges, "privileges")?;
+    let columns = columns.map(|columns| elements(Some(columns), "columns"));
+    Ok(Request {
+        verbs: Verbs::parse(&words, compat::HAS_MAINTAIN)?,
+        tables: oids(tables, "tables")?,
+        columns: columns.transpose()?,
+        sequences: oids(sequences, "sequences")?,
+        functions: oids(functions, "functions")?,
+        schemas: oids(schemas, "schemas")?,
+        future: future_tables.ok_or(Error::Null("future_tables"))?,
+    })
+}
+
+fn elements<T>(list: Option<Vec<Option<T>>>, what: &'static str) -> Result<Vec<T>, Error> {
+    list.and_then(|list| list.into_iter().collect())
+        .ok_or(Error::Null(what))
+}
+
+fn oids(list: Option<Vec<Option<pg_sys::Oid>>>, what: &'static str) -> Result<Vec<u32>, Error> {
+    let mut unique: Vec<u32> = Vec::new();
+    for oid in elements(list, what)? {
+        let oid = u32::from(oid);
+        if !unique.contains(&oid) {
+            unique.push(oid);
+        }
+    }
+    Ok(unique)
+}
+
+/// Is this role a scope in use that `caller` controls?
+pub fn may_hand_out(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    matches!(
+        label::read(role),
+        Some(Ok(metadata)) if metadata.kind == Kind::Scope
+            && metadata.state == State::Active
+            && is_over(caller, &metadata)
+    )
+}
+
+/// May members of this scope create objects? Its logins then work as the scope, which owns what they
+/// make.
+pub fn creates(scope: &str) -> Result<bool, Error> {
+    let Some(role) = catalog::role_by_name(scope) else {
+        return Ok(false);
+    };
+    let held = held::by(role.oid)?;
+    Ok(held
+        .grants
+        .keys()
+        .any(|grant| grant.privilege == Privilege::Create))
+}
+
+/// A scope that exists and that the caller controls.
+pub struct Scope {
+    pub oid: pg_sys::Oid,
+    pub name: String,
+    pub metadata: Metadata,
+}
+
+/// The scope of this name, if the caller controls it; one that is being dropped as well.
+pub fn own(name: &str) -> Result<Scope, Error> {
+    let Some(role) = catalog::role_by_name(name) else {
+        return Err(Error::Unknown {
+            scope: name.to_owned(),
+        });
+    };
+    let not = |what| {
+        Err(Error::NotAScope {
+            role: name.to_owned(),
+            what,
+        })
+    };
+    let metadata = match label::read(role.oid) {
+        None => return not("Nothing of scope_roles manages it."),
+        Some(Err(_)) => return not("Its label cannot be read."),
+        Some(Ok(metadata)) if metadata.kind != Kind::Scope => {
+            return not("It is a role of another kind, as scope.roles shows.");
+        }
+        Some(Ok(_)) if role.superuser => return not("It is a superuser."),
+        Some(Ok(metadata)) => metadata,
+    };
     let caller = identity::current_user();
-    let table = identity::pinned(|| Table::read(table, caller))?;
-    let grants = table.readonly_grants()?;
-    // One scope per caller: what one grantor may hand out is never mixed with another's.
-    let seed = digest::digest(
-        &digest::SHA256,
-        format!(
-            "{} {} {} select",
-            table.database_oid,
-            table.oid,
-            u32::from(caller)
-        )
-        .as_bytes(),
-    );
-    const CANDIDATES: u8 = 8;
-    for attempt in 0..CANDIDATES {
-        let suffix: Vec<u8> = seed
-            .as_ref()
-            .iter()
-            .skip(usize::from(attempt))
-            .take(6)
-            .copied()
-            .collect();
-        let role = name::compose(&table.name, "ro", &name::tag(&suffix));
-        if claim(&role, &table, &grants, caller)? {
-            return Ok(Scope {
-                role,
-                table: table.name,
+    if !is_over(caller, &metadata) {
+        return Err(Error::NotYours {
+            scope: name.to_owned(),
+            creator: metadata.creator,
+            caller: name_of(caller),
+        });
+    }
+    Ok(Scope {
+        oid: role.oid,
+        name: role.name,
+        metadata,
+    })
+}
+
+impl Scope {
+    /// Grants can be made to it, here and now.
+    pub fn require_usable(&self) -> Result<(), Error> {
+        if self.metadata.state != State::Active {
+            return Err(Error::Ending {
+                scope: self.name.clone(),
+                waits: self.metadata.error.clone().unwrap_or_default(),
             });
         }
-    }
-    Err(Error::NoFreeName)
-}
-
-/// Finds or makes the scope under this name; false when the name belongs to something else.
-fn claim(role: &str, table: &Table, grants: &[String], caller: pg_sys::Oid) -> Result<bool, Error> {
-    if let Some(existing) = catalog::role_by_name(role) {
-        // Keeps the scope from being dropped until we are done.
-        advisory::lock(lock_key(role), Mode::Share);
-        return identity::elevated(|| is_exactly(&existing, table));
-    }
-    advisory::lock(lock_key(role), Mode::Exclusive);
-    if let Some(existing) = catalog::role_by_name(role) {
-        return identity::elevated(|| is_exactly(&existing, table));
-    }
-    identity::elevated(|| create(role, caller))?;
-    let grants = grants
-        .iter()
-        .map(|grant| format!("{grant} TO {};", spi::identifier(role)))
-        .collect::<String>();
-    // Other tools change the same ACLs without our lock.
-    identity::pinned(|| xact::retrying(|| spi::execute(&grants)))?;
-    Ok(true)
-}
-
-fn create(role: &str, caller: pg_sys::Oid) -> Result<(), Error> {
-    spi::execute(&format!("CREATE ROLE {} NOLOGIN", spi::identifier(role)))?;
-    if label::attach(role, Kind::Scope, caller, None) {
-        Ok(())
-    } else {
-        Err(Error::Sql(
-            "the role that was just created is not there".to_owned(),
-        ))
-    }
-}
-
-/// Is it a scope of ours that can do exactly what was asked for? Somebody may have widened it by
-/// hand, and handing that out is not ours to do.
-fn is_exactly(role: &Role, table: &Table) -> Result<bool, Error> {
-    let ours = matches!(
-        label::read(role.oid),
-        Some(Ok(Metadata {
-            kind: Kind::Scope,
-            state: State::Active,
-            ..
-        }))
-    );
-    if !ours || role.superuser || role.create_role || role.replication || role.bypass_rls {
-        return Ok(false);
-    }
-    let answers = spi::query(
-        EXACTLY_READONLY,
-        &[
-            role.oid.into(),
-            pg_sys::Oid::from(table.oid).into(),
-            table.namespace.into(),
-        ],
-        |row| row.get::<bool>(1),
-    )?;
-    Ok(answers == [Some(true)])
-}
-
-/// $1 the scope, $2 the table, $3 its schema.
-const EXACTLY_READONLY: &str = "
-SELECT NOT EXISTS (
-         SELECT FROM pg_catalog.pg_shdepend
-          WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND refobjid = $1
-            AND NOT (deptype = 'a' AND objsubid = 0 AND (
-                  (dbid = d.oid AND classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = $2)
-               OR (dbid = d.oid AND classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND objid = $3)
-               OR (dbid = 0 AND classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND objid = d.oid))))
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members WHERE member = $1)
-   AND NOT EXISTS (
-         SELECT FROM (SELECT 'SELECT', a.* FROM pg_catalog.pg_class, pg_catalog.aclexplode(relacl) a
-                       WHERE pg_class.oid = $2
-                      UNION ALL
-                      SELECT 'USAGE', a.* FROM pg_catalog.pg_namespace, pg_catalog.aclexplode(nspacl) a
-                       WHERE pg_namespace.oid = $3
-                      UNION ALL
-                      SELECT 'CONNECT', a.* FROM pg_catalog.aclexplode(d.datacl) a
-                ) AS held(expected, grantor, grantee, privilege, grantable)
-          WHERE grantee = $1 AND (privilege <> expected OR grantable))
-   AND pg_catalog.has_table_privilege($1, $2, 'SELECT')
-   AND pg_catalog.has_schema_privilege($1, $3, 'USAGE')
-   AND pg_catalog.has_database_privilege($1, d.oid, 'CONNECT')
-  FROM pg_catalog.pg_database d
- WHERE d.datname = pg_catalog.current_database()";
-
-/// What has to be known about a table before anything is granted on it.
-struct Table {
-    oid: u32,
-    name: String,
-    schema: String,
-    namespace: pg_sys::Oid,
-    database: String,
-    database_oid: u32,
-    caller: String,
-    table: Grantable,
-    usage: Grantable,
-    connect: Grantable,
-}
-
-/// May the caller grant a privilege, and does everyone hold it anyway?
-struct Grantable {
-    by_caller: bool,
-    everyones: bool,
-}
-
-impl Table {
-    fn read(oid: pg_sys::Oid, caller: pg_sys::Oid) -> Result<Self, Error> {
-        let found = spi::query(TABLE_FACTS, &[oid.into(), caller.into()], |row| {
-            Ok((
-                Table {
-                    oid: oid.into(),
-                    name: row.get(1)?.unwrap_or_default(),
-                    schema: row.get(2)?.unwrap_or_default(),
-                    namespace: row.get(3)?.unwrap_or(pg_sys::InvalidOid),
-                    database: row.get(4)?.unwrap_or_default(),
-                    database_oid: server::database().into(),
-                    caller: row.get(5)?.unwrap_or_default(),
-                    table: Grantable {
-                        by_caller: row.get(6)?.unwrap_or_default(),
-                        everyones: false,
-                    },
-                    usage: Grantable {
-                        by_caller: row.get(7)?.unwrap_or_default(),
-                        everyones: row.get(8)?.unwrap_or_default(),
-                    },
-                    connect: Grantable {
-                        by_caller: row.get(9)?.unwrap_or_default(),
-                        everyones: row.get(10)?.unwrap_or_default(),
-                    },
-                },
-                row.get::<String>(11)?.unwrap_or_default(),
-                row.get::<bool>(12)?.unwrap_or_default(),
-            ))
-        })?;
-        let Some((table, kind, temporary)) = found.into_iter().next() else {
-            return Err(Error::NoSuchTable { oid: oid.into() });
-        };
-        let shown = spi::qualified(&table.schema, &table.name);
-        if let Some(kind) = unsuitable(&kind) {
-            return Err(Error::WrongKind { table: shown, kind });
+        match &self.metadata.database {
+            Some(database) if *database != server::database_name() => Err(Error::Elsewhere {
+                scope: self.name.clone(),
+                database: database.clone(),
+            }),
+            _ => Ok(()),
         }
-        if temporary {
-            return Err(Error::Temporary { table: shown });
-        }
-        let system = table.oid < pg_sys::FirstNormalObjectId
-            || ["pg_catalog", "information_schema", "pg_toast"].contains(&table.schema.as_str());
-        if system {
-            return Err(Error::System { table: shown });
-        }
-        Ok(table)
-    }
-
-    /// The GRANT statements, without their grantee.
-    fn readonly_grants(&self) -> Result<Vec<String>, Error> {
-        let wanted = [
-            (
-                &self.table,
-                "SELECT",
-                spi::qualified(&self.schema, &self.name),
-            ),
-            (
-                &self.usage,
-                "USAGE",
-                format!("SCHEMA {}", spi::identifier(&self.schema)),
-            ),
-            (
-                &self.connect,
-                "CONNECT",
-                format!("DATABASE {}", spi::identifier(&self.database)),
-            ),
-        ];
-        let mut grants = Vec::new();
-        for (right, privilege, object) in wanted {
-            if right.by_caller {
-                grants.push(format!("GRANT {privilege} ON {object}"));
-            } else if !right.everyones {
-                let caller = self.caller.clone();
-                return Err(Error::MayNotGrant {
-                    object,
-                    privilege,
-                    caller,
-                });
-            }
-        }
-        Ok(grants)
     }
 }
 
-/// $1 the relation, $2 the caller.
-const TABLE_FACTS: &str = "
-SELECT c.relname::text, n.nspname::text, n.oid, d.datname::text, r.rolname::text,
-       pg_catalog.has_table_privilege($2, c.oid, 'SELECT WITH GRANT OPTION'),
-       pg_catalog.has_schema_privilege($2, n.oid, 'USAGE WITH GRANT OPTION'),
-       pg_catalog.has_schema_privilege('public', n.oid, 'USAGE'),
-       pg_catalog.has_database_privilege($2, d.oid, 'CONNECT WITH GRANT OPTION'),
-       pg_catalog.has_database_privilege('public', d.oid, 'CONNECT'),
-       c.relkind::text, c.relpersistence = 't'
-  FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
-  JOIN pg_catalog.pg_roles r ON r.oid = $2
- WHERE c.oid = $1";
-
-/// What the relation is, when it is nothing that SELECT can be granted on for reading rows.
-fn unsuitable(relkind: &str) -> Option<&'static str> {
-    match relkind {
-        "r" | "p" | "v" | "m" | "f" => None,
-        "S" => Some("a sequence"),
-        "i" | "I" => Some("an index"),
-        "c" => Some("a composite type"),
-        "t" => Some("a TOAST table"),
-        _ => Some("another kind of relation"),
-    }
+fn name_of(role: pg_sys::Oid) -> String {
+    catalog::role_by_oid(role)
+        .map(|role| role.name)
+        .unwrap_or_default()
 }
 
 /// The advisory lock on a role name.

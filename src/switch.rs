@@ -353,7 +353,7 @@ fn permitted(role: &str) -> Result<Role, Error> {
 }
 
 /// What makes a role too powerful to be locked in: each of these leads out of the lock.
-fn privileged(role: &Role) -> Option<&'static str> {
+pub fn privileged(role: &Role) -> Option<&'static str> {
     let reaches = |predefined: u32| catalog::has_privileges_of(role.oid, predefined.into());
     if role.superuser {
         Some("is a superuser")

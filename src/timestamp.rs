@@ -20,6 +20,49 @@ pub fn rfc3339(micros: i64) -> String {
     )
 }
 
+/// Reads what [`rfc3339`] writes; a fraction may be missing. `None` for anything else.
+pub fn parse(text: &str) -> Option<i64> {
+    let text = text.strip_suffix('Z')?;
+    let (date, time) = text.split_once('T')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [year, month, day] = numbers(date, '-')?;
+    let [hours, minutes, seconds] = numbers(time, ':')?;
+    let in_range = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0..24).contains(&hours)
+        && (0..60).contains(&minutes)
+        && (0..60).contains(&seconds);
+    let digits = fraction.len();
+    let plain = (1..=6).contains(&digits) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !in_range || !plain || !(0..=9_999).contains(&year) {
+        return None;
+    }
+    let scale = 10_i64.pow(6 - u32::try_from(digits).ok()?);
+    let micros = fraction.parse::<i64>().ok()? * scale;
+    let seconds = days(year, month, day) * SECONDS_PER_DAY + hours * 3_600 + minutes * 60 + seconds;
+    Some(seconds * MICROS_PER_SECOND + micros)
+}
+
+fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
+    let mut parts = text.split(separator).map(|part| {
+        let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| part.parse::<i64>().ok()).flatten()
+    });
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+/// The day number of a date: the other way round than [`civil`].
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 /// The proleptic Gregorian date of a day number (0 is 1970-01-01): years are counted from March,
 /// so that the leap day comes last, in eras of 400 years.
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -56,5 +99,35 @@ mod tests {
             assert_eq!(rfc3339(seconds * MICROS_PER_SECOND), text);
         }
         assert_eq!(rfc3339(1), "1970-01-01T00:00:00.000001Z");
+    }
+
+    #[test]
+    fn timestamp_text_is_read_back() {
+        for micros in [
+            0,
+            1,
+            951_782_400_000_000,
+            1_795_250_994_123_456,
+            4_107_542_399_999_999,
+        ] {
+            assert_eq!(parse(&rfc3339(micros)), Some(micros));
+        }
+        assert_eq!(parse("1970-01-01T00:00:01Z"), Some(1_000_000));
+        assert_eq!(parse("1970-01-01T00:00:00.5Z"), Some(500_000));
+        for text in [
+            "",
+            "now",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1970-13-01T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00+01",
+            "1970-01-01T00:00:00.1234567Z",
+            "1970-01-01T00:00:00.Z",
+            "-999-01-01T00:00:00Z",
+            "99999999999999999999-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 }

@@ -5,18 +5,30 @@ use crate::harness::*;
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
-function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text) | 
-function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text) | 
+function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
+function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
 function scope.drop_jwt_issuer(pg_catalog.text) | 
+function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
+function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
+function scope.renew_role(pg_catalog.name,interval) | 
+function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
+function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
 function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.rotate_password(pg_catalog.name,interval) | 
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
@@ -25,8 +37,10 @@ schema scope | PUBLIC USAGE
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 
+view scope.credentials | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | pg_monitor SELECT
+view scope.scopes | pg_monitor SELECT
 ";
 
 const LISTED: &str = "
@@ -79,6 +93,13 @@ fn function_comments_name_their_errors() {
             "scope.create_readonly_role",
             ["55000", "42501", "22023"].as_slice(),
         ),
+        (
+            "scope.create_scope",
+            &["55000", "42501", "42710", "22023", "42703", "42P01"],
+        ),
+        ("scope.alter_scope", &["42704", "42501", "22023", "55000"]),
+        ("scope.drop_scope", &["2BP01", "42704", "42501"]),
+        ("scope.restrict_function", &["42883", "42501"]),
         ("scope.set_jwt_role", &["55000", "28000", "42501"]),
         ("scope.expire_roles", &["55000"]),
     ] {
@@ -101,8 +122,34 @@ fn signatures_are_the_contracts() {
     for (function, arguments, result, properties) in [
         (
             "create_readonly_role",
-            "\"table\" regclass, role_name text DEFAULT NULL::text, valid_for interval DEFAULT NULL::interval, purpose text DEFAULT NULL::text",
+            "\"table\" regclass DEFAULT NULL::regclass, role_name text DEFAULT NULL::text, valid_for interval DEFAULT NULL::interval, \
+             purpose text DEFAULT NULL::text, tables regclass[] DEFAULT NULL::regclass[], schemas regnamespace[] DEFAULT NULL::regnamespace[], \
+             future_tables boolean DEFAULT false, allowed_ips cidr[] DEFAULT NULL::cidr[], allow_local boolean DEFAULT NULL::boolean, \
+             require_tls boolean DEFAULT NULL::boolean, connection_limit integer DEFAULT NULL::integer, \
+             statement_timeout interval DEFAULT NULL::interval, idle_in_transaction_session_timeout interval DEFAULT NULL::interval, \
+             search_path text[] DEFAULT NULL::text[]",
             "TABLE(role_name name, password text, valid_until timestamp with time zone, connection_uri text)",
+            "v u f f",
+        ),
+        (
+            "create_scope",
+            "name text, privileges text[] DEFAULT '{SELECT}'::text[], tables regclass[] DEFAULT '{}'::regclass[], \
+             columns text[] DEFAULT NULL::text[], sequences regclass[] DEFAULT '{}'::regclass[], \
+             functions regprocedure[] DEFAULT '{}'::regprocedure[], schemas regnamespace[] DEFAULT '{}'::regnamespace[], \
+             future_tables boolean DEFAULT false, purpose text DEFAULT NULL::text, if_not_exists boolean DEFAULT false",
+            "name",
+            "v u f f",
+        ),
+        (
+            "drop_scope",
+            "name text, force boolean DEFAULT false, if_exists boolean DEFAULT false",
+            "void",
+            "v u f f",
+        ),
+        (
+            "restrict_function",
+            "f regprocedure, scopes name[] DEFAULT '{}'::name[]",
+            "void",
             "v u f f",
         ),
         (

@@ -10,9 +10,12 @@
 mod harness;
 
 mod catalogue;
+mod credential;
 mod documented;
 mod expiry;
 mod jwt;
 mod lock;
+mod login;
 mod neighbours;
 mod scope;
+mod temporary;

@@ -1,7 +1,11 @@
 //! `scope.create_readonly_role`: what a credential can do, and what is left when its creation is undone.
 
+mod attacks;
 mod authority;
+mod definitions;
+mod hierarchy;
 mod input;
+mod refused;
 mod secrecy;
 
 use std::sync::Barrier;
@@ -16,6 +20,16 @@ fn is_plain_name(name: &str) -> bool {
         .is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
         && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         && name.len() <= 63
+}
+
+/// A login that may call all functions around scopes, as far as its own rights go.
+fn scoper(f: &Fixture, suffix: &str) -> String {
+    let role = f.issuer(suffix);
+    f.admin().run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.create_scope, scope.alter_scope, scope.drop_scope, scope.restrict_function,
+         scope.create_readwrite_role, scope.create_admin_role TO {role}"
+    ));
+    role
 }
 
 /// A credential reads its own table and is refused everything else.

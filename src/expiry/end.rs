@@ -10,6 +10,7 @@ use crate::label::{self, Metadata, State};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
 use crate::scope::lock_key;
+use crate::temporary;
 
 /// How long to wait for terminated sessions to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,6 +118,9 @@ pub fn release_and_drop(due: &Credential) -> Result<(Action, Option<String>), pg
             Action::Ending,
             Some("its sessions have not ended yet".to_owned()),
         ));
+    }
+    if let Some(outcome) = temporary::end(due)? {
+        return Ok(outcome);
     }
     dependencies::revoke_memberships(due.oid)?;
     dependencies::revoke_here(due.oid)?;

@@ -1,6 +1,10 @@
 //! May this role log in? Pure.
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
+
+use super::network::Network;
+use super::rules::Rules;
 use crate::label::{Kind, Metadata, State};
 
 #[derive(Debug)]
@@ -11,6 +15,19 @@ pub struct Facts<'a, E> {
     /// Unix microseconds.
     pub valid_until: Option<i64>,
     pub now: i64,
+    pub client: Client,
+}
+
+/// Where the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// On this machine, by a Unix socket.
+    Local,
+    Tcp {
+        address: IpAddr,
+        tls: bool,
+    },
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +47,44 @@ pub fn judge<E>(facts: &Facts<'_, E>) -> Admission {
         Some(Err(_)) => return Admission::Refused("its label cannot be read"),
         Some(Ok(metadata)) => metadata,
     };
+    let refusal = in_force(metadata, facts.valid_until, facts.now)
+        .or_else(|| welcome(&metadata.login, facts.client));
+    refusal.map_or(Admission::Allowed, Admission::Refused)
+}
+
+/// Why the role may not be used now, from anywhere.
+fn in_force(metadata: &Metadata, valid_until: Option<i64>, now: i64) -> Option<&'static str> {
     match metadata.state {
-        State::Ending => return Admission::Refused("it is being ended"),
-        State::Quarantined => return Admission::Refused("it is in quarantine"),
+        State::Ending => return Some("it is being ended"),
+        State::Quarantined => return Some("it is in quarantine"),
         State::Active => {}
     }
-    match facts.valid_until {
+    match (metadata.kind, valid_until) {
+        (Kind::Temporary, _) => Some("it is a membership, not a login"),
+        // A credential always has a deadline: someone has taken it away by hand.
+        (Kind::Credential, None) => Some("it has no deadline"),
         // Services stay: their tokens have deadlines.
-        None if metadata.kind != Kind::Credential => Admission::Allowed,
-        // A credential always has one: someone has taken it away by hand.
-        None => Admission::Refused("it has no deadline"),
-        Some(deadline) if deadline <= facts.now => Admission::Refused("its deadline has passed"),
-        Some(_) => Admission::Allowed,
+        (_, None) => None,
+        (_, Some(deadline)) => (deadline <= now).then_some("its deadline has passed"),
+    }
+}
+
+/// Why the role may not be used from there. A Unix socket never leaves the machine: it needs no TLS.
+fn welcome(rules: &Rules, client: Client) -> Option<&'static str> {
+    match client {
+        Client::Local => (!rules.allows_local()).then_some("Unix sockets are not allowed to it"),
+        Client::Tcp { address, tls } => {
+            let allowed =
+                |networks: &Vec<Network>| networks.iter().any(|network| network.contains(address));
+            if !rules.ips.as_ref().is_none_or(allowed) {
+                Some("the client's address is not allowed to it")
+            } else if rules.tls && !tls {
+                Some("the connection does not use TLS")
+            } else {
+                None
+            }
+        }
+        Client::Unknown => (!rules.is_empty()).then_some("the client's address is not known"),
     }
 }
 
@@ -59,6 +102,12 @@ mod tests {
             created_at: String::new(),
             database: None,
             purpose: None,
+            login: Rules::default(),
+            rotated_at: None,
+            successor: None,
+            replaces: None,
+            reason: None,
+            temporary: None,
             error: None,
             waits_for: vec![],
         }
@@ -70,6 +119,7 @@ mod tests {
             metadata,
             valid_until,
             now: 100,
+            client: Client::Unknown,
         };
         judge(&facts) == Admission::Allowed
     }
@@ -102,6 +152,7 @@ mod tests {
             metadata: Some(Ok(&ending)),
             valid_until: Some(1),
             now: 100,
+            client: Client::Local,
         };
         assert_eq!(judge(&facts), Admission::Allowed);
     }
@@ -112,5 +163,76 @@ mod tests {
             Some(Ok(&metadata(Kind::Authenticator, State::Active))),
             None
         ));
+    }
+
+    fn tcp(address: &str, tls: bool) -> Client {
+        address
+            .parse()
+            .map_or(Client::Unknown, |address| Client::Tcp { address, tls })
+    }
+
+    fn rules(ips: Option<&[&str]>, local: Option<bool>, tls: bool) -> Rules {
+        let read = |ips: &[&str]| ips.iter().flat_map(|text| text.parse()).collect();
+        Rules {
+            ips: ips.map(read),
+            local,
+            tls,
+        }
+    }
+
+    #[test]
+    fn login_policy_knows_where_a_client_may_come_from() {
+        let home = Some(["10.0.0.0/8", "2001:db8::/32"].as_slice());
+        let (inside, outside) = (tcp("10.1.2.3", false), tcp("192.0.2.1", true));
+        for (rules, allowed, refused) in [
+            (
+                rules(home, None, false),
+                vec![inside, tcp("2001:db8::9", false)],
+                vec![outside, Client::Local, Client::Unknown],
+            ),
+            (
+                rules(home, Some(true), false),
+                vec![inside, Client::Local],
+                vec![outside],
+            ),
+            (
+                rules(None, Some(false), false),
+                vec![inside, outside],
+                vec![Client::Local],
+            ),
+            (
+                rules(Some(&[]), Some(true), false),
+                vec![Client::Local],
+                vec![inside, outside],
+            ),
+            (
+                rules(None, None, true),
+                vec![outside, Client::Local],
+                vec![inside, Client::Unknown],
+            ),
+            (
+                rules(home, None, true),
+                vec![tcp("10.1.2.3", true)],
+                vec![inside, outside, Client::Local],
+            ),
+            (
+                rules(None, None, false),
+                vec![inside, outside, Client::Local, Client::Unknown],
+                vec![],
+            ),
+        ] {
+            for client in allowed {
+                assert_eq!(welcome(&rules, client), None, "{rules:?} {client:?}");
+            }
+            for client in refused {
+                assert!(welcome(&rules, client).is_some(), "{rules:?} {client:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn login_policy_admits_no_temporary_membership() {
+        let active = metadata(Kind::Temporary, State::Active);
+        assert!(!admitted(Some(Ok(&active)), Some(i64::MAX)));
     }
 }

@@ -21,6 +21,7 @@ const LABEL: u32 = 4;
 pub struct Role {
     pub oid: pg_sys::Oid,
     pub name: String,
+    pub can_login: bool,
     pub superuser: bool,
     pub create_role: bool,
     pub replication: bool,
@@ -89,7 +90,7 @@ fn groups_of(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
                 let group = pg_sys::SysCacheGetAttr(
                     pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
                     &raw mut (*entry).tuple,
-                    compat::GROUP_OF_MEMBERSHIP,
+                    compat::MEMBERSHIP_ROLE_COLUMN,
                     &mut is_null,
                 );
                 pg_sys::Oid::from(group.value() as u32)
@@ -121,6 +122,7 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
             name: CStr::from_ptr(form.rolname.data.as_ptr())
                 .to_string_lossy()
                 .into_owned(),
+            can_login: form.rolcanlogin,
             superuser: form.rolsuper,
             create_role: form.rolcreaterole,
             replication: form.rolreplication,
@@ -163,6 +165,40 @@ pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
         let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
         pg_sys::ReleaseSysCache(tuple);
         has_privileges_of(super::identity::current_user(), owner)
+    }
+}
+
+/// The roles that a role is a direct member of.
+pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: inside a transaction; the list holds n_members valid entries until it is released.
+    unsafe {
+        let list = pg_sys::SearchSysCacheList(
+            pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+            1,
+            pg_sys::Datum::from(member),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        );
+        let count = usize::try_from((*list).n_members).unwrap_or(0);
+        let mut roles: Vec<pg_sys::Oid> = (*list)
+            .members
+            .as_slice(count)
+            .iter()
+            .map(|&entry| {
+                let mut is_null = false;
+                let role = pg_sys::SysCacheGetAttr(
+                    pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+                    &raw mut (*entry).tuple,
+                    compat::MEMBERSHIP_ROLE_COLUMN,
+                    &mut is_null,
+                );
+                pg_sys::Oid::from(role.value() as u32)
+            })
+            .collect();
+        pg_sys::ReleaseCatCacheList(list);
+        // One for each grantor, from 16 on.
+        roles.dedup();
+        roles
     }
 }
 

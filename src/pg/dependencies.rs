@@ -5,9 +5,11 @@ use pgrx::spi::SpiResult;
 
 use super::{compat, identity, server, spi};
 
-/// catalog/pg_language.h and catalog/pg_largeobject.h, which pgrx does not bind.
+/// Catalogues that pgrx does not bind: catalog/pg_language.h, catalog/pg_largeobject.h.
 const LANGUAGES: pg_sys::Oid = pg_sys::Oid::from_u32(2612);
 const LARGE_OBJECTS: pg_sys::Oid = pg_sys::Oid::from_u32(2613);
+/// catalog/pg_default_acl.h
+const DEFAULT_PRIVILEGES: pg_sys::Oid = pg_sys::Oid::from_u32(826);
 
 #[derive(Debug, Clone)]
 pub struct Dependency {
@@ -110,6 +112,46 @@ pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
         .iter()
         .flatten()
         .try_for_each(|revoke| spi::execute(revoke))
+}
+
+/// Takes a role from all its members, whoever gave it to them.
+pub fn revoke_members(role: pg_sys::Oid) -> SpiResult<()> {
+    let revokes = spi::query(
+        "SELECT pg_catalog.format('REVOKE %I FROM %I GRANTED BY %I CASCADE', r.rolname, m.rolname, g.rolname)
+           FROM pg_catalog.pg_auth_members a
+           JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
+           JOIN pg_catalog.pg_authid m ON m.oid = a.member
+           JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
+          WHERE a.roleid = $1",
+        &[role.into()],
+        |row| row.get::<String>(1),
+    )?;
+    revokes
+        .iter()
+        .flatten()
+        .try_for_each(|revoke| spi::execute(revoke))
+}
+
+/// Forgets what a role would grant on its future objects here: it is about to go, and with it they.
+pub fn drop_default_privileges_of(role: pg_sys::Oid) -> SpiResult<()> {
+    let found = spi::query(
+        "SELECT oid FROM pg_catalog.pg_default_acl WHERE defaclrole = $1",
+        &[role.into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    )?;
+    for default in found.into_iter().flatten() {
+        let object = pg_sys::ObjectAddress {
+            classId: DEFAULT_PRIVILEGES,
+            objectId: default,
+            objectSubId: 0,
+        };
+        // SAFETY: inside a transaction, for a row just read.
+        unsafe {
+            pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, 0);
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+    Ok(())
 }
 
 /// Who granted something on this object to the role.

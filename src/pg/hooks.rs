@@ -11,9 +11,11 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::server::Peer;
 use super::{catalog, compat, gate, leftovers, raw, role_changers, seclabel, switch_state, timer};
+use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
-use crate::{jwt, lock, login};
+use crate::{jwt, lock, login, temporary};
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -94,6 +96,12 @@ unsafe extern "C-unwind" fn process_utility(
         if is_bound() {
             explaining(std::ptr::null(), || before_utility(node));
         }
+        if acts_as_another() {
+            explaining(std::ptr::null(), || before_utility_of_another(node));
+        }
+        if is_about_roles(node) {
+            before_role_change();
+        }
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
         explaining(query, || {
             next(
@@ -113,6 +121,9 @@ unsafe extern "C-unwind" fn process_utility(
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
     unsafe {
+        if acts_as_another() {
+            before_query_of_another();
+        }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         if !is_bound() {
             next(query, flags);
@@ -258,8 +269,15 @@ unsafe extern "C-unwind" fn object_access(
     sub_object: i32,
     argument: *mut c_void,
 ) {
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && is_bound() {
-        before_function();
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+        if is_bound() {
+            before_function();
+        }
+        // The fast path of the protocol calls functions without a statement.
+        // SAFETY: a plain read of a backend global.
+        if acts_as_another() && unsafe { pg_sys::ActivePortal.is_null() } {
+            before_query_of_another();
+        }
     }
     // SAFETY: the arguments go on as they came.
     unsafe {
@@ -304,6 +322,9 @@ pub unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
             }
         }
     }
+    if acts_as_another() {
+        before_query_of_another();
+    }
 }
 
 /// Does the query read anything? A driver that fetches in batches asks the portal of the switch
@@ -320,11 +341,42 @@ unsafe fn reads(plan: *mut pg_sys::PlannedStmt) -> bool {
     }
 }
 
+/// Has the session SET ROLE, other than by a token? Then the membership that let it may have ended.
+#[inline]
+fn acts_as_another() -> bool {
+    // SAFETY: reads of backend globals.
+    let (outer, login, is_worker) = unsafe {
+        (
+            raw::GetOuterUserId(),
+            raw::GetSessionUserId(),
+            pg_sys::ParallelWorkerNumber >= 0,
+        )
+    };
+    outer != login && !is_worker && !switch_state::is_locked()
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn before_utility_of_another(node: *mut pg_sys::Node) {
+    // SAFETY: as in before_utility.
+    let statement = unsafe { decode(node) };
+    temporary::enforce(&Event::Utility(statement));
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_query_of_another() {
+    temporary::enforce(&Event::Query);
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
     // SAFETY: a valid utility statement; what is decoded lives as long as it.
     let statement = unsafe { decode(node) };
     lock::enforce(&Event::Utility(statement));
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_role_change() {
+    itself::enforce();
 }
 
 #[pg_guard]
@@ -345,8 +397,19 @@ extern "C-unwind" fn before_function() {
 #[pg_guard]
 unsafe extern "C-unwind" fn after_authentication(port: *mut pg_sys::Port) {
     // SAFETY: by the caller.
-    if let Some(user) = unsafe { compat::port_user_name(port) } {
-        login::enforce(&user);
+    let (user, client) = unsafe {
+        let client = match compat::remote_peer(port) {
+            Peer::Socket(_) => login::Client::Local,
+            Peer::Tcp(address) => login::Client::Tcp {
+                address,
+                tls: compat::uses_tls(port),
+            },
+            Peer::Unknown => login::Client::Unknown,
+        };
+        (compat::port_user_name(port), client)
+    };
+    if let Some(user) = user {
+        login::enforce(&user, client);
     }
 }
 
@@ -469,6 +532,30 @@ unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void>
     };
     // SAFETY: within the list's length.
     (0..length).map(move |index| unsafe { (*(*list).elements.add(index)).ptr_value })
+}
+
+/// Does the statement make, change or drop a role, its settings, memberships or labels? DROP OWNED
+/// is among them: any member may take a scope's default privileges away by it.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn is_about_roles(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        let object = match (*node).type_ {
+            pg_sys::NodeTag::T_AlterRoleStmt
+            | pg_sys::NodeTag::T_AlterRoleSetStmt
+            | pg_sys::NodeTag::T_GrantRoleStmt
+            | pg_sys::NodeTag::T_CreateRoleStmt
+            | pg_sys::NodeTag::T_DropRoleStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt => return true,
+            pg_sys::NodeTag::T_RenameStmt => (*node.cast::<pg_sys::RenameStmt>()).renameType,
+            pg_sys::NodeTag::T_SecLabelStmt => (*node.cast::<pg_sys::SecLabelStmt>()).objtype,
+            pg_sys::NodeTag::T_CommentStmt => (*node.cast::<pg_sys::CommentStmt>()).objtype,
+            _ => return false,
+        };
+        object == pg_sys::ObjectType::OBJECT_ROLE
+    }
 }
 
 /// Can the statement move a deadline or a label? Then the launcher looks again after commit.

@@ -52,6 +52,12 @@ pub fn roles() -> u64 {
     ROLES.load(Ordering::Relaxed)
 }
 
+/// As [`roles`], after taking in what others have committed.
+pub fn roles_generation() -> u64 {
+    generation();
+    roles()
+}
+
 /// Must not fail, as [`changed`].
 unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     ROLES.fetch_add(1, Ordering::Relaxed);

@@ -11,17 +11,12 @@ use pgrx::{IntoDatum, pgrx_resolved_type};
 
 /// A role name of at most 63 bytes.
 #[derive(Debug, Clone)]
-pub struct Name(Vec<u8>);
-
-impl From<String> for Name {
-    fn from(name: String) -> Self {
-        Self(name.into_bytes())
-    }
-}
+pub struct Name(pub String);
 
 impl From<CString> for Name {
     fn from(name: CString) -> Self {
-        Self(name.into_bytes())
+        // Names are made of text.
+        Self(name.into_string().unwrap_or_default())
     }
 }
 
@@ -32,7 +27,7 @@ impl IntoDatum for Name {
         for (slot, byte) in bytes
             .iter_mut()
             .take(pg_sys::NAMEDATALEN as usize - 1)
-            .zip(self.0)
+            .zip(self.0.bytes())
         {
             *slot = byte;
         }

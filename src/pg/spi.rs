@@ -1,10 +1,18 @@
 //! SQL run by the extension itself.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
+use serde::de::DeserializeOwned;
+
+thread_local! {
+    /// Plans of [`facts`], by their query.
+    static PLANS: RefCell<HashMap<&'static str, pg_sys::SPIPlanPtr>> = RefCell::default();
+}
 
 /// Runs statements that return nothing.
 pub fn execute(sql: &str) -> SpiResult<()> {
@@ -25,20 +33,61 @@ pub fn identifier(name: &str) -> String {
     pgrx::spi::quote_identifier(name)
 }
 
-/// `schema.object`, both quoted.
-pub fn qualified(schema: &str, name: &str) -> String {
-    pgrx::spi::quote_qualified_identifier(schema, name)
-}
-
 /// A string literal, quoted.
 pub fn literal(text: &str) -> String {
     pgrx::spi::quote_literal(text)
+}
+
+/// The rows of a query of one column of JSON, as the last commit of anybody left them, whatever the
+/// transaction's isolation level. Arguments are text. The plan is kept; not inside parallel workers.
+pub fn facts<T: DeserializeOwned>(
+    sql: &'static str,
+    arguments: &[&str],
+) -> Result<Vec<T>, serde_json::Error> {
+    let known = PLANS.with_borrow(|plans| plans.get(sql).copied());
+    let text = CString::new(sql).unwrap_or_default();
+    let arguments: Vec<Option<&str>> = arguments.iter().map(|&text| Some(text)).collect();
+    let rows = with_latest(&arguments, |types, values, nulls| {
+        let count = i32::try_from(values.len()).unwrap_or(0);
+        // SAFETY: SPI is connected; a kept plan stays for as long as the backend.
+        unsafe {
+            let plan = known.unwrap_or_else(|| {
+                let plan = pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr());
+                pg_sys::SPI_keepplan(plan);
+                PLANS.with_borrow_mut(|plans| plans.insert(sql, plan));
+                plan
+            });
+            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0);
+        }
+    });
+    rows.iter().map(|row| serde_json::from_str(row)).collect()
 }
 
 /// The first column, as text, of a query that sees the last commit of anybody, whatever the
 /// transaction's isolation level. Arguments are text. Not inside parallel workers.
 pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
     let sql = CString::new(sql).unwrap_or_default();
+    with_latest(arguments, |types, values, nulls| {
+        // SAFETY: SPI is connected; read_only: runs with the snapshot that was just pushed.
+        unsafe {
+            pg_sys::SPI_execute_with_args(
+                sql.as_ptr(),
+                i32::try_from(values.len()).unwrap_or(0),
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                true,
+                0,
+            );
+        }
+    })
+}
+
+/// Connects SPI with the latest snapshot, has the query run, and copies its first column.
+fn with_latest(
+    arguments: &[Option<&str>],
+    run: impl FnOnce(&mut Vec<pg_sys::Oid>, &mut Vec<pg_sys::Datum>, &[std::ffi::c_char]),
+) -> Vec<String> {
     // Texts without NUL: they come from PostgreSQL or from verified JSON.
     let texts: Vec<Option<CString>> = arguments
         .iter()
@@ -62,16 +111,7 @@ pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
             .iter()
             .map(|text| if text.is_some() { b' ' } else { b'n' } as std::ffi::c_char)
             .collect();
-        // read_only: runs with the snapshot that was just pushed.
-        pg_sys::SPI_execute_with_args(
-            sql.as_ptr(),
-            i32::try_from(texts.len()).unwrap_or(0),
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr(),
-            true,
-            0,
-        );
+        run(&mut types, &mut values, &nulls);
         let table = pg_sys::SPI_tuptable;
         if !table.is_null() {
             for row in 0..pg_sys::SPI_processed as usize {

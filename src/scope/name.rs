@@ -15,6 +15,8 @@ pub enum BadName {
     TooLong { bytes: usize },
     #[error("the role name is reserved")]
     Reserved,
+    #[error("the role name is a word of SQL that would need quoting")]
+    Keyword,
 }
 
 /// Checks a name that a caller has chosen.

@@ -46,6 +46,7 @@ pub struct Options {
     preload: bool,
     durable: bool,
     conf: String,
+    hba: String,
 }
 
 impl Default for Options {
@@ -54,6 +55,7 @@ impl Default for Options {
             preload: true,
             durable: false,
             conf: String::new(),
+            hba: HBA.to_owned(),
         }
     }
 }
@@ -73,6 +75,12 @@ impl Options {
             durable: true,
             ..Self::default()
         }
+    }
+
+    /// Other rules of authentication than password by TCP and trust by socket.
+    pub fn hba(mut self, rules: &str) -> Self {
+        self.hba = rules.to_owned();
+        self
     }
 
     /// Adds a line to postgresql.conf.
@@ -111,7 +119,7 @@ impl Server {
             );
         }
         server.configure(&(conf + &options.conf));
-        std::fs::write(server.data().join("pg_hba.conf"), HBA).expect("pg_hba.conf");
+        std::fs::write(server.data().join("pg_hba.conf"), &options.hba).expect("pg_hba.conf");
         server.up();
         server
     }
@@ -261,14 +269,49 @@ impl Server {
 
     /// A session over TCP, which asks for the password.
     pub fn try_password(&self, role: &str, password: &str, db: &str) -> Result<Session, Refusal> {
+        self.try_tcp("127.0.0.1", role, password, db)
+    }
+
+    /// The same to another address.
+    pub fn try_tcp(
+        &self,
+        host: &str,
+        role: &str,
+        password: &str,
+        db: &str,
+    ) -> Result<Session, Refusal> {
         let mut config = Config::new();
         config
-            .host("127.0.0.1")
+            .host(host)
             .port(self.port)
             .user(role)
             .password(password)
             .dbname(db);
         Session::open(&config)
+    }
+
+    /// What psql says to one statement over TCP with TLS, or else why not.
+    pub fn try_tls(
+        &self,
+        role: &str,
+        password: &str,
+        db: &str,
+        sql: &str,
+    ) -> Result<String, String> {
+        let target = format!(
+            "host=127.0.0.1 port={} user={role} password={password} dbname={db} sslmode=require",
+            self.port
+        );
+        let done = program("psql", &self.dir)
+            .args(["-XAtq", "-c", sql, &target])
+            .output()
+            .expect("psql");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if done.status.success() {
+            Ok(text(&done.stdout))
+        } else {
+            Err(text(&done.stderr))
+        }
     }
 
     /// The server's major version and more, as `server_version_num` says it.
@@ -293,6 +336,10 @@ impl Server {
             port: free_port(),
             postmaster: Mutex::new(None),
         }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     fn data(&self) -> PathBuf {

@@ -109,3 +109,44 @@ pub fn signal(name: &str, pid: impl AsRef<OsStr>) -> bool {
         .status();
     shell.is_ok_and(|status| status.success())
 }
+
+/// A key and a certificate for TLS in a new folder of the server's user; `None`, and said so, where the server or this machine can't.
+pub fn certificate(dir: &str) -> Option<PathBuf> {
+    let pg_config = std::env::var_os("SCOPE_ROLES_PG_CONFIG").unwrap_or_else(|| "pg_config".into());
+    let options = output(Command::new(pg_config).arg("--configure"));
+    if !options.contains("-ssl") {
+        skip("this server is built without TLS");
+        return None;
+    }
+    let folder = super::guard::ROOT.join(dir);
+    make_dir(&folder);
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-keyout", "server.key", "-out", "server.crt"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        skip("there is no openssl to make a certificate with");
+        return None;
+    }
+    for file in ["server.key", "server.crt"] {
+        give_away(&folder.join(file));
+    }
+    Some(folder)
+}
+
+/// Says that a test was not run, and why, past the capture of the test's output.
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}

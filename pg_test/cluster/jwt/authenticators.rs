@@ -133,7 +133,7 @@ fn a_superuser_makes_one_that_works_by_token_only() {
 fn only_who_administers_the_roles_makes_one() {
     let g = Gate::new("jwt_gate_who");
     let manager = g.f.role("manager", "LOGIN");
-    let function = "scope.create_authenticator(text, text[], interval, text)";
+    let function = "scope.create_authenticator";
     let mut admin = g.f.admin();
     let (reader, writer) = (&g.reader, &g.writer);
     let mut s = g.f.login(&manager);

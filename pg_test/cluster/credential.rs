@@ -1,0 +1,299 @@
+//! `scope.create_credential` and what becomes of a credential: renewed, rotated, revoked.
+
+mod itself;
+mod life;
+
+use crate::harness::*;
+
+/// A scope that reads one table, of whoever's session this is.
+#[track_caller]
+fn scope_for(f: &Fixture, s: &mut Session, table: &str) -> String {
+    let cred = s.issue(&literal(table));
+    f.admin().scope_of(&cred.role)
+}
+
+const MANAGED: &str = "SELECT count(*) FROM scope.roles WHERE database = current_database()";
+
+/// A login that may call everything of the extension.
+fn manager(f: &Fixture, suffix: &str) -> String {
+    let role = f.role(suffix, "LOGIN");
+    f.admin().run(&format!(
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {role}; GRANT pg_monitor TO {role}"
+    ));
+    role
+}
+
+fn row(cells: &[&str]) -> Vec<Option<String>> {
+    cells.iter().map(|cell| Some((*cell).to_owned())).collect()
+}
+
+#[test]
+fn it_reads_what_its_scopes_read_and_nothing_else() {
+    let f = Fixture::new("credential_scopes");
+    let mut admin = f.admin();
+    admin.run("CREATE TABLE third (x int)");
+    let (orders, vault) = (
+        scope_for(&f, &mut admin, "orders"),
+        scope_for(&f, &mut admin, "vault"),
+    );
+    let cred = admin.handed(&format!(
+        "scope.create_credential('{{{orders},{vault},{orders}}}', valid_for => '1 hour', purpose => 'both', connection_limit => 5)"
+    ));
+    assert!(
+        cred.role.starts_with(&format!("{orders}_login_")),
+        "{}",
+        cred.role
+    );
+    let mut s = cred.connect();
+    s.rows("SELECT * FROM orders, vault");
+    s.denied("SELECT * FROM third", "42501");
+    s.denied("DELETE FROM orders", "42501");
+    admin.run(&format!(
+        "ALTER ROLE {} IN DATABASE credential_scopes SET work_mem = '1MB'",
+        cred.role
+    ));
+    let mut both = [orders, vault];
+    both.sort();
+    assert_eq!(
+        admin.rows(&format!(
+            "SELECT kind, state, scopes::text, database, created_by, connection_limit, sessions, purpose,
+                    valid_until = {}::timestamptz, created_at = rotated_at, allow_local, require_tls,
+                    num_nulls(granted_to, allowed_ips, settings, replaced_by, reason, last_error), waiting_for::text
+               FROM scope.credentials WHERE role = {}",
+            literal(&cred.valid_until),
+            literal(&cred.role)
+        )),
+        [row(&[
+            "credential", "active", &format!("{{{}}}", both.join(",")), "credential_scopes", "postgres", "5", "1", "both",
+            "t", "t", "t", "f", "6", "{}"
+        ])]
+    );
+    let named = admin.handed(&format!(
+        "scope.create_credential('{{{}}}', 'credential_scopes_named')",
+        both[0]
+    ));
+    assert_eq!(named.role, "credential_scopes_named");
+    admin.assert_that("NOT EXISTS (SELECT FROM scope.credentials WHERE kind = 'scope')");
+}
+
+#[test]
+fn only_who_may_hand_out_a_scope_issues_from_it() {
+    let f = Fixture::new("credential_who");
+    let mut admin = f.admin();
+    let (creator, deputy, stranger) = (
+        manager(&f, "creator"),
+        manager(&f, "deputy"),
+        manager(&f, "stranger"),
+    );
+    let nobody = f.role("nobody", "LOGIN");
+    admin.run(&format!(
+        "ALTER TABLE orders OWNER TO {creator}; GRANT {creator} TO {deputy}"
+    ));
+    let scope = scope_for(&f, &mut f.login(&creator), "orders");
+    let call = format!("scope.create_credential('{{{scope}}}')");
+    f.login(&nobody).denied(&format!("SELECT {call}"), "42501");
+    f.login(&stranger)
+        .refused(&format!("SELECT {call}"), "42501");
+    for role in [&creator, &deputy] {
+        let cred = f.login(role).handed(&call);
+        cred.connect().rows("SELECT * FROM orders");
+        assert_eq!(
+            admin.text(&format!(
+                "SELECT created_by FROM scope.credentials WHERE role = '{}'",
+                cred.role
+            )),
+            *role
+        );
+    }
+    admin.run(&format!("GRANT {scope} TO {stranger}"));
+    f.login(&stranger)
+        .refused(&format!("SELECT {call}"), "42501");
+    admin.run(&format!("GRANT {scope} TO {stranger} WITH ADMIN OPTION"));
+    f.login(&stranger).handed(&call);
+    // One scope that is not the caller's spoils the whole.
+    let vault = scope_for(&f, &mut admin, "vault");
+    f.login(&creator).refused(
+        &format!("SELECT scope.create_credential('{{{scope},{vault}}}')"),
+        "42501",
+    );
+    // Another role with the name of the creator is not the creator.
+    admin.run(&format!(
+        "ALTER ROLE {creator} RENAME TO {creator}_gone; CREATE ROLE {creator} LOGIN;
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {creator}"
+    ));
+    f.login(&creator)
+        .refused(&format!("SELECT {call}"), "42501");
+}
+
+#[test]
+fn a_scope_that_somebody_made_powerful_is_not_handed_out() {
+    let f = Fixture::new("credential_powerful");
+    let mut admin = f.admin();
+    let scope = scope_for(&f, &mut admin, "orders");
+    let call = format!("SELECT scope.create_credential('{{{scope}}}')");
+    for (give, take) in [
+        ("ALTER ROLE {} CREATEROLE", "ALTER ROLE {} NOCREATEROLE"),
+        ("ALTER ROLE {} SUPERUSER", "ALTER ROLE {} NOSUPERUSER"),
+        ("ALTER ROLE {} BYPASSRLS", "ALTER ROLE {} NOBYPASSRLS"),
+        (
+            "GRANT pg_read_server_files TO {}",
+            "REVOKE pg_read_server_files FROM {}",
+        ),
+    ] {
+        admin.run(&give.replace("{}", &scope));
+        admin.refused(&call, "42501");
+        admin.run(&take.replace("{}", &scope));
+    }
+    admin.run(&call);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_leaves_nothing() {
+    let f = Fixture::new("credential_input");
+    let elsewhere = Fixture::new("credential_input_elsewhere");
+    let mut admin = f.admin();
+    let scope = scope_for(&f, &mut admin, "orders");
+    let foreign = scope_for(&elsewhere, &mut elsewhere.admin(), "orders");
+    let cred = admin.issue("'orders'").role;
+    let ordinary = f.role("ordinary", "NOLOGIN");
+    let before = admin.text(MANAGED);
+    let with = |options: &str| format!("'{{{scope}}}', {options}");
+    for (arguments, sqlstate) in [
+        ("NULL".to_owned(), "22004"),
+        ("'{}'".to_owned(), "22023"),
+        ("'{NULL}'".to_owned(), "22004"),
+        ("'{no_such_scope}'".to_owned(), "42704"),
+        (format!("'{{{scope},no_such_scope}}'"), "42704"),
+        (format!("'{{{ordinary}}}'"), "42809"),
+        (format!("'{{{cred}}}'"), "42809"),
+        ("'{postgres}'".to_owned(), "42809"),
+        ("'{pg_monitor}'".to_owned(), "42809"),
+        (format!("'{{{foreign}}}'"), "22023"),
+        (with(&format!("'{cred}'")), "42710"),
+        (with("'Upper'"), "42602"),
+        (with("''"), "42602"),
+        (with("'pg_mine'"), "42939"),
+        (with("valid_for => '0'"), "22023"),
+        (with("valid_for => '1000 years'"), "22023"),
+        (with("purpose => repeat('x', 201)"), "22023"),
+        (with("connection_limit => 0"), "22023"),
+        (with("connection_limit => -1"), "22023"),
+        (with("statement_timeout => '-1 s'"), "22023"),
+        (with("statement_timeout => '30 days'"), "22023"),
+        (with("statement_timeout => '1 month'"), "22023"),
+        (
+            with("idle_in_transaction_session_timeout => '-1 day'"),
+            "22023",
+        ),
+        (with("search_path => '{NULL}'"), "22004"),
+        (with("search_path => '{\"\"}'"), "22023"),
+        (with("search_path => array[repeat('x', 64)]"), "22023"),
+        (with("allowed_ips => '{NULL}'"), "22004"),
+        (with("allowed_ips => '{}'"), "22023"),
+        (with("allowed_ips => '{}', allow_local => false"), "22023"),
+        (
+            with(
+                "allowed_ips => (SELECT array_agg(format('2001:db8:1:%s::/64', to_hex(i))::cidr) FROM generate_series(1, 100) i)",
+            ),
+            "54000",
+        ),
+    ] {
+        admin.refused(
+            &format!("SELECT scope.create_credential({arguments})"),
+            sqlstate,
+        );
+    }
+    // The type's own input function refuses these.
+    for garbage in [
+        "{10.0.0.1/8}",
+        "{10.0.0.0/33}",
+        "{localhost}",
+        "{''}",
+        "{10.0.0.0/8;--}",
+    ] {
+        let arguments = with(&format!("allowed_ips => {}", literal(garbage)));
+        admin.denied(
+            &format!("SELECT scope.create_credential({arguments})"),
+            "22P02",
+        );
+    }
+    admin.run("BEGIN READ ONLY");
+    admin.refused(
+        &format!("SELECT scope.create_credential('{{{scope}}}')"),
+        "25006",
+    );
+    admin.run("ROLLBACK");
+    assert_eq!(admin.text(MANAGED), before);
+    // A name that must be quoted reaches SQL as a name only.
+    admin.run("CREATE ROLE \"it's; DROP TABLE vault --\" NOLOGIN");
+    admin.refused(
+        "SELECT scope.create_credential(array['it''s; DROP TABLE vault --'])",
+        "42809",
+    );
+    admin.run("DROP ROLE \"it's; DROP TABLE vault --\"; TABLE vault");
+}
+
+#[test]
+fn a_search_path_of_odd_names_stays_a_list_of_names() {
+    let f = Fixture::new("credential_path");
+    let mut admin = f.admin();
+    let scope = scope_for(&f, &mut admin, "orders");
+    let cred = admin.handed(&format!(
+        "scope.create_credential('{{{scope}}}', search_path => array['a''; ALTER ROLE postgres NOLOGIN; --', 'b\"c', 'd,e', 'F'])"
+    ));
+    assert_eq!(
+        cred.connect().text("SHOW search_path"),
+        "\"a'; ALTER ROLE postgres NOLOGIN; --\", \"b\"\"c\", \"d,e\", \"F\""
+    );
+    admin.assert_that("(SELECT rolcanlogin FROM pg_roles WHERE rolname = 'postgres')");
+}
+
+#[test]
+fn the_longest_rules_and_texts_are_read_at_login() {
+    let f = Fixture::new("credential_longest");
+    let mut admin = f.admin();
+    let scope = scope_for(&f, &mut admin, "orders");
+    let cred = admin.handed(&format!(
+        "scope.create_credential('{{{scope}}}', rpad('credential_longest_', 63, 'x'), purpose => repeat(chr(1), 200), allow_local => true,
+            allowed_ips => (SELECT array_agg(format('10.1.%s.0/24', i)::cidr) FROM generate_series(100, 129) i) || '{{127.0.0.1}}'::cidr[])"
+    ));
+    admin.assert_that(&format!(
+        "(SELECT octet_length(label) <= 1500 FROM pg_shseclabel WHERE objoid = '{}'::regrole)",
+        cred.role
+    ));
+    cred.connect();
+    assert_eq!(
+        admin.text(&format!(
+            "SELECT cardinality(allowed_ips) FROM scope.credentials WHERE role = '{}'",
+            cred.role
+        )),
+        "31"
+    );
+    let next = admin.handed(&format!("scope.rotate_password('{}', '1 hour')", cred.role));
+    admin.run(&format!(
+        "SELECT scope.revoke_role('{}', repeat(chr(2), 200))",
+        next.role
+    ));
+    f.server
+        .try_login(&cred.role, &f.name)
+        .err()
+        .expect("revoked with the other");
+}
+
+#[test]
+fn members_of_pg_monitor_read_the_view() {
+    let f = Fixture::new("credential_monitor");
+    let cred = f.admin().issue("'orders'");
+    let _open = cred.connect();
+    let monitor = f.role("monitor", "LOGIN IN ROLE pg_monitor");
+    let mut s = f.login(&monitor);
+    assert_eq!(
+        s.text(&format!(
+            "SELECT sessions FROM scope.credentials WHERE role = '{}'",
+            cred.role
+        )),
+        "1"
+    );
+    f.login(&f.role("nobody", "LOGIN"))
+        .denied("SELECT * FROM scope.credentials", "42501");
+}

@@ -1,0 +1,317 @@
+//! Who may log in from where: the rules of a login hold for every authentication method.
+
+use crate::harness::*;
+
+/// A password over IPv4, nothing at all over IPv6 and the socket: what refuses a login there is the extension.
+const HBA: &str =
+    "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 trust\n";
+
+const POLICY: &str = "connection refused by login policy";
+
+struct Door {
+    server: Server,
+    /// Some containers have no IPv6.
+    ipv6: bool,
+}
+
+impl Door {
+    fn open(options: Options) -> Door {
+        let ipv6 = std::net::TcpListener::bind(("::1", 0)).is_ok();
+        if !ipv6 {
+            skip("this machine has no IPv6: only a part is tested");
+        }
+        let addresses = if ipv6 { "127.0.0.1,::1" } else { "127.0.0.1" };
+        let options = options.hba(HBA).set("listen_addresses", addresses);
+        Door {
+            server: Server::start(options),
+            ipv6,
+        }
+    }
+
+    /// By which ways the login gets in: password by IPv4, trust by IPv6, trust by socket.
+    #[track_caller]
+    fn ways(&self, cred: &Credential, db: &str) -> String {
+        let mut ways = String::new();
+        let tcp = |host: &str| self.server.try_tcp(host, &cred.role, &cred.password, db);
+        let mut note = |way: char, outcome: Result<Session, Refusal>| match outcome {
+            Ok(_) => ways.push(way),
+            Err(refusal) => {
+                assert_eq!(refusal.code, "28000", "{refusal}");
+                // The reason is for the server's log.
+                assert_eq!(refusal.message, POLICY, "{refusal}");
+                assert_eq!((refusal.detail.as_str(), refusal.hint.as_str()), ("", ""));
+            }
+        };
+        note('4', tcp("127.0.0.1"));
+        if self.ipv6 {
+            note('6', tcp("::1"));
+        }
+        note('s', self.server.try_login(&cred.role, db));
+        ways
+    }
+
+    #[track_caller]
+    fn assert_ways(&self, cred: &Credential, db: &str, expected: &str) {
+        let expected: String = expected
+            .chars()
+            .filter(|&way| self.ipv6 || way != '6')
+            .collect();
+        assert_eq!(self.ways(cred, db), expected, "{}", cred.role);
+    }
+}
+
+/// The scope that reads `orders`.
+fn orders_scope(f: &Fixture) -> String {
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    admin.scope_of(&cred.role)
+}
+
+#[test]
+fn addresses_are_checked_whatever_the_authentication_method() {
+    let door = Door::open(Options::default());
+    let f = Fixture::on(&door.server, "login_addresses");
+    let scope = orders_scope(&f);
+    let mut admin = f.admin();
+    for (options, ways) in [
+        ("", "46s"),
+        (", allowed_ips => '{127.0.0.1}'", "4"),
+        (", allowed_ips => '{127.0.0.0/8,10.0.0.0/8}'", "4"),
+        (", allowed_ips => '{::ffff:127.0.0.0/104}'", "4"),
+        (", allowed_ips => '{0.0.0.0/0}'", "4"),
+        (", allowed_ips => '{::/0}'", "6"),
+        (", allowed_ips => '{::1,127.0.0.1}'", "46"),
+        (", allowed_ips => '{10.0.0.0/8,2001:db8::/32}'", ""),
+        (", allowed_ips => '{127.0.0.2}'", ""),
+        (", allowed_ips => '{10.0.0.0/8}', allow_local => true", "s"),
+        (", allowed_ips => '{127.0.0.1}', allow_local => false", "4"),
+        (", allowed_ips => '{}', allow_local => true", "s"),
+        (", allow_local => false", "46"),
+        (", allow_local => true", "46s"),
+    ] {
+        let cred = admin.handed(&format!("scope.create_credential('{{{scope}}}'{options})"));
+        door.assert_ways(&cred, &f.name, ways);
+    }
+    let log = door.server.log();
+    assert!(log.contains("the client's address is not allowed to it"));
+    assert!(log.contains("Unix sockets are not allowed to it"));
+}
+
+#[test]
+fn a_wrong_password_tells_nothing_of_the_rules() {
+    let door = Door::open(Options::default());
+    let f = Fixture::on(&door.server, "login_password");
+    let scope = orders_scope(&f);
+    let cred = f.admin().handed(&format!(
+        "scope.create_credential('{{{scope}}}', allowed_ips => '{{10.0.0.0/8}}')"
+    ));
+    let refusal = f.server.try_password(&cred.role, "wrong", &f.name).err();
+    assert_eq!(refusal.map(|e| e.code).as_deref(), Some("28P01"));
+}
+
+#[test]
+fn authenticators_have_rules_too() {
+    let door = Door::open(Options::default());
+    let f = Fixture::on(&door.server, "login_authenticator");
+    let role = f.role("reader", "NOLOGIN");
+    let gated = f.admin().handed(&format!(
+        "scope.create_authenticator('login_authenticator_api', '{{{role}}}', allowed_ips => '{{127.0.0.1}}', connection_limit => 4)"
+    ));
+    door.assert_ways(&gated, &f.name, "4");
+    assert_eq!(
+        f.admin().rows(&format!(
+            "SELECT kind, allowed_ips, allow_local, require_tls, connection_limit FROM scope.credentials WHERE role = '{}'",
+            gated.role
+        )),
+        [["authenticator", "{127.0.0.1/32}", "f", "f", "4"].map(|cell| Some(cell.to_owned()))]
+    );
+}
+
+#[test]
+fn a_label_that_cannot_be_read_lets_nobody_in() {
+    let door = Door::open(Options::default());
+    let f = Fixture::on(&door.server, "login_broken");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    door.assert_ways(&cred, &f.name, "46s");
+    for label in ["garbage", "{}", "{\"v\":2}"] {
+        admin.run(&format!(
+            "UPDATE pg_shseclabel SET label = {} WHERE objoid = '{}'::regrole",
+            literal(label),
+            cred.role
+        ));
+        door.assert_ways(&cred, &f.name, "");
+    }
+}
+
+#[test]
+fn no_label_keeps_a_superuser_or_a_stranger_out() {
+    let door = Door::open(Options::default());
+    let f = Fixture::on(&door.server, "login_others");
+    let mut admin = f.admin();
+    let scope = orders_scope(&f);
+    let cred = admin.handed(&format!(
+        "scope.create_credential('{{{scope}}}', allowed_ips => '{{}}', allow_local => true, valid_for => '1 hour')"
+    ));
+    let nowhere = admin
+        .text(&format!(
+            "SELECT label FROM pg_shseclabel WHERE objoid = '{}'::regrole",
+            cred.role
+        ))
+        .replace("\"local\":true", "\"local\":false");
+    let root = f.role("root", "LOGIN SUPERUSER PASSWORD 'x'");
+    admin.run(&format!(
+        "SECURITY LABEL FOR scope_roles ON ROLE {root} IS {};
+         SECURITY LABEL FOR scope_roles ON ROLE {} IS {}",
+        literal(&nowhere),
+        cred.role,
+        literal(&nowhere)
+    ));
+    door.assert_ways(&cred, &f.name, "");
+    let stranger = f.role("stranger", "LOGIN PASSWORD 'x'");
+    for role in [root, stranger] {
+        let login = Credential {
+            role,
+            password: "x".into(),
+            valid_until: String::new(),
+            uri: String::new(),
+        };
+        door.assert_ways(&login, &f.name, "46s");
+    }
+}
+
+#[test]
+fn tls_is_required_of_tcp_and_only_of_those_asked() {
+    let Some(folder) = certificate("login-tls") else {
+        return;
+    };
+    let file = |name: &str| folder.join(name).display().to_string();
+    let door = Door::open(
+        Options::default()
+            .set("ssl", "on")
+            .set("ssl_key_file", &file("server.key"))
+            .set("ssl_cert_file", &file("server.crt")),
+    );
+    let f = Fixture::on(&door.server, "login_tls");
+    let scope = orders_scope(&f);
+    let issue = |options: &str| {
+        let call = format!("scope.create_credential('{{{scope}}}', require_tls => true{options})");
+        f.admin().handed(&call)
+    };
+    let by_tls = |cred: &Credential| {
+        let sql = "SELECT count(*) FROM orders";
+        f.server.try_tls(&cred.role, &cred.password, &f.name, sql)
+    };
+    let cred = issue("");
+    door.assert_ways(&cred, &f.name, "s");
+    assert_eq!(by_tls(&cred).as_deref(), Ok("2"));
+    assert!(cred.uri.ends_with("?sslmode=require"), "{}", cred.uri);
+    let strict = issue(", allow_local => false");
+    door.assert_ways(&strict, &f.name, "");
+    assert_eq!(by_tls(&strict).as_deref(), Ok("2"));
+    // TLS is no way round the addresses.
+    let elsewhere = issue(", allowed_ips => '{10.0.0.0/8}'");
+    door.assert_ways(&elsewhere, &f.name, "");
+    let refused = by_tls(&elsewhere).expect_err("from another address");
+    assert!(refused.contains(POLICY), "{refused}");
+    assert!(
+        door.server
+            .log()
+            .contains("the connection does not use TLS")
+    );
+    let free = f.admin().issue("'orders'");
+    door.assert_ways(&free, &f.name, "46s");
+    assert_eq!(by_tls(&free).as_deref(), Ok("2"));
+}
+
+#[test]
+fn tls_cannot_be_required_of_a_server_without() {
+    let f = Fixture::new("login_no_tls");
+    let scope = orders_scope(&f);
+    let refusal = f.admin().refused(
+        &format!("SELECT scope.create_credential('{{{scope}}}', require_tls => true)"),
+        "55000",
+    );
+    assert!(refusal.hint.contains("ssl"), "{refusal}");
+}
+
+#[test]
+fn a_session_starts_with_its_settings_in_every_database_and_may_set_others() {
+    let f = Fixture::new("login_settings");
+    let scope = orders_scope(&f);
+    let mut admin = f.admin();
+    admin.run("CREATE SCHEMA \"Odd, one\"; CREATE TABLE \"Odd, one\".t (x int)");
+    let cred = admin.handed(&format!(
+        "scope.create_credential('{{{scope}}}', statement_timeout => '1.5 s', idle_in_transaction_session_timeout => '2 min',
+            search_path => '{{\"Odd, one\",$user,public}}', connection_limit => 2)"
+    ));
+    for db in [f.name.as_str(), "postgres"] {
+        let mut s = f.server.login(&cred.role, db);
+        let settings = s.rows(
+            "SELECT current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout'), current_setting('search_path')",
+        );
+        assert_eq!(
+            settings,
+            [["1500ms", "2min", "\"Odd, one\", \"$user\", public"]
+                .map(|cell| Some(cell.to_owned()))]
+        );
+        s.denied("SELECT pg_sleep(10)", "57014");
+        s.run("SET statement_timeout = 0; SET search_path = public; SELECT set_config('idle_in_transaction_session_timeout', '0', false)");
+        s.run("SELECT pg_sleep(1.7)");
+    }
+    let (_one, _two) = (cred.connect(), cred.connect());
+    let third = cred.try_connect().err().expect("a third session");
+    assert_eq!(third.code, "53300", "{third}");
+    let empty = admin.handed(&format!(
+        "scope.create_credential('{{{scope}}}', search_path => '{{}}', statement_timeout => '0')"
+    ));
+    assert_eq!(empty.connect().text("SHOW search_path"), "\"\"");
+}
+
+#[test]
+fn the_uri_names_the_socket_or_the_address_in_use() {
+    let door = Door::open(Options::default().set("scope_roles.connection_host", ""));
+    let f = Fixture::on(&door.server, "login_uri");
+    let cred = f.admin().issue("'orders'");
+    let folder = f
+        .server
+        .socket()
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string();
+    let encoded = folder.replace('/', "%2F");
+    assert!(
+        cred.uri
+            .contains(&format!("@{encoded}:{}/login_uri", f.server.port())),
+        "{}",
+        cred.uri
+    );
+    assert_eq!(cred.connect().text("SELECT count(*) FROM orders"), "2");
+    if door.ipv6 {
+        let mut admin = f
+            .server
+            .try_tcp("::1", "postgres", "", &f.name)
+            .expect("trust");
+        let cred = admin.issue("'orders'");
+        assert!(
+            cred.uri
+                .contains(&format!("@[::1]:{}/login_uri", f.server.port())),
+            "{}",
+            cred.uri
+        );
+        assert!(cred.connect().holds("host(inet_server_addr()) = '::1'"));
+    }
+    // A socket that the login may not use is no place to send it to.
+    let scope = orders_scope(&f);
+    let mut admin = f.admin();
+    let cred = admin.handed(&format!(
+        "scope.create_credential('{{{scope}}}', allow_local => false)"
+    ));
+    assert!(cred.uri.contains("@:"), "{}", cred.uri);
+    let notices = admin.notices();
+    assert!(
+        notices.iter().any(|n| n.hint.contains("connection_host")),
+        "{notices:?}"
+    );
+}

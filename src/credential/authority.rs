@@ -1,0 +1,146 @@
+//! Who may renew, rotate and revoke: the creator, the members of the creator role, superusers. Never
+//! the login itself.
+
+use pgrx::pg_sys;
+
+use crate::label::{self, Kind, Metadata, State};
+use crate::pg::advisory::{self, Mode};
+use crate::pg::catalog::{self, Role};
+use crate::pg::{clock, identity, xact};
+use crate::scope::lock_key;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error("cannot change credentials in a read-only transaction")]
+    ReadOnly,
+    #[error("role \"{role}\" does not exist")]
+    Unknown { role: String },
+    #[error("role \"{role}\" is not a credential")]
+    NotOurs { role: String },
+    #[error("the label of role \"{role}\" cannot be read")]
+    Unreadable { role: String, problem: String },
+    #[error("role \"{role}\" is not a credential")]
+    Kind { role: String, kind: Kind },
+    #[error("permission denied for role \"{role}\"")]
+    Superuser { role: String },
+    #[error("permission denied for role \"{role}\"")]
+    NotYours { role: String, caller: String },
+    #[error("permission denied for role \"{role}\"")]
+    Oneself { role: String },
+    #[error("role \"{role}\" has ended")]
+    Ended { role: String },
+}
+
+/// A login of ours that the caller may manage, locked against its own end until the transaction ends.
+pub struct Target {
+    pub role: Role,
+    pub metadata: Metadata,
+}
+
+impl Target {
+    /// Checks authority first, so that nobody else can take the lock, and again under the lock.
+    pub fn claim(name: &str) -> Result<Self, Error> {
+        if xact::is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        Self::look(name)?;
+        advisory::lock(lock_key(name), Mode::Exclusive);
+        Self::look(name)
+    }
+
+    fn look(name: &str) -> Result<Self, Error> {
+        let role = catalog::role_by_name(name).ok_or_else(|| Error::Unknown {
+            role: name.to_owned(),
+        })?;
+        let metadata = match label::read(role.oid) {
+            None => return Err(Error::NotOurs { role: role.name }),
+            Some(Err(problem)) => {
+                return Err(Error::Unreadable {
+                    role: role.name,
+                    problem: problem.to_string(),
+                });
+            }
+            Some(Ok(metadata)) => metadata,
+        };
+        if role.superuser {
+            return Err(Error::Superuser { role: role.name });
+        }
+        let caller = identity::current_user();
+        if !is_over(caller, &metadata) {
+            return Err(Error::NotYours {
+                role: role.name,
+                caller: name_of(caller),
+            });
+        }
+        if acting()
+            .iter()
+            .any(|&actor| is_same_login(actor, &role, &metadata))
+        {
+            return Err(Error::Oneself { role: role.name });
+        }
+        match metadata.kind {
+            Kind::Credential | Kind::Authenticator => Ok(Self { role, metadata }),
+            kind => Err(Error::Kind {
+                role: role.name,
+                kind,
+            }),
+        }
+    }
+
+    /// Still in force: neither past its deadline nor being ended.
+    pub fn require_active(&self) -> Result<(), Error> {
+        let ended = match (self.metadata.kind, self.role.valid_until) {
+            (Kind::Credential, None) => true,
+            (_, deadline) => deadline.is_some_and(|deadline| deadline <= clock::now()),
+        };
+        if ended || self.metadata.state != State::Active {
+            Err(Error::Ended {
+                role: self.role.name.clone(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Is `caller` the creator, a member of it, or a superuser? A creator's OID may be another role's
+/// after a restore, and its name another's after a rename: both must fit.
+pub fn is_over(caller: pg_sys::Oid, metadata: &Metadata) -> bool {
+    if catalog::role_by_oid(caller).is_some_and(|role| role.superuser) {
+        return true;
+    }
+    let creator = pg_sys::Oid::from(metadata.creator_oid);
+    catalog::role_by_oid(creator).is_some_and(|role| role.name == metadata.creator)
+        && catalog::has_privileges_of(caller, creator)
+}
+
+/// On whose behalf the session acts now. A SECURITY DEFINER function is its owner's doing.
+fn acting() -> Vec<pg_sys::Oid> {
+    let now = identity::now();
+    if identity::in_security_definer() {
+        vec![now.current]
+    } else {
+        vec![now.current, now.outer, identity::session_user()]
+    }
+}
+
+/// The role itself, or the other half of its rotation.
+fn is_same_login(actor: pg_sys::Oid, role: &Role, metadata: &Metadata) -> bool {
+    if actor == role.oid {
+        return true;
+    }
+    let others = [&metadata.successor, &metadata.replaces];
+    catalog::role_by_oid(actor).is_some_and(|actor| {
+        others
+            .iter()
+            .any(|other| other.as_ref() == Some(&actor.name))
+    })
+}
+
+pub fn name_of(role: pg_sys::Oid) -> String {
+    catalog::role_by_oid(role)
+        .map(|role| role.name)
+        .unwrap_or_default()
+}

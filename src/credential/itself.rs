@@ -1,0 +1,39 @@
+//! A login of ours leaves roles alone: its password, settings, labels and memberships are whose who
+//! issued it. What it SETs in its own session is its own business.
+
+use crate::error;
+use crate::label;
+use crate::pg::{catalog, identity};
+use pgrx::pg_sys;
+
+#[derive(Debug, thiserror::Error)]
+#[error("permission denied to change roles")]
+pub struct Refused {
+    pub role: String,
+}
+
+/// Called when a statement is about to change a role: CREATE, ALTER, DROP or RENAME it, its settings,
+/// memberships or labels. Raises 42501 when it is a managed role that does it.
+pub fn enforce() {
+    let now = identity::now();
+    // A SECURITY DEFINER function is its owner's doing, and ours runs as a superuser.
+    let mut acting = vec![now.current];
+    if !identity::in_security_definer() {
+        acting.extend([now.outer, identity::session_user()]);
+    }
+    if catalog::role_by_oid(now.current).is_none_or(|role| role.superuser) {
+        return;
+    }
+    if let Some(role) = acting.into_iter().find_map(managed) {
+        error::raise(&Refused { role });
+    }
+}
+
+/// The role's name, if it is one of ours. Superusers never are.
+fn managed(role: pg_sys::Oid) -> Option<String> {
+    // A label that can't be read makes it ours all the same.
+    let managed = label::read(role).is_some();
+    catalog::role_by_oid(role)
+        .filter(|role| managed && !role.superuser)
+        .map(|role| role.name)
+}

@@ -1,0 +1,323 @@
+//! Renewing, rotating and revoking a login that exists.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::authority::{self, Target};
+use super::issue::{self, Issued, Login};
+use super::options::Options;
+use super::{Secret, deadline, parts};
+use crate::label::{self, Metadata, State};
+use crate::pg::name::Name;
+use crate::pg::{catalog, clock, identity, spi, xact};
+use crate::{error, guc, timestamp};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const MAX_REASON_BYTES: usize = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("role \"{role}\" cannot be renewed for so long")]
+    BeyondCap { role: String, latest: i64 },
+    #[error("role \"{role}\" has no deadline")]
+    Endless { role: String },
+    #[error("role \"{role}\" has been replaced by \"{successor}\"")]
+    Replaced { role: String, successor: String },
+    #[error("overlap must not be negative, and must be finite")]
+    Overlap,
+    #[error("the reason is too long")]
+    ReasonTooLong { bytes: usize, max: usize },
+    #[error(transparent)]
+    Authority(#[from] authority::Error),
+    #[error(transparent)]
+    Credential(#[from] super::Error),
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Credential(error.into())
+    }
+}
+
+/// Moves a deadline. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn renew_role(
+    role: Option<Name>,
+    valid_for: Option<Interval>,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    error::require_preload()?;
+    renew(role, valid_for)
+        .map(clock::to_sql)
+        .map_err(error::report)
+}
+
+/// Makes a new password. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn rotate_password(
+    role: Option<Name>,
+    overlap: Option<Interval>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    rotate(role, overlap)
+        .map(|issued| TableIterator::once(issued.into_row()))
+        .map_err(error::report)
+}
+
+/// Ends a login now. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn revoke_role(role: Option<Name>, reason: Option<&str>) -> Result<(), ErrorReport> {
+    error::require_preload()?;
+    revoke(role, reason).map_err(error::report)
+}
+
+fn renew(role: Option<Name>, valid_for: Option<Interval>) -> Result<i64, Error> {
+    let Name(role) = role.ok_or(authority::Error::Null("role"))?;
+    let asked = valid_for
+        .is_some()
+        .then(|| super::deadline_of(valid_for))
+        .transpose()
+        .map_err(super::Error::from)?;
+    let target = Target::claim(&role)?;
+    target.require_active()?;
+    if let Some(successor) = target.metadata.successor {
+        return Err(Error::Replaced { role, successor });
+    }
+    if target.role.valid_until.is_none() {
+        return Err(Error::Endless { role });
+    }
+    // An issue time that can't be read leaves no time at all.
+    let now = clock::now();
+    let latest = timestamp::parse(&target.metadata.created_at).map_or(now, |issued| {
+        issued.saturating_add(guc::max_ttl().saturating_mul(MICROS_PER_SECOND))
+    });
+    let deadline = match asked {
+        Some(deadline) => deadline,
+        None => now
+            .saturating_add(guc::default_ttl().saturating_mul(MICROS_PER_SECOND))
+            .min(latest),
+    };
+    if deadline > latest || deadline <= now {
+        return Err(Error::BeyondCap { role, latest });
+    }
+    alter(&role, &issue::valid_until(deadline))?;
+    Ok(deadline)
+}
+
+fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error> {
+    let Name(role) = role.ok_or(authority::Error::Null("role"))?;
+    let overlap = overlap.ok_or(authority::Error::Null("overlap"))?;
+    let now = clock::now();
+    // No overlap is longer than the longest life.
+    let bound = deadline::bound(parts(&overlap), guc::max_ttl());
+    let until = match bound {
+        Ok(()) => clock::after(now, overlap),
+        Err(deadline::Unacceptable::TooLong { .. }) => i64::MAX,
+        Err(_) => return Err(Error::Overlap),
+    };
+    if until < now {
+        return Err(Error::Overlap);
+    }
+    let secret = Secret::generate()?;
+    let target = Target::claim(&role)?;
+    target.require_active()?;
+    if let Some(successor) = target.metadata.successor {
+        return Err(Error::Replaced { role, successor });
+    }
+    let name = if until == now {
+        alter(
+            &role,
+            &format!("PASSWORD {}", spi::literal(&secret.verifier)),
+        )?;
+        let rotated = Metadata {
+            rotated_at: Some(timestamp::rfc3339(now)),
+            ..target.metadata.clone()
+        };
+        label::write(target.role.oid, &rotated);
+        role
+    } else {
+        let successor = issue::free_name(stem(&role), "next")?;
+        identity::elevated(|| succeed(&target, &successor, &secret, now))?;
+        let end = until.min(target.role.valid_until.unwrap_or(i64::MAX));
+        if end != i64::MAX {
+            alter(&role, &issue::valid_until(end))?;
+        }
+        let replaced = Metadata {
+            successor: Some(successor.clone()),
+            ..target.metadata.clone()
+        };
+        label::write(target.role.oid, &replaced);
+        successor
+    };
+    Ok(Issued {
+        uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
+        role: name,
+        password: secret.password,
+        valid_until: target
+            .role
+            .valid_until
+            .filter(|&deadline| deadline != i64::MAX),
+    })
+}
+
+/// Makes the second login of a rotation: the same scopes, rules, settings, deadline and date of
+/// issue, so that a rotation never prolongs anything.
+fn succeed(target: &Target, name: &str, secret: &Secret, now: i64) -> Result<(), Error> {
+    let old = target.role.oid;
+    let found = spi::query(
+        "SELECT r.rolconnlimit, r.rolinherit,
+                ARRAY(SELECT g.rolname::text
+                        FROM pg_catalog.pg_auth_members a
+                        JOIN pg_catalog.pg_roles g ON g.oid = a.roleid
+                       WHERE a.member = $1 ORDER BY 1),
+                ARRAY(SELECT pg_catalog.quote_ident(d.datname)
+                        FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
+                       WHERE a.grantee = $1 AND a.privilege_type = 'CONNECT' ORDER BY 1)
+           FROM pg_catalog.pg_roles r WHERE r.oid = $1",
+        &[old.into()],
+        |row| {
+            Ok((
+                row.get::<i32>(1)?,
+                row.get::<bool>(2)?.unwrap_or_default(),
+                row.get::<Vec<String>>(3)?.unwrap_or_default(),
+                row.get::<Vec<String>>(4)?.unwrap_or_default(),
+            ))
+        },
+    )?;
+    let Some((limit, inherits, memberships, databases)) = found.into_iter().next() else {
+        return Err(super::Error::Vanished.into());
+    };
+    let options = Options {
+        connection_limit: limit.filter(|&limit| limit >= 0),
+        ..Options::default()
+    };
+    let metadata = Metadata {
+        rotated_at: Some(timestamp::rfc3339(now)),
+        replaces: Some(target.role.name.clone()),
+        error: None,
+        ..target.metadata.clone()
+    };
+    let login = Login {
+        role: name,
+        verifier: &secret.verifier,
+        valid_until: target.role.valid_until,
+        memberships: &memberships,
+        inherits,
+        options: &options,
+        metadata: &metadata,
+    };
+    login.create()?;
+    let role = catalog::role_by_name(name).ok_or(super::Error::Vanished)?;
+    // As they are: ALTER ROLE would have to take lists of names apart again.
+    spi::query(
+        "INSERT INTO pg_catalog.pg_db_role_setting
+         SELECT setdatabase, $1, setconfig FROM pg_catalog.pg_db_role_setting WHERE setrole = $2",
+        &[role.oid.into(), old.into()],
+        |_| Ok(()),
+    )?;
+    let identifier = spi::identifier(name);
+    for database in databases {
+        spi::execute(&format!(
+            "GRANT CONNECT ON DATABASE {database} TO {identifier}"
+        ))?;
+    }
+    Ok(())
+}
+
+/// A name without the suffix of an earlier rotation, so that names do not grow.
+fn stem(role: &str) -> &str {
+    match role.rsplit_once("_next_") {
+        Some((stem, tag)) if tag.len() == 8 && !stem.is_empty() => stem,
+        _ => role,
+    }
+}
+
+fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
+    let Name(role) = role.ok_or(authority::Error::Null("role"))?;
+    check_reason(reason)?;
+    let target = Target::claim(&role)?;
+    if target.metadata.state != State::Active {
+        error::notice(
+            format!("role \"{role}\" is being ended already"),
+            target
+                .metadata
+                .error
+                .as_deref()
+                .unwrap_or("Its sessions and grants go now."),
+            "Look at scope.credentials for what it waits for.",
+        );
+        return Ok(());
+    }
+    end(&target, reason)?;
+    // An earlier password of the same login, still in its overlap.
+    let mut replaced = target.metadata.replaces;
+    let mut successor = role;
+    while let Some(name) = replaced.take() {
+        let Ok(older) = Target::claim(&name) else {
+            break;
+        };
+        if older.metadata.successor.as_deref() != Some(successor.as_str())
+            || older.metadata.state != State::Active
+        {
+            break;
+        }
+        end(&older, reason)?;
+        error::notice(
+            format!("role \"{name}\" is ended too"),
+            "It is the same login with its earlier password.",
+            "scope.rotate_password() made the other one.",
+        );
+        replaced = older.metadata.replaces;
+        successor = name;
+    }
+    if !guc::expiry() {
+        error::notice(
+            "its sessions are not ended".to_owned(),
+            "The setting scope_roles.expiry is off, so the worker is suspended.",
+            "Call scope.expire_roles().",
+        );
+    }
+    Ok(())
+}
+
+/// No login from the commit on; the worker does the rest.
+fn end(target: &Target, reason: Option<&str>) -> Result<(), Error> {
+    alter(&target.role.name, "NOLOGIN PASSWORD NULL")?;
+    let ended = Metadata {
+        state: State::Ending,
+        reason: reason.map(str::to_owned),
+        ..target.metadata.clone()
+    };
+    label::write(target.role.oid, &ended);
+    Ok(())
+}
+
+pub fn check_reason(reason: Option<&str>) -> Result<(), Error> {
+    match reason {
+        Some(reason) if reason.len() > MAX_REASON_BYTES => Err(Error::ReasonTooLong {
+            bytes: reason.len(),
+            max: MAX_REASON_BYTES,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// ALTER ROLE, elevated; again while another tool changes the same row.
+pub fn alter(role: &str, change: &str) -> Result<(), Error> {
+    let sql = format!("ALTER ROLE {} {change}", spi::identifier(role));
+    Ok(identity::elevated(|| {
+        xact::retrying(|| spi::execute(&sql))
+    })?)
+}

@@ -1,0 +1,111 @@
+//! The scopes that a caller names for a credential, and whether they are the caller's to hand out.
+
+use std::collections::HashSet;
+
+use super::authority::{is_over, name_of};
+use super::issue::Membership;
+use crate::label::{self, Kind, Metadata, State};
+use crate::pg::advisory::{self, Mode};
+use crate::pg::name::Name;
+use crate::pg::{catalog, identity, server};
+use crate::scope::{self, lock_key};
+use crate::switch;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error("a credential needs at least one scope")]
+    None,
+    #[error("scope \"{scope}\" does not exist")]
+    Unknown { scope: String },
+    #[error("role \"{scope}\" is not a scope")]
+    NotAScope { scope: String },
+    #[error("scope \"{scope}\" is being ended")]
+    Ending { scope: String },
+    #[error("scope \"{scope}\" belongs to another database")]
+    Elsewhere { scope: String, database: String },
+    #[error("permission denied for scope \"{scope}\"")]
+    NotYours { scope: String, caller: String },
+    #[error("scope \"{scope}\" may not be handed out")]
+    Privileged { scope: String, why: &'static str },
+}
+
+pub fn named(scopes: Option<Vec<Option<Name>>>) -> Result<Vec<String>, Error> {
+    let mut names = scopes
+        .ok_or(Error::Null("scopes"))?
+        .into_iter()
+        .map(|scope| scope.map(|Name(scope)| scope))
+        .collect::<Option<Vec<String>>>()
+        .ok_or(Error::Null("an element of scopes"))?;
+    if names.is_empty() {
+        return Err(Error::None);
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
+}
+
+/// Checks each scope, and keeps it from being dropped until we are done.
+pub fn membership(scopes: &[String]) -> Result<Membership, super::Error> {
+    scopes.iter().try_for_each(|scope| check(scope))?;
+    // In one order, so that two callers cannot wait for each other.
+    let mut ordered: Vec<&String> = scopes.iter().collect();
+    ordered.sort();
+    for scope in ordered {
+        advisory::lock(lock_key(scope), Mode::Share);
+        check(scope)?;
+    }
+    let acts_as = match scopes {
+        [only] if scope::creates(only)? => Some(only.clone()),
+        _ => None,
+    };
+    Ok(Membership {
+        acts_as,
+        scopes: scopes.to_vec(),
+        subject: scopes.first().cloned().unwrap_or_default(),
+    })
+}
+
+fn check(name: &str) -> Result<(), Error> {
+    let scope = || name.to_owned();
+    let Some(role) = catalog::role_by_name(name) else {
+        return Err(Error::Unknown { scope: scope() });
+    };
+    let metadata = match label::read(role.oid) {
+        Some(Ok(
+            metadata @ Metadata {
+                kind: Kind::Scope, ..
+            },
+        )) => metadata,
+        _ => return Err(Error::NotAScope { scope: scope() }),
+    };
+    let caller = identity::current_user();
+    if !is_over(caller, &metadata) && !catalog::is_admin_of(caller, role.oid) {
+        return Err(Error::NotYours {
+            scope: scope(),
+            caller: name_of(caller),
+        });
+    }
+    if metadata.state != State::Active {
+        return Err(Error::Ending { scope: scope() });
+    }
+    // Only a restore leaves a scope without its database.
+    match metadata.database {
+        Some(database) if database != server::database_name() => {
+            return Err(Error::Elsewhere {
+                scope: scope(),
+                database,
+            });
+        }
+        _ => {}
+    }
+    // Somebody may have made more of it by hand.
+    match switch::privileged(&role) {
+        Some(why) => Err(Error::Privileged {
+            scope: scope(),
+            why,
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,472 @@
+//! Making, changing and dropping scopes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::facts::{self, Planned, Request};
+use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
+use super::privilege::{Privilege, Verbs};
+use super::{Error, Scope, held, lock_key, name, name_of, own};
+use crate::credential::MAX_PURPOSE_BYTES;
+use crate::expiry::Credential;
+use crate::expiry::end::{self, Action};
+use crate::label::{self, Kind, State};
+use crate::pg::advisory::{self, Mode};
+use crate::pg::{catalog, dependencies, identity, spi, xact};
+
+/// A new scope under a name that the caller has chosen.
+pub fn create(
+    name: &str,
+    request: &Request,
+    purpose: Option<&str>,
+    if_not_exists: bool,
+) -> Result<(), Error> {
+    name::check(name)?;
+    if spi::identifier(name) != name {
+        return Err(name::BadName::Keyword.into());
+    }
+    if let Some(purpose) = purpose.filter(|purpose| purpose.len() > MAX_PURPOSE_BYTES) {
+        return Err(Error::PurposeTooLong {
+            bytes: purpose.len(),
+            max: MAX_PURPOSE_BYTES,
+        });
+    }
+    let caller = identity::current_user();
+    // Whoever comes second with the same name waits here, and sees what the first has made.
+    advisory::lock(lock_key(name), Mode::Exclusive);
+    if let Some(existing) = catalog::role_by_name(name) {
+        return already_there(name, existing.oid, request, if_not_exists);
+    }
+    let planned = facts::plan(request, caller, None)?;
+    make(name, request, &planned, purpose)?;
+    tell_uncovered(&planned);
+    Ok(())
+}
+
+/// A role of this name exists. Fine when it is a scope with just these privileges, and the caller
+/// has said so.
+fn already_there(
+    name: &str,
+    role: pg_sys::Oid,
+    request: &Request,
+    if_not_exists: bool,
+) -> Result<(), Error> {
+    let metadata = match label::read(role) {
+        Some(Ok(metadata)) if metadata.kind == Kind::Scope && if_not_exists => metadata,
+        _ => {
+            return Err(Error::Exists {
+                role: name.to_owned(),
+            });
+        }
+    };
+    let scope = Scope {
+        oid: role,
+        name: name.to_owned(),
+        metadata,
+    };
+    scope.require_usable()?;
+    let planned = facts::plan(request, identity::current_user(), Some(role))?;
+    let held = held::by(role)?;
+    let difference = differences(request, &planned, &held, false);
+    if !difference.is_empty() {
+        return Err(Error::Differs {
+            scope: name.to_owned(),
+            difference: plan::some_of(&difference),
+        });
+    }
+    notice(
+        &format!("scope \"{name}\" already exists, skipping"),
+        "It has just these privileges.",
+    );
+    Ok(())
+}
+
+/// Makes the role and its grants. The caller holds the lock on the name.
+pub fn make(
+    name: &str,
+    request: &Request,
+    planned: &Planned,
+    purpose: Option<&str>,
+) -> Result<(), Error> {
+    let nothing = Holdings::default();
+    let grants = planned.plan.to_grant(&nothing);
+    let grants = grantable(grants);
+    planned.require_authority(&grants)?;
+    planned.require_future(request)?;
+    let caller = identity::current_user();
+    let role = identity::elevated(|| -> Result<pg_sys::Oid, Error> {
+        spi::execute(&format!("CREATE ROLE {} NOLOGIN", spi::identifier(name)))?;
+        let labelled = label::attach(name, Kind::Scope, caller, purpose);
+        catalog::role_by_name(name)
+            .filter(|_| labelled)
+            .map(|role| role.oid)
+            .ok_or_else(|| Error::Sql("the role that was just created is not there".to_owned()))
+    })?;
+    grant(name, role, planned, &grants)
+}
+
+/// Spare grants that nobody can make are left out.
+fn grantable(grants: Vec<(Grant, Wanted)>) -> Vec<(Grant, Wanted)> {
+    grants
+        .into_iter()
+        .filter(|(_, wanted)| wanted.need != Need::Spare || wanted.grantor != Grantor::Nobody)
+        .collect()
+}
+
+/// Adds privileges to a scope.
+pub fn add(name: &str, request: &Request) -> Result<(), Error> {
+    let scope = locked(name)?;
+    let planned = facts::plan(request, identity::current_user(), Some(scope.oid))?;
+    extend(&scope.name, scope.oid, request, &planned)?;
+    tell_uncovered(&planned);
+    Ok(())
+}
+
+/// Makes the grants of a plan that a scope lacks. The caller holds the lock on the name.
+pub fn extend(
+    name: &str,
+    role: pg_sys::Oid,
+    request: &Request,
+    planned: &Planned,
+) -> Result<(), Error> {
+    let grants = grantable(planned.plan.to_grant(&held::by(role)?));
+    planned.require_authority(&grants)?;
+    planned.require_future(request)?;
+    grant(name, role, planned, &grants)
+}
+
+/// Makes grants, each as the one who can, and looks whether they are there.
+fn grant(
+    name: &str,
+    role: pg_sys::Oid,
+    planned: &Planned,
+    grants: &[(Grant, Wanted)],
+) -> Result<(), Error> {
+    let mut by_grantor: BTreeMap<Grantor, Vec<&Grant>> = BTreeMap::new();
+    for (grant, wanted) in grants {
+        by_grantor.entry(wanted.grantor).or_default().push(grant);
+    }
+    for (grantor, grants) in by_grantor {
+        let sql = plan::statements(
+            grants,
+            &planned.plan.names,
+            &spi::identifier(name),
+            Direction::Grant,
+        )
+        .join("; ");
+        // Other tools change the same access lists without our lock.
+        let work = || xact::retrying(|| spi::execute(&sql));
+        match grantor {
+            Grantor::Caller => identity::pinned(work)?,
+            Grantor::Scope(owner) => identity::acting_as(owner.into(), work)?,
+            Grantor::Nobody => {}
+        }
+    }
+    let difference = planned.plan.difference(&held::by(role)?);
+    if difference.missing.is_empty() {
+        return Ok(());
+    }
+    // PostgreSQL says with a warning only that it has not granted something.
+    Err(Error::NotDone {
+        scope: name.to_owned(),
+        left: difference
+            .missing
+            .iter()
+            .map(|grant| plan::describe(grant, &[&planned.plan.names]))
+            .collect(),
+    })
+}
+
+/// Takes privileges from a scope, whoever has granted them.
+pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
+    let scope = locked(name)?;
+    let mut planned = facts::plan(request, identity::current_user(), Some(scope.oid))?;
+    let held = held::by(scope.oid)?;
+    if let Some(grant) = held_by_table(&planned, &held) {
+        return Err(Error::HeldByTable {
+            scope: name.to_owned(),
+            grant: plan::describe(&grant, &[&held.names]),
+        });
+    }
+    let tables: Vec<u32> = planned
+        .plan
+        .grants
+        .keys()
+        .filter_map(|grant| match grant.object {
+            Object::Table(table) | Object::Column(table, _) => Some(table),
+            _ => None,
+        })
+        .collect::<BTreeSet<u32>>()
+        .into_iter()
+        .collect();
+    let mut sequences_of = if request.verbs.writes() {
+        held::sequences_of(&tables)?
+    } else {
+        BTreeMap::new()
+    };
+    // A sequence that was named stays or goes by its name.
+    sequences_of.values_mut().for_each(|sequences| {
+        sequences.retain(|sequence| !request.sequences.contains(sequence));
+    });
+    future_of_all(request, &mut planned);
+    let gone = planned.plan.to_revoke(&held, &sequences_of);
+    revoke(&scope, &held, &gone)
+}
+
+/// A whole schema goes with its future, whoever creates there.
+fn future_of_all(request: &Request, planned: &mut Planned) {
+    use super::privilege::Class;
+    let wanted = Wanted {
+        need: Need::Asked,
+        grantor: Grantor::Nobody,
+    };
+    let mut classes = vec![
+        (Class::Table, request.verbs.on(Class::Table)),
+        (Class::Sequence, request.verbs.on_sequences_of_schema()),
+    ];
+    if request.verbs.has(Privilege::Execute) {
+        classes.push((Class::Function, request.verbs.on(Class::Function)));
+    }
+    for &schema in &request.schemas {
+        for (class, verbs) in &classes {
+            for &verb in verbs {
+                let object = Object::Future {
+                    creator: 0,
+                    schema,
+                    class: *class,
+                };
+                planned.plan.add(object, verb, wanted);
+            }
+        }
+    }
+}
+
+/// Taking away columns leaves what is held on the whole table, which is not what the caller wants.
+fn held_by_table(planned: &Planned, held: &Holdings) -> Option<Grant> {
+    planned
+        .plan
+        .grants
+        .keys()
+        .filter_map(|grant| match grant.object {
+            Object::Column(table, _) => Some(Grant {
+                object: Object::Table(table),
+                privilege: grant.privilege,
+            }),
+            _ => None,
+        })
+        .find(|grant| held.grants.contains_key(grant))
+}
+
+/// Revokes as each grantor: a REVOKE takes back the grants of the one who runs it.
+fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), Error> {
+    let mut by_grantor: BTreeMap<u32, Vec<&Grant>> = BTreeMap::new();
+    for grant in gone {
+        let grantors = held.grants.get(grant).into_iter().flatten();
+        for &grantor in grantors {
+            // Default privileges belong to the role that they are for.
+            let grantor = match grant.object {
+                Object::Future { creator, .. } => creator,
+                _ => grantor,
+            };
+            by_grantor.entry(grantor).or_default().push(grant);
+        }
+    }
+    let role = spi::identifier(&scope.name);
+    for (grantor, grants) in by_grantor {
+        let sql = plan::statements(grants, &held.names, &role, Direction::Revoke).join("; ");
+        identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
+    }
+    let after = held::by(scope.oid)?;
+    let left: Vec<String> = gone
+        .iter()
+        .filter(|grant| after.grants.contains_key(grant))
+        .map(|grant| plan::describe(grant, &[&held.names]))
+        .collect();
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::NotDone {
+            scope: scope.name.clone(),
+            left,
+        })
+    }
+}
+
+/// Drops a scope, or begins its end where other databases still hold something of it.
+pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
+    advisory::lock(lock_key(name), Mode::Exclusive);
+    if if_exists && catalog::role_by_name(name).is_none() {
+        notice(
+            &format!("scope \"{name}\" does not exist, skipping"),
+            "No role has this name.",
+        );
+        return Ok(());
+    }
+    let scope = own(name)?;
+    let members = held::members(scope.oid)?;
+    if !members.is_empty() && !force {
+        return Err(Error::HasMembers {
+            scope: scope.name,
+            members,
+        });
+    }
+    let owned: Vec<String> = held::by(scope.oid)?
+        .others
+        .into_iter()
+        .filter_map(|other| match other {
+            Other::Owns { what, .. } => Some(what),
+            _ => None,
+        })
+        .collect();
+    if !owned.is_empty() {
+        return Err(Error::Owns {
+            scope: scope.name,
+            objects: owned,
+        });
+    }
+    let role = Credential {
+        oid: scope.oid,
+        name: scope.name.clone(),
+        deadline: i64::MIN,
+        metadata: scope.metadata,
+    };
+    let (action, detail) = identity::elevated(|| {
+        xact::retrying(|| -> Result<_, pgrx::spi::Error> {
+            dependencies::revoke_members(role.oid)?;
+            dependencies::drop_default_privileges_of(role.oid)?;
+            end::release_and_drop(&role)
+        })
+    })?;
+    if action != Action::Dropped {
+        notice(
+            &format!("scope \"{name}\" is being dropped"),
+            &format!(
+                "Its members have lost it; {}.",
+                detail.unwrap_or_else(|| "the background worker goes on".to_owned())
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Takes EXECUTE from everyone, and gives it to scopes.
+pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
+    let caller = identity::current_user();
+    let fact = facts::routine(function, caller)?;
+    if !catalog::has_privileges_of(caller, fact.owner.into()) {
+        return Err(Error::MayNotRestrict {
+            function: fact.sql,
+            caller: name_of(caller),
+        });
+    }
+    let request = Request {
+        verbs: Verbs::read(),
+        tables: Vec::new(),
+        columns: None,
+        sequences: Vec::new(),
+        functions: vec![function],
+        schemas: Vec::new(),
+        future: false,
+    };
+    // In one order, so that two calls never wait for each other.
+    for name in scopes.iter().collect::<BTreeSet<_>>() {
+        let scope = locked(name)?;
+        let planned = facts::plan(&request, caller, Some(scope.oid))?;
+        extend(&scope.name, scope.oid, &request, &planned)?;
+    }
+    let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM PUBLIC CASCADE", fact.sql);
+    for grantor in held::public_grantors(function)? {
+        identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
+    }
+    if held::public_grantors(function)?.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::NotDone {
+            scope: "public".to_owned(),
+            left: vec![format!("EXECUTE on function {}", fact.sql)],
+        })
+    }
+}
+
+/// The scope of this name, for changing it: locked, active, of this database and the caller's.
+fn locked(name: &str) -> Result<Scope, Error> {
+    advisory::lock(lock_key(name), Mode::Exclusive);
+    let scope = own(name)?;
+    scope.require_usable()?;
+    Ok(scope)
+}
+
+/// In what a scope differs from a request, in words; nothing when it is exactly that. Policies that
+/// name a scope are its administrator's addition, which `strict` does not accept.
+pub fn differences(
+    request: &Request,
+    planned: &Planned,
+    held: &Holdings,
+    strict: bool,
+) -> Vec<String> {
+    let difference = planned.plan.difference(held);
+    let names = [&held.names, &planned.plan.names];
+    let missing = difference
+        .missing
+        .iter()
+        .map(|grant| format!("lacks {}", plan::describe(grant, &names)));
+    missing
+        .chain(excess(request, planned, held, strict))
+        .collect()
+}
+
+/// What a scope has beyond a request, in words.
+pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: bool) -> Vec<String> {
+    let creates = request.verbs.has(Privilege::Create);
+    let names = [&held.names, &planned.plan.names];
+    let grants = planned.plan.difference(held).excess;
+    let grants = grants
+        .iter()
+        .map(|grant| format!("has {}", plan::describe(grant, &names)));
+    let others = held.others.iter().filter_map(|other| match other {
+        // What its sessions have created there is part of it.
+        Other::Owns { schema, .. } if creates && request.schemas.contains(schema) => None,
+        Other::Policy { .. } if !strict => None,
+        Other::Owns { what, .. } | Other::Policy { what } | Other::Else { what } => {
+            Some(format!("has {what}"))
+        }
+    });
+    grants.chain(others).collect()
+}
+
+/// Is it a scope of the caller's own making, and in use?
+pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
+    matches!(
+        label::read(role),
+        Some(Ok(metadata)) if metadata.kind == Kind::Scope
+            && metadata.state == State::Active
+            && metadata.creator_oid == u32::from(caller)
+            && metadata.creator == name_of(caller)
+    )
+}
+
+/// Promises nothing about the tables of roles for whom the caller may not speak.
+pub fn tell_uncovered(planned: &Planned) {
+    if !planned.uncovered.is_empty() {
+        notice(
+            "future tables of some roles are not covered",
+            &format!(
+                "Only {} and superusers can set their default privileges.",
+                planned.uncovered.join(", ")
+            ),
+        );
+    }
+}
+
+fn notice(message: &str, detail: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message.to_owned(),
+        function_name!(),
+    )
+    .set_detail(detail.to_owned())
+    .report(PgLogLevel::NOTICE);
+}

@@ -1,0 +1,537 @@
+//! What a scope is to hold, what it holds, and the way from one to the other. Pure.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::privilege::{Class, Privilege};
+
+/// An object by its OID in this database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    Table(u32),
+    Column(u32, i16),
+    Sequence(u32),
+    Function(u32),
+    Schema(u32),
+    Database(u32),
+    /// What `creator` makes in `schema` from now on (0: in any schema).
+    Future {
+        creator: u32,
+        schema: u32,
+        class: Class,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Grant {
+    pub object: Object,
+    pub privilege: Privilege,
+}
+
+/// Why a grant is in a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Named by the request.
+    Asked,
+    /// Comes along: the way to what was named, and sequences behind tables that are written.
+    Implied,
+    /// Works without it: everyone holds the privilege, or nobody needs it.
+    Spare,
+}
+
+/// Who can make a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grantor {
+    Caller,
+    /// A scope of the caller's, which owns the object.
+    Scope(u32),
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub need: Need,
+    pub grantor: Grantor,
+}
+
+/// How statements name the objects; quoted already.
+pub type Names = BTreeMap<Object, String>;
+
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub grants: BTreeMap<Grant, Wanted>,
+    pub names: Names,
+    /// The schemas that hold the objects.
+    pub schemas: BTreeMap<Object, u32>,
+}
+
+/// What a scope holds in this database.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// Grantors by grant.
+    pub grants: BTreeMap<Grant, BTreeSet<u32>>,
+    pub names: Names,
+    pub schemas: BTreeMap<Object, u32>,
+    /// All that no plan contains, in words: grant options, memberships, attributes, ownership,
+    /// grants on other kinds of objects and in other databases.
+    pub others: Vec<Other>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Other {
+    Owns { what: String, schema: u32 },
+    Policy { what: String },
+    Else { what: String },
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    pub missing: Vec<Grant>,
+    pub excess: Vec<Grant>,
+}
+
+impl Plan {
+    /// The stronger need wins when an object is reached in two ways.
+    pub fn add(&mut self, object: Object, privilege: Privilege, wanted: Wanted) {
+        let strength = |need| match need {
+            Need::Asked => 2,
+            Need::Implied => 1,
+            Need::Spare => 0,
+        };
+        let slot = self
+            .grants
+            .entry(Grant { object, privilege })
+            .or_insert(wanted);
+        if strength(wanted.need) > strength(slot.need) {
+            *slot = wanted;
+        }
+    }
+
+    /// Missing: what does not work yet. Excess: what was not asked for.
+    pub fn difference(&self, held: &Holdings) -> Difference {
+        let missing = self
+            .grants
+            .iter()
+            .filter(|(_, wanted)| wanted.need != Need::Spare);
+        Difference {
+            missing: missing
+                .map(|(&grant, _)| grant)
+                .filter(|grant| !held.grants.contains_key(grant))
+                .collect(),
+            excess: held
+                .grants
+                .keys()
+                .filter(|grant| !self.grants.contains_key(grant))
+                .copied()
+                .collect(),
+        }
+    }
+
+    /// Grants still to be made, spare ones too where somebody can.
+    pub fn to_grant(&self, held: &Holdings) -> Vec<(Grant, Wanted)> {
+        self.grants
+            .iter()
+            .filter(|(grant, _)| !held.grants.contains_key(grant))
+            .filter(|(_, wanted)| wanted.need != Need::Spare || wanted.grantor != Grantor::Nobody)
+            .map(|(&grant, &wanted)| (grant, wanted))
+            .collect()
+    }
+
+    /// What goes when this plan is taken away from a scope: what was asked for, by column too,
+    /// future objects of whole schemas, and what nothing else needs any more.
+    pub fn to_revoke(
+        &self,
+        held: &Holdings,
+        sequences_of: &BTreeMap<u32, BTreeSet<u32>>,
+    ) -> BTreeSet<Grant> {
+        let asked = |grant: &Grant| {
+            self.grants
+                .get(grant)
+                .is_some_and(|wanted| wanted.need == Need::Asked)
+        };
+        let by_column = |grant: &Grant| match grant.object {
+            Object::Column(table, _) => asked(&Grant {
+                object: Object::Table(table),
+                privilege: grant.privilege,
+            }),
+            _ => false,
+        };
+        let future = |grant: &Grant| {
+            match grant.object {
+            // Whoever creates there; the plan knows those of today only.
+            Object::Future { schema, class, .. } => self.grants.iter().any(|(other, wanted)| {
+                matches!(other.object, Object::Future { schema: s, class: c, .. } if s == schema && c == class)
+                    && other.privilege == grant.privilege
+                    && wanted.need != Need::Spare
+            }),
+            _ => false,
+        }
+        };
+        let mut gone: BTreeSet<Grant> = held
+            .grants
+            .keys()
+            .filter(|grant| asked(grant) || by_column(grant) || future(grant))
+            .copied()
+            .collect();
+        let remains = |gone: &BTreeSet<Grant>, test: &dyn Fn(&Grant) -> bool| {
+            held.grants
+                .keys()
+                .any(|grant| !gone.contains(grant) && test(grant))
+        };
+        for (&table, sequences) in sequences_of {
+            let writes = |grant: &Grant| {
+                matches!(grant.object, Object::Table(t) | Object::Column(t, _) if t == table)
+                    && matches!(grant.privilege, Privilege::Insert | Privilege::Update)
+            };
+            if !remains(&gone, &writes) {
+                gone.extend(sequences.iter().map(|&sequence| Grant {
+                    object: Object::Sequence(sequence),
+                    privilege: Privilege::Usage,
+                }));
+            }
+        }
+        gone.retain(|grant| held.grants.contains_key(grant));
+        let touched: BTreeSet<u32> = gone
+            .iter()
+            .filter_map(|grant| held.schemas.get(&grant.object).copied())
+            .collect();
+        for schema in touched {
+            let inside = |grant: &Grant| {
+                !matches!(grant.object, Object::Schema(_))
+                    && held.schemas.get(&grant.object) == Some(&schema)
+            };
+            let creates = |grant: &Grant| {
+                grant.object == Object::Schema(schema) && grant.privilege == Privilege::Create
+            };
+            if !remains(&gone, &inside) && !remains(&gone, &creates) {
+                gone.insert(Grant {
+                    object: Object::Schema(schema),
+                    privilege: Privilege::Usage,
+                });
+            }
+        }
+        gone.retain(|grant| held.grants.contains_key(grant));
+        gone
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Grant,
+    Revoke,
+}
+
+/// The statements for some grants: objects of one kind and privilege share one, since PostgreSQL
+/// picks the grantor by object, but only one for all privileges of a statement.
+pub fn statements<'a>(
+    grants: impl IntoIterator<Item = &'a Grant>,
+    names: &Names,
+    role: &str,
+    direction: Direction,
+) -> Vec<String> {
+    let name = |object: Object| names.get(&object).map_or("", String::as_str);
+    let mut groups: BTreeMap<(Kind, Privilege), Vec<&str>> = BTreeMap::new();
+    for grant in grants {
+        let group = (Kind::of(grant.object), grant.privilege);
+        groups.entry(group).or_default().push(name(grant.object));
+    }
+    let (verb, to, cascade) = match direction {
+        Direction::Grant => ("GRANT", "TO", ""),
+        Direction::Revoke => ("REVOKE", "FROM", " CASCADE"),
+    };
+    groups
+        .into_iter()
+        .map(|((kind, privilege), objects)| {
+            let privilege = privilege.word();
+            match kind {
+                Kind::Plain(words) => format!(
+                    "{verb} {privilege} ON {words} {} {to} {role}{cascade}",
+                    objects.join(", ")
+                ),
+                Kind::Columns(table) => format!(
+                    "{verb} {privilege} ({}) ON TABLE {} {to} {role}{cascade}",
+                    objects.join(", "),
+                    name(Object::Table(table))
+                ),
+                Kind::Future(words, creator, schema) => {
+                    let place = match schema {
+                        0 => String::new(),
+                        _ => format!(" IN SCHEMA {}", name(Object::Schema(schema))),
+                    };
+                    let future = objects.first().copied().unwrap_or_default();
+                    debug_assert!(creator != 0);
+                    format!(
+                        "ALTER DEFAULT PRIVILEGES FOR ROLE {future}{place} {verb} {privilege} ON {words} {to} {role}{cascade}"
+                    )
+                }
+            }
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Plain(&'static str),
+    Columns(u32),
+    Future(&'static str, u32, u32),
+}
+
+impl Kind {
+    fn of(object: Object) -> Self {
+        match object {
+            Object::Table(_) => Kind::Plain("TABLE"),
+            Object::Column(table, _) => Kind::Columns(table),
+            Object::Sequence(_) => Kind::Plain("SEQUENCE"),
+            Object::Function(_) => Kind::Plain("ROUTINE"),
+            Object::Schema(_) => Kind::Plain("SCHEMA"),
+            Object::Database(_) => Kind::Plain("DATABASE"),
+            Object::Future {
+                creator,
+                schema,
+                class,
+            } => {
+                let words = match class {
+                    Class::Sequence => "SEQUENCES",
+                    Class::Function => "ROUTINES",
+                    _ => "TABLES",
+                };
+                Kind::Future(words, creator, schema)
+            }
+        }
+    }
+}
+
+/// For people: `SELECT on public.orders`.
+pub fn describe(grant: &Grant, names: &[&Names]) -> String {
+    let name = |object: &Object| {
+        names
+            .iter()
+            .find_map(|names| names.get(object))
+            .map_or("?", String::as_str)
+    };
+    let privilege = grant.privilege.word();
+    match grant.object {
+        Object::Table(_) | Object::Sequence(_) => {
+            format!("{privilege} on {}", name(&grant.object))
+        }
+        Object::Column(table, _) => format!(
+            "{privilege} on column {} of {}",
+            name(&grant.object),
+            name(&Object::Table(table))
+        ),
+        Object::Function(_) => format!("{privilege} on function {}", name(&grant.object)),
+        Object::Schema(_) => format!("{privilege} on schema {}", name(&grant.object)),
+        Object::Database(_) => format!("{privilege} on database {}", name(&grant.object)),
+        Object::Future { schema, class, .. } => {
+            let place = match schema {
+                0 => String::new(),
+                _ => format!(" in schema {}", name(&Object::Schema(schema))),
+            };
+            let what = match class {
+                Class::Sequence => "sequences",
+                Class::Function => "routines",
+                _ => "tables",
+            };
+            format!(
+                "{privilege} on future {what} of {}{place}",
+                name(&grant.object)
+            )
+        }
+    }
+}
+
+/// The first few of a list, in words.
+pub fn some_of(items: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = items
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDERS: Object = Object::Table(1);
+    const TICKETS: Object = Object::Table(2);
+    const SEQUENCE: Object = Object::Sequence(3);
+    const APP: Object = Object::Schema(9);
+
+    fn grant(object: Object, privilege: Privilege) -> Grant {
+        Grant { object, privilege }
+    }
+
+    fn asked() -> Wanted {
+        Wanted {
+            need: Need::Asked,
+            grantor: Grantor::Caller,
+        }
+    }
+
+    fn plan(grants: &[(Object, Privilege, Need)]) -> Plan {
+        let mut plan = Plan::default();
+        for &(object, privilege, need) in grants {
+            plan.add(object, privilege, Wanted { need, ..asked() });
+        }
+        plan
+    }
+
+    fn holdings(grants: &[(Object, Privilege)]) -> Holdings {
+        Holdings {
+            grants: grants
+                .iter()
+                .map(|&(object, privilege)| (grant(object, privilege), BTreeSet::from([10])))
+                .collect(),
+            schemas: [ORDERS, TICKETS, SEQUENCE]
+                .into_iter()
+                .map(|object| (object, 9))
+                .collect(),
+            ..Holdings::default()
+        }
+    }
+
+    #[test]
+    fn plan_difference_ignores_what_nobody_needs() {
+        use Privilege::{Delete, Select, Usage};
+        let wanted = plan(&[
+            (ORDERS, Select, Need::Asked),
+            (TICKETS, Select, Need::Asked),
+            (APP, Usage, Need::Spare),
+        ]);
+        let held = holdings(&[(ORDERS, Select), (ORDERS, Delete)]);
+        assert_eq!(
+            wanted.difference(&held),
+            Difference {
+                missing: vec![grant(TICKETS, Select)],
+                excess: vec![grant(ORDERS, Delete)],
+            }
+        );
+        // Spare grants are made where they can be, and are no excess.
+        assert_eq!(wanted.to_grant(&held).len(), 2);
+        let held = holdings(&[(ORDERS, Select), (TICKETS, Select), (APP, Usage)]);
+        assert_eq!(wanted.difference(&held), Difference::default());
+    }
+
+    #[test]
+    fn plan_keeps_the_stronger_need() {
+        use Privilege::Usage;
+        let plan = plan(&[
+            (SEQUENCE, Usage, Need::Spare),
+            (SEQUENCE, Usage, Need::Asked),
+            (SEQUENCE, Usage, Need::Implied),
+        ]);
+        assert_eq!(plan.grants[&grant(SEQUENCE, Usage)].need, Need::Asked);
+    }
+
+    #[test]
+    fn plan_removal_takes_along_what_nothing_else_needs() {
+        use Privilege::{Insert, Select, Update, Usage};
+        let held = holdings(&[
+            (ORDERS, Select),
+            (ORDERS, Insert),
+            (ORDERS, Update),
+            (Object::Column(1, 2), Insert),
+            (SEQUENCE, Usage),
+            (TICKETS, Select),
+            (APP, Usage),
+        ]);
+        let sequences = BTreeMap::from([(1, BTreeSet::from([3]))]);
+        let remove = |grants: &[(Object, Privilege)]| {
+            let grants: Vec<_> = grants.iter().map(|&(o, p)| (o, p, Need::Asked)).collect();
+            plan(&grants).to_revoke(&held, &sequences)
+        };
+        // UPDATE still needs the sequence; the column goes with its table.
+        assert_eq!(
+            remove(&[(ORDERS, Insert)]),
+            BTreeSet::from([grant(ORDERS, Insert), grant(Object::Column(1, 2), Insert)])
+        );
+        let writes = remove(&[(ORDERS, Insert), (ORDERS, Update)]);
+        assert!(writes.contains(&grant(SEQUENCE, Usage)));
+        assert!(!writes.contains(&grant(APP, Usage)));
+        let all = remove(&[
+            (ORDERS, Insert),
+            (ORDERS, Update),
+            (ORDERS, Select),
+            (TICKETS, Select),
+        ]);
+        assert!(all.contains(&grant(APP, Usage)));
+        // What is not held is not revoked.
+        assert!(remove(&[(TICKETS, Update)]).is_empty());
+    }
+
+    #[test]
+    fn plan_removal_covers_future_objects_of_any_creator() {
+        use Privilege::Select;
+        let future = |creator| Object::Future {
+            creator,
+            schema: 9,
+            class: Class::Table,
+        };
+        let held = holdings(&[(future(20), Select), (future(21), Select)]);
+        let gone =
+            plan(&[(future(20), Select, Need::Asked)]).to_revoke(&held, &BTreeMap::default());
+        assert_eq!(gone.len(), 2);
+    }
+
+    #[test]
+    fn plan_statements_group_by_kind_and_privilege() {
+        use Privilege::{Insert, Select};
+        let names = Names::from([
+            (ORDERS, "public.orders".to_owned()),
+            (TICKETS, "public.\"T\"".to_owned()),
+            (Object::Column(1, 1), "id".to_owned()),
+            (Object::Column(1, 2), "\"a b\"".to_owned()),
+            (
+                Object::Future {
+                    creator: 20,
+                    schema: 9,
+                    class: Class::Sequence,
+                },
+                "alice".to_owned(),
+            ),
+            (APP, "app".to_owned()),
+        ]);
+        let grants = [
+            grant(ORDERS, Select),
+            grant(TICKETS, Select),
+            grant(TICKETS, Insert),
+            grant(Object::Column(1, 1), Insert),
+            grant(Object::Column(1, 2), Insert),
+            grant(
+                Object::Future {
+                    creator: 20,
+                    schema: 9,
+                    class: Class::Sequence,
+                },
+                Privilege::Usage,
+            ),
+        ];
+        assert_eq!(
+            statements(&grants, &names, "s", Direction::Grant),
+            [
+                "GRANT SELECT ON TABLE public.orders, public.\"T\" TO s",
+                "GRANT INSERT ON TABLE public.\"T\" TO s",
+                "GRANT INSERT (id, \"a b\") ON TABLE public.orders TO s",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE alice IN SCHEMA app GRANT USAGE ON SEQUENCES TO s",
+            ]
+        );
+        assert_eq!(
+            statements(&grants[2..3], &names, "s", Direction::Revoke),
+            ["REVOKE INSERT ON TABLE public.\"T\" FROM s CASCADE"]
+        );
+    }
+
+    #[test]
+    fn plan_words_stay_short() {
+        let items: Vec<String> = (0..7).map(|item| item.to_string()).collect();
+        assert_eq!(some_of(&items), "0; 1; 2; 3; 4; and 2 more");
+        assert_eq!(some_of(&items[..1]), "0");
+    }
+}

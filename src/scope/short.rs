@@ -1,0 +1,381 @@
+//! The classic roles in one call each: a scope of just that for the caller, and a login of it.
+
+use aws_lc_rs::digest;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::facts::{self, Planned, Request};
+use super::plan::Need;
+use super::privilege::{Privilege, Verbs};
+use super::{Error, change, elements, held, lock_key, name, oids};
+use crate::credential::{self, Membership, Options, issue};
+use crate::error;
+use crate::pg::advisory::{self, Mode};
+use crate::pg::arguments::Cidr;
+use crate::pg::name::Name;
+use crate::pg::{catalog, compat, identity, server};
+
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    ReadOnly,
+    ReadWrite,
+    Admin,
+}
+
+/// Documented in `sql/functions.sql`, as are the others.
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+fn create_readonly_role(
+    table: Option<pg_sys::Oid>,
+    role_name: Option<&str>,
+    valid_for: Option<Interval>,
+    purpose: Option<&str>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future_tables: Option<bool>,
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<String>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    let options = credential::options(
+        allowed_ips,
+        allow_local,
+        require_tls,
+        connection_limit,
+        statement_timeout,
+        idle_in_transaction_session_timeout,
+        search_path,
+    );
+    let login = Login {
+        role_name,
+        valid_for,
+        purpose,
+        options: options.map_err(error::report)?,
+    };
+    run(Form::ReadOnly, table, tables, schemas, future_tables, login)
+        .map(|issued| TableIterator::once(issued.into_row()))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+fn create_readwrite_role(
+    table: Option<pg_sys::Oid>,
+    role_name: Option<&str>,
+    valid_for: Option<Interval>,
+    purpose: Option<&str>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future_tables: Option<bool>,
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<String>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    let options = credential::options(
+        allowed_ips,
+        allow_local,
+        require_tls,
+        connection_limit,
+        statement_timeout,
+        idle_in_transaction_session_timeout,
+        search_path,
+    );
+    let login = Login {
+        role_name,
+        valid_for,
+        purpose,
+        options: options.map_err(error::report)?,
+    };
+    run(
+        Form::ReadWrite,
+        table,
+        tables,
+        schemas,
+        future_tables,
+        login,
+    )
+    .map(|issued| TableIterator::once(issued.into_row()))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+fn create_admin_role(
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    role_name: Option<&str>,
+    valid_for: Option<Interval>,
+    purpose: Option<&str>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    future_tables: Option<bool>,
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<String>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    let options = credential::options(
+        allowed_ips,
+        allow_local,
+        require_tls,
+        connection_limit,
+        statement_timeout,
+        idle_in_transaction_session_timeout,
+        search_path,
+    );
+    let login = Login {
+        role_name,
+        valid_for,
+        purpose,
+        options: options.map_err(error::report)?,
+    };
+    run(Form::Admin, None, tables, schemas, future_tables, login)
+        .map(|issued| TableIterator::once(issued.into_row()))
+}
+
+/// What the caller wants of the login itself.
+struct Login<'a> {
+    role_name: Option<&'a str>,
+    valid_for: Option<Interval>,
+    purpose: Option<&'a str>,
+    options: Options,
+}
+
+fn run(
+    form: Form,
+    table: Option<pg_sys::Oid>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future: Option<bool>,
+    login: Login<'_>,
+) -> Result<credential::Issued, ErrorReport> {
+    let issued = || -> Result<_, credential::Error> {
+        let request = request(form, table, tables, schemas, future)?;
+        let wanted = credential::Request {
+            role_name: login.role_name,
+            valid_for: login.valid_for,
+            purpose: login.purpose,
+            options: login.options,
+            verb: form.verb(),
+        };
+        issue(wanted, || membership(form, &request))
+    };
+    issued().map_err(error::report)
+}
+
+impl Form {
+    /// For names.
+    fn verb(self) -> &'static str {
+        match self {
+            Form::ReadOnly => "ro",
+            Form::ReadWrite => "rw",
+            Form::Admin => "admin",
+        }
+    }
+
+    fn verbs(self, whole_schemas: bool) -> Verbs {
+        match self {
+            Form::ReadOnly => Verbs::read(),
+            Form::ReadWrite => Verbs::read_write(),
+            Form::Admin if whole_schemas => Verbs::everything(compat::HAS_MAINTAIN),
+            Form::Admin => Verbs::everything_on_tables(compat::HAS_MAINTAIN),
+        }
+    }
+}
+
+fn request(
+    form: Form,
+    table: Option<pg_sys::Oid>,
+    tables: Option<Vec<Option<pg_sys::Oid>>>,
+    schemas: Option<Vec<Option<pg_sys::Oid>>>,
+    future: Option<bool>,
+) -> Result<Request, credential::Error> {
+    let mut all = vec![];
+    all.extend(table.map(Some));
+    all.extend(
+        elements(Some(tables.unwrap_or_default()), "tables")?
+            .into_iter()
+            .map(Some),
+    );
+    let mut tables = oids(Some(all), "tables")?;
+    let mut schemas = oids(Some(schemas.unwrap_or_default()), "schemas")?;
+    // The order of a list must not matter for the name of its scope.
+    tables.sort_unstable();
+    schemas.sort_unstable();
+    if tables.is_empty() && schemas.is_empty() {
+        return Err(credential::Error::NoTable);
+    }
+    Ok(Request {
+        verbs: form.verbs(!schemas.is_empty()),
+        tables,
+        columns: None,
+        sequences: Vec::new(),
+        functions: Vec::new(),
+        schemas,
+        future: future.ok_or(Error::Null("future_tables"))?,
+    })
+}
+
+/// The caller's scope that holds what was asked for and nothing else, made when there is none.
+///
+/// Its name follows from the request and the caller, so that the same call finds it again. One
+/// scope per caller: what one grantor may hand out is never mixed with another's.
+fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
+    let caller = identity::current_user();
+    let planned = facts::plan(request, caller, None)?;
+    let subject = match planned.objects {
+        0 | 1 => planned.first.clone(),
+        several => format!("{}_and_{}", planned.first, several - 1),
+    };
+    let open = request.future || request.verbs.has(Privilege::Create);
+    let mut seed = format!(
+        "{} {} {} {:?} {:?} {open}",
+        u32::from(server::database()),
+        u32::from(caller),
+        request.verbs.to_text(),
+        request.tables,
+        request.schemas,
+    );
+    if !open {
+        // Another set of tables is another scope: nobody gets more because of a later call.
+        seed += &format!(" {:?}", planned.through_schemas);
+    }
+    let seed = digest::digest(&digest::SHA256, seed.as_bytes());
+    const CANDIDATES: u8 = 8;
+    for attempt in 0..CANDIDATES {
+        let suffix: Vec<u8> = seed
+            .as_ref()
+            .iter()
+            .skip(usize::from(attempt))
+            .take(6)
+            .copied()
+            .collect();
+        let role = name::compose(&subject, form.verb(), &name::tag(&suffix));
+        if let Some(planned) = claim(&role, request, &planned, open)? {
+            change::tell_uncovered(&planned);
+            return Ok(Membership {
+                // Whoever may create in a schema works as the scope, which then owns what is made.
+                acts_as: (request.verbs.has(Privilege::Create)).then(|| role.clone()),
+                scopes: vec![role],
+                subject,
+            });
+        }
+    }
+    Err(Error::NoFreeName)
+}
+
+/// Finds or makes the scope under this name; `None` when the name belongs to something else. What
+/// is open to the future may lack what has come since.
+fn claim(
+    role: &str,
+    request: &Request,
+    planned: &Planned,
+    open: bool,
+) -> Result<Option<Planned>, Error> {
+    let caller = identity::current_user();
+    if let Some(existing) = catalog::role_by_name(role) {
+        // Keeps the scope from being dropped or changed until we are done.
+        advisory::lock(lock_key(role), Mode::Share);
+        match judge(existing.oid, request, caller)? {
+            Verdict::Exact(planned) => return Ok(Some(planned)),
+            Verdict::Lacking(_) if open => {}
+            Verdict::Lacking(_) | Verdict::Other => return Ok(None),
+            Verdict::Gone => {}
+        }
+    }
+    advisory::lock(lock_key(role), Mode::Exclusive);
+    let Some(existing) = catalog::role_by_name(role) else {
+        change::make(role, request, planned, None)?;
+        return Ok(Some(facts::plan(request, caller, None)?));
+    };
+    match judge(existing.oid, request, caller)? {
+        Verdict::Exact(planned) => Ok(Some(planned)),
+        Verdict::Lacking(planned) if open => {
+            change::extend(role, existing.oid, request, &planned)?;
+            Ok(Some(planned))
+        }
+        _ => Ok(None),
+    }
+}
+
+enum Verdict {
+    Exact(Planned),
+    Lacking(Planned),
+    /// Not a scope of the caller's, or one that holds more: somebody may have widened it by hand,
+    /// and handing that out is not ours to do.
+    Other,
+    /// Dropped while we waited for its lock.
+    Gone,
+}
+
+fn judge(role: pg_sys::Oid, request: &Request, caller: pg_sys::Oid) -> Result<Verdict, Error> {
+    if catalog::role_by_oid(role).is_none() {
+        return Ok(Verdict::Gone);
+    }
+    if !change::is_own(role, caller) {
+        return Ok(Verdict::Other);
+    }
+    let planned = facts::plan(request, caller, Some(role))?;
+    let held = held::by(role)?;
+    if !change::excess(request, &planned, &held, true).is_empty() {
+        return Ok(Verdict::Other);
+    }
+    if !planned.plan.difference(&held).missing.is_empty() {
+        return Ok(Verdict::Lacking(planned));
+    }
+    // What the scope holds, the caller must still be able to hand out.
+    let grants: Vec<_> = planned
+        .plan
+        .grants
+        .iter()
+        .filter(|(_, wanted)| wanted.need != Need::Spare)
+        .map(|(&grant, &wanted)| (grant, wanted))
+        .collect();
+    planned.require_authority(&grants)?;
+    Ok(Verdict::Exact(planned))
+}

@@ -1,0 +1,412 @@
+//! Memberships with a deadline, for people's own logins.
+//!
+//! A NOLOGIN role of ours stands between the two: it is a member of the role, and the person's login
+//! is a member of it. Its VALID UNTIL is the deadline. At the end its membership in the role is
+//! revoked, while the login stays a member of it, which is then worth nothing, and tells the sessions
+//! that have SET ROLE already that they must not go on. When none of those can be left it is dropped.
+
+pub mod verdict;
+
+use std::cell::Cell;
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::credential::authority::{is_over, name_of};
+use crate::credential::deadline::Unacceptable;
+use crate::credential::{self, issue, life};
+use crate::expiry::Credential;
+use crate::expiry::end::Action;
+use crate::label::{self, Kind, Metadata, State, Temporary};
+use crate::lock::verdict::{Event, Statement};
+use crate::pg::advisory::{self, Mode};
+use crate::pg::catalog::{self, Role};
+use crate::pg::name::Name;
+use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
+use crate::scope::lock_key;
+use crate::{error, timestamp};
+use verdict::{Graph, Membership, Verdict};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error("role \"{role}\" does not exist")]
+    Unknown { role: String },
+    #[error("role \"{role}\" is a superuser")]
+    Superuser { role: String },
+    #[error("role \"{role}\" cannot have temporary members")]
+    Managed { role: String, kind: Kind },
+    #[error("role \"{role}\" cannot become a temporary member")]
+    ManagedMember { role: String, kind: Kind },
+    #[error("role \"{role}\" cannot log in")]
+    NotALogin { role: String },
+    #[error("role \"{role}\" would be a member of itself")]
+    Circle { role: String },
+    #[error("role \"{to}\" is a member of role \"{role}\" already")]
+    AlreadyMember { role: String, to: String },
+    #[error("permission denied to grant role \"{role}\"")]
+    MayNotGrant { role: String, caller: String },
+    #[error(transparent)]
+    Deadline(#[from] Unacceptable),
+    #[error(transparent)]
+    Life(#[from] life::Error),
+}
+
+impl From<credential::Error> for Error {
+    fn from(error: credential::Error) -> Self {
+        Self::Life(error.into())
+    }
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Life(error.into())
+    }
+}
+
+/// Raised at the next statement of a session whose role has been taken away.
+#[derive(Debug, thiserror::Error)]
+#[error("the temporary membership in role \"{role}\" has ended")]
+pub struct HasEnded {
+    pub role: String,
+}
+
+/// A membership with a deadline. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn grant_temporary(
+    role: Option<Name>,
+    to_role: Option<Name>,
+    valid_for: Option<Interval>,
+    reason: Option<&str>,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    error::require_preload()?;
+    grant(role, to_role, valid_for, reason)
+        .map(clock::to_sql)
+        .map_err(error::report)
+}
+
+/// Ends one early. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn revoke_temporary(role: Option<Name>, to_role: Option<Name>) -> Result<(), ErrorReport> {
+    error::require_preload()?;
+    revoke(role, to_role).map_err(error::report)
+}
+
+fn grant(
+    role: Option<Name>,
+    to_role: Option<Name>,
+    valid_for: Option<Interval>,
+    reason: Option<&str>,
+) -> Result<i64, Error> {
+    if xact::is_read_only() {
+        return Err(credential::Error::ReadOnly.into());
+    }
+    let valid_for = valid_for.ok_or(Error::Null("valid_for"))?;
+    life::check_reason(reason)?;
+    let deadline = credential::deadline_of(Some(valid_for))?;
+    let (role, to) = pair(role, to_role)?;
+    check(&role, &to)?;
+    let live = lock_pair(&role, &to)
+        .into_iter()
+        .find(|found| found.ends_at() > clock::now());
+    if let Some(mut live) = live {
+        // Once more for the same two: the new deadline counts.
+        life::alter(&live.role.name, &issue::valid_until(deadline))?;
+        live.metadata.reason = reason.map(str::to_owned);
+        label::write(live.role.oid, &live.metadata);
+        return Ok(deadline);
+    }
+    let name = issue::free_name(&role.name, "temp")?;
+    let mut metadata = label::fresh(Kind::Temporary, identity::current_user(), None);
+    metadata.reason = reason.map(str::to_owned);
+    metadata.temporary = Some(Temporary {
+        role: role.oid.into(),
+        to: to.oid.into(),
+        ended_at: None,
+    });
+    let identifier = spi::identifier(&name);
+    let sql = format!(
+        "CREATE ROLE {identifier} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
+         NOBYPASSRLS {}; GRANT {} TO {identifier}; GRANT {identifier} TO {}",
+        issue::valid_until(deadline),
+        spi::identifier(&role.name),
+        spi::identifier(&to.name),
+    );
+    identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
+    if label::attach_metadata(&name, &metadata) {
+        Ok(deadline)
+    } else {
+        Err(credential::Error::Vanished.into())
+    }
+}
+
+fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
+    if xact::is_read_only() {
+        return Err(credential::Error::ReadOnly.into());
+    }
+    let (role, to) = pair(role, to_role)?;
+    let caller = identity::current_user();
+    let may =
+        |found: &Found| is_over(caller, &found.metadata) || catalog::is_admin_of(caller, role.oid);
+    let refused = || Error::MayNotGrant {
+        role: role.name.clone(),
+        caller: name_of(caller),
+    };
+    if !find(&role, &to).iter().all(may) {
+        return Err(refused());
+    }
+    let mut ended = false;
+    for mut found in lock_pair(&role, &to) {
+        if !may(&found) {
+            return Err(refused());
+        }
+        if found.metadata.state != State::Active {
+            continue;
+        }
+        identity::elevated(|| xact::retrying(|| dependencies::revoke_memberships(found.role.oid)))?;
+        found.metadata.state = State::Ending;
+        label::write(found.role.oid, &found.metadata);
+        ended = true;
+    }
+    if !ended {
+        error::notice(
+            format!(
+                "role \"{}\" has no temporary membership in role \"{}\"",
+                to.name, role.name
+            ),
+            "There was none, or it has ended already.",
+            "See the rows of kind temporary in scope.credentials.",
+        );
+    }
+    Ok(())
+}
+
+fn pair(role: Option<Name>, to_role: Option<Name>) -> Result<(Role, Role), Error> {
+    let look = |name: Option<Name>, what| {
+        let Name(role) = name.ok_or(Error::Null(what))?;
+        catalog::role_by_name(&role).ok_or(Error::Unknown { role })
+    };
+    Ok((look(role, "role")?, look(to_role, "to_role")?))
+}
+
+/// May the caller grant this role to that login, and does it make sense?
+fn check(role: &Role, to: &Role) -> Result<(), Error> {
+    let caller = identity::current_user();
+    let metadata = label::read(role.oid);
+    let scope = match &metadata {
+        None => None,
+        Some(Ok(metadata)) if metadata.kind == Kind::Scope => Some(metadata),
+        Some(other) => {
+            return Err(Error::Managed {
+                role: role.name.clone(),
+                kind: other
+                    .as_ref()
+                    .map_or(Kind::Credential, |metadata| metadata.kind),
+            });
+        }
+    };
+    if !catalog::is_admin_of(caller, role.oid)
+        && !scope.is_some_and(|metadata| is_over(caller, metadata))
+    {
+        return Err(Error::MayNotGrant {
+            role: role.name.clone(),
+            caller: name_of(caller),
+        });
+    }
+    for superuser in [role, to] {
+        if superuser.superuser {
+            return Err(Error::Superuser {
+                role: superuser.name.clone(),
+            });
+        }
+    }
+    if let Some(metadata) = label::read(to.oid) {
+        return Err(Error::ManagedMember {
+            role: to.name.clone(),
+            kind: metadata.map_or(Kind::Credential, |metadata| metadata.kind),
+        });
+    }
+    if !to.can_login {
+        return Err(Error::NotALogin {
+            role: to.name.clone(),
+        });
+    }
+    let (role_oid, to_oid) = (role.oid.into(), to.oid.into());
+    if role_oid == to_oid || verdict::is_member_anyway(&Catalog, role_oid, to_oid) {
+        return Err(Error::Circle {
+            role: role.name.clone(),
+        });
+    }
+    if verdict::is_member_anyway(&Catalog, to_oid, role_oid) {
+        return Err(Error::AlreadyMember {
+            role: role.name.clone(),
+            to: to.name.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// A temporary membership of a pair.
+struct Found {
+    role: Role,
+    metadata: Metadata,
+}
+
+impl Found {
+    /// Unix microseconds.
+    fn ends_at(&self) -> i64 {
+        match self.metadata.state {
+            State::Active => self.role.valid_until.unwrap_or(i64::MIN),
+            _ => i64::MIN,
+        }
+    }
+}
+
+/// Two grants for one pair wait for each other, and each for the end of what it found.
+fn lock_pair(role: &Role, to: &Role) -> Vec<Found> {
+    let pair = format!("temporary {} {}", u32::from(role.oid), u32::from(to.oid));
+    advisory::lock(lock_key(&pair), Mode::Exclusive);
+    for found in find(role, to) {
+        advisory::lock(lock_key(&found.role.name), Mode::Exclusive);
+    }
+    find(role, to)
+}
+
+fn find(role: &Role, to: &Role) -> Vec<Found> {
+    catalog::memberships(to.oid)
+        .into_iter()
+        .filter_map(temporary)
+        .filter(|(_, _, temporary)| temporary.role == u32::from(role.oid))
+        .map(|(role, metadata, _)| Found { role, metadata })
+        .collect()
+}
+
+fn temporary(role: pg_sys::Oid) -> Option<(Role, Metadata, Temporary)> {
+    let metadata = label::read(role)?.ok()?;
+    let temporary = metadata.temporary.clone()?;
+    (metadata.kind == Kind::Temporary)
+        .then(|| catalog::role_by_oid(role))
+        .flatten()
+        .map(|role| (role, metadata, temporary))
+}
+
+struct Catalog;
+
+impl Graph for Catalog {
+    fn memberships(&self, role: u32) -> Vec<u32> {
+        catalog::memberships(role.into())
+            .into_iter()
+            .map(Into::into)
+            .collect()
+    }
+
+    fn temporary(&self, role: u32) -> Option<Membership> {
+        let (role, metadata, temporary) = temporary(role.into())?;
+        Some(Membership {
+            role: temporary.role,
+            ends_at: Found { role, metadata }.ends_at(),
+        })
+    }
+}
+
+/// The last answer, which holds until the clock or a change of roles says otherwise.
+#[derive(Clone, Copy)]
+struct Answer {
+    login: u32,
+    acts_as: u32,
+    generation: u64,
+    until: i64,
+}
+
+thread_local! {
+    static LAST: Cell<Option<Answer>> = const { Cell::new(None) };
+}
+
+/// Judges what is about to happen in a session that has SET ROLE; raises 42501 when the membership
+/// that let it has ended. Going back is always allowed.
+pub fn enforce(event: &Event<'_>) {
+    if let Event::Utility(Statement::Transaction | Statement::Set { .. } | Statement::DiscardAll) =
+        event
+    {
+        return;
+    }
+    let (login, acts_as) = (identity::session_user(), identity::now().outer);
+    let generation = invalidation::roles_generation();
+    let now = clock::now();
+    let known = LAST.get().is_some_and(|answer| {
+        answer.login == u32::from(login)
+            && answer.acts_as == u32::from(acts_as)
+            && answer.generation == generation
+            && now < answer.until
+    });
+    if known {
+        return;
+    }
+    let superuser = catalog::role_by_oid(login).is_some_and(|role| role.superuser);
+    let verdict = if superuser {
+        Verdict::Allowed { until: i64::MAX }
+    } else {
+        verdict::judge(&Catalog, login.into(), acts_as.into(), now)
+    };
+    match verdict {
+        Verdict::Allowed { until } => LAST.set(Some(Answer {
+            login: login.into(),
+            acts_as: acts_as.into(),
+            generation,
+            until,
+        })),
+        Verdict::Ended => error::raise(&HasEnded {
+            role: name_of(acts_as),
+        }),
+    }
+}
+
+/// The end of a temporary membership, before its role is dropped: `None` when it may be. Once its
+/// membership is revoked, and that committed, no new session can take the role; those that began
+/// before may be acting as it, and must find this role in their way.
+pub fn end(due: &Credential) -> Result<Option<(Action, Option<String>)>, pgrx::spi::Error> {
+    let Some(temporary) = &due.metadata.temporary else {
+        return Ok(None);
+    };
+    let mut metadata = due.metadata.clone();
+    metadata.state = State::Ending;
+    let reason = if catalog::memberships(due.oid).is_empty() {
+        let ended_at = temporary
+            .ended_at
+            .clone()
+            .unwrap_or_else(|| timestamp::rfc3339(clock::now()));
+        if !has_older_sessions(temporary.to.into(), &ended_at)? {
+            return Ok(None);
+        }
+        metadata.temporary = Some(Temporary {
+            ended_at: Some(ended_at),
+            ..temporary.clone()
+        });
+        "sessions that began before its end may still act as the role"
+    } else {
+        dependencies::revoke_memberships(due.oid)?;
+        "the membership is revoked; sessions that may still act as the role are looked for next"
+    };
+    metadata.error = Some(reason.to_owned());
+    if metadata != due.metadata {
+        label::write(due.oid, &metadata);
+    }
+    Ok(Some((Action::Ending, Some(reason.to_owned()))))
+}
+
+/// Is there a session of the login, or of one that could act as it, from before that time?
+fn has_older_sessions(login: pg_sys::Oid, time: &str) -> Result<bool, pgrx::spi::Error> {
+    let found = spi::query(
+        "SELECT EXISTS (
+           SELECT FROM pg_catalog.pg_stat_get_activity(NULL) a
+             LEFT JOIN pg_catalog.pg_authid r ON r.oid = a.usesysid
+            WHERE a.usesysid IS NOT NULL AND a.backend_start <= $2::pg_catalog.timestamptz
+              AND r.rolsuper IS NOT TRUE
+              AND (a.usesysid = $1 OR pg_catalog.pg_has_role(a.usesysid, $1, 'MEMBER')))",
+        &[login.into(), time.into()],
+        |row| row.get::<bool>(1),
+    )?;
+    Ok(found != [Some(false)])
+}
