@@ -1,5 +1,7 @@
 //! Issuing: a new login that is a member of scopes, with its password and its label.
 
+use std::cell::Cell;
+
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use zeroize::Zeroizing;
 
@@ -127,8 +129,7 @@ impl Login<'_> {
         };
         let mut sql = format!(
             "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
-             NOBYPASSRLS PASSWORD {}",
-            spi::literal(self.verifier)
+             NOBYPASSRLS"
         );
         if let Some(deadline) = self.valid_until {
             sql += " ";
@@ -150,7 +151,9 @@ impl Login<'_> {
         }
         sql += &settings(&role, self.options);
         spi::execute(&sql)?;
-        if label::attach_metadata(self.role, self.metadata) {
+        let made = catalog::role_by_name(self.role)
+            .is_some_and(|role| catalog::set_password(role.oid, self.verifier));
+        if made && label::attach_metadata(self.role, self.metadata) {
             Ok(())
         } else {
             Err(Error::Vanished)
@@ -267,6 +270,11 @@ pub fn free_name(subject: &str, verb: &str) -> Result<String, Error> {
     }
 }
 
+thread_local! {
+    /// Whether this session has been told that URIs name no host.
+    static TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Where the login can be used: as the administrator has set it, else the way that the caller came.
 pub fn connection_uri(
     role: &str,
@@ -276,7 +284,7 @@ pub fn connection_uri(
     let host = guc::connection_host().or_else(|| {
         server::endpoint().filter(|host| !host.starts_with('/') || rules.allows_local())
     });
-    if host.is_none() {
+    if host.is_none() && !TOLD.replace(true) {
         error::notice(
             "the connection URI names no host".to_owned(),
             "Nothing says at which address its clients reach the server.",

@@ -137,10 +137,10 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         return Err(Error::Replaced { role, successor });
     }
     let name = if until == now {
-        alter(
-            &role,
-            &format!("PASSWORD {}", spi::literal(&secret.verifier)),
-        )?;
+        let set = || catalog::set_password(target.role.oid, &secret.verifier);
+        if !xact::retrying(set) {
+            return Err(super::Error::Vanished.into());
+        }
         let rotated = Metadata {
             rotated_at: Some(timestamp::rfc3339(now)),
             ..target.metadata.clone()

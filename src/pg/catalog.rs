@@ -168,6 +168,43 @@ pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
     }
 }
 
+/// Gives a role its password, as the verifier that PostgreSQL would store. False when there is no such
+/// role.
+///
+/// Not by CREATE or ALTER ROLE: with a verifier these try whether it is that of the empty password,
+/// which costs a whole hashing; and the verifier would be in the text of a statement.
+#[must_use]
+pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
+    // SAFETY: inside a transaction; the row is locked by the update, the column is a text, and what
+    // was opened and looked up is closed and released.
+    unsafe {
+        let relation =
+            pg_sys::table_open(pg_sys::AuthIdRelationId, pg_sys::RowExclusiveLock as i32);
+        let cache = pg_sys::SysCacheIdentifier::AUTHOID as i32;
+        let old = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(role));
+        if old.is_null() {
+            pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
+            return false;
+        }
+        let mut column = pg_sys::Anum_pg_authid_rolpassword as i32;
+        let mut value = pgrx::IntoDatum::into_datum(verifier).unwrap_or(pg_sys::Datum::null());
+        let mut is_null = false;
+        let new = pg_sys::heap_modify_tuple_by_cols(
+            old,
+            (*relation).rd_att,
+            1,
+            &mut column,
+            &mut value,
+            &mut is_null,
+        );
+        pg_sys::CatalogTupleUpdate(relation, &raw mut (*old).t_self, new);
+        pg_sys::ReleaseSysCache(old);
+        pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
+        pg_sys::CommandCounterIncrement();
+    }
+    true
+}
+
 /// The roles that a role is a direct member of.
 pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     // SAFETY: inside a transaction; the list holds n_members valid entries until it is released.

@@ -114,7 +114,7 @@ pub fn signal(name: &str, pid: impl AsRef<OsStr>) -> bool {
 pub fn certificate(dir: &str) -> Option<PathBuf> {
     let pg_config = std::env::var_os("SCOPE_ROLES_PG_CONFIG").unwrap_or_else(|| "pg_config".into());
     let options = output(Command::new(pg_config).arg("--configure"));
-    if !options.contains("-ssl") {
+    if !options.contains("ssl") {
         skip("this server is built without TLS");
         return None;
     }
