@@ -265,7 +265,7 @@ fn request(
 ///
 /// Its name follows from the request and the caller, so that the same call finds it again. One
 /// scope per caller: what one grantor may hand out is never mixed with another's.
-fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
+fn membership(form: Form, request: &Request) -> Result<Membership, credential::Error> {
     let caller = identity::current_user();
     let planned = facts::plan(request, caller, None)?;
     let subject = match planned.objects {
@@ -287,7 +287,7 @@ fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
     }
     let seed = digest::digest(&digest::SHA256, seed.as_bytes());
     const CANDIDATES: u8 = 8;
-    for attempt in 0..CANDIDATES {
+    let foreseen = (0..CANDIDATES).map(|attempt| {
         let suffix: Vec<u8> = seed
             .as_ref()
             .iter()
@@ -295,57 +295,58 @@ fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
             .take(6)
             .copied()
             .collect();
-        let role = name::compose(&subject, form.verb(), &name::tag(&suffix));
-        if let Some(planned) = claim(&role, request, &planned, open)? {
+        Ok(name::compose(&subject, form.verb(), &name::tag(&suffix)))
+    });
+    // Where all these are taken by others, a name that nobody can foresee.
+    let unforeseen = std::iter::once_with(|| issue::free_name(&subject, form.verb()));
+    for role in foreseen.chain(unforeseen) {
+        let role = role?;
+        if claim(&role, request, &planned, open)? {
             change::tell_uncovered(&planned);
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
-                acts_as: (request.verbs.has(Privilege::Create)).then(|| role.clone()),
+                acts_as: request.verbs.has(Privilege::Create).then(|| role.clone()),
                 scopes: vec![role],
                 subject,
             });
         }
     }
-    Err(Error::NoFreeName)
+    Err(Error::NoFreeName.into())
 }
 
-/// Finds or makes the scope under this name; `None` when the name belongs to something else. What
-/// is open to the future may lack what has come since.
-fn claim(
-    role: &str,
-    request: &Request,
-    planned: &Planned,
-    open: bool,
-) -> Result<Option<Planned>, Error> {
-    let caller = identity::current_user();
+/// Finds or makes the scope under this name; false when the name belongs to something else. What is
+/// open to the future may lack what has come since.
+fn claim(role: &str, request: &Request, planned: &Planned, open: bool) -> Result<bool, Error> {
     if let Some(existing) = catalog::role_by_name(role) {
         // Keeps the scope from being dropped or changed until we are done.
         advisory::lock(lock_key(role), Mode::Share);
-        match judge(existing.oid, request, caller)? {
-            Verdict::Exact(planned) => return Ok(Some(planned)),
-            Verdict::Lacking(_) if open => {}
-            Verdict::Lacking(_) | Verdict::Other => return Ok(None),
-            Verdict::Gone => {}
+        match judge(existing.oid, request, planned)? {
+            Verdict::Exact => return Ok(true),
+            Verdict::Other => return Ok(false),
+            Verdict::Lacking if !open => return Ok(false),
+            Verdict::Lacking | Verdict::Gone => {}
         }
     }
     advisory::lock(lock_key(role), Mode::Exclusive);
     let Some(existing) = catalog::role_by_name(role) else {
         change::make(role, request, planned, None)?;
-        return Ok(Some(facts::plan(request, caller, None)?));
+        return Ok(true);
     };
-    match judge(existing.oid, request, caller)? {
-        Verdict::Exact(planned) => Ok(Some(planned)),
-        Verdict::Lacking(planned) if open => {
+    match judge(existing.oid, request, planned)? {
+        Verdict::Exact => Ok(true),
+        Verdict::Lacking if open => {
+            let caller = identity::current_user();
+            let planned = facts::plan(request, caller, Some(existing.oid))?;
             change::extend(role, existing.oid, request, &planned)?;
-            Ok(Some(planned))
+            Ok(true)
         }
-        _ => Ok(None),
+        _ => Ok(false),
     }
 }
 
 enum Verdict {
-    Exact(Planned),
-    Lacking(Planned),
+    Exact,
+    Lacking,
     /// Not a scope of the caller's, or one that holds more: somebody may have widened it by hand,
     /// and handing that out is not ours to do.
     Other,
@@ -353,20 +354,28 @@ enum Verdict {
     Gone,
 }
 
-fn judge(role: pg_sys::Oid, request: &Request, caller: pg_sys::Oid) -> Result<Verdict, Error> {
+fn judge(role: pg_sys::Oid, request: &Request, planned: &Planned) -> Result<Verdict, Error> {
     if catalog::role_by_oid(role).is_none() {
         return Ok(Verdict::Gone);
     }
+    let caller = identity::current_user();
     if !change::is_own(role, caller) {
         return Ok(Verdict::Other);
     }
-    let planned = facts::plan(request, caller, Some(role))?;
+    // What the scope itself owns needs no grant.
+    let own;
+    let planned = if request.verbs.has(Privilege::Create) {
+        own = facts::plan(request, caller, Some(role))?;
+        &own
+    } else {
+        planned
+    };
     let held = held::by(role)?;
-    if !change::excess(request, &planned, &held, true).is_empty() {
+    if !change::excess(request, planned, &held, true).is_empty() {
         return Ok(Verdict::Other);
     }
     if !planned.plan.difference(&held).missing.is_empty() {
-        return Ok(Verdict::Lacking(planned));
+        return Ok(Verdict::Lacking);
     }
     // What the scope holds, the caller must still be able to hand out.
     let grants: Vec<_> = planned
@@ -377,5 +386,5 @@ fn judge(role: pg_sys::Oid, request: &Request, caller: pg_sys::Oid) -> Result<Ve
         .map(|(&grant, &wanted)| (grant, wanted))
         .collect();
     planned.require_authority(&grants)?;
-    Ok(Verdict::Exact(planned))
+    Ok(Verdict::Exact)
 }

@@ -244,6 +244,23 @@ fn a_scope_planted_under_the_name_of_another_callers_scope_is_not_adopted() {
     cred.connect().rows("SELECT * FROM theirs");
 }
 
+/// The names that can be foreseen all taken: the victim's call still works.
+#[test]
+fn squatting_on_all_names_of_another_callers_scope() {
+    let (f, _, _) = besieged("attack_squat");
+    let mut admin = f.admin();
+    let mut taken = Vec::new();
+    for _ in 0..9 {
+        let cred = admin.issue("'vault'");
+        let scope = admin.scope_of(&cred.role);
+        assert!(!taken.contains(&scope));
+        // As if it had been somebody else's.
+        admin.run(&format!("GRANT SELECT ON orders TO {scope}"));
+        cred.connect().rows("SELECT * FROM vault");
+        taken.push(scope);
+    }
+}
+
 /// Names that would be SQL if they were not quoted.
 #[test]
 fn objects_named_to_be_executed() {

@@ -622,6 +622,44 @@ fn eight_sessions_change_scopes_of_one_table_at_once() {
         .assert_that("NOT EXISTS (SELECT FROM pg_class WHERE relacl::text LIKE '%define_crowd_%')");
 }
 
+/// What README shows is what works, twice where it says so.
+#[test]
+fn the_migration_in_the_readme_runs() {
+    let f = Fixture::new("define_readme");
+    let readme = include_str!("../../../README.md");
+    let section = readme
+        .split("\n## ")
+        .find(|s| s.starts_with("Scopes\n"))
+        .expect("a section on scopes");
+    let sql = section.split("```").nth(1).expect("a block");
+    let sql = sql.strip_prefix("sql").expect("SQL");
+    let mut admin = f.admin();
+    admin.run(sql);
+    let again: String = sql
+        .lines()
+        .filter(|line| {
+            line.contains("create_scope")
+                && !line.contains("shop_checkout")
+                && !line.contains("shop_support")
+        })
+        .collect();
+    admin.run(&again);
+    assert_eq!(
+        privileges(&mut admin, "shop_checkout"),
+        [
+            "CONNECT on database define_readme",
+            "INSERT, SELECT on table shop.orders",
+            "UPDATE on table column shop.orders.total",
+            "USAGE on schema shop",
+            "USAGE on sequence shop.orders_id_seq"
+        ]
+    );
+    acting(&f, "shop_finance").run("SELECT shop.revenue(2026)");
+    acting(&f, "shop_reports").denied("SELECT shop.revenue(2026)", "42501");
+    admin.run("CREATE TABLE shop.later (x int)");
+    acting(&f, "shop_reports").run("SELECT * FROM shop.later");
+}
+
 /// Runs every client at once.
 pub fn together<R: Send>(clients: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let start = std::sync::Barrier::new(clients);
