@@ -3,6 +3,7 @@
 mod extensions;
 mod pgbouncer;
 mod set_user;
+mod tools;
 
 use std::sync::LazyLock;
 

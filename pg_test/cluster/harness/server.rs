@@ -99,6 +99,43 @@ pub struct Server {
 impl Server {
     /// Initialises and starts a server, and returns when it answers.
     pub fn start(options: Options) -> Server {
+        let server = Server::make(options);
+        server.up();
+        server
+    }
+
+    /// A new server with the cluster of this one, which stops: what pg_upgrade makes of it. `programs` are the old server's.
+    pub fn upgrade(&self, options: Options, programs: &Path) -> Server {
+        self.down("INT");
+        let new = Server::make(options);
+        let done = program("pg_upgrade", &new.dir)
+            .arg("--old-bindir")
+            .arg(programs)
+            .arg("--new-bindir")
+            .arg(bindir())
+            .arg("--old-datadir")
+            .arg(self.data())
+            .arg("--new-datadir")
+            .arg(new.data())
+            .arg("--socketdir")
+            .arg(&new.dir)
+            .arg(format!("--old-port={}", self.port))
+            .arg(format!("--new-port={}", new.port))
+            .arg("--username=postgres")
+            .output()
+            .expect("pg_upgrade");
+        assert!(
+            done.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
+        new.up();
+        new
+    }
+
+    /// A server that is not started yet.
+    fn make(options: Options) -> Server {
         let server = Server::place();
         output(
             Command::new("cp")
@@ -120,7 +157,6 @@ impl Server {
         }
         server.configure(&(conf + &options.conf));
         std::fs::write(server.data().join("pg_hba.conf"), &options.hba).expect("pg_hba.conf");
-        server.up();
         server
     }
 
@@ -212,7 +248,12 @@ impl Server {
         self.down("KILL");
     }
 
-    /// Starts again after [`Server::crash`].
+    /// Ends it as `pg_ctl stop -m immediate` does: every process quits where it stands.
+    pub fn stop_immediately(&self) {
+        self.down("QUIT");
+    }
+
+    /// Starts again after [`Server::crash`] or another stop.
     pub fn recover(&self) {
         self.up();
     }

@@ -1,0 +1,307 @@
+//! PostgreSQL's own tools, and its hard ends, with the library preloaded.
+
+use super::*;
+
+/// What a server has to bring through: a credential, an authenticator, an issuer, revocations; and one credential that is soon due.
+struct Estate {
+    credential: Credential,
+    due: Credential,
+    issuer: &'static str,
+    db: String,
+    api: String,
+    reader: String,
+}
+
+const ISSUER: &str = "https://id.example.org/estate";
+
+impl Estate {
+    fn on(server: &Server, name: &str) -> Estate {
+        let gate = Gate::with(Fixture::on(server, name));
+        let api = format!("{name}_api");
+        let mut admin = gate.f.admin();
+        admin.run(&format!(
+            "SELECT scope.create_authenticator('{api}', '{{{},{}}}', purpose => 'estate');
+             SELECT scope.add_jwt_issuer('estate', '{ISSUER}', '{SECRET}', audiences => '{{db}}');
+             SELECT scope.revoke_token('stolen', 'infinity'), scope.revoke_subject('lost', 'infinity')",
+            gate.reader, gate.writer
+        ));
+        Estate {
+            credential: admin.issue("'orders', valid_for => '1 hour', purpose => 'kept'"),
+            due: admin.issue("'orders', valid_for => '4 s'"),
+            issuer: ISSUER,
+            db: name.to_owned(),
+            api,
+            reader: gate.reader.clone(),
+        }
+    }
+
+    fn token(&self, more: serde_json::Value) -> String {
+        let mut claims = json!({"iss": self.issuer, "aud": "db", "role": self.reader, "sub": "ann", "exp": now() + 600});
+        for (name, value) in more.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        sign(&claims)
+    }
+
+    /// All of it is there and does its work.
+    fn assert_whole(&self, server: &Server) {
+        let mut admin = server.admin(&self.db);
+        assert_eq!(
+            admin.rows(&format!(
+                "SELECT kind, state, purpose FROM scope.roles WHERE role IN ('{}', '{}') ORDER BY kind",
+                self.credential.role, self.api
+            )),
+            [["authenticator", "active", "estate"], ["credential", "active", "kept"]]
+                .map(|row| row.map(|cell| Some(cell.to_owned())).to_vec())
+        );
+        let Credential { role, password, .. } = &self.credential;
+        let mut s = server
+            .try_password(role, password, &self.db)
+            .expect("the credential");
+        assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
+        s.denied("SELECT * FROM vault", "42501");
+
+        let mut s = server.login(&self.api, &self.db);
+        s.refused(&format!("SET ROLE {}", self.reader), "42501");
+        s.run(&format!("BEGIN; {}", switch(&self.token(json!({})))));
+        assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
+        s.refused("RESET ROLE", "42501");
+        s.run("ROLLBACK");
+        for revoked in [json!({"jti": "stolen"}), json!({"sub": "lost"})] {
+            s.refused_with(&switch(&self.token(revoked)), "28000", "revoked");
+        }
+        // Its deadline has passed, or passes, wherever it is now.
+        wait_until("the credential that is due is gone", 40, || {
+            !admin.role_exists(&self.due.role)
+        });
+        // More can be issued.
+        let more = admin.issue("'orders', valid_for => '1 hour'");
+        more.connect().rows("SELECT * FROM orders");
+        admin.rows("SELECT * FROM scope.expire_roles()");
+    }
+}
+
+/// Nothing that the log of a sound server has.
+#[track_caller]
+fn assert_quiet(server: &Server) {
+    let log = server.log();
+    for word in ["PANIC", "panicked", "terminated by signal", "WARNING"] {
+        assert!(!log.contains(word), "{word}:\n{log}");
+    }
+}
+
+#[test]
+fn a_dump_of_the_cluster_is_restored_on_a_fresh_server() {
+    let old = Server::start(Options::default());
+    let estate = Estate::on(&old, "tools_dump");
+    let files = old.socket();
+    let (roles, data) = (
+        files.with_file_name("roles.sql"),
+        files.with_file_name("data.dump"),
+    );
+    std::fs::write(
+        &roles,
+        output(old.client("pg_dumpall").arg("--globals-only")),
+    )
+    .expect("the roles");
+    output(
+        old.client("pg_dump")
+            .args(["--format=custom", "--create", "--file"])
+            .arg(&data)
+            .arg(&estate.db),
+    );
+    old.stop();
+
+    // A worker that runs would end what is due in the middle of the restore.
+    let new = Server::start(Options::default().set("scope_roles.expiry", "off"));
+    // The bootstrap superuser exists already; everything else must go through.
+    let globals = std::fs::read_to_string(&roles).expect("the roles");
+    assert!(
+        globals.contains("SECURITY LABEL FOR scope_roles ON ROLE"),
+        "{globals}"
+    );
+    assert!(!globals.contains(&estate.credential.password), "{globals}");
+    let others = globals.replacen("CREATE ROLE postgres;", "", 1);
+    std::fs::write(&roles, others).expect("the roles");
+    output(
+        new.client("psql")
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(&roles)
+            .arg("postgres"),
+    );
+    output(
+        new.client("pg_restore")
+            .args(["--create", "--exit-on-error", "--dbname=postgres"])
+            .arg(&data),
+    );
+    new.alter_system("scope_roles.expiry", "on");
+    estate.assert_whole(&new);
+    assert_quiet(&new);
+}
+
+/// pg_upgrade starts both servers in binary-upgrade mode, where no credential may end and nothing may write.
+#[test]
+fn an_upgraded_cluster_has_all_its_credentials() {
+    let old = Server::start(Options::default());
+    let estate = Estate::on(&old, "tools_upgrade");
+    let oid = |server: &Server| {
+        server.admin("postgres").text(&format!(
+            "SELECT oid FROM pg_roles WHERE rolname = '{}'",
+            estate.credential.role
+        ))
+    };
+    let before = oid(&old);
+    let new = old.upgrade(Options::default(), bindir());
+    // What the labels say of creators, they say by OID.
+    assert_eq!(oid(&new), before);
+    estate.assert_whole(&new);
+    assert_quiet(&new);
+}
+
+#[test]
+fn single_user_mode_works_and_the_lock_holds_in_it() {
+    let server = Server::start(Options::default());
+    let gate = Gate::with(Fixture::on(&server, "tools_single"));
+    let token = gate.token(json!({}));
+    server.stop();
+    // Run as the bootstrap superuser, the only user there is.
+    let done = server.single_user(
+        &[],
+        &gate.f.name,
+        &[],
+        &format!(
+            "SELECT 'rows ' || count(*) FROM vault\n\
+             BEGIN\n\
+             {}\n\
+             SELECT 'as ' || current_user\n\
+             RESET ROLE\n\
+             ROLLBACK\n\
+             BEGIN\n\
+             {}\n\
+             SELECT 'again ' || secret FROM vault\n\
+             ROLLBACK\n\
+             SELECT 'then ' || current_user\n\
+             SELECT role_name FROM scope.create_readonly_role('orders', 'tools_single_made')\n\
+             CREATE TABLE made ()\n",
+            switch(&token),
+            switch(&token)
+        ),
+    );
+    let (answers, said) = (
+        String::from_utf8_lossy(&done.stdout).into_owned(),
+        String::from_utf8_lossy(&done.stderr).into_owned(),
+    );
+    assert!(done.status.success(), "{answers}{said}");
+    for answer in [
+        "rows 1",
+        &format!("as {}", gate.reader),
+        "then postgres",
+        "tools_single_made",
+    ] {
+        assert!(
+            answers.contains(&format!("\"{answer}\"")),
+            "{answer}:\n{answers}{said}"
+        );
+    }
+    assert!(!answers.contains("again treasure"), "{answers}");
+    assert!(said.contains("permission denied for table vault"), "{said}");
+    assert!(said.contains("locked"), "{said}");
+
+    server.recover();
+    let mut admin = gate.f.admin();
+    admin.run("DROP TABLE made");
+    admin.assert_that(
+        "EXISTS (SELECT FROM scope.roles WHERE role = 'tools_single_made' AND state = 'active')",
+    );
+    assert_quiet(&server);
+}
+
+/// The transaction of a locked session is one like any other: it is gone, and so is the role.
+#[test]
+fn a_locked_transaction_does_not_survive_a_crash() {
+    let server = Server::start(Options::durable());
+    let gate = Gate::with(Fixture::on(&server, "tools_crash"));
+    let token = gate.token(json!({"role": gate.writer}));
+    let begin = |s: &mut Session| {
+        s.run(&format!(
+            "BEGIN; {}; INSERT INTO orders VALUES (3, 'lost')",
+            switch(&token)
+        ));
+        s.text("SELECT pg_backend_pid()")
+    };
+    let assert_sound = || {
+        let mut s = gate.login();
+        s.assert_that(&format!(
+            "current_user = '{0}' AND session_user = '{0}' AND current_setting('role') = 'none'",
+            gate.auth
+        ));
+        s.denied("SELECT * FROM orders", "42501");
+        s.run(&format!("BEGIN; {}", switch(&token)));
+        assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
+        s.refused("RESET ROLE", "42501");
+    };
+
+    // One backend is killed; the postmaster starts all of them anew.
+    let mut s = gate.login();
+    let pid = begin(&mut s);
+    assert!(signal("KILL", &pid));
+    wait_until("the server has recovered", 30, || {
+        let fresh = server.try_login("postgres", "postgres");
+        fresh.is_ok_and(|mut admin| admin.attempt("SELECT 1").is_ok())
+            && server.log().contains("reinitializing")
+    });
+    assert_sound();
+
+    // Every process quits.
+    let mut s = gate.login();
+    begin(&mut s);
+    server.stop_immediately();
+    server.recover();
+    assert_sound();
+
+    // The power is cut.
+    let mut s = gate.login();
+    begin(&mut s);
+    server.crash();
+    server.recover();
+    assert_sound();
+}
+
+/// A standby writes nothing, and switches all the same.
+#[test]
+fn the_lock_holds_on_a_standby() {
+    let primary = Server::start(Options::default());
+    let gate = Gate::with(Fixture::on(&primary, "tools_standby"));
+    gate.f.admin().run(&format!(
+        "SELECT scope.create_authenticator('tools_standby_api', '{{{}}}')",
+        gate.reader
+    ));
+    let standby = primary.standby(Options::default());
+    let token = gate.token(json!({}));
+    for login in [&gate.auth, "tools_standby_api"] {
+        let mut s = standby.login(login, &gate.f.name);
+        for attack in [
+            "RESET ROLE",
+            "SET ROLE NONE",
+            "SET SESSION AUTHORIZATION DEFAULT",
+            "SELECT set_config('role', NULL, true)",
+            "DISCARD ALL",
+        ] {
+            s.run(&format!("BEGIN; {}; SAVEPOINT s", switch(&token)));
+            s.denied(attack, "42501");
+            s.run("ROLLBACK TO s");
+            s.assert_that(&format!(
+                "current_user = '{}' AND pg_is_in_recovery()",
+                gate.reader
+            ));
+            assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
+            s.denied("SELECT * FROM vault", "42501");
+            s.run("ROLLBACK");
+        }
+        s.assert_that(&format!("current_user = '{login}'"));
+    }
+    standby
+        .login("tools_standby_api", &gate.f.name)
+        .refused(&format!("SET ROLE {}", gate.reader), "42501");
+    assert_quiet(&standby);
+}
