@@ -1,11 +1,13 @@
 //! What the extension knows about a role: a JSON security label on it (design 3.1).
 
+mod glance;
 mod text;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+pub use glance::glance;
 pub use text::{Kind, Metadata, State};
 
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
@@ -49,11 +51,16 @@ pub fn attach(role: &str, kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>
     true
 }
 
-/// Writes the metadata in this transaction; the launcher looks again after commit.
+/// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
     if let Ok(label) = std::ffi::CString::new(metadata.to_text()) {
         seclabel::set(role, Some(&label));
-        wakeup::at_commit();
+        wakeup::at_commit_before(match metadata.state {
+            State::Active => catalog::role_by_oid(role)
+                .and_then(|role| role.valid_until)
+                .unwrap_or(i64::MAX),
+            State::Ending | State::Quarantined => i64::MIN,
+        });
     }
 }
 

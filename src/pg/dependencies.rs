@@ -1,5 +1,7 @@
 //! What keeps a role from being dropped (`pg_shdepend`), and taking its grants away.
 
+use std::collections::HashSet;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
@@ -34,13 +36,17 @@ impl Dependency {
 
 pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
     spi::query(
-        "SELECT dbid, classid, objid, objsubid, deptype::text,
-                CASE WHEN dbid IN (0, (SELECT oid FROM pg_catalog.pg_database
-                                        WHERE datname = pg_catalog.current_database()))
-                     THEN pg_catalog.pg_describe_object(classid, objid, objsubid) END
-           FROM pg_catalog.pg_shdepend
-          WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND refobjid = $1
-          ORDER BY 1, 2, 3, 4",
+        &format!(
+            "SELECT s.dbid, s.classid, s.objid, s.objsubid, s.deptype::text,
+                    CASE WHEN s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database
+                                              WHERE datname = pg_catalog.current_database()))
+                         THEN pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) END
+               FROM pg_catalog.pg_shdepend s
+              WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = $1
+                AND NOT ({})
+              ORDER BY 1, 2, 3, 4",
+            compat::GOES_WITH_ROLE
+        ),
         &[role.into()],
         |row| {
             let kind = row.get::<String>(5)?.and_then(|text| text.bytes().next());
@@ -54,6 +60,62 @@ pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
             })
         },
     )
+}
+
+/// Which of the roles something depends on.
+pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
+    let found = spi::query(
+        &format!(
+            "SELECT DISTINCT s.refobjid
+               FROM pg_catalog.pg_shdepend s
+              WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                AND s.refobjid = ANY ($1) AND NOT ({}){}",
+            compat::GOES_WITH_ROLE,
+            compat::UNION_GRANTORS
+        ),
+        &[roles.to_vec().into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    )?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Removes memberships of roles that are gone, which a GRANT at the same time as the DROP ROLE may
+/// have left: a later role could get the same OID.
+pub fn sweep_memberships(dropped: &[pg_sys::Oid]) -> SpiResult<()> {
+    if !compat::GRANT_MAY_OUTLIVE_DROP {
+        return Ok(());
+    }
+    for column in ["member", "roleid"] {
+        spi::query(
+            &format!(
+                "DELETE FROM pg_catalog.pg_auth_members m
+                  WHERE m.{column} = ANY ($1)
+                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid r WHERE r.oid = m.{column})
+                  RETURNING 1"
+            ),
+            &[dropped.to_vec().into()],
+            |_| Ok(()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Who holds a lock on the role, so that it can't be dropped, in words.
+pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
+    let found = spi::query(
+        "SELECT CASE WHEN l.pid IS NOT NULL THEN pg_catalog.format('the session of process %s', l.pid)
+                     ELSE pg_catalog.format('prepared transaction \"%s\"', (
+                          SELECT p.gid FROM pg_catalog.pg_prepared_xacts p
+                           WHERE '-1/' || p.transaction::text = l.virtualtransaction)) END
+           FROM pg_catalog.pg_locks l
+          WHERE l.locktype = 'object' AND l.database = 0 AND l.granted
+            AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.objid = $1
+            AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+          ORDER BY l.pid DESC LIMIT 1",
+        &[role.into()],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(found.into_iter().flatten().next())
 }
 
 /// Revokes all that the role was granted in this database and on shared objects, whoever granted
@@ -94,15 +156,18 @@ pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
     Ok(())
 }
 
-/// Takes the role out of every role that it is a member of, whoever put it there.
+/// Takes the role out of every role that it is a member of, whoever put it there, and takes back
+/// the memberships that it granted.
 pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
     let revokes = spi::query(
-        "SELECT pg_catalog.format('REVOKE %I FROM %I GRANTED BY %I CASCADE', r.rolname, m.rolname, g.rolname)
+        // Before PostgreSQL 16 the grantor may be a role that is gone, and plays no part.
+        "SELECT pg_catalog.format('REVOKE %I FROM %I', r.rolname, m.rolname)
+                || COALESCE(' GRANTED BY ' || pg_catalog.quote_ident(g.rolname), '') || ' CASCADE'
            FROM pg_catalog.pg_auth_members a
            JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
            JOIN pg_catalog.pg_authid m ON m.oid = a.member
-           JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
-          WHERE a.member = $1",
+           LEFT JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
+          WHERE a.member = $1 OR a.grantor = $1",
         &[role.into()],
         |row| row.get::<String>(1),
     )?;

@@ -1,0 +1,116 @@
+//! What the launcher must know of each of 100,000 labels, without parsing them. Pure.
+#![forbid(unsafe_code)]
+
+use super::text::{Kind, Metadata, State};
+
+/// Just enough to tell when a role must be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    pub kind: Kind,
+    pub is_active: bool,
+}
+
+/// The same as parsing the label, but quick for those of active roles that this extension wrote.
+/// `None` for a label that can't be read.
+pub fn glance(label: &str) -> Option<Glance> {
+    // Between quotation marks inside a JSON string there is always a backslash, so neither text
+    // can be a part of a name or a purpose. Labels of other forms (a restore) are parsed.
+    let quick = label
+        .strip_prefix("{\"v\":1,\"kind\":\"")
+        .and_then(|rest| rest.split_once("\",\"state\":\"active\","))
+        .and_then(|(kind, _)| kind_of(kind));
+    if let Some(kind) = quick {
+        return Some(Glance {
+            kind,
+            is_active: true,
+        });
+    }
+    let metadata = Metadata::parse(label).ok()?;
+    Some(Glance {
+        kind: metadata.kind,
+        is_active: metadata.state == State::Active,
+    })
+}
+
+fn kind_of(text: &str) -> Option<Kind> {
+    [Kind::Scope, Kind::Credential, Kind::Authenticator]
+        .into_iter()
+        .find(|&kind| name_of(kind) == text)
+}
+
+/// As the label has it.
+fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Scope => "scope",
+        Kind::Credential => "credential",
+        Kind::Authenticator => "authenticator",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(kind: Kind, state: State, purpose: Option<&str>) -> Metadata {
+        Metadata {
+            v: 1,
+            kind,
+            state,
+            creator: "alice".into(),
+            creator_oid: 16_384,
+            created_at: "2026-11-21T08:49:54Z".into(),
+            database: Some("app".into()),
+            purpose: purpose.map(str::to_owned),
+            error: None,
+            waits_for: vec![],
+        }
+    }
+
+    #[test]
+    fn label_glance_sees_what_parsing_sees() {
+        for kind in [Kind::Scope, Kind::Credential, Kind::Authenticator] {
+            for state in [State::Active, State::Ending, State::Quarantined] {
+                for purpose in [None, Some("x\",\"state\":\"active\",\"y")] {
+                    let text = label(kind, state, purpose).to_text();
+                    let expected = Glance {
+                        kind,
+                        is_active: state == State::Active,
+                    };
+                    assert_eq!(glance(&text), Some(expected), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn label_glance_takes_the_quick_way_for_labels_of_ours() {
+        for kind in [Kind::Scope, Kind::Credential, Kind::Authenticator] {
+            let text = label(kind, State::Active, None).to_text();
+            let written = text.strip_prefix("{\"v\":1,\"kind\":\"");
+            let quick = format!("{}\",\"state\":\"active\",", name_of(kind));
+            assert!(
+                written.is_some_and(|rest| rest.starts_with(&quick)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn label_glance_reads_labels_in_other_forms() {
+        let text = label(Kind::Credential, State::Active, None)
+            .to_text()
+            .replace(":", " : ");
+        assert_eq!(
+            glance(&text.replace("08 : 49 : 54", "08:49:54")),
+            Some(Glance {
+                kind: Kind::Credential,
+                is_active: true
+            })
+        );
+        assert_eq!(glance("not json"), None);
+        assert_eq!(
+            glance("{\"v\":1,\"kind\":\"other\",\"state\":\"active\",}"),
+            None
+        );
+    }
+}
