@@ -38,7 +38,7 @@ pub fn retry_at(now: i64, failures: u32) -> i64 {
 pub fn ask_again_at(now: i64, times: u32) -> i64 {
     const FIRST: i64 = MICROS_PER_SECOND / 2;
     const LONGEST: i64 = 10 * MICROS_PER_SECOND;
-    let wait = FIRST.saturating_mul(1_i64.checked_shl(times).unwrap_or(i64::MAX));
+    let wait = FIRST.saturating_mul(1_i64 << times.min(30));
     now.saturating_add(wait.clamp(FIRST, LONGEST))
 }
 
