@@ -4,14 +4,14 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::credential::{self, Secret};
+use crate::credential::issue::{self, Login};
+use crate::credential::{self, Issued, Options, Secret};
 use crate::error;
 use crate::label::{self, Kind};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::name;
 use crate::switch::{self, Untakeable};
-use crate::timestamp;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -70,7 +70,7 @@ fn create_authenticator(
             return Err(credential::Error::ReadOnly.into());
         }
         name::check(role).map_err(credential::Error::from)?;
-        credential::check_purpose(purpose)?;
+        issue::check_purpose(purpose)?;
         let valid_until = valid_for
             .map(|interval| credential::deadline_of(Some(interval)))
             .transpose()
@@ -80,9 +80,18 @@ fn create_authenticator(
             may_grant(caller, granted)?;
         }
         let connect = must_grant_connect(caller)?;
-        credential::require_free(role)?;
+        issue::require_free(role)?;
         let secret = Secret::generate()?;
-        identity::elevated(|| make(role, &roles, &secret, valid_until, caller, purpose))?;
+        let options = Options::default();
+        let login = Login {
+            role,
+            verifier: &secret.verifier,
+            valid_until,
+            memberships: &roles,
+            options: &options,
+            metadata: &label::fresh(Kind::Authenticator, caller, purpose),
+        };
+        identity::elevated(|| login.create())?;
         if connect {
             let database = spi::identifier(&server::database_name());
             let role = spi::identifier(role);
@@ -90,15 +99,16 @@ fn create_authenticator(
                 spi::execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
             })?;
         }
-        let uri = credential::connection_uri(role, &secret.password);
-        Ok((
-            Name(role.to_owned()),
-            secret.password.to_string(),
-            valid_until.and_then(clock::to_sql),
-            uri.to_string(),
-        ))
+        Ok(Issued {
+            role: role.to_owned(),
+            uri: issue::connection_uri(role, &secret.password, &options.rules),
+            password: secret.password,
+            valid_until,
+        })
     };
-    create().map(TableIterator::once).map_err(error::report)
+    create()
+        .map(|issued| TableIterator::once(issued.into_row()))
+        .map_err(error::report)
 }
 
 /// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.
@@ -132,36 +142,6 @@ fn must_grant_connect(caller: pg_sys::Oid) -> Result<bool, Error> {
             database: server::database_name(),
             caller: name_of(caller),
         }),
-    }
-}
-
-fn make(
-    role: &str,
-    roles: &[String],
-    secret: &Secret,
-    valid_until: Option<i64>,
-    caller: pg_sys::Oid,
-    purpose: Option<&str>,
-) -> Result<(), Error> {
-    let identifier = spi::identifier(role);
-    let deadline = valid_until.map_or_else(String::new, |deadline| {
-        format!(
-            " VALID UNTIL {}",
-            spi::literal(&timestamp::rfc3339(deadline))
-        )
-    });
-    let roles: Vec<String> = roles.iter().map(|role| spi::identifier(role)).collect();
-    spi::execute(&format!(
-        "CREATE ROLE {identifier} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE \
-         NOREPLICATION NOBYPASSRLS PASSWORD {}{deadline}; GRANT {} TO {identifier}{}",
-        spi::literal(&secret.verifier),
-        roles.join(", "),
-        compat::SWITCH_ONLY_OPTIONS,
-    ))?;
-    if label::attach(role, Kind::Authenticator, caller, purpose) {
-        Ok(())
-    } else {
-        Err(credential::Error::Vanished.into())
     }
 }
 

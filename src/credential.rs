@@ -1,6 +1,8 @@
 //! Credentials: LOGIN roles that are members of a scope, own nothing and have a deadline.
 
 pub mod deadline;
+pub mod issue;
+pub mod options;
 mod password;
 mod scram;
 mod uri;
@@ -12,13 +14,14 @@ use zeroize::Zeroizing;
 
 use crate::error;
 use crate::guc;
-use crate::label::{self, Kind};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
-use crate::scope::{self, Scope, name};
-use crate::timestamp;
+use crate::pg::{clock, server};
+use crate::scope::{self, name};
 use deadline::Unacceptable;
+pub use issue::{Issued, Membership, Request, issue};
+use options::Given;
+pub use options::{BadOption, Options};
 
 /// Keeps a label readable at login; see `label`.
 const MAX_PURPOSE_BYTES: usize = 200;
@@ -31,6 +34,8 @@ pub enum Error {
     Exists { role: String },
     #[error("the purpose is too long")]
     PurposeTooLong { bytes: usize, max: usize },
+    #[error("TLS cannot be required of a server that has none")]
+    NoTls,
     #[error("cannot issue a credential in a read-only transaction")]
     ReadOnly,
     #[error("the system gave no random bytes")]
@@ -43,6 +48,8 @@ pub enum Error {
     Name(#[from] name::BadName),
     #[error(transparent)]
     Deadline(#[from] Unacceptable),
+    #[error(transparent)]
+    Option(#[from] BadOption),
     #[error(transparent)]
     Scope(#[from] scope::Error),
 }
@@ -57,14 +64,6 @@ impl From<password::NoRandomness> for Error {
     fn from(_: password::NoRandomness) -> Self {
         Self::Random
     }
-}
-
-/// What the caller gets, once.
-struct Issued {
-    role: String,
-    password: Zeroizing<String>,
-    valid_until: i64,
-    uri: Zeroizing<String>,
 }
 
 /// A credential that may read one table. Documented in `sql/functions.sql`.
@@ -88,59 +87,25 @@ fn create_readonly_role(
     ErrorReport,
 > {
     error::require_preload()?;
-    let issued = readonly(table, role_name, valid_for, purpose).map_err(error::report)?;
-    Ok(TableIterator::once((
-        Name(issued.role),
-        issued.password.to_string(),
-        clock::to_sql(issued.valid_until),
-        issued.uri.to_string(),
-    )))
-}
-
-fn readonly(
-    table: Option<pg_sys::Oid>,
-    role_name: Option<&str>,
-    valid_for: Option<Interval>,
-    purpose: Option<&str>,
-) -> Result<Issued, Error> {
-    let table = table.ok_or(Error::NoTable)?;
-    if xact::is_read_only() {
-        return Err(Error::ReadOnly);
-    }
-    if let Some(role) = role_name {
-        name::check(role)?;
-    }
-    check_purpose(purpose)?;
-    let valid_until = deadline_of(valid_for)?;
-    if let Some(role) = role_name {
-        require_free(role)?;
-    }
-    // The slow part of issuing, before any lock is held.
-    let secret = Secret::generate()?;
-    let scope = scope::readonly(table)?;
-    let caller = identity::current_user();
-    let role = match role_name {
-        Some(role) => role.to_owned(),
-        None => free_name(&scope.table)?,
+    let issued = || {
+        let table = table.ok_or(Error::NoTable)?;
+        let request = Request {
+            role_name,
+            valid_for,
+            purpose,
+            options: Options::default(),
+            verb: "ro",
+        };
+        issue(request, || {
+            scope::readonly(table).map(|scope| Membership {
+                scopes: vec![scope.role],
+                subject: scope.table,
+            })
+        })
     };
-    identity::elevated(|| create(&role, &secret, valid_until, &scope, caller, purpose))?;
-    let uri = connection_uri(&role, &secret.password);
-    Ok(Issued {
-        role,
-        password: secret.password,
-        valid_until,
-        uri,
-    })
-}
-
-pub fn check_purpose(purpose: Option<&str>) -> Result<(), Error> {
-    match purpose {
-        Some(purpose) if purpose.len() > MAX_PURPOSE_BYTES => Err(Error::PurposeTooLong {
-            bytes: purpose.len(),
-            max: MAX_PURPOSE_BYTES,
-        }),
-        _ => Ok(()),
-    }
+    issued()
+        .map(|issued| TableIterator::once(issued.into_row()))
+        .map_err(error::report)
 }
 
 /// The deadline in Unix microseconds, judged against the administrator's limits.
@@ -150,15 +115,44 @@ pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     let Some(interval) = valid_for else {
         return Ok(now.saturating_add(guc::default_ttl().saturating_mul(1_000_000)));
     };
-    let parts = deadline::Interval {
-        months: interval.months(),
-        days: interval.days(),
-        micros: interval.micros(),
-    };
-    deadline::bound(parts, max)?;
+    deadline::bound(parts(&interval), max)?;
     let deadline = clock::after(now, interval);
     deadline::check(now, deadline, max)?;
     Ok(deadline)
+}
+
+/// The options as SQL functions get them, in the order of their arguments.
+pub fn options(
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<String>>>,
+) -> Result<Options, BadOption> {
+    let text = |cidr: Option<Cidr>| cidr.map(|cidr| cidr.0);
+    Given {
+        allowed_ips: allowed_ips.map(|ips| ips.into_iter().map(text).collect()),
+        allow_local,
+        require_tls,
+        connection_limit,
+        statement_timeout: statement_timeout.as_ref().map(parts),
+        idle_in_transaction_session_timeout: idle_in_transaction_session_timeout
+            .as_ref()
+            .map(parts),
+        search_path,
+    }
+    .check()
+}
+
+/// PostgreSQL's value as the pure rooms take it.
+pub fn parts(interval: &Interval) -> deadline::Interval {
+    deadline::Interval {
+        months: interval.months(),
+        days: interval.days(),
+        micros: interval.micros(),
+    }
 }
 
 pub struct Secret {
@@ -177,61 +171,4 @@ impl Secret {
         let verifier = scram::verifier(&password, &salt, iterations);
         Ok(Self { password, verifier })
     }
-}
-
-pub fn require_free(role: &str) -> Result<(), Error> {
-    // Two callers with one name: the second waits and is told.
-    advisory::lock(scope::lock_key(role), Mode::Exclusive);
-    match catalog::role_by_name(role) {
-        Some(_) => Err(Error::Exists {
-            role: role.to_owned(),
-        }),
-        None => Ok(()),
-    }
-}
-
-fn free_name(table: &str) -> Result<String, Error> {
-    loop {
-        let mut bytes = [0; 8];
-        password::fill(&mut bytes)?;
-        let role = name::compose(table, "ro", &name::tag(&bytes));
-        if catalog::role_by_name(&role).is_none() {
-            return Ok(role);
-        }
-    }
-}
-
-fn create(
-    role: &str,
-    secret: &Secret,
-    valid_until: i64,
-    scope: &Scope,
-    caller: pg_sys::Oid,
-    purpose: Option<&str>,
-) -> Result<(), Error> {
-    let identifier = spi::identifier(role);
-    spi::execute(&format!(
-        "CREATE ROLE {identifier} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
-         NOBYPASSRLS PASSWORD {} VALID UNTIL {}; GRANT {} TO {identifier}{}",
-        spi::literal(&secret.verifier),
-        spi::literal(&timestamp::rfc3339(valid_until)),
-        spi::identifier(&scope.role),
-        compat::MEMBERSHIP_OPTIONS,
-    ))?;
-    if label::attach(role, Kind::Credential, caller, purpose) {
-        Ok(())
-    } else {
-        Err(Error::Vanished)
-    }
-}
-
-pub fn connection_uri(role: &str, password: &str) -> Zeroizing<String> {
-    let host = guc::connection_host();
-    let target = uri::Target {
-        host: host.as_deref(),
-        port: guc::connection_port().unwrap_or_else(server::port),
-        database: &server::database_name(),
-        require_tls: server::setting(c"ssl").as_deref() == Some("on"),
-    };
-    uri::compose(&target, role, password)
 }

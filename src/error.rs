@@ -4,6 +4,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::credential::BadOption;
 use crate::credential::deadline::Unacceptable;
 use crate::jwt::PathError;
 use crate::lock::verdict::Violation;
@@ -460,11 +461,58 @@ impl Report for scope::Error {
     }
 }
 
+impl Report for BadOption {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NullElement(option) => format!("Each element of {option} must have a value."),
+            Self::NoWayIn => {
+                "allowed_ips is empty, so no address may connect, and allow_local is not true."
+                    .into()
+            }
+            Self::Network(_) => "It is not an IPv4 or IPv6 network.".into(),
+            Self::ConnectionLimit => "With fewer the role could never log in.".into(),
+            Self::Duration { .. } => {
+                "It must be between 0 and 2147483647 milliseconds, without months or years.".into()
+            }
+            Self::SchemaName => "Each element must have 1 to 63 bytes.".into(),
+            Self::TooLong { bytes, max } => format!(
+                "They take {bytes} bytes; at most {max} can be read while a client logs in."
+            ),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NullElement(_) => "Leave the element out.".into(),
+            Self::NoWayIn => {
+                "Name the networks of its clients, or pass allow_local => true for Unix sockets only."
+                    .into()
+            }
+            Self::Network(_) => "Pass networks such as '{10.0.0.0/8,2001:db8::/32}'.".into(),
+            Self::ConnectionLimit => "Leave it out for no limit.".into(),
+            Self::Duration { .. } => "Pass an interval such as '30 seconds'; 0 means no limit.".into(),
+            Self::SchemaName => {
+                "Pass the schemas' names unquoted, each as an element of its own: '{app,public}'."
+                    .into()
+            }
+            Self::TooLong { .. } => "Name fewer, larger networks.".into(),
+        }
+    }
+}
+
 impl Report for credential::Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::NoTable => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Exists { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::NoTls => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Option(error) => error.code(),
             Self::PurposeTooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Random | Self::Vanished | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -477,6 +525,8 @@ impl Report for credential::Error {
         match self {
             Self::NoTable => "The argument \"table\" is NULL.".into(),
             Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
+            Self::NoTls => "The setting ssl is off, so the role could never log in.".into(),
+            Self::Option(error) => error.detail(),
             Self::PurposeTooLong { bytes, max } => {
                 format!("It has {bytes} bytes; at most {max} are kept.")
             }
@@ -496,6 +546,8 @@ impl Report for credential::Error {
                 "Choose another name, or leave role_name out to have one made.".into()
             }
             Self::PurposeTooLong { .. } => "Say it in fewer words.".into(),
+            Self::NoTls => "Turn ssl on in postgresql.conf, or leave require_tls out.".into(),
+            Self::Option(error) => error.hint(),
             Self::ReadOnly => {
                 "Issue credentials on the primary, in a read-write transaction.".into()
             }

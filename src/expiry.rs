@@ -71,7 +71,7 @@ fn moment(kind: Kind, is_active: bool, deadline: Option<i64>) -> i64 {
         (true, Kind::Scope) => i64::MAX,
         (true, Kind::Authenticator) => deadline.unwrap_or(i64::MAX),
         // One without a deadline has lost it by hand.
-        (true, Kind::Credential) => deadline.unwrap_or(i64::MIN),
+        (true, Kind::Credential | Kind::Temporary) => deadline.unwrap_or(i64::MIN),
     }
 }
 

@@ -7,9 +7,10 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-pub use glance::glance;
-pub use text::{Kind, Metadata, State};
+pub use glance::{glance, kind_name};
+pub use text::{Kind, Metadata, State, Temporary};
 
+use crate::login::rules::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
 use crate::timestamp;
 
@@ -27,28 +28,45 @@ pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
 /// role: it must not stay without its label, which would make it nobody's.
 #[must_use]
 pub fn attach(role: &str, kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> bool {
-    let Some(created) = catalog::role_by_name(role) else {
-        return false;
-    };
+    attach_metadata(role, &fresh(kind, caller, purpose))
+}
+
+/// What is known of a role that is being made, in this database, for `caller`.
+#[must_use]
+pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata {
     let creator = catalog::role_by_oid(caller)
         .map(|role| role.name)
         .unwrap_or_default();
-    write(
-        created.oid,
-        &Metadata {
-            v: 1,
-            kind,
-            state: State::Active,
-            creator,
-            creator_oid: caller.into(),
-            created_at: timestamp::rfc3339(clock::now()),
-            database: Some(server::database_name()),
-            purpose: purpose.map(str::to_owned),
-            error: None,
-            waits_for: Vec::new(),
-        },
-    );
-    true
+    Metadata {
+        v: 1,
+        kind,
+        state: State::Active,
+        creator,
+        creator_oid: caller.into(),
+        created_at: timestamp::rfc3339(clock::now()),
+        database: Some(server::database_name()),
+        purpose: purpose.map(str::to_owned),
+        login: Rules::default(),
+        rotated_at: None,
+        successor: None,
+        replaces: None,
+        reason: None,
+        temporary: None,
+        error: None,
+        waits_for: Vec::new(),
+    }
+}
+
+/// As [`attach`], with metadata of one's own.
+#[must_use]
+pub fn attach_metadata(role: &str, metadata: &Metadata) -> bool {
+    match catalog::role_by_name(role) {
+        Some(created) => {
+            write(created.oid, metadata);
+            true
+        }
+        None => false,
+    }
 }
 
 /// Writes the metadata in this transaction. After the commit the launcher knows of it in time.

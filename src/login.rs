@@ -1,6 +1,8 @@
 //! The check of managed roles at login, whatever the authentication method (design 3.8).
 
+pub mod network;
 mod policy;
+pub mod rules;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;

@@ -2,6 +2,7 @@
 //! says why it is sound, and what leaves this room is safe to call from any backend code.
 
 pub mod advisory;
+pub mod arguments;
 pub mod catalog;
 pub mod clock;
 pub mod compat;

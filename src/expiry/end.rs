@@ -7,10 +7,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::{Managed, managed};
-use crate::label::{self, Kind, Metadata, State};
+use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
 use crate::scope::lock_key;
+use crate::timestamp;
 
 /// How long to wait for terminated sessions to be gone.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -152,6 +153,11 @@ pub fn disable(due: &Managed) -> SpiResult<()> {
         ))?;
     }
     if due.metadata.state == State::Active {
+        if due.metadata.kind == Kind::Temporary {
+            // What it joins is apart from here on, for sessions that took the role as well.
+            dependencies::revoke_memberships(due.oid)?;
+            dependencies::revoke_members(due.oid)?;
+        }
         label::write(
             due.oid,
             &Metadata {
@@ -176,6 +182,7 @@ pub fn drop_plain(due: &[Managed]) -> SpiResult<Vec<Managed>> {
     let held = dependencies::holding(&oids)?;
     let plain: Vec<Managed> = claimed
         .into_iter()
+        .filter(|role| role.metadata.kind != Kind::Temporary)
         .filter(|role| !held.contains(&role.oid))
         .filter(|role| sessions::of_roles(|other| other == role.oid).is_empty())
         .collect();
@@ -201,6 +208,11 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
         );
     }
     dependencies::revoke_memberships(due.oid)?;
+    if let Some(temporary) = &due.metadata.temporary
+        && let Some(outcome) = wait_for_takers(due, temporary)?
+    {
+        return Ok(outcome);
+    }
     dependencies::revoke_here(due.oid)?;
     let left = dependencies::of_role(due.oid)?;
     let owned: Vec<_> = left
@@ -234,6 +246,33 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
     }
     spi::execute(&format!("DROP ROLE {}", spi::identifier(&due.name)))?;
     Ok((Action::Dropped, None))
+}
+
+/// A temporary membership that has ended stays known until the sessions that may have taken its role
+/// have ended: by its label they are told apart from others that have lost a membership.
+fn wait_for_takers(
+    due: &Managed,
+    temporary: &Temporary,
+) -> SpiResult<Option<(Action, Option<String>)>> {
+    dependencies::revoke_members(due.oid)?;
+    let Some(ended_at) = &temporary.ended_at else {
+        // Who begins after the next commit has no way to the role any more; not so before it.
+        let committed = due.metadata.state != State::Active;
+        let mut due = due.clone();
+        due.metadata.temporary = Some(Temporary {
+            ended_at: committed.then(|| timestamp::rfc3339(clock::now())),
+            ..temporary.clone()
+        });
+        let reason = "the sessions that it was for are being looked for".to_owned();
+        label::write(due.oid, &due.metadata);
+        return set_aside(&due, State::Ending, Action::Ending, reason, Vec::new()).map(Some);
+    };
+    let takers = dependencies::sessions_since_before(temporary.to.into(), ended_at)?;
+    if takers == 0 {
+        return Ok(None);
+    }
+    let reason = format!("{takers} session(s) that began before its end may still have its role");
+    set_aside(due, State::Ending, Action::Ending, reason, Vec::new()).map(Some)
 }
 
 fn databases_of<'a>(dependencies: impl Iterator<Item = &'a dependencies::Dependency>) -> Vec<u32> {
@@ -319,11 +358,7 @@ pub fn record(ended: &Ended, kind: Kind) {
         sessions_terminated,
         detail,
     } = ended;
-    let kind = match kind {
-        Kind::Scope => "scope",
-        Kind::Credential => "credential",
-        Kind::Authenticator => "authenticator",
-    };
+    let kind = label::kind_name(kind);
     let reason = detail
         .as_ref()
         .map(|detail| format!(": {detail}"))

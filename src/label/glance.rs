@@ -32,43 +32,46 @@ pub fn glance(label: &str) -> Option<Glance> {
     })
 }
 
+const KINDS: [Kind; 4] = [
+    Kind::Credential,
+    Kind::Scope,
+    Kind::Authenticator,
+    Kind::Temporary,
+];
+
 fn kind_of(text: &str) -> Option<Kind> {
-    [Kind::Scope, Kind::Credential, Kind::Authenticator]
-        .into_iter()
-        .find(|&kind| name_of(kind) == text)
+    KINDS.into_iter().find(|&kind| kind_name(kind) == text)
 }
 
 /// As the label has it.
-fn name_of(kind: Kind) -> &'static str {
+pub fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Scope => "scope",
         Kind::Credential => "credential",
         Kind::Authenticator => "authenticator",
+        Kind::Temporary => "temporary",
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
     fn label(kind: Kind, state: State, purpose: Option<&str>) -> Metadata {
+        let text = r#"{"v":1,"kind":"scope","state":"active","creator":"alice","creator_oid":16384,
+                       "created_at":"2026-11-21T08:49:54Z","database":"app"}"#;
         Metadata {
-            v: 1,
             kind,
             state,
-            creator: "alice".into(),
-            creator_oid: 16_384,
-            created_at: "2026-11-21T08:49:54Z".into(),
-            database: Some("app".into()),
             purpose: purpose.map(str::to_owned),
-            error: None,
-            waits_for: vec![],
+            ..Metadata::parse(text).expect("a label")
         }
     }
 
     #[test]
     fn label_glance_sees_what_parsing_sees() {
-        for kind in [Kind::Scope, Kind::Credential, Kind::Authenticator] {
+        for kind in KINDS {
             for state in [State::Active, State::Ending, State::Quarantined] {
                 for purpose in [None, Some("x\",\"state\":\"active\",\"y")] {
                     let text = label(kind, state, purpose).to_text();
@@ -84,10 +87,10 @@ mod tests {
 
     #[test]
     fn label_glance_takes_the_quick_way_for_labels_of_ours() {
-        for kind in [Kind::Scope, Kind::Credential, Kind::Authenticator] {
+        for kind in KINDS {
             let text = label(kind, State::Active, None).to_text();
             let written = text.strip_prefix("{\"v\":1,\"kind\":\"");
-            let quick = format!("{}\",\"state\":\"active\",", name_of(kind));
+            let quick = format!("{}\",\"state\":\"active\",", kind_name(kind));
             assert!(
                 written.is_some_and(|rest| rest.starts_with(&quick)),
                 "{text}"

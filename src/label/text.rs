@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::login::rules::Rules;
+
 /// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
 /// (design 3.1).
 pub const MAX_BYTES: usize = 1_500;
@@ -17,6 +19,19 @@ pub enum Kind {
     Credential,
     /// A LOGIN role that acts only through tokens.
     Authenticator,
+    /// A NOLOGIN role between a role and a person's own login: a membership with a deadline.
+    Temporary,
+}
+
+/// What a temporary membership joins, by OID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Temporary {
+    pub role: u32,
+    pub to: u32,
+    /// Since when nobody can take the role through it any more: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +62,23 @@ pub struct Metadata {
     pub database: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// From where, and how, it may log in.
+    #[serde(default, skip_serializing_if = "Rules::is_empty")]
+    pub login: Rules,
+    /// When its password was last changed: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<String>,
+    /// The login that has taken its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+    /// The login whose place it has taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// Why it was revoked, or granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<Temporary>,
     /// The reason why the last step of its end failed or must wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -107,6 +139,8 @@ fn shrink(metadata: &mut Metadata) -> bool {
         metadata.waits_for.truncate(1);
     } else if metadata.purpose.is_some() {
         metadata.purpose = None;
+    } else if metadata.reason.is_some() {
+        metadata.reason = None;
     } else {
         return false;
     }
@@ -131,6 +165,12 @@ mod tests {
             created_at: "2026-11-21T08:49:54Z".into(),
             database: Some("app".into()),
             purpose: None,
+            login: Rules::default(),
+            rotated_at: None,
+            successor: None,
+            replaces: None,
+            reason: None,
+            temporary: None,
             error: None,
             waits_for: vec![],
         }

@@ -48,6 +48,7 @@ pub fn judge<E>(facts: &Facts<'_, E>) -> Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::rules::Rules;
 
     fn metadata(kind: Kind, state: State) -> Metadata {
         Metadata {
@@ -59,6 +60,12 @@ mod tests {
             created_at: String::new(),
             database: None,
             purpose: None,
+            login: Rules::default(),
+            rotated_at: None,
+            successor: None,
+            replaces: None,
+            reason: None,
+            temporary: None,
             error: None,
             waits_for: vec![],
         }

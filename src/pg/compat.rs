@@ -1,8 +1,12 @@
 //! The differences between PostgreSQL 14 and 18; the only place with version `cfg`s.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
 
 use pgrx::pg_sys;
+
+use super::server::Peer;
 
 /// May `session_user` do SET ROLE to `role`? From 16 on a membership may lack the SET option.
 pub fn may_set_role(session_user: pg_sys::Oid, role: pg_sys::Oid) -> bool {
@@ -237,7 +241,7 @@ unsafe extern "C-unwind" fn executor_run(
 }
 
 /// The beginning of `struct Port` (libpq/libpq-be.h), which pgrx does not bind.
-/// The test `login_hook_reads_the_right_user` fails if a version moves a field.
+/// The tests of logins fail if a version moves a field.
 #[repr(C)]
 struct PortPrefix {
     sock: i32,
@@ -256,12 +260,58 @@ struct PortPrefix {
     local_host: [c_char; 64],
     database_name: *mut c_char,
     user_name: *mut c_char,
+    cmdline_options: *mut c_char,
+    guc_options: *mut c_void,
+    application_name: *mut c_char,
+    hba: *mut c_void,
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    authn_id: *const c_char,
+    /// Default and current keepalives_idle, _interval, _count and tcp_user_timeout.
+    tcp_settings: [i32; 8],
+    #[cfg(feature = "pg18")]
+    scram_keys: [u8; 64],
+    #[cfg(feature = "pg18")]
+    has_scram_keys: bool,
+    gss: *mut c_void,
+    ssl_in_use: bool,
 }
 
 #[repr(C)]
 struct SockAddr {
     address: libc::sockaddr_storage,
     length: libc::socklen_t,
+}
+
+impl SockAddr {
+    fn peer(&self) -> Peer {
+        let storage = &raw const self.address;
+        match i32::from(self.address.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says which struct the storage holds.
+                let address = unsafe { (*storage.cast::<libc::sockaddr_in>()).sin_addr };
+                Peer::Tcp(Ipv4Addr::from(address.s_addr.to_ne_bytes()).into())
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let address = unsafe { (*storage.cast::<libc::sockaddr_in6>()).sin6_addr };
+                Peer::Tcp(Ipv6Addr::from(address.s6_addr).into())
+            }
+            libc::AF_UNIX => {
+                let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+                let end = usize::try_from(self.length).unwrap_or(0);
+                let length = end
+                    .min(size_of::<libc::sockaddr_storage>())
+                    .saturating_sub(start);
+                // SAFETY: inside the storage; the kernel has filled it up to `length`.
+                let path =
+                    unsafe { std::slice::from_raw_parts(storage.cast::<u8>().add(start), length) };
+                let path = path.split(|&byte| byte == 0).next().unwrap_or_default();
+                let path = (!path.is_empty()).then(|| OsStr::from_bytes(path).into());
+                Peer::Socket(path)
+            }
+            _ => Peer::Unknown,
+        }
+    }
 }
 
 /// The role name in the start-up packet.
@@ -278,6 +328,33 @@ pub unsafe fn port_user_name(port: *mut pg_sys::Port) -> Option<String> {
             Some(CStr::from_ptr(name).to_string_lossy().into_owned())
         }
     }
+}
+
+/// The server's end of a connection.
+///
+/// # Safety
+/// `port` is a connection of this process.
+pub unsafe fn local_peer(port: *mut pg_sys::Port) -> Peer {
+    // SAFETY: by contract.
+    unsafe { (*port.cast::<PortPrefix>()).laddr.peer() }
+}
+
+/// The client's end of a connection.
+///
+/// # Safety
+/// As [`local_peer`].
+pub unsafe fn remote_peer(port: *mut pg_sys::Port) -> Peer {
+    // SAFETY: by contract.
+    unsafe { (*port.cast::<PortPrefix>()).raddr.peer() }
+}
+
+/// Is the connection encrypted by TLS?
+///
+/// # Safety
+/// As [`local_peer`].
+pub unsafe fn uses_tls(port: *mut pg_sys::Port) -> bool {
+    // SAFETY: by contract.
+    unsafe { (*port.cast::<PortPrefix>()).ssl_in_use }
 }
 
 /// Policies can mention a role; this takes the mention away, or drops the policy (DROP OWNED).

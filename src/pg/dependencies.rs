@@ -159,15 +159,26 @@ pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
 /// Takes the role out of every role that it is a member of, whoever put it there, and takes back
 /// the memberships that it granted.
 pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_where("a.member = $1 OR a.grantor = $1", role)
+}
+
+/// Takes every member out of the role.
+pub fn revoke_members(role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_where("a.roleid = $1", role)
+}
+
+fn revoke_where(condition: &str, role: pg_sys::Oid) -> SpiResult<()> {
+    // Before PostgreSQL 16 the grantor may be a role that is gone, and plays no part.
     let revokes = spi::query(
-        // Before PostgreSQL 16 the grantor may be a role that is gone, and plays no part.
-        "SELECT pg_catalog.format('REVOKE %I FROM %I', r.rolname, m.rolname)
-                || COALESCE(' GRANTED BY ' || pg_catalog.quote_ident(g.rolname), '') || ' CASCADE'
-           FROM pg_catalog.pg_auth_members a
-           JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
-           JOIN pg_catalog.pg_authid m ON m.oid = a.member
-           LEFT JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
-          WHERE a.member = $1 OR a.grantor = $1",
+        &format!(
+            "SELECT pg_catalog.format('REVOKE %I FROM %I', r.rolname, m.rolname)
+                    || COALESCE(' GRANTED BY ' || pg_catalog.quote_ident(g.rolname), '') || ' CASCADE'
+               FROM pg_catalog.pg_auth_members a
+               JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
+               JOIN pg_catalog.pg_authid m ON m.oid = a.member
+               LEFT JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
+              WHERE {condition}"
+        ),
         &[role.into()],
         |row| row.get::<String>(1),
     )?;
@@ -175,6 +186,21 @@ pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
         .iter()
         .flatten()
         .try_for_each(|revoke| spi::execute(revoke))
+}
+
+/// How many sessions there are of a role and its members that began before a moment. Superusers,
+/// who are members of all roles, do not count.
+pub fn sessions_since_before(role: pg_sys::Oid, moment: &str) -> SpiResult<i64> {
+    let found = spi::query(
+        "SELECT pg_catalog.count(*)
+           FROM pg_catalog.pg_stat_activity s
+           JOIN pg_catalog.pg_authid r ON r.oid = s.usesysid
+          WHERE s.backend_start <= $2::pg_catalog.timestamptz AND NOT r.rolsuper
+            AND pg_catalog.pg_has_role(r.oid, $1, 'MEMBER')",
+        &[role.into(), moment.into()],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(found.into_iter().flatten().next().unwrap_or(0))
 }
 
 /// Who granted something on this object to the role.

@@ -1,8 +1,12 @@
 //! Facts about this server and this client connection.
 
 use std::ffi::CStr;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use pgrx::pg_sys;
+
+use super::compat;
 
 /// The current database: its OID, 0 in a worker without one.
 pub fn database() -> pg_sys::Oid {
@@ -83,4 +87,37 @@ pub fn is_utf8() -> bool {
 pub fn is_binary_upgrade() -> bool {
     // SAFETY: a plain read of a global of the postmaster.
     unsafe { pg_sys::IsBinaryUpgrade }
+}
+
+/// Does the server accept TLS connections?
+pub fn offers_tls() -> bool {
+    setting(c"ssl").as_deref() == Some("on")
+}
+
+/// How the client of this session reached the server: the folder of a Unix socket, or the
+/// server's address. `None` in a process without a client.
+pub fn endpoint() -> Option<String> {
+    // SAFETY: a plain read of a backend global: NULL, or this session's connection.
+    let port = unsafe { pg_sys::MyProcPort };
+    if port.is_null() {
+        return None;
+    }
+    // SAFETY: as above, not NULL.
+    match unsafe { compat::local_peer(port) } {
+        Peer::Tcp(address) => Some(address.to_string()),
+        Peer::Socket(Some(path)) => {
+            Some(path.parent()?.to_str()?.to_owned()).filter(|folder| !folder.is_empty())
+        }
+        Peer::Socket(None) | Peer::Unknown => None,
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    Tcp(IpAddr),
+    /// A Unix socket, with its path at the end that has one.
+    Socket(Option<PathBuf>),
+    /// A family that this library does not know.
+    Unknown,
 }

@@ -1,0 +1,236 @@
+//! Issuing: a new login that is a member of scopes, with its password and its label.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use zeroize::Zeroizing;
+
+use super::options::Options;
+use super::{Error, MAX_PURPOSE_BYTES, Secret, deadline_of, password, uri};
+use crate::guc;
+use crate::label::{self, Kind};
+use crate::pg::advisory::{self, Mode};
+use crate::pg::name::Name;
+use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::scope::{self, name};
+use crate::timestamp;
+
+/// What the caller asks for, authority over the scopes aside.
+pub struct Request<'a> {
+    /// `None`: a name is made, `subject_verb_suffix`.
+    pub role_name: Option<&'a str>,
+    /// `None`: the default.
+    pub valid_for: Option<Interval>,
+    pub purpose: Option<&'a str>,
+    pub options: Options,
+    pub verb: &'a str,
+}
+
+/// What the credential will be a member of. The scopes are locked, and the caller may hand them out.
+pub struct Membership {
+    pub scopes: Vec<String>,
+    /// For a generated name.
+    pub subject: String,
+}
+
+/// What the caller gets, once.
+pub struct Issued {
+    pub role: String,
+    pub password: Zeroizing<String>,
+    /// Unix microseconds; `None` for an authenticator without a deadline.
+    pub valid_until: Option<i64>,
+    pub uri: Zeroizing<String>,
+}
+
+/// `role_name, password, valid_until, connection_uri`
+pub type Row = (Name, String, Option<TimestampWithTimeZone>, String);
+
+impl Issued {
+    pub fn into_row(self) -> Row {
+        (
+            Name(self.role),
+            self.password.to_string(),
+            self.valid_until.and_then(clock::to_sql),
+            self.uri.to_string(),
+        )
+    }
+}
+
+/// Checks the request, then calls `membership`, which checks the caller's authority and finds or
+/// makes the scopes, and makes the login. What is slow comes before any lock on a scope.
+pub fn issue<E: Into<Error>>(
+    request: Request<'_>,
+    membership: impl FnOnce() -> Result<Membership, E>,
+) -> Result<Issued, Error> {
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    if let Some(role) = request.role_name {
+        name::check(role)?;
+    }
+    check_purpose(request.purpose)?;
+    check_tls(&request.options)?;
+    let valid_until = deadline_of(request.valid_for)?;
+    if let Some(role) = request.role_name {
+        require_free(role)?;
+    }
+    let secret = Secret::generate()?;
+    let membership = membership().map_err(Into::into)?;
+    let role = match request.role_name {
+        Some(role) => role.to_owned(),
+        None => free_name(&membership.subject, request.verb)?,
+    };
+    let mut metadata = label::fresh(Kind::Credential, identity::current_user(), request.purpose);
+    metadata.login = request.options.rules.clone();
+    let login = Login {
+        role: &role,
+        verifier: &secret.verifier,
+        valid_until: Some(valid_until),
+        memberships: &membership.scopes,
+        options: &request.options,
+        metadata: &metadata,
+    };
+    identity::elevated(|| login.create())?;
+    Ok(Issued {
+        uri: connection_uri(&role, &secret.password, &request.options.rules),
+        role,
+        password: secret.password,
+        valid_until: Some(valid_until),
+    })
+}
+
+/// A login of ours that is being made.
+pub struct Login<'a> {
+    pub role: &'a str,
+    pub verifier: &'a str,
+    pub valid_until: Option<i64>,
+    pub memberships: &'a [String],
+    pub options: &'a Options,
+    pub metadata: &'a label::Metadata,
+}
+
+impl Login<'_> {
+    /// One string of statements: each round trip costs as much as the role itself. Elevated.
+    pub fn create(&self) -> Result<(), Error> {
+        let role = spi::identifier(self.role);
+        let (inherit, membership_options) = match self.metadata.kind {
+            Kind::Authenticator => ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS),
+            _ => ("INHERIT", compat::MEMBERSHIP_OPTIONS),
+        };
+        let mut sql = format!(
+            "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
+             NOBYPASSRLS PASSWORD {}",
+            spi::literal(self.verifier)
+        );
+        if let Some(deadline) = self.valid_until {
+            sql += " VALID UNTIL ";
+            sql += &spi::literal(&timestamp::rfc3339(deadline));
+        }
+        if let Some(limit) = self.options.connection_limit {
+            sql += &format!(" CONNECTION LIMIT {limit}");
+        }
+        let memberships: Vec<String> = self
+            .memberships
+            .iter()
+            .map(|role| spi::identifier(role))
+            .collect();
+        if !memberships.is_empty() {
+            sql += &format!(
+                "; GRANT {} TO {role}{membership_options}",
+                memberships.join(", ")
+            );
+        }
+        sql += &settings(&role, self.options);
+        spi::execute(&sql)?;
+        if label::attach_metadata(self.role, self.metadata) {
+            Ok(())
+        } else {
+            Err(Error::Vanished)
+        }
+    }
+}
+
+/// What a session of the role starts with, in every database.
+fn settings(role: &str, options: &Options) -> String {
+    let mut sql = String::new();
+    let timeouts = [
+        ("statement_timeout", options.statement_timeout),
+        (
+            "idle_in_transaction_session_timeout",
+            options.idle_in_transaction_session_timeout,
+        ),
+    ];
+    for (name, milliseconds) in timeouts {
+        if let Some(milliseconds) = milliseconds {
+            sql += &format!("; ALTER ROLE {role} SET {name} = {milliseconds}");
+        }
+    }
+    if let Some(schemas) = &options.search_path {
+        let schemas: Vec<String> = schemas.iter().map(|name| spi::literal(name)).collect();
+        let schemas = if schemas.is_empty() {
+            "''".to_owned()
+        } else {
+            schemas.join(", ")
+        };
+        sql += &format!("; ALTER ROLE {role} SET search_path = {schemas}");
+    }
+    sql
+}
+
+pub fn check_purpose(purpose: Option<&str>) -> Result<(), Error> {
+    match purpose {
+        Some(purpose) if purpose.len() > MAX_PURPOSE_BYTES => Err(Error::PurposeTooLong {
+            bytes: purpose.len(),
+            max: MAX_PURPOSE_BYTES,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A login that may come by TLS only, on a server that has none, could never come.
+pub fn check_tls(options: &Options) -> Result<(), Error> {
+    if options.rules.tls && !server::offers_tls() {
+        Err(Error::NoTls)
+    } else {
+        Ok(())
+    }
+}
+
+pub fn require_free(role: &str) -> Result<(), Error> {
+    // Two callers with one name: the second waits and is told.
+    advisory::lock(scope::lock_key(role), Mode::Exclusive);
+    match catalog::role_by_name(role) {
+        Some(_) => Err(Error::Exists {
+            role: role.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+pub fn free_name(subject: &str, verb: &str) -> Result<String, Error> {
+    loop {
+        let mut bytes = [0; 8];
+        password::fill(&mut bytes)?;
+        let role = name::compose(subject, verb, &name::tag(&bytes));
+        if catalog::role_by_name(&role).is_none() {
+            return Ok(role);
+        }
+    }
+}
+
+/// Where the login can be used: as the administrator has set it, else the way that the caller came.
+pub fn connection_uri(
+    role: &str,
+    password: &str,
+    rules: &crate::login::rules::Rules,
+) -> Zeroizing<String> {
+    let host = guc::connection_host().or_else(|| {
+        server::endpoint().filter(|host| !host.starts_with('/') || rules.allows_local())
+    });
+    let by_tcp = !host.as_deref().is_some_and(|host| host.starts_with('/'));
+    let target = uri::Target {
+        host: host.as_deref(),
+        port: guc::connection_port().unwrap_or_else(server::port),
+        database: &server::database_name(),
+        require_tls: by_tcp && server::offers_tls(),
+    };
+    uri::compose(&target, role, password)
+}

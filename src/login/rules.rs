@@ -1,0 +1,36 @@
+//! From where, and how, a managed role may log in; kept in its label. Pure.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use super::network::Network;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// The networks of TCP clients; `None`: any. An empty list: none, so Unix sockets only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ips: Option<Vec<Network>>,
+    /// Whether Unix sockets may be used; `None`: when any address may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<bool>,
+    /// Whether TCP connections must use TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+}
+
+impl Rules {
+    pub fn allows_local(&self) -> bool {
+        self.local.unwrap_or(self.ips.is_none())
+    }
+
+    /// Without a single rule there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        *self == Rules::default()
+    }
+
+    /// Is there any way to log in?
+    pub fn admits_nobody(&self) -> bool {
+        self.ips.as_ref().is_some_and(Vec::is_empty) && !self.allows_local()
+    }
+}

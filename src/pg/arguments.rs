@@ -1,0 +1,97 @@
+//! SQL types as arguments that pgrx does not read: `name` and `cidr`, alone and in arrays.
+
+use std::ffi::CStr;
+
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::datum::UnboxDatum;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::{FromDatum, pg_sys, pgrx_resolved_type};
+
+use super::name::Name;
+
+/// The text of a `cidr` value.
+#[derive(Debug, Clone)]
+pub struct Cidr(pub String);
+
+/// A type that is read from its datum by a function of ours.
+trait Read: Sized {
+    /// # Safety
+    /// The datum is a valid, non-null value of the SQL type.
+    unsafe fn read(datum: pg_sys::Datum) -> Self;
+}
+
+impl Read for Name {
+    unsafe fn read(datum: pg_sys::Datum) -> Self {
+        // SAFETY: a `name` is a terminated string of at most 64 bytes.
+        let text = unsafe { CStr::from_ptr(datum.cast_mut_ptr()) };
+        Name(text.to_string_lossy().into_owned())
+    }
+}
+
+impl Read for Cidr {
+    unsafe fn read(datum: pg_sys::Datum) -> Self {
+        // SAFETY: by contract; cidr_out takes a cidr and never returns NULL.
+        let text = unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::cidr_out, &[Some(datum)]) };
+        Cidr(text.unwrap_or_default().to_string_lossy().into_owned())
+    }
+}
+
+macro_rules! argument {
+    ($rust:ty) => {
+        impl FromDatum for $rust {
+            unsafe fn from_polymorphic_datum(
+                datum: pg_sys::Datum,
+                is_null: bool,
+                _type: pg_sys::Oid,
+            ) -> Option<Self> {
+                // SAFETY: PostgreSQL passes a value of the declared type.
+                (!is_null).then(|| unsafe { Read::read(datum) })
+            }
+        }
+
+        // SAFETY: copies the value; nothing borrowed is kept.
+        unsafe impl UnboxDatum for $rust {
+            type As<'src> = $rust;
+            unsafe fn unbox<'src>(datum: pgrx::datum::Datum<'src>) -> Self
+            where
+                Self: 'src,
+            {
+                // SAFETY: by the trait's contract.
+                unsafe { Read::read(datum.sans_lifetime()) }
+            }
+        }
+
+        // SAFETY: as above.
+        unsafe impl<'fcx> ArgAbi<'fcx> for $rust {
+            unsafe fn unbox_arg_unchecked(argument: Arg<'_, 'fcx>) -> Self {
+                // SAFETY: by the trait's contract; NULL is asked for as an Option.
+                let value: Option<Self> = unsafe { argument.unbox_arg_using_from_datum() };
+                match value {
+                    Some(value) => value,
+                    None => unreachable!("NULL is read as an Option"),
+                }
+            }
+
+            unsafe fn unbox_nullable_arg(
+                argument: Arg<'_, 'fcx>,
+            ) -> pgrx::nullable::Nullable<Self> {
+                // SAFETY: by the trait's contract.
+                unsafe { argument.unbox_arg_using_from_datum() }.into()
+            }
+        }
+    };
+}
+
+argument!(Name);
+argument!(Cidr);
+
+// SAFETY: names the built-in type that is read.
+unsafe impl SqlTranslatable for Cidr {
+    const TYPE_IDENT: &'static str = pgrx_resolved_type!(Cidr);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("cidr"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("cidr")));
+}
