@@ -14,6 +14,7 @@ mod cluster {
     pub mod harness;
 }
 
+mod credentials;
 mod measure;
 mod report;
 mod rows;

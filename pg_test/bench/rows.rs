@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::cluster::harness::literal;
+use crate::credentials;
 use crate::measure::{Figures, compare, in_turns};
 use crate::scene::{Loop, Scene, TABLE_ROWS, array};
 use crate::tokens::{Family, Token};
@@ -17,7 +18,7 @@ pub struct Row {
     pub measure: fn(&Scene) -> Result<Figures, String>,
 }
 
-pub const ALL: [Row; 7] = [
+pub const ALL: [Row; 15] = [
     Row {
         name: "warm",
         what: "scope.set_jwt_role, token seen before",
@@ -66,6 +67,62 @@ pub const ALL: [Row; 7] = [
         peer: "owner = current_setting(…)::jsonb->>'sub'",
         target: 0.2,
         measure: claim_per_row,
+    },
+    Row {
+        name: "credentials_issue",
+        what: "scope.create_readonly_role",
+        peer: "CREATE ROLE … PASSWORD, and GRANT",
+        target: 0.33,
+        measure: credentials::issue,
+    },
+    Row {
+        name: "credentials_20000th",
+        what: "the 20,000th credential of one table",
+        peer: "the 100th",
+        target: 1.5,
+        measure: credentials::twenty_thousandth,
+    },
+    Row {
+        name: "credentials_8_clients",
+        what: "8 clients issue at the same time, each credential",
+        peer: "one client",
+        target: 1.0,
+        measure: credentials::eight_clients,
+    },
+    Row {
+        name: "credentials_login",
+        what: "what the check adds to a login, of 100,000 managed roles",
+        peer: "100 µs",
+        target: 1.0,
+        measure: credentials::login,
+    },
+    Row {
+        name: "credentials_next_deadline",
+        what: "reading 100,000 managed roles for the next deadline",
+        peer: "200 ms",
+        target: 1.0,
+        measure: credentials::next_deadline,
+    },
+    Row {
+        name: "credentials_view",
+        what: "one role of 100,000 in scope.roles",
+        peer: "5 ms",
+        target: 1.0,
+        measure: credentials::view,
+    },
+    Row {
+        name: "credentials_deadline",
+        what: "deadline to dead session, 99th percentile, 10,000 others alive",
+        peer: "250 ms",
+        target: 1.0,
+        measure: credentials::deadline,
+    },
+    Row {
+        name: "credentials_10000_due",
+        what: "10,000 due at once, 100 with sessions, pgbench running, until all are gone",
+        peer: "10 s",
+        target: 1.0,
+        measure: credentials::all_due,
     },
 ];
 

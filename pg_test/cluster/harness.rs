@@ -1,5 +1,6 @@
 //! What the tests share: servers, sessions, a database per test, tokens.
 
+mod crowd;
 mod fixture;
 mod guard;
 mod server;
@@ -9,11 +10,12 @@ mod tools;
 
 use std::time::{Duration, Instant};
 
+pub use crowd::crowd;
 pub use fixture::{Fixture, shared};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
 pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
-pub use tools::{output, program, signal};
+pub use tools::{give_away, output, program, signal};
 
 /// Waits for something that another process does. The bound is for a hung server; a passing test returns as soon as it holds.
 #[track_caller]

@@ -3,13 +3,15 @@
 //! Roles go in batches, one commit a step. A batch that fails is done again with each role in a
 //! subtransaction of its own, so that one that fails does not hold up the others.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::end::{self, Action, Ended, Terminated};
 use super::{Managed, due, managed};
+use crate::guc;
+use crate::pg::xact::Failure;
 use crate::pg::{clock, dependencies, server, worker, xact};
 
 const BATCH: usize = 200;
@@ -41,9 +43,12 @@ pub fn run() {
     run.dropped.chunks(BATCH).for_each(sweep);
 }
 
-/// Does somebody need this database without sessions? The launcher comes back.
+/// Has the end been suspended, or does somebody need this database without sessions? The launcher
+/// comes back.
 fn must_leave() -> bool {
-    xact::transaction(server::is_database_wanted).unwrap_or(true)
+    // Also notices that the configuration has changed, or that the server is gone.
+    worker::sleep(Duration::ZERO);
+    !guc::expiry() || xact::transaction(server::is_database_wanted).unwrap_or(true)
 }
 
 #[derive(Default)]
@@ -92,8 +97,7 @@ impl Run {
                 left.iter().for_each(|role| self.finish_one(role));
                 break;
             }
-            pgrx::check_for_interrupts!();
-            std::thread::sleep(end::SCAN);
+            worker::sleep(end::SCAN);
         }
     }
 
@@ -108,8 +112,8 @@ impl Run {
             self.record(role, Action::Dropped, None);
         }
         self.after_drop(&done);
-        for (role, error) in &failed {
-            give_up(role, error);
+        for (role, failure) in &failed {
+            give_up(role, failure);
         }
         for role in batch.iter().filter(|role| !done.contains(&role.oid)) {
             self.finish_one(role);
@@ -136,7 +140,7 @@ impl Run {
             }
             // Gone, renewed, or somebody else's at the moment.
             Ok(None) => {}
-            Err(failure) => give_up(due, &failure.message),
+            Err(failure) => give_up(due, &failure),
         }
     }
 
@@ -168,8 +172,8 @@ fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
         let claimed = roles.iter().filter_map(end::claim);
         claimed.map(|role| end::disable(&role)).collect()
     });
-    for (role, error) in &failed {
-        give_up(role, error);
+    for (role, failure) in &failed {
+        give_up(role, failure);
     }
     failed.into_iter().map(|(role, _)| role.oid).collect()
 }
@@ -190,7 +194,7 @@ fn sweep(dropped: &[pg_sys::Oid]) {
 fn in_batch<T>(
     roles: &[Managed],
     work: impl Fn(&[Managed]) -> SpiResult<Vec<T>>,
-) -> (Vec<T>, Vec<(Managed, String)>) {
+) -> (Vec<T>, Vec<(Managed, Failure)>) {
     worker::set_for_session(c"lock_timeout", BATCH_PATIENCE);
     if let Ok(done) = xact::transaction(|| xact::raised(work(roles))) {
         return (done, Vec::new());
@@ -200,44 +204,49 @@ fn in_batch<T>(
         for role in roles {
             match xact::subtransaction(|| xact::raised(work(std::slice::from_ref(role)))) {
                 Ok(more) => done.extend(more),
-                Err(failure) => failed.push((role.clone(), failure.message)),
+                Err(failure) => failed.push((role.clone(), failure)),
             }
         }
         (done, failed)
     });
     one_by_one.unwrap_or_else(|failure| {
-        let failed = roles
-            .iter()
-            .map(|role| (role.clone(), failure.message.clone()));
+        let failed = roles.iter().map(|role| (role.clone(), failure.clone()));
         (Vec::new(), failed.collect())
     })
 }
 
 /// Leaves the reason where a DBA looks, and the rest for the next attempt.
-fn give_up(due: &Managed, error: &str) {
+fn give_up(due: &Managed, failure: &Failure) {
+    let is_locked = failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
+    if failure.is_transient() && !is_locked {
+        // Somebody's DDL came in between, and is over by now.
+        log!(
+            "scope_roles: ending role \"{}\" will be tried again: {}",
+            due.name,
+            failure.message
+        );
+        return;
+    }
     let noted = xact::transaction(|| {
-        let Some(due) = managed(due.oid) else {
-            return (String::new(), None);
-        };
-        let holder = xact::raised(dependencies::lock_holder(due.oid));
-        let reason = match holder {
-            Some(holder) => format!("{error}: {holder} holds a lock on the role"),
-            None => error.to_owned(),
-        };
+        let due = managed(due.oid)?;
+        let mut reason = failure.message.clone();
+        if is_locked && let Some(holder) = xact::raised(dependencies::lock_holder(due.oid)) {
+            reason = format!("{reason}: {holder}");
+        }
         let second = end::note_failure(&due, &reason);
-        (reason, second)
+        Some((reason, second))
     });
     let (reason, second) = match noted {
-        Ok((reason, second)) => (reason, second),
-        Err(failure) => (error.to_owned(), Some(failure.message)),
+        Ok(Some(noted)) => noted,
+        Ok(None) => return,
+        Err(second) => (failure.message.clone(), Some(second.message)),
     };
     let second = second
+        .filter(|second| !reason.starts_with(second.as_str()))
         .map(|second| format!("; noting the reason: {second}"))
         .unwrap_or_default();
-    if !reason.is_empty() {
-        warning!(
-            "scope_roles: ending role \"{}\" failed: {reason}{second}",
-            due.name
-        );
-    }
+    warning!(
+        "scope_roles: ending role \"{}\" failed: {reason}{second}",
+        due.name
+    );
 }

@@ -100,18 +100,24 @@ pub fn sweep_memberships(dropped: &[pg_sys::Oid]) -> SpiResult<()> {
     Ok(())
 }
 
-/// Who holds a lock on the role, so that it can't be dropped, in words.
+/// Who keeps the role from being changed or dropped, in words: whoever has locked it, else one who
+/// is changing roles.
 pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
     let found = spi::query(
-        "SELECT CASE WHEN l.pid IS NOT NULL THEN pg_catalog.format('the session of process %s', l.pid)
-                     ELSE pg_catalog.format('prepared transaction \"%s\"', (
-                          SELECT p.gid FROM pg_catalog.pg_prepared_xacts p
-                           WHERE '-1/' || p.transaction::text = l.virtualtransaction)) END
+        "SELECT CASE WHEN l.pid IS NOT NULL THEN pg_catalog.format('process %s', l.pid)
+                     ELSE pg_catalog.format('prepared transaction \"%s\"', p.gid) END
+                || CASE l.locktype WHEN 'object' THEN ' holds a lock on the role'
+                                   ELSE ' is changing roles' END
            FROM pg_catalog.pg_locks l
-          WHERE l.locktype = 'object' AND l.database = 0 AND l.granted
-            AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.objid = $1
-            AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-          ORDER BY l.pid DESC LIMIT 1",
+           LEFT JOIN (pg_catalog.pg_locks t
+                      JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = t.transactionid)
+             ON l.pid IS NULL AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction
+          WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+            AND (l.locktype = 'object' AND l.database = 0 AND l.objid = $1
+                   AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                 OR l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+                   AND l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass)
+          ORDER BY l.locktype, l.pid LIMIT 1",
         &[role.into()],
         |row| row.get::<String>(1),
     )?;

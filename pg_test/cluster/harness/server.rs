@@ -14,7 +14,7 @@ use postgres::config::Config;
 use super::guard::ROOT;
 use super::session::{Refusal, Session};
 use super::token::SECRET;
-use super::tools::{give_away, make_dir, output, program, signal};
+use super::tools::{children, give_away, make_dir, output, program, signal};
 use super::{literal, wait_until};
 
 /// TCP proves passwords; the socket trusts everyone, so tests can be anyone, and so that what refuses a login there is the extension.
@@ -147,14 +147,51 @@ impl Server {
         self.up();
     }
 
-    /// Ends the postmaster as a power cut would: no shutdown, no checkpoint.
+    /// Ends the postmaster as a power cut would: no shutdown, no checkpoint. Returns when its other processes have noticed.
     pub fn crash(&self) {
+        let children = children(&self.pid());
         self.down("KILL");
+        wait_until("the server's processes have ended", 30, || {
+            !children
+                .iter()
+                .any(|pid| Path::new("/proc").join(pid).exists())
+        });
     }
 
-    /// Starts again after [`Server::crash`].
+    /// Stops without a checkpoint: the next start recovers.
+    pub fn stop_at_once(&self) {
+        self.down("QUIT");
+    }
+
+    /// Stops in good order.
+    pub fn stop(&self) {
+        self.down("INT");
+    }
+
+    /// Starts again after [`Server::crash`] or [`Server::stop`].
     pub fn recover(&self) {
         self.up();
+    }
+
+    /// Waits for the server to end by itself.
+    pub fn wait_for_its_end(&self, seconds: u64) {
+        let mut postmaster = self.postmaster.lock().expect("postmaster");
+        let mut child = postmaster.take().expect("a running server");
+        wait_until("the server has ended", seconds, || {
+            !matches!(child.try_wait(), Ok(None))
+        });
+    }
+
+    /// The postmaster's process.
+    pub fn pid(&self) -> String {
+        let postmaster = self.postmaster.lock().expect("postmaster");
+        let child = postmaster.as_ref().expect("a running server");
+        child.id().to_string()
+    }
+
+    /// Adds lines to postgresql.conf, for the next start.
+    pub fn reconfigure(&self, lines: &str) {
+        self.configure(lines);
     }
 
     /// Changes a setting for the whole server. New sessions have it when this returns, open ones at their next command.
@@ -176,6 +213,16 @@ impl Server {
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.join("log")).unwrap_or_default())
             .into_owned()
+    }
+
+    /// A server program that connects to this server, as the superuser.
+    pub fn client_program(&self, name: &str) -> Command {
+        let mut command = program(name, &self.dir);
+        command
+            .arg(format!("--host={}", self.dir.display()))
+            .arg(format!("--port={}", self.port))
+            .arg("--username=postgres");
+        command
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -243,7 +290,7 @@ impl Server {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
