@@ -82,7 +82,8 @@ pub fn start_in(database: pg_sys::Oid) -> Option<Started> {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let registered = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
         pg_sys::MemoryContextSwitchTo(context);
-        registered.then_some(Started { handle })
+        // Lazily: without a registration there is no handle to free.
+        registered.then(|| Started { handle })
     }
 }
 

@@ -31,9 +31,15 @@ fn wait_for_recovery(server: &Server) {
     });
 }
 
-/// Kills the worker while `lock` keeps it from its next commit, and returns what the catalogues say of the role after recovery, as
-/// `state login`.
-fn killed_at(lock: &str, name: &str) -> (Server, String) {
+#[derive(Clone, Copy, PartialEq)]
+enum Victim {
+    Worker,
+    Postmaster,
+}
+
+/// Kills the worker, or the whole server, while `lock` keeps the worker from its next commit, and returns what the catalogues say of
+/// the role after recovery, as `state login`; nothing when it is gone.
+fn killed_at(lock: &str, victim: Victim, name: &str) -> String {
     let server = Server::start(Options::durable());
     let f = Fixture::on(&server, name);
     let mut admin = f.admin();
@@ -41,24 +47,44 @@ fn killed_at(lock: &str, name: &str) -> (Server, String) {
     let kept = admin.issue("'orders', valid_for => '1 day'");
     let mut holder = f.admin();
     holder.run(&format!("BEGIN; {lock}"));
+    if victim == Victim::Postmaster {
+        // Holds from the next start on, so that what was committed can be seen.
+        admin.run("ALTER SYSTEM SET scope_roles.expiry = off");
+    }
     let pid = worker_in_wait(&mut admin);
-    assert!(signal("KILL", &pid));
-    wait_for_recovery(&server);
+    match victim {
+        Victim::Worker => {
+            assert!(signal("KILL", &pid));
+            wait_for_recovery(&server);
+        }
+        Victim::Postmaster => {
+            server.crash();
+            server.recover();
+        }
+    }
     let mut admin = f.admin();
     let state = admin.text(&format!(
-        "SELECT state || ' ' || rolcanlogin FROM scope.roles JOIN pg_roles ON rolname = role WHERE role = {}",
+        "SELECT (SELECT state || ' ' || rolcanlogin FROM scope.roles JOIN pg_roles ON rolname = role WHERE role = {})",
         literal(&cred.role)
     ));
     assert_login_refused(server.try_login(&cred.role, &f.name));
+    if victim == Victim::Postmaster {
+        server.alter_system("scope_roles.expiry", "on");
+    }
     wait_until_gone(&server, &cred.role, 30);
     kept.connect().rows("SELECT * FROM orders");
-    (server, state)
+    state
 }
 
 #[test]
-fn the_worker_killed_before_its_first_commit() {
-    let (_, state) = killed_at("LOCK TABLE pg_shseclabel IN SHARE MODE", "fault_first");
-    // It may have done it again by the time that we look.
+fn killed_before_the_first_commit() {
+    const LOCK: &str = "LOCK TABLE pg_shseclabel IN SHARE MODE";
+    assert_eq!(
+        killed_at(LOCK, Victim::Postmaster, "fault_first"),
+        "active true"
+    );
+    let state = killed_at(LOCK, Victim::Worker, "fault_first");
+    // It may have gone on by the time that we look.
     assert!(
         ["active true", "ending false", ""].contains(&state.as_str()),
         "{state}"
@@ -66,8 +92,13 @@ fn the_worker_killed_before_its_first_commit() {
 }
 
 #[test]
-fn the_worker_killed_between_disabling_and_dropping() {
-    let (_, state) = killed_at("LOCK TABLE pg_auth_members IN SHARE MODE", "fault_second");
+fn killed_between_disabling_and_dropping() {
+    const LOCK: &str = "LOCK TABLE pg_auth_members IN SHARE MODE";
+    assert_eq!(
+        killed_at(LOCK, Victim::Postmaster, "fault_second"),
+        "ending false"
+    );
+    let state = killed_at(LOCK, Victim::Worker, "fault_second");
     assert!(["ending false", ""].contains(&state.as_str()), "{state}");
 }
 
@@ -92,7 +123,9 @@ fn a_crash_between_two_databases() {
     server.crash();
     server.recover();
     let mut admin = f.admin();
-    admin.assert_that("NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fault_two' AND rolcanlogin)");
+    admin.assert_that(
+        "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fault_two' AND rolcanlogin)",
+    );
     admin.assert_that("(SELECT relacl::text NOT LIKE '%fault_two%' FROM pg_class WHERE relname = 'vault') IS NOT FALSE");
     assert_login_refused(cred.try_connect());
     wait_until_gone(&server, &cred.role, 30);
@@ -120,7 +153,13 @@ fn crashes_at_any_moment_never_take_anything_back() {
     let mut admin = f.admin();
     let model = admin.issue("'orders', valid_for => '1 day'").role;
     let kept = admin.issue("'orders', valid_for => '1 day'");
-    crowd(&mut admin, &model, "crash", COUNT as u32, "now() - interval '1 s'");
+    crowd(
+        &mut admin,
+        &model,
+        "crash",
+        COUNT as u32,
+        "now() - interval '1 s'",
+    );
     let mut last = progress(&mut admin).expect("a server");
     assert_eq!(last.len(), COUNT);
     server.alter_system("scope_roles.expiry", "on");
@@ -160,8 +199,12 @@ fn crashes_at_any_moment_never_take_anything_back() {
     });
     kept.connect().rows("SELECT * FROM orders");
     assert!(admin.role_exists(&model));
-    admin.assert_that("NOT EXISTS (SELECT FROM pg_shseclabel WHERE objoid NOT IN (SELECT oid FROM pg_authid))");
-    admin.assert_that("NOT EXISTS (SELECT FROM pg_auth_members WHERE member NOT IN (SELECT oid FROM pg_authid))");
+    admin.assert_that(
+        "NOT EXISTS (SELECT FROM pg_shseclabel WHERE objoid NOT IN (SELECT oid FROM pg_authid))",
+    );
+    admin.assert_that(
+        "NOT EXISTS (SELECT FROM pg_auth_members WHERE member NOT IN (SELECT oid FROM pg_authid))",
+    );
 }
 
 #[track_caller]
@@ -191,8 +234,12 @@ fn no_worker_slot_is_free() {
     assert!(server.log().contains("max_worker_processes is too low"));
     assert_login_refused(server.try_login(&cred.role, &f.name));
     // What needs no worker works.
-    admin.run("SELECT * FROM scope.expire_roles()");
-    assert!(!admin.role_exists(&by_hand.role) && !admin.role_exists(&cred.role));
+    wait_for_deadline(&server, &by_hand);
+    let rows = admin.rows("SELECT * FROM scope.expire_roles()");
+    assert!(
+        !admin.role_exists(&by_hand.role) && !admin.role_exists(&cred.role),
+        "{rows:?}"
+    );
     let later = admin.issue("'orders', 'fault_slots_later', '1 s'");
     wait_for_deadline(&server, &later);
     server.stop();
@@ -213,7 +260,11 @@ fn settings_for_all_sessions_do_not_stop_the_worker() {
         "SET statement_timeout = 0; SET default_transaction_read_only = off; SET synchronous_commit = local;
          CREATE ROLE fault_nobody",
     );
-    for target in ["DATABASE fault_settings", "DATABASE fault_settings_away", "ROLE ALL"] {
+    for target in [
+        "DATABASE fault_settings",
+        "DATABASE fault_settings_away",
+        "ROLE ALL",
+    ] {
         for setting in [
             "statement_timeout = '1ms'",
             "lock_timeout = '1ms'",
@@ -261,7 +312,12 @@ impl Mounted {
             return None;
         }
         let mounted = Mounted { path };
-        output(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&mounted.path));
+        output(
+            Command::new("cp")
+                .arg("-a")
+                .arg(aside.join("."))
+                .arg(&mounted.path),
+        );
         give_away(&mounted.path);
         output(Command::new("chmod").arg("700").arg(&mounted.path));
         Some(mounted)
@@ -290,7 +346,12 @@ impl Drop for Mounted {
 
 /// A server with hundreds of credentials that wait for its worker.
 fn with_hundreds(name: &str) -> (Server, Credential) {
-    let server = Server::start(Options::durable().set("scope_roles.expiry", "off").set("max_wal_size", "64MB").set("min_wal_size", "32MB"));
+    let server = Server::start(
+        Options::durable()
+            .set("scope_roles.expiry", "off")
+            .set("max_wal_size", "64MB")
+            .set("min_wal_size", "32MB"),
+    );
     let f = Fixture::on(&server, name);
     let mut admin = f.admin();
     let model = admin.issue("'orders', valid_for => '1 day'").role;
@@ -340,7 +401,9 @@ fn the_disk_is_full_where_the_log_is() {
     // Without room for the next file of its log PostgreSQL ends itself, and can't start.
     let _ = admin.attempt("ALTER SYSTEM SET scope_roles.expiry = on");
     let _ = admin.attempt("SELECT pg_reload_conf()");
-    let _ = admin.attempt("CREATE TABLE big AS SELECT repeat(md5(i::text), 20) FROM generate_series(1, 300000) i");
+    let _ = admin.attempt(
+        "CREATE TABLE big AS SELECT repeat(md5(i::text), 20) FROM generate_series(1, 300000) i",
+    );
     wait_until("it says so", 40, || {
         server.log().contains("No space left on device")
     });
