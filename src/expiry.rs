@@ -23,7 +23,7 @@ pub mod launcher;
 mod schedule;
 pub mod worker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -75,26 +75,54 @@ fn moment(kind: Kind, is_active: bool, deadline: Option<i64>) -> i64 {
     }
 }
 
-/// When each managed role is due, in no order. Superusers among them (somebody's hand) and roles
-/// with a label that can't be read are left alone.
-fn moments() -> Vec<(i64, u32)> {
-    let mut deadlines = HashMap::new();
-    catalog::deadlines(|role, deadline| {
-        deadlines.insert(u32::from(role), deadline);
-    });
-    let mut moments = Vec::new();
+/// What one pass over the catalogues found.
+#[derive(Default)]
+struct Survey {
+    /// When each managed role is due, in no order. Superusers among them (somebody's hand) and
+    /// roles with a label that can't be read are left alone.
+    moments: Vec<(i64, u32)>,
+    /// Every role there is.
+    roles: HashSet<u32>,
+}
+
+fn survey() -> Survey {
+    // Labels come first: a role that is dropped meanwhile is then seen to be gone.
+    let mut labels = HashMap::new();
     catalog::labelled_roles(|role, label| {
-        let role = u32::from(role);
-        if let (Some(&deadline), Some(seen)) = (deadlines.get(&role), label::glance(label)) {
-            moments.push((moment(seen.kind, seen.is_active, deadline), role));
+        if let Some(seen) = label::glance(label) {
+            labels.insert(u32::from(role), seen);
         }
     });
-    moments
+    let mut survey = Survey::default();
+    catalog::deadlines(|role, superuser, deadline| {
+        let role = u32::from(role);
+        survey.roles.insert(role);
+        if let Some(seen) = labels.get(&role).filter(|_| !superuser) {
+            let moment = moment(seen.kind, seen.is_active, deadline);
+            survey.moments.push((moment, role));
+        }
+    });
+    survey
+}
+
+/// The labels of some roles, in one pass.
+fn labels_of(roles: &HashSet<u32>) -> HashMap<u32, Metadata> {
+    let mut found = HashMap::new();
+    catalog::labelled_roles(|role, label| {
+        let role = u32::from(role);
+        if roles.contains(&role)
+            && let Ok(metadata) = Metadata::parse(label)
+        {
+            found.insert(role, metadata);
+        }
+    });
+    found
 }
 
 /// The roles that are due, by OID.
 fn due(now: i64) -> Vec<Managed> {
-    let mut due: Vec<u32> = moments()
+    let mut due: Vec<u32> = survey()
+        .moments
         .into_iter()
         .filter(|&(moment, _)| moment <= now)
         .map(|(_, role)| role)

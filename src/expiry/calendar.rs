@@ -17,8 +17,8 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// Takes in what was read now.
-    pub fn replace(&mut self, mut entries: Vec<(i64, u32)>, now: i64) {
+    /// Takes in what was read now: the managed roles, and all that exist.
+    pub fn replace(&mut self, mut entries: Vec<(i64, u32)>, existing: &HashSet<u32>, now: i64) {
         entries.sort_unstable();
         let known: HashSet<u32> = entries.iter().map(|&(_, role)| role).collect();
         self.gone
@@ -48,7 +48,7 @@ impl Calendar {
         self.known.contains(&role)
     }
 
-    /// Was it known, and is no longer? Dropped, or only no longer ours.
+    /// Was it known, and has been dropped?
     pub fn is_gone(&self, role: u32) -> bool {
         self.gone.contains_key(&role)
     }
@@ -63,12 +63,19 @@ impl Calendar {
 mod tests {
     use super::*;
 
+    /// As if there were no roles but the managed ones.
+    fn replace(calendar: &mut Calendar, entries: &[(i64, u32)], now: i64) {
+        let existing = entries.iter().map(|&(_, role)| role).collect();
+        calendar.replace(entries.to_vec(), &existing, now);
+    }
+
     #[test]
     fn calendar_knows_who_is_due_and_when_the_next_is() {
         let mut calendar = Calendar::default();
         assert_eq!((calendar.due(5).count(), calendar.next(5)), (0, None));
-        calendar.replace(
-            vec![(30, 3), (i64::MIN, 9), (10, 1), (20, 2), (i64::MAX, 4)],
+        replace(
+            &mut calendar,
+            &[(30, 3), (i64::MIN, 9), (10, 1), (20, 2), (i64::MAX, 4)],
             0,
         );
         assert_eq!(calendar.due(0).collect::<Vec<_>>(), [9]);
@@ -83,17 +90,21 @@ mod tests {
     #[test]
     fn calendar_remembers_for_a_while_who_is_gone() {
         let mut calendar = Calendar::default();
-        calendar.replace(vec![(10, 1), (10, 2)], 0);
+        replace(&mut calendar, &[(10, 1), (10, 2)], 0);
         assert!(!calendar.is_gone(1));
-        calendar.replace(vec![(10, 2)], 1);
+        replace(&mut calendar, &[(10, 2)], 1);
         assert!(calendar.is_gone(1) && !calendar.is_gone(2) && !calendar.is_known(1));
-        calendar.replace(vec![(10, 2)], MEMORY);
+        replace(&mut calendar, &[(10, 2)], MEMORY);
         assert!(calendar.is_gone(1));
-        calendar.replace(vec![(10, 2)], MEMORY + 2);
+        replace(&mut calendar, &[(10, 2)], MEMORY + 2);
         assert!(!calendar.is_gone(1));
+        // One that only lost its label is not gone.
+        calendar.replace(vec![], &HashSet::from([2]), MEMORY + 2);
+        assert!(!calendar.is_gone(2) && !calendar.is_known(2));
+        replace(&mut calendar, &[(10, 2)], MEMORY + 2);
         // An OID that is used again is nobody's ghost.
-        calendar.replace(vec![], MEMORY + 3);
-        calendar.replace(vec![(10, 2)], MEMORY + 4);
+        replace(&mut calendar, &[], MEMORY + 3);
+        replace(&mut calendar, &[(10, 2)], MEMORY + 4);
         assert!(!calendar.is_gone(2) && calendar.is_known(2));
     }
 }

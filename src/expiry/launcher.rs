@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::calendar::Calendar;
-use super::{Managed, managed, moments, schedule};
+use super::{labels_of, schedule, survey};
 use crate::guc;
+use crate::label::Metadata;
 use crate::pg::worker::{self, Started};
 use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
 
@@ -101,10 +102,7 @@ impl Launcher {
             let live = !sessions::of_roles(is_watched).is_empty();
             return if live { sleep.min(STANDBY) } else { sleep };
         }
-        self.finish_worker(now);
-        if self.running.is_none() {
-            self.start_worker(now);
-        }
+        self.work(now);
         if self.running.is_some() {
             // Its end wakes us.
             return sleep.min(RUNNING);
@@ -140,53 +138,55 @@ impl Launcher {
                 // Changes in quick succession are read together.
                 return rest;
             }
-            let started = Instant::now();
-            self.calendar.replace(moments(), clock::now());
-            self.reading_took = started.elapsed();
-            self.read_at = Some(started);
-            self.changes = Some(changes);
-            self.is_stale = false;
+            self.read(changes);
             schedule::LONGEST
+        })
+    }
+
+    /// Inside a transaction; `changes` as it was before.
+    fn read(&mut self, changes: u64) {
+        let started = Instant::now();
+        let found = survey();
+        self.calendar
+            .replace(found.moments, &found.roles, clock::now());
+        self.reading_took = started.elapsed();
+        self.read_at = Some(started);
+        self.changes = Some(changes);
+        self.is_stale = false;
+    }
+
+    /// The sessions that are to end.
+    fn overdue_sessions(&self, now: i64) -> Vec<(i32, pg_sys::Oid)> {
+        let due: HashSet<u32> = self.calendar.due(now).collect();
+        sessions::of_roles(|role| {
+            let role = u32::from(role);
+            due.contains(&role) || self.calendar.is_gone(role)
         })
     }
 
     /// Ends the sessions of due and of dropped roles at once; when to ask those that are left again.
     fn terminate(&mut self, now: i64) -> Option<i64> {
-        let due: HashSet<u32> = self.calendar.due(now).collect();
-        let found = sessions::of_roles(|role| {
-            let role = u32::from(role);
-            due.contains(&role) || self.calendar.is_gone(role)
-        });
-        if found.is_empty() {
-            self.asked.clear();
-            return None;
-        }
-        // What we know may be of the moment before a commit.
-        let verified = xact::transaction(|| {
-            let ends = |role: pg_sys::Oid| match catalog::role_by_oid(role) {
-                // Not one that only lost its label: it is no longer ours.
-                Some(_) => managed(role).is_some_and(|role| role.is_due(now)),
-                None => true,
-            };
-            let roles: HashSet<pg_sys::Oid> = found.iter().map(|&(_, role)| role).collect();
-            roles.into_iter().filter(|&role| ends(role)).collect()
-        });
-        let verified: HashSet<pg_sys::Oid> = match verified {
-            Ok(verified) => verified,
-            Err(failure) => {
+        let mut found = self.overdue_sessions(now);
+        let is_new = |(pid, _): &(i32, _)| !self.asked.contains_key(pid);
+        if self.is_stale && found.iter().any(is_new) {
+            // One of them may have been given more time just now.
+            let changes = wakeup::changes();
+            if let Err(failure) = xact::transaction(|| self.read(changes)) {
                 warning!(
                     "scope_roles: reading the catalogs failed: {}",
                     failure.message
                 );
                 return Some(now.saturating_add(MICROS_PER_SECOND));
             }
-        };
+            found = self.overdue_sessions(now);
+        }
+        if found.is_empty() {
+            self.asked.clear();
+            return None;
+        }
         let mut asked = HashMap::new();
         let mut first = 0_u32;
         for (pid, role) in found {
-            if !verified.contains(&role) {
-                continue;
-            }
             let role = u32::from(role);
             let before = self.asked.get(&pid).filter(|asked| asked.role == role);
             let entry = match before {
@@ -211,38 +211,62 @@ impl Launcher {
         self.asked.values().map(|asked| asked.again_at).min()
     }
 
-    /// What a worker that has ended did not bring any further counts as a failure, to be tried later.
-    fn finish_worker(&mut self, now: i64) {
-        if !self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.worker.has_ended())
-        {
+    /// Takes note of what a worker that has ended has done, and starts the next one if there is
+    /// something to do for it now.
+    fn work(&mut self, now: i64) {
+        let ended = match self.running.take() {
+            Some(running) if !running.worker.has_ended() => {
+                self.running = Some(running);
+                return;
+            }
+            ended => ended,
+        };
+        let due: HashSet<u32> = self.calendar.due(now).collect();
+        self.failures.retain(|role, _| due.contains(role));
+        let is_ready = |role: &u32| {
+            self.failures
+                .get(role)
+                .is_none_or(|failures| failures.retry_at <= now)
+        };
+        let ready: Vec<u32> = due.iter().copied().filter(is_ready).collect();
+        let roles = ended.map(|ended| ended.roles).unwrap_or_default();
+        if ready.is_empty() && roles.is_empty() {
             return;
         }
-        let Some(running) = self.running.take() else {
-            return;
+        let wanted = ready.iter().copied();
+        let wanted = wanted.chain(roles.iter().map(|&(role, _)| role)).collect();
+        let found = xact::transaction(|| (labels_of(&wanted), catalog::databases()));
+        let (labels, databases) = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                warning!(
+                    "scope_roles: reading the catalogs failed: {}",
+                    failure.message
+                );
+                return;
+            }
         };
-        let left = xact::transaction(|| {
-            let waits = |role: u32| {
-                let role = managed(role.into()).filter(|role| role.is_due(now))?;
-                Some(role.metadata.waits_for)
-            };
-            let roles = running.roles.iter();
-            roles
-                .map(|&(role, _)| (role, waits(role)))
-                .collect::<HashMap<_, _>>()
-        });
-        let left = left.unwrap_or_default();
-        for (role, before) in running.roles {
-            match left.get(&role) {
-                // One that now waits for other databases has come further.
-                Some(Some(waits_for)) if *waits_for == before => self.fail(role, now),
+        for (role, before) in roles {
+            match labels.get(&role).filter(|_| due.contains(&role)) {
+                // What it did not bring any further counts as a failure, to be tried later. One
+                // that now waits for other databases has come further.
+                Some(metadata) if metadata.waits_for == before => self.fail(role, now),
                 _ => {
                     self.failures.remove(&role);
                 }
             }
         }
+        let is_ready = |role: &u32| {
+            self.failures
+                .get(role)
+                .is_none_or(|failures| failures.retry_at <= now)
+        };
+        let ready: Vec<(u32, &Metadata)> = ready
+            .into_iter()
+            .filter(is_ready)
+            .filter_map(|role| Some((role, labels.get(&role)?)))
+            .collect();
+        self.start_worker(ready, &databases, now);
     }
 
     fn fail(&mut self, oid: u32, now: i64) {
@@ -255,36 +279,20 @@ impl Launcher {
         self.failures.get(&oid).map_or(0, |failures| failures.count)
     }
 
-    fn start_worker(&mut self, now: i64) {
-        let due: HashSet<u32> = self.calendar.due(now).collect();
-        self.failures.retain(|role, _| due.contains(role));
-        let is_ready = |role: &u32| {
-            self.failures
-                .get(role)
-                .is_none_or(|failures| failures.retry_at <= now)
-        };
-        if !due.iter().any(is_ready) {
-            return;
-        }
-        let found = xact::transaction(|| {
-            let ready = due.iter().filter(|role| is_ready(role));
-            let ready: Vec<Managed> = ready
-                .filter_map(|&role| managed(role.into()))
-                .filter(|role| role.is_due(now))
-                .collect();
-            (ready, catalog::databases())
-        });
-        let Ok((mut ready, databases)) = found else {
-            return;
-        };
-        ready.sort_by_key(|role| (self.count(role.oid.into()), u32::from(role.oid)));
-        let Some(database) = self.choose(&ready, &databases) else {
+    fn start_worker(
+        &mut self,
+        mut ready: Vec<(u32, &Metadata)>,
+        databases: &[catalog::Database],
+        now: i64,
+    ) {
+        ready.sort_by_key(|&(role, _)| (self.count(role), role));
+        let Some(database) = self.choose(&ready, databases) else {
             return;
         };
         let roles: Vec<(u32, Vec<u32>)> = ready
             .into_iter()
-            .filter(|role| serves(role, database.into(), &databases))
-            .map(|role| (role.oid.into(), role.metadata.waits_for))
+            .filter(|(_, metadata)| serves(metadata, database.into(), databases))
+            .map(|(role, metadata)| (role, metadata.waits_for.clone()))
             .collect();
         match worker::start_in(database) {
             Some(worker) => self.running = Some(Running { worker, roles }),
@@ -303,15 +311,19 @@ impl Launcher {
 
     /// Where a worker can do something for the first ready role: a database that holds its grants,
     /// after a failure the next such one, else the one of its scope, else any.
-    fn choose(&self, ready: &[Managed], databases: &[catalog::Database]) -> Option<pg_sys::Oid> {
-        let role = ready.first()?;
-        let waits = existing(role, databases);
-        let failed = self.count(role.oid.into()) as usize;
+    fn choose(
+        &self,
+        ready: &[(u32, &Metadata)],
+        databases: &[catalog::Database],
+    ) -> Option<pg_sys::Oid> {
+        let &(role, metadata) = ready.first()?;
+        let waits = existing(metadata, databases);
+        let failed = self.count(role) as usize;
         if !waits.is_empty() {
             let place = failed % waits.len();
             return waits.get(place).map(|&oid| oid.into());
         }
-        let name = role.metadata.database.as_deref();
+        let name = metadata.database.as_deref();
         let home = databases
             .iter()
             .find(|database| Some(database.name.as_str()) == name);
@@ -329,20 +341,20 @@ impl Launcher {
 }
 
 /// The databases that the role waits for and that still exist.
-fn existing(role: &Managed, databases: &[catalog::Database]) -> Vec<u32> {
+fn existing(metadata: &Metadata, databases: &[catalog::Database]) -> Vec<u32> {
     let exists = |oid: &u32| {
         databases
             .iter()
             .any(|database| u32::from(database.oid) == *oid)
     };
-    let waits = role.metadata.waits_for.iter().copied();
+    let waits = metadata.waits_for.iter().copied();
     waits.filter(exists).collect()
 }
 
 /// Can a worker in this database bring the role further? One that waits for other databases only
 /// would be looked at in vain.
-fn serves(role: &Managed, database: u32, databases: &[catalog::Database]) -> bool {
-    let waits = existing(role, databases);
+fn serves(metadata: &Metadata, database: u32, databases: &[catalog::Database]) -> bool {
+    let waits = existing(metadata, databases);
     waits.is_empty() || waits.contains(&database)
 }
 

@@ -13,12 +13,13 @@ pub struct Glance {
 /// The same as parsing the label, but quick for those of active roles that this extension wrote.
 /// `None` for a label that can't be read.
 pub fn glance(label: &str) -> Option<Glance> {
-    // Between quotation marks inside a JSON string there is always a backslash, so neither text
-    // can be a part of a name or a purpose. Labels of other forms (a restore) are parsed.
-    let quick = label
-        .strip_prefix("{\"v\":1,\"kind\":\"")
-        .and_then(|rest| rest.split_once("\",\"state\":\"active\","))
-        .and_then(|(kind, _)| kind_of(kind));
+    // Labels of other forms (a restore) are parsed.
+    let quick = label.strip_prefix("{\"v\":1,\"kind\":\"").and_then(|rest| {
+        KINDS.into_iter().find(|&kind| {
+            rest.strip_prefix(kind_name(kind))
+                .is_some_and(|rest| rest.starts_with("\",\"state\":\"active\","))
+        })
+    });
     if let Some(kind) = quick {
         return Some(Glance {
             kind,
@@ -38,10 +39,6 @@ const KINDS: [Kind; 4] = [
     Kind::Authenticator,
     Kind::Temporary,
 ];
-
-fn kind_of(text: &str) -> Option<Kind> {
-    KINDS.into_iter().find(|&kind| kind_name(kind) == text)
-}
 
 /// As the label has it.
 pub fn kind_name(kind: Kind) -> &'static str {

@@ -1,6 +1,9 @@
 //! Reads of the shared catalogues that work everywhere: during authentication, on a standby, in a
 //! worker without a database. (Only pg_authid, pg_auth_members, pg_database and pg_shseclabel can
 //! be read in those places, so nothing here asks for more.)
+//!
+//! Without a database PostgreSQL has no indexes on them: there a look-up of one role reads them all,
+//! so whoever wants many reads them all once.
 
 use std::ffi::{CStr, CString};
 
@@ -120,17 +123,15 @@ pub fn labelled_roles(mut visit: impl FnMut(pg_sys::Oid, &str)) {
     });
 }
 
-/// OID and VALID UNTIL (Unix microseconds) of every role but superusers, in no order.
-pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, Option<i64>)) {
+/// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
+pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
     each_row(pg_sys::AuthIdRelationId, |tuple, description| {
         // SAFETY: the fixed part of a pg_authid row is a C struct.
         let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>() };
-        if form.rolsuper {
-            return;
-        }
         let deadline = attribute(tuple, description, pg_sys::Anum_pg_authid_rolvaliduntil);
         visit(
             form.oid,
+            form.rolsuper,
             deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
         );
     });
