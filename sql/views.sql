@@ -13,7 +13,19 @@ SELECT r.rolname AS role,
        r.rolvaliduntil AS valid_until,
        CASE WHEN pg_catalog.isfinite(r.rolvaliduntil)
             THEN r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
-       m.label ->> 'error' AS last_error,
+       CASE WHEN m.label ->> 'state' OPERATOR(pg_catalog.<>) 'active'
+                 OR (m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
+                     AND r.rolvaliduntil OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())
+            THEN NULLIF(pg_catalog.concat_ws('; ',
+                   CASE WHEN pg_catalog.current_setting('scope_roles.expiry', true) OPERATOR(pg_catalog.=) 'off'
+                        THEN 'its end is suspended: scope_roles.expiry is off'
+                        WHEN pg_catalog.pg_is_in_recovery() THEN 'the primary server ends it'
+                        ELSE (SELECT a.query
+                                FROM pg_catalog.pg_stat_activity a
+                               WHERE a.backend_type OPERATOR(pg_catalog.=) 'scope_roles launcher'
+                                 AND pg_catalog.starts_with(a.query, 'waiting ')) END,
+                   m.label ->> 'error'), '')
+            ELSE m.label ->> 'error' END AS last_error,
        m.label ->> 'purpose' AS purpose
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label

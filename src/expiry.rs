@@ -1,4 +1,4 @@
-//! The end of credentials (design 3.9).
+//! The end of managed roles (design 3.9).
 //!
 //! | state | means | next |
 //! | --- | --- | --- |
@@ -7,15 +7,23 @@
 //! | ending | NOLOGIN, no password; grants are revoked, database by database | dropped, or quarantined |
 //! | quarantined | as ending, but it owns objects, which are never dropped | dropped once it owns nothing |
 //!
-//! The launcher has no database: it finds what is due, terminates sessions, and starts one worker
-//! at a time in a database that holds something of a due role. CREATE and DROP DATABASE are never
-//! in its way, nor does it need the extension to be created anywhere. A worker that dies or an
+//! The launcher has no database: it knows who is due when, terminates sessions, and starts one
+//! worker at a time in a database that holds something of a due role. CREATE and DROP DATABASE are
+//! never in its way, nor does it need the extension to be created anywhere. A worker that dies or an
 //! error loses nothing: what remains is in the catalogues, and the launcher looks again.
+//!
+//! The launcher reads the catalogues only after a commit has changed roles or labels, and not at
+//! all while it knows that nothing is due: commits of what is due later than it looks anyway do not
+//! wake it. On a standby it hears of changes with the WAL, but nothing wakes it: there it looks at
+//! logins of managed roles, twice a second while they have sessions, and when it is promoted.
 
+mod calendar;
 pub mod end;
 pub mod launcher;
 mod schedule;
 pub mod worker;
+
+use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -32,52 +40,113 @@ pub fn init() {
     // pg_upgrade moves roles and labels; nothing ends meanwhile.
     if !server::is_binary_upgrade() {
         crate::pg::worker::register_launcher();
+        crate::pg::worker::register_promotion();
     }
 }
 
-/// A login with a deadline, credential or authenticator, as the end sees it.
+/// A managed role, as the end sees it.
 #[derive(Debug, Clone)]
-pub struct Credential {
+pub struct Managed {
     pub oid: pg_sys::Oid,
     pub name: String,
-    /// Unix microseconds; a credential without one is due.
-    pub deadline: i64,
+    /// When it is due, in Unix microseconds.
+    pub moment: i64,
+    /// NOLOGIN, and without a password.
+    pub is_disabled: bool,
     pub metadata: Metadata,
 }
 
-impl Credential {
+impl Managed {
     pub fn is_due(&self, now: i64) -> bool {
-        self.metadata.state != State::Active || self.deadline <= now
+        self.moment <= now
     }
 }
 
-/// All logins of ours; superusers among them (somebody's hand) are left alone.
-pub fn credentials() -> Vec<Credential> {
-    catalog::labelled_roles()
+/// When a role is due: the beginning of time for one that is being ended, the end of time for one
+/// that lives until someone ends it.
+fn moment(kind: Kind, is_active: bool, deadline: Option<i64>) -> i64 {
+    match (is_active, kind) {
+        (false, _) => i64::MIN,
+        // Somebody's VALID UNTIL on a scope is not a deadline of ours.
+        (true, Kind::Scope) => i64::MAX,
+        (true, Kind::Authenticator) => deadline.unwrap_or(i64::MAX),
+        // One without a deadline has lost it by hand.
+        (true, Kind::Credential | Kind::Temporary) => deadline.unwrap_or(i64::MIN),
+    }
+}
+
+/// What one pass over the catalogues found.
+#[derive(Default)]
+struct Survey {
+    /// When each managed role is due, in no order. Superusers among them (somebody's hand) and
+    /// roles with a label that can't be read are left alone.
+    moments: Vec<(i64, u32)>,
+    /// Every role there is.
+    roles: HashSet<u32>,
+}
+
+fn survey() -> Survey {
+    // Labels come first: a role that is dropped meanwhile is then seen to be gone.
+    let mut labels = HashMap::new();
+    catalog::labelled_roles(|role, label| {
+        if let Some(seen) = label::glance(label) {
+            labels.insert(u32::from(role), seen);
+        }
+    });
+    let mut survey = Survey::default();
+    catalog::deadlines(|role, superuser, deadline| {
+        let role = u32::from(role);
+        survey.roles.insert(role);
+        if let Some(seen) = labels.get(&role).filter(|_| !superuser) {
+            let moment = moment(seen.kind, seen.is_active, deadline);
+            survey.moments.push((moment, role));
+        }
+    });
+    survey
+}
+
+/// The labels of some roles, in one pass.
+fn labels_of(roles: &HashSet<u32>) -> HashMap<u32, Metadata> {
+    let mut found = HashMap::new();
+    catalog::labelled_roles(|role, label| {
+        let role = u32::from(role);
+        if roles.contains(&role)
+            && let Ok(metadata) = Metadata::parse(label)
+        {
+            found.insert(role, metadata);
+        }
+    });
+    found
+}
+
+/// The roles that are due, by OID.
+fn due(now: i64) -> Vec<Managed> {
+    let mut due: Vec<u32> = survey()
+        .moments
         .into_iter()
-        .filter_map(|(oid, text)| with_role(oid, Metadata::parse(&text).ok()?))
+        .filter(|&(moment, _)| moment <= now)
+        .map(|(_, role)| role)
+        .collect();
+    due.sort_unstable();
+    due.into_iter()
+        .filter_map(|role| managed(role.into()))
+        .filter(|role| role.is_due(now))
         .collect()
 }
 
-/// The login as it is now: it may have changed while we waited for its lock.
-pub fn credential(oid: pg_sys::Oid) -> Option<Credential> {
-    with_role(oid, label::read(oid)?.ok()?)
-}
-
-fn with_role(oid: pg_sys::Oid, metadata: Metadata) -> Option<Credential> {
-    // An authenticator need not have a deadline; a credential without one is due.
-    let endless = match metadata.kind {
-        // A scope has no deadline; one that is being dropped ends as a credential does.
-        Kind::Scope if metadata.state == State::Active => return None,
-        Kind::Scope | Kind::Credential | Kind::Temporary => i64::MIN,
-        Kind::Authenticator => i64::MAX,
-    };
+/// The role as it is now: it may have changed while we waited for its lock.
+fn managed(oid: pg_sys::Oid) -> Option<Managed> {
+    let metadata = label::read(oid)?.ok()?;
     let role = catalog::role_by_oid(oid).filter(|role| !role.superuser)?;
-    let deadline = role.valid_until.unwrap_or(endless);
-    Some(Credential {
+    Some(Managed {
         oid,
         name: role.name,
-        deadline,
+        moment: moment(
+            metadata.kind,
+            metadata.state == State::Active,
+            role.valid_until,
+        ),
+        is_disabled: !role.can_login && !role.has_password,
         metadata,
     })
 }
@@ -101,14 +170,7 @@ fn expire_roles() -> Result<
     if crate::pg::xact::is_read_only() {
         return Err(error::report(crate::credential::Error::ReadOnly));
     }
-    let ended = identity::elevated(|| {
-        let now = clock::now();
-        credentials()
-            .into_iter()
-            .filter(|credential| credential.is_due(now))
-            .filter_map(|credential| end::at_once(&credential))
-            .collect::<Vec<_>>()
-    });
+    let ended = identity::elevated(|| end::all_at_once(&due(clock::now())));
     Ok(TableIterator::new(ended.into_iter().map(|ended| {
         (
             Name(ended.role),

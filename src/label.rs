@@ -1,11 +1,13 @@
 //! What the extension knows about a role: a JSON security label on it (design 3.1).
 
+mod glance;
 mod text;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+pub use glance::{glance, kind_name};
 pub use text::{Kind, Metadata, State, Temporary};
 
 use crate::login::rules::Rules;
@@ -63,11 +65,16 @@ pub fn attach_metadata(role: &str, metadata: &Metadata) -> bool {
     }
 }
 
-/// Writes the metadata in this transaction; the launcher looks again after commit.
+/// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
     if let Ok(label) = std::ffi::CString::new(metadata.to_text()) {
         seclabel::set(role, Some(&label));
-        wakeup::at_commit();
+        wakeup::at_commit_before(match metadata.state {
+            State::Active => catalog::role_by_oid(role)
+                .and_then(|role| role.valid_until)
+                .unwrap_or(i64::MAX),
+            State::Ending | State::Quarantined => i64::MIN,
+        });
     }
 }
 

@@ -16,8 +16,7 @@ use pgrx::prelude::*;
 use crate::credential::authority::{is_over, name_of};
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, issue, life};
-use crate::expiry::Credential;
-use crate::expiry::end::Action;
+use crate::error;
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::lock::verdict::{Event, Statement};
 use crate::pg::advisory::{self, Mode};
@@ -25,7 +24,6 @@ use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
 use crate::scope::lock_key;
-use crate::{error, timestamp};
 use verdict::{Graph, Membership, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -361,52 +359,4 @@ pub fn enforce(event: &Event<'_>) {
             role: name_of(acts_as),
         }),
     }
-}
-
-/// The end of a temporary membership, before its role is dropped: `None` when it may be. Once its
-/// membership is revoked, and that committed, no new session can take the role; those that began
-/// before may be acting as it, and must find this role in their way.
-pub fn end(due: &Credential) -> Result<Option<(Action, Option<String>)>, pgrx::spi::Error> {
-    let Some(temporary) = &due.metadata.temporary else {
-        return Ok(None);
-    };
-    let mut metadata = due.metadata.clone();
-    metadata.state = State::Ending;
-    let reason = if catalog::memberships(due.oid).is_empty() {
-        let ended_at = temporary
-            .ended_at
-            .clone()
-            .unwrap_or_else(|| timestamp::rfc3339(clock::now()));
-        if !has_older_sessions(temporary.to.into(), &ended_at)? {
-            return Ok(None);
-        }
-        metadata.temporary = Some(Temporary {
-            ended_at: Some(ended_at),
-            ..temporary.clone()
-        });
-        "sessions that began before its end may still act as the role"
-    } else {
-        dependencies::revoke_memberships(due.oid)?;
-        "the membership is revoked; sessions that may still act as the role are looked for next"
-    };
-    metadata.error = Some(reason.to_owned());
-    if metadata != due.metadata {
-        label::write(due.oid, &metadata);
-    }
-    Ok(Some((Action::Ending, Some(reason.to_owned()))))
-}
-
-/// Is there a session of the login, or of one that could act as it, from before that time?
-fn has_older_sessions(login: pg_sys::Oid, time: &str) -> Result<bool, pgrx::spi::Error> {
-    let found = spi::query(
-        "SELECT EXISTS (
-           SELECT FROM pg_catalog.pg_stat_get_activity(NULL) a
-             LEFT JOIN pg_catalog.pg_authid r ON r.oid = a.usesysid
-            WHERE a.usesysid IS NOT NULL AND a.backend_start <= $2::pg_catalog.timestamptz
-              AND r.rolsuper IS NOT TRUE
-              AND (a.usesysid = $1 OR pg_catalog.pg_has_role(a.usesysid, $1, 'MEMBER')))",
-        &[login.into(), time.into()],
-        |row| row.get::<bool>(1),
-    )?;
-    Ok(found != [Some(false)])
 }

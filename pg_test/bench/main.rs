@@ -14,6 +14,7 @@ mod cluster {
     pub mod harness;
 }
 
+mod credentials;
 mod lock;
 mod measure;
 mod report;

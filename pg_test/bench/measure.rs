@@ -68,6 +68,21 @@ pub fn compare<const SIDES: usize>(
     }
 }
 
+/// Against what may be spent: each time by itself, because that is what someone waits for.
+pub fn within(budget: f64, times: &[f64]) -> Figures {
+    let mut ratios: Vec<f64> = times.iter().map(|time| time / budget).collect();
+    Figures {
+        ours: quantile(&mut times.to_vec(), 0.5),
+        peer: budget,
+        ratio: Spread {
+            middle: quantile(&mut ratios, 0.5),
+            low: quantile(&mut ratios, 0.25),
+            high: quantile(&mut ratios, 0.75),
+        },
+        note: String::new(),
+    }
+}
+
 const GROUPS: usize = 15;
 
 fn medians<const SIDES: usize>(rounds: &[[f64; SIDES]]) -> [f64; SIDES] {
@@ -77,7 +92,7 @@ fn medians<const SIDES: usize>(rounds: &[[f64; SIDES]]) -> [f64; SIDES] {
     })
 }
 
-fn quantile(values: &mut [f64], share: f64) -> f64 {
+pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let place = share * (values.len() - 1) as f64;
     let (below, above) = (

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::cluster::harness::literal;
+use crate::credentials;
 use crate::lock;
 use crate::measure::{Figures, compare, in_turns};
 use crate::scene::{Loop, Scene, TABLE_ROWS, array};
@@ -24,7 +25,7 @@ const MICROSECONDS: &str = "µs";
 /// As callgrind counts them, for one statement.
 const INSTRUCTIONS: &str = "instructions";
 
-pub const ALL: [Row; 10] = [
+pub const ALL: [Row; 18] = [
     Row {
         name: "warm",
         what: "scope.set_jwt_role, token seen before",
@@ -105,6 +106,70 @@ pub const ALL: [Row; 10] = [
         unit: INSTRUCTIONS,
         target: 1.02,
         measure: lock::held_instructions,
+    },
+    Row {
+        name: "credentials_issue",
+        what: "scope.create_readonly_role",
+        peer: "CREATE ROLE … PASSWORD, and GRANT",
+        unit: MICROSECONDS,
+        target: 0.33,
+        measure: credentials::issue,
+    },
+    Row {
+        name: "credentials_20000th",
+        what: "the 20,000th credential of one table",
+        peer: "the 100th",
+        unit: MICROSECONDS,
+        target: 1.5,
+        measure: credentials::twenty_thousandth,
+    },
+    Row {
+        name: "credentials_8_clients",
+        what: "8 clients issue at the same time, each credential",
+        peer: "one client",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: credentials::eight_clients,
+    },
+    Row {
+        name: "credentials_login",
+        what: "what the check adds to a login, of 100,000 managed roles",
+        peer: "100 µs",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: credentials::login,
+    },
+    Row {
+        name: "credentials_next_deadline",
+        what: "reading 100,000 managed roles for the next deadline",
+        peer: "200 ms",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: credentials::next_deadline,
+    },
+    Row {
+        name: "credentials_view",
+        what: "one role of 100,000 in scope.roles",
+        peer: "5 ms",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: credentials::view,
+    },
+    Row {
+        name: "credentials_deadline",
+        what: "deadline to dead session, 99th percentile, 10,000 others alive",
+        peer: "250 ms",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: credentials::deadline,
+    },
+    Row {
+        name: "credentials_10000_due",
+        what: "10,000 due at once, 100 with sessions, pgbench running, until all are gone",
+        peer: "10 s",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: credentials::all_due,
     },
 ];
 

@@ -1,7 +1,9 @@
 //! The end of a credential: by the worker on its own, by `scope.expire_roles()`, and through everything that can go wrong.
 
 mod cleanup;
+mod faults;
 mod on_demand;
+mod scale;
 mod survival;
 
 use crate::harness::*;

@@ -1,6 +1,7 @@
 //! What the tests share: servers, sessions, a database per test, tokens.
 
 mod bouncer;
+mod crowd;
 mod fixture;
 mod guard;
 mod server;
@@ -12,11 +13,12 @@ mod wire;
 use std::time::{Duration, Instant};
 
 pub use bouncer::Bouncer;
+pub use crowd::crowd;
 pub use fixture::{Fixture, shared};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
 pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
-pub use tools::{bindir, certificate, has_library, output, program, signal, skip};
+pub use tools::{bindir, certificate, give_away, has_library, output, program, signal, skip};
 pub use wire::{Answer, Wire, has_error};
 
 /// Waits for something that another process does. The bound is for a hung server; a passing test returns as soon as it holds.

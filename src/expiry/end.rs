@@ -1,22 +1,25 @@
-//! The steps of a credential's end. Each can be repeated: what is done is found done.
+//! The steps of a role's end. Each can be repeated: what is done is found done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
 
-use super::{Credential, credential};
-use crate::label::{self, Metadata, State};
+use super::{Managed, managed};
+use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
 use crate::scope::lock_key;
-use crate::temporary;
+use crate::timestamp;
 
 /// How long to wait for terminated sessions to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
-const SCAN: Duration = Duration::from_millis(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const SCAN: Duration = Duration::from_millis(10);
 /// A session that is deep in a loop is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// PostgreSQL keeps a lock on each role that a transaction drops, in a table of limited size.
+const AT_ONCE: usize = 1_000;
 
 /// One row of `scope.expire_roles()`, and one line of the server log.
 #[derive(Debug)]
@@ -44,85 +47,171 @@ impl std::fmt::Display for Action {
     }
 }
 
-/// All steps in the caller's transaction. Sessions are ended for good even if it rolls back.
-/// `None` when the credential is gone, or no longer due, by the time that it is ours.
-pub fn at_once(due: &Credential) -> Option<Ended> {
-    let due = claim(due)?;
-    let sessions_terminated = terminate(due.oid);
-    let (action, detail) = match xact::subtransaction(|| release_and_drop(&due)) {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => failed(&due, error.to_string()),
-        Err(failure) => failed(&due, failure.message),
-    };
-    let ended = Ended {
-        role: due.name,
-        action,
-        sessions_terminated,
-        detail,
-    };
-    record(&ended);
-    Some(ended)
+/// The sessions that were asked to end.
+#[derive(Debug, Default)]
+pub struct Terminated {
+    of_role: HashMap<u32, BTreeSet<i32>>,
+    asked: HashMap<i32, Instant>,
 }
 
-/// Takes the credential's lock and looks at it again.
-pub fn claim(due: &Credential) -> Option<Credential> {
-    advisory::lock(lock_key(&due.name), Mode::Exclusive);
-    credential(due.oid).filter(|credential| credential.is_due(clock::now()))
-}
-
-/// No more logins, not even where the library is missing.
-pub fn disable(due: &Credential) -> Result<(), pgrx::spi::Error> {
-    if due.metadata.state != State::Active {
-        return Ok(());
+impl Terminated {
+    /// Asks the sessions of these roles to end, each twice a second; the roles that have any.
+    pub fn ask(&mut self, roles: impl IntoIterator<Item = pg_sys::Oid>) -> BTreeSet<u32> {
+        let roles: BTreeSet<u32> = roles.into_iter().map(u32::from).collect();
+        let found = sessions::of_roles(|role| roles.contains(&role.into()));
+        let now = Instant::now();
+        for &(pid, role) in &found {
+            let patient = |asked: &Instant| now.duration_since(*asked) < ASK_AGAIN;
+            if !self.asked.get(&pid).is_some_and(patient) {
+                sessions::terminate(pid);
+                self.asked.insert(pid, now);
+            }
+            self.of_role.entry(role.into()).or_default().insert(pid);
+        }
+        found.into_iter().map(|(_, role)| role.into()).collect()
     }
-    spi::execute(&format!(
-        "ALTER ROLE {} NOLOGIN PASSWORD NULL",
-        spi::identifier(&due.name)
-    ))?;
-    label::write(
-        due.oid,
-        &Metadata {
-            state: State::Ending,
-            ..due.metadata.clone()
-        },
-    );
-    Ok(())
-}
 
-/// Ends the role's sessions and waits until they are gone; how many were asked to end.
-pub fn terminate(role: pg_sys::Oid) -> i32 {
-    let mut asked = BTreeSet::new();
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        let found = sessions::of_roles(|other| other == role);
-        if found.is_empty() || Instant::now() > give_up {
-            return i32::try_from(asked.len()).unwrap_or(i32::MAX);
-        }
-        for pid in found {
-            sessions::terminate(pid);
-            asked.insert(pid);
-        }
-        let again = Instant::now() + ASK_AGAIN;
-        while Instant::now() < again && !sessions::of_roles(|other| other == role).is_empty() {
+    /// Asks until all are gone, or patience is; the roles that still have sessions.
+    pub fn ask_until_gone(&mut self, roles: &[pg_sys::Oid]) -> BTreeSet<u32> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let left = self.ask(roles.iter().copied());
+            if left.is_empty() || Instant::now() > give_up {
+                return left;
+            }
             pgrx::check_for_interrupts!();
             std::thread::sleep(SCAN);
         }
     }
+
+    /// How many sessions of the role were asked to end.
+    pub fn count(&self, role: pg_sys::Oid) -> i32 {
+        let count = self.of_role.get(&role.into()).map_or(0, BTreeSet::len);
+        i32::try_from(count).unwrap_or(i32::MAX)
+    }
+}
+
+/// All steps in the caller's transaction. Sessions are ended for good even if it rolls back. Without
+/// those that are gone, or no longer due, by the time that they are ours.
+pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
+    let (now, later) = due.split_at(due.len().min(AT_ONCE));
+    let mut terminated = Terminated::default();
+    let roles: Vec<pg_sys::Oid> = due.iter().map(|role| role.oid).collect();
+    terminated.ask_until_gone(&roles);
+    let mut ended: Vec<Ended> = now
+        .iter()
+        .filter_map(|role| at_once(role, &mut terminated))
+        .collect();
+    ended.extend(later.iter().map(|role| Ended {
+        role: role.name.clone(),
+        action: Action::Ending,
+        sessions_terminated: terminated.count(role.oid),
+        detail: Some(format!(
+            "one call drops at most {AT_ONCE} roles; the worker goes on, or the next call"
+        )),
+    }));
+    ended
+}
+
+fn at_once(due: &Managed, terminated: &mut Terminated) -> Option<Ended> {
+    advisory::lock(lock_key(&due.name), Mode::Exclusive);
+    let due = still_due(due)?;
+    terminated.ask(Some(due.oid));
+    let (action, detail) = match xact::subtransaction(|| xact::raised(release_and_drop(&due))) {
+        Ok(outcome) => outcome,
+        Err(failure) => failed(&due, failure.message),
+    };
+    let ended = Ended {
+        role: due.name.clone(),
+        action,
+        sessions_terminated: terminated.count(due.oid),
+        detail,
+    };
+    record(&ended, due.metadata.kind);
+    Some(ended)
+}
+
+/// Takes the role's lock and looks at it again; `None` too when somebody has the lock.
+pub fn claim(due: &Managed) -> Option<Managed> {
+    if advisory::try_lock(lock_key(&due.name), Mode::Exclusive) {
+        still_due(due)
+    } else {
+        None
+    }
+}
+
+fn still_due(due: &Managed) -> Option<Managed> {
+    managed(due.oid).filter(|role| role.is_due(clock::now()))
+}
+
+/// No more logins, not even where the library is missing.
+pub fn disable(due: &Managed) -> SpiResult<()> {
+    if !due.is_disabled {
+        spi::execute(&format!(
+            "ALTER ROLE {} NOLOGIN PASSWORD NULL",
+            spi::identifier(&due.name)
+        ))?;
+    }
+    if due.metadata.state == State::Active {
+        if due.metadata.kind == Kind::Temporary {
+            // The login stays a member of it: that tells its sessions that the role is gone.
+            dependencies::revoke_memberships(due.oid)?;
+        }
+        label::write(
+            due.oid,
+            &Metadata {
+                state: State::Ending,
+                ..due.metadata.clone()
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Is there nothing left for `disable` to do?
+pub fn is_refused(due: &Managed) -> bool {
+    due.is_disabled && due.metadata.state != State::Active
+}
+
+/// Drops those of the roles that nothing is in the way of, all in one statement; the others are
+/// for [`release_and_drop`].
+pub fn drop_plain(due: &[Managed]) -> SpiResult<Vec<Managed>> {
+    let claimed: Vec<Managed> = due.iter().filter_map(claim).collect();
+    let oids: Vec<pg_sys::Oid> = claimed.iter().map(|role| role.oid).collect();
+    let held = dependencies::holding(&oids)?;
+    let plain: Vec<Managed> = claimed
+        .into_iter()
+        .filter(|role| role.metadata.kind != Kind::Temporary)
+        .filter(|role| !held.contains(&role.oid))
+        .filter(|role| sessions::of_roles(|other| other == role.oid).is_empty())
+        .collect();
+    if !plain.is_empty() {
+        let names: Vec<String> = plain
+            .iter()
+            .map(|role| spi::identifier(&role.name))
+            .collect();
+        spi::execute(&format!("DROP ROLE {}", names.join(", ")))?;
+    }
+    Ok(plain)
 }
 
 /// Revokes what the role holds in this database, then drops it if nothing else holds it back.
-pub fn release_and_drop(due: &Credential) -> Result<(Action, Option<String>), pgrx::spi::Error> {
+pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
     if !sessions::of_roles(|role| role == due.oid).is_empty() {
-        disable(due)?;
-        return Ok((
+        return set_aside(
+            due,
+            State::Ending,
             Action::Ending,
-            Some("its sessions have not ended yet".to_owned()),
-        ));
-    }
-    if let Some(outcome) = temporary::end(due)? {
-        return Ok(outcome);
+            "its sessions have not ended yet".to_owned(),
+            due.metadata.waits_for.clone(),
+        );
     }
     dependencies::revoke_memberships(due.oid)?;
+    if let Some(temporary) = &due.metadata.temporary
+        && let Some(outcome) = wait_for_takers(due, temporary)?
+    {
+        return Ok(outcome);
+    }
     dependencies::revoke_here(due.oid)?;
     let left = dependencies::of_role(due.oid)?;
     let owned: Vec<_> = left
@@ -130,49 +219,88 @@ pub fn release_and_drop(due: &Credential) -> Result<(Action, Option<String>), pg
         .filter(|dependency| dependency.is_ownership())
         .collect();
     if let Some(first) = owned.first() {
-        let reason = format!(
-            "it owns {} object(s), among them {}",
-            owned.len(),
-            first
-                .description
-                .as_deref()
-                .unwrap_or("one in another database")
-        );
+        let what = match &first.description {
+            Some(description) => description.clone(),
+            None => format!(
+                "one in database {}",
+                database_names([u32::from(first.database)])
+            ),
+        };
+        let reason = format!("it owns {} object(s), among them {what}", owned.len());
+        // Grants elsewhere are taken away all the same.
+        let waits_for = databases_of(left.iter().filter(|dependency| !dependency.is_ownership()));
         return set_aside(
             due,
             State::Quarantined,
             Action::Quarantined,
             reason,
-            Vec::new(),
+            waits_for,
         );
     }
     if !left.is_empty() {
-        let databases: BTreeSet<u32> = left
-            .iter()
-            .map(|dependency| dependency.database.into())
-            .collect();
-        let names = catalog::databases()
-            .into_iter()
-            .filter(|database| databases.contains(&database.oid.into()))
-            .map(|database| format!("\"{}\"", database.name))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let waits_for = databases_of(left.iter());
+        let names = database_names(waits_for.iter().copied());
         let reason = format!("grants in database {names} are still to be revoked");
-        let waits_for = databases.into_iter().filter(|&oid| oid != 0).collect();
         return set_aside(due, State::Ending, Action::Ending, reason, waits_for);
     }
     spi::execute(&format!("DROP ROLE {}", spi::identifier(&due.name)))?;
     Ok((Action::Dropped, None))
 }
 
+/// A temporary membership that has ended stays known until the sessions that may have taken its role
+/// have ended: by its label they are told apart from others that have lost a membership.
+fn wait_for_takers(
+    due: &Managed,
+    temporary: &Temporary,
+) -> SpiResult<Option<(Action, Option<String>)>> {
+    let Some(ended_at) = &temporary.ended_at else {
+        // Who begins after the next commit has no way to the role any more; not so before it.
+        let committed = due.metadata.state != State::Active;
+        let mut due = due.clone();
+        due.metadata.temporary = Some(Temporary {
+            ended_at: committed.then(|| timestamp::rfc3339(clock::now())),
+            ..temporary.clone()
+        });
+        let reason = "the sessions that it was for are being looked for".to_owned();
+        label::write(due.oid, &due.metadata);
+        return set_aside(&due, State::Ending, Action::Ending, reason, Vec::new()).map(Some);
+    };
+    let takers = dependencies::sessions_since_before(temporary.to.into(), ended_at)?;
+    if takers == 0 {
+        return Ok(None);
+    }
+    let reason = format!("{takers} session(s) that began before its end may still have its role");
+    set_aside(due, State::Ending, Action::Ending, reason, Vec::new()).map(Some)
+}
+
+fn databases_of<'a>(dependencies: impl Iterator<Item = &'a dependencies::Dependency>) -> Vec<u32> {
+    let oids: BTreeSet<u32> = dependencies
+        .map(|dependency| dependency.database.into())
+        .filter(|&oid| oid != 0)
+        .collect();
+    oids.into_iter().collect()
+}
+
+fn database_names(oids: impl IntoIterator<Item = u32>) -> String {
+    let names: BTreeMap<u32, String> = catalog::databases()
+        .into_iter()
+        .map(|database| (database.oid.into(), database.name))
+        .collect();
+    oids.into_iter()
+        .filter_map(|oid| names.get(&oid))
+        .map(|name| format!("\"{name}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// Keeps the role, disabled, with the reason why.
 fn set_aside(
-    due: &Credential,
+    due: &Managed,
     state: State,
     action: Action,
     reason: String,
     waits_for: Vec<u32>,
-) -> Result<(Action, Option<String>), pgrx::spi::Error> {
+) -> SpiResult<(Action, Option<String>)> {
     disable(due)?;
     let metadata = Metadata {
         state,
@@ -187,47 +315,53 @@ fn set_aside(
 }
 
 /// After an error: disabled all the same, with the error to be seen.
-fn failed(due: &Credential, error: String) -> (Action, Option<String>) {
-    let noted = xact::subtransaction(|| note_failure(due, &error));
-    let detail = match noted {
-        Ok(Ok(())) => error,
-        Ok(Err(second)) => format!("{error}; then: {second}"),
-        Err(second) => format!("{error}; then: {}", second.message),
+fn failed(due: &Managed, error: String) -> (Action, Option<String>) {
+    let detail = match note_failure(due, &error) {
+        None => error,
+        Some(second) => format!("{error}; then: {second}"),
     };
     (Action::Ending, Some(detail))
 }
 
-pub fn note_failure(due: &Credential, error: &str) -> Result<(), pgrx::spi::Error> {
-    disable(due)?;
-    let state = match due.metadata.state {
-        State::Active => State::Ending,
-        other => other,
-    };
-    label::write(
-        due.oid,
-        &Metadata {
+/// Writes down why the last step failed. The label comes first: what failed may have been
+/// disabling the role, and it is the label that refuses logins. Answers with a second error.
+pub fn note_failure(due: &Managed, error: &str) -> Option<String> {
+    let noted = xact::subtransaction(|| {
+        let state = match due.metadata.state {
+            State::Active => State::Ending,
+            other => other,
+        };
+        let metadata = Metadata {
             state,
             error: Some(error.to_owned()),
             ..due.metadata.clone()
-        },
-    );
-    Ok(())
+        };
+        if metadata != due.metadata {
+            label::write(due.oid, &metadata);
+        }
+    });
+    let disabled = xact::subtransaction(|| {
+        if let Some(now) = managed(due.oid) {
+            xact::raised(disable(&now));
+        }
+    });
+    noted.and(disabled).err().map(|failure| failure.message)
 }
 
 /// One line in the server log; not again for a quarantine that lasts.
-pub fn record(ended: &Ended) {
+pub fn record(ended: &Ended, kind: Kind) {
     let Ended {
         role,
         action,
         sessions_terminated,
         detail,
     } = ended;
-    match detail {
-        None => log!(
-            "scope_roles: credential \"{role}\" {action}, {sessions_terminated} session(s) terminated"
-        ),
-        Some(detail) => log!(
-            "scope_roles: credential \"{role}\" {action}, {sessions_terminated} session(s) terminated: {detail}"
-        ),
-    }
+    let kind = label::kind_name(kind);
+    let reason = detail
+        .as_ref()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
+    log!(
+        "scope_roles: {kind} \"{role}\" {action}, {sessions_terminated} session(s) terminated{reason}"
+    );
 }

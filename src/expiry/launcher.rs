@@ -1,51 +1,61 @@
-//! The launcher: finds what is due, ends sessions, starts workers. Connected to no database.
+//! The launcher: knows who is due when, ends sessions, starts workers. Connected to no database.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
-use super::{Credential, credentials, schedule};
+use super::calendar::Calendar;
+use super::{labels_of, schedule, survey};
 use crate::guc;
+use crate::label::Metadata;
 use crate::pg::worker::{self, Started};
 use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
 
-/// While sessions have been asked to end, or a worker is being waited for.
-const BUSY: Duration = Duration::from_millis(50);
-/// On a standby with sessions of credentials, or due ones that a promotion would leave to us.
+/// On a standby with sessions of managed roles.
 const STANDBY: Duration = Duration::from_millis(500);
-/// How long between two requests to the same sessions.
-const ASK_AGAIN: i64 = 500_000;
+/// While a worker runs.
+const RUNNING: Duration = Duration::from_secs(1);
+/// After a failure to read the catalogues.
+const RETRY: Duration = Duration::from_secs(1);
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Never returns: PostgreSQL ends the process.
 pub fn run() -> ! {
     wakeup::register_launcher();
     let mut launcher = Launcher::default();
     loop {
+        wakeup::planning();
         let time = launcher.step();
-        worker::report_activity(None);
+        wakeup::planned(clock::now().saturating_add(micros(time)));
+        worker::report_activity(launcher.problem);
         worker::sleep(time);
     }
 }
 
 #[derive(Default)]
 struct Launcher {
+    calendar: Calendar,
+    /// What was read last: the number of changes by then, when, and how long it took.
+    changes: Option<u64>,
+    read_at: Option<Instant>,
+    reading_took: Duration,
+    /// Something has changed since.
+    is_stale: bool,
     running: Option<Running>,
-    /// The credentials seen last. One that is gone since, by hand or (on a standby) because the
-    /// primary has dropped it, leaves its sessions to us.
-    known: HashSet<pg_sys::Oid>,
-    /// Dropped, but not yet without sessions.
-    orphaned: HashSet<pg_sys::Oid>,
     /// Roles whose end did not succeed so far. Lost with the process, which only means an early
     /// retry.
     failures: HashMap<u32, Failures>,
-    asked_at: i64,
+    /// The sessions that were asked to end.
+    asked: HashMap<i32, Asked>,
+    /// For pg_stat_activity.
+    problem: Option<&'static std::ffi::CStr>,
 }
 
 struct Running {
     worker: Started,
-    /// The roles that it was started for.
-    roles: Vec<u32>,
+    /// The roles that it was started for, with the databases that they waited for.
+    roles: Vec<(u32, Vec<u32>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,216 +64,300 @@ struct Failures {
     retry_at: i64,
 }
 
+#[derive(Clone, Copy)]
+struct Asked {
+    role: u32,
+    times: u32,
+    again_at: i64,
+}
+
 impl Launcher {
     /// Does what can be done now; how long to sleep then.
     fn step(&mut self) -> Duration {
-        let found = xact::transaction(|| {
-            let credentials = credentials();
-            let current: HashSet<pg_sys::Oid> = credentials.iter().map(|role| role.oid).collect();
-            // Not those that only lost their label: they are no longer ours.
-            let dropped: Vec<pg_sys::Oid> = self
-                .known
-                .difference(&current)
-                .copied()
-                .filter(|&oid| catalog::role_by_oid(oid).is_none())
-                .collect();
-            self.orphaned.extend(dropped);
-            self.known = current;
-            (credentials, catalog::databases())
-        });
-        let (credentials, databases) = match found {
+        let mut sleep = match self.refresh() {
+            Ok(sleep) => sleep,
+            Err(failure) => {
+                warning!(
+                    "scope_roles: reading the catalogs failed: {}",
+                    failure.message
+                );
+                return RETRY;
+            }
+        };
+        let now = clock::now();
+        if !guc::expiry() {
+            // Nobody's clock may be right here (a clone, a restore): nothing is ended.
+            self.problem = Some(c"suspended by scope_roles.expiry");
+            return schedule::LONGEST;
+        }
+        self.problem = None;
+        if let Some(again_at) = self.terminate(now) {
+            sleep = sleep.min(schedule::sleep(now, Some(again_at)));
+        }
+        sleep = sleep.min(schedule::sleep(now, self.calendar.next(now)));
+        if server::in_recovery() {
+            // On a standby sessions end here; the rest is the primary's, or ours once promoted. No
+            // commit wakes us here: a login does, and while there are sessions we look often.
+            let is_watched = |role: pg_sys::Oid| self.calendar.is_known(role.into());
+            let live = !sessions::of_roles(is_watched).is_empty();
+            return if live { sleep.min(STANDBY) } else { sleep };
+        }
+        self.work(now);
+        if self.running.is_some() {
+            // Its end wakes us.
+            return sleep.min(RUNNING);
+        }
+        let retries = self.failures.values().map(|failures| failures.retry_at);
+        match retries.min() {
+            Some(retry_at) => sleep.min(schedule::sleep(now, Some(retry_at))),
+            None => sleep,
+        }
+    }
+
+    /// Reads the catalogues if they have changed; how long until that must be done again.
+    fn refresh(&mut self) -> Result<Duration, xact::Failure> {
+        // In this order: what commits after the number was taken changes it.
+        let changes = wakeup::changes();
+        // A label alone changes without a word on a standby.
+        let unheard = server::in_recovery()
+            && self
+                .read_at
+                .is_none_or(|read_at| read_at.elapsed() >= schedule::LONGEST);
+        let pause = schedule::pause(self.reading_took);
+        let too_soon = self
+            .read_at
+            .map(|read_at| pause.saturating_sub(read_at.elapsed()))
+            .filter(|rest| !rest.is_zero());
+        xact::transaction(|| {
+            self.is_stale |=
+                wakeup::take_roles_changed() | (self.changes != Some(changes)) | unheard;
+            if !self.is_stale {
+                return schedule::LONGEST;
+            }
+            if let Some(rest) = too_soon {
+                // Changes in quick succession are read together.
+                return rest;
+            }
+            self.read(changes);
+            schedule::LONGEST
+        })
+    }
+
+    /// Inside a transaction; `changes` as it was before.
+    fn read(&mut self, changes: u64) {
+        let started = Instant::now();
+        let found = survey();
+        self.calendar
+            .replace(found.moments, &found.roles, clock::now());
+        self.reading_took = started.elapsed();
+        self.read_at = Some(started);
+        self.changes = Some(changes);
+        self.is_stale = false;
+    }
+
+    /// The sessions that are to end.
+    fn overdue_sessions(&self, now: i64) -> Vec<(i32, pg_sys::Oid)> {
+        let due: HashSet<u32> = self.calendar.due(now).collect();
+        sessions::of_roles(|role| {
+            let role = u32::from(role);
+            due.contains(&role) || self.calendar.is_gone(role)
+        })
+    }
+
+    /// Ends the sessions of due and of dropped roles at once; when to ask those that are left again.
+    fn terminate(&mut self, now: i64) -> Option<i64> {
+        let mut found = self.overdue_sessions(now);
+        let is_new = |(pid, _): &(i32, _)| !self.asked.contains_key(pid);
+        if self.is_stale && found.iter().any(is_new) {
+            // One of them may have been given more time just now.
+            let changes = wakeup::changes();
+            if let Err(failure) = xact::transaction(|| self.read(changes)) {
+                warning!(
+                    "scope_roles: reading the catalogs failed: {}",
+                    failure.message
+                );
+                return Some(now.saturating_add(MICROS_PER_SECOND));
+            }
+            found = self.overdue_sessions(now);
+        }
+        if found.is_empty() {
+            self.asked.clear();
+            return None;
+        }
+        let mut asked = HashMap::new();
+        let mut first = 0_u32;
+        for (pid, role) in found {
+            let role = u32::from(role);
+            let before = self.asked.get(&pid).filter(|asked| asked.role == role);
+            let entry = match before {
+                Some(asked) if asked.again_at > now => *asked,
+                before => {
+                    sessions::terminate(pid);
+                    let times = before.map_or(0, |asked| asked.times);
+                    first += u32::from(times == 0);
+                    Asked {
+                        role,
+                        times: times.saturating_add(1),
+                        again_at: schedule::ask_again_at(now, times),
+                    }
+                }
+            };
+            asked.insert(pid, entry);
+        }
+        self.asked = asked;
+        if first > 0 {
+            log!("scope_roles: terminating {first} session(s) past their deadline");
+        }
+        self.asked.values().map(|asked| asked.again_at).min()
+    }
+
+    /// Takes note of what a worker that has ended has done, and starts the next one if there is
+    /// something to do for it now.
+    fn work(&mut self, now: i64) {
+        let ended = match self.running.take() {
+            Some(running) if !running.worker.has_ended() => {
+                self.running = Some(running);
+                return;
+            }
+            ended => ended,
+        };
+        let due: HashSet<u32> = self.calendar.due(now).collect();
+        self.failures.retain(|role, _| due.contains(role));
+        let is_ready = |role: &u32| {
+            self.failures
+                .get(role)
+                .is_none_or(|failures| failures.retry_at <= now)
+        };
+        let ready: Vec<u32> = due.iter().copied().filter(is_ready).collect();
+        let roles = ended.map(|ended| ended.roles).unwrap_or_default();
+        if ready.is_empty() && roles.is_empty() {
+            return;
+        }
+        let wanted = ready.iter().copied();
+        let wanted = wanted.chain(roles.iter().map(|&(role, _)| role)).collect();
+        let found = xact::transaction(|| (labels_of(&wanted), catalog::databases()));
+        let (labels, databases) = match found {
             Ok(found) => found,
             Err(failure) => {
                 warning!(
                     "scope_roles: reading the catalogs failed: {}",
                     failure.message
                 );
-                return Duration::from_secs(1);
+                return;
             }
         };
-        let now = clock::now();
-        let due: Vec<&Credential> = credentials.iter().filter(|role| role.is_due(now)).collect();
-        let upcoming = credentials
-            .iter()
-            .filter(|role| !role.is_due(now))
-            .map(|role| role.deadline);
-        let mut next = upcoming.min();
-        if !guc::expiry() {
-            // Nobody's clock may be right here (a clone, a restore): nothing is ended.
-            return schedule::sleep(now, None);
+        for (role, before) in roles {
+            match labels.get(&role).filter(|_| due.contains(&role)) {
+                // What it did not bring any further counts as a failure, to be tried later. One
+                // that now waits for other databases has come further.
+                Some(metadata) if metadata.waits_for == before => self.fail(role, now),
+                _ => {
+                    self.failures.remove(&role);
+                }
+            }
         }
-        let busy = self.terminate(&due, now);
-        if server::in_recovery() {
-            // On a standby sessions end here; the rest is the primary's, or ours once promoted. No
-            // commit wakes us here: a login does, and while there are sessions we look often.
-            let live = !sessions::of_roles(|role| self.known.contains(&role)).is_empty();
-            let patience = if live || !due.is_empty() {
-                STANDBY
-            } else {
-                schedule::LONGEST
-            };
-            return if busy {
-                BUSY
-            } else {
-                schedule::sleep(now, next).min(patience)
-            };
-        }
-        self.finish_worker(&due, now);
-        self.failures
-            .retain(|oid, _| due.iter().any(|role| u32::from(role.oid) == *oid));
-        let ready: Vec<&Credential> = due
-            .iter()
-            .copied()
-            .filter(|role| self.retry_at(role).is_none_or(|at| at <= now))
+        let is_ready = |role: &u32| {
+            self.failures
+                .get(role)
+                .is_none_or(|failures| failures.retry_at <= now)
+        };
+        let ready: Vec<(u32, &Metadata)> = ready
+            .into_iter()
+            .filter(is_ready)
+            .filter_map(|role| Some((role, labels.get(&role)?)))
             .collect();
-        if self.running.is_none() && !ready.is_empty() {
-            self.start_worker(&ready, &databases, now);
-        }
-        let retries = due.iter().filter_map(|role| self.retry_at(role));
-        next = next.into_iter().chain(retries.filter(|&at| at > now)).min();
-        if busy || self.running.is_some() {
-            BUSY
-        } else {
-            schedule::sleep(now, next)
-        }
-    }
-
-    fn retry_at(&self, role: &Credential) -> Option<i64> {
-        self.failures
-            .get(&role.oid.into())
-            .map(|failures| failures.retry_at)
-    }
-
-    /// Ends the sessions of due and of dropped roles at once; true while there are any.
-    fn terminate(&mut self, due: &[&Credential], now: i64) -> bool {
-        let mut ending: HashSet<pg_sys::Oid> = due.iter().map(|role| role.oid).collect();
-        ending.extend(&self.orphaned);
-        if ending.is_empty() {
-            return false;
-        }
-        let found = sessions::of_roles(|role| ending.contains(&role));
-        if found.is_empty() {
-            self.asked_at = 0;
-            self.orphaned.clear();
-            return false;
-        }
-        if now.saturating_sub(self.asked_at) >= ASK_AGAIN {
-            self.asked_at = now;
-            log!(
-                "scope_roles: terminating {} session(s) past their deadline",
-                found.len()
-            );
-            for pid in found {
-                sessions::terminate(pid);
-            }
-        }
-        true
-    }
-
-    /// What a worker that has ended did not end counts as a failure, to be tried later.
-    fn finish_worker(&mut self, due: &[&Credential], now: i64) {
-        if !self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.worker.has_ended())
-        {
-            return;
-        }
-        let roles = self
-            .running
-            .take()
-            .map(|running| running.roles)
-            .unwrap_or_default();
-        for oid in roles {
-            let left = due.iter().find(|role| u32::from(role.oid) == oid);
-            // One that now waits for another database has made progress.
-            if left.is_none_or(|role| !role.metadata.waits_for.is_empty()) {
-                self.failures.remove(&oid);
-                continue;
-            }
-            self.fail(oid, now);
-        }
+        self.start_worker(ready, &databases, now);
     }
 
     fn fail(&mut self, oid: u32, now: i64) {
-        let count = self
-            .failures
-            .get(&oid)
-            .map_or(0, |failures| failures.count)
-            .saturating_add(1);
+        let count = self.count(oid).saturating_add(1);
         let retry_at = schedule::retry_at(now, count);
         self.failures.insert(oid, Failures { count, retry_at });
     }
 
-    fn start_worker(&mut self, ready: &[&Credential], databases: &[catalog::Database], now: i64) {
-        let Some(database) = choose(ready, databases) else {
+    fn count(&self, oid: u32) -> u32 {
+        self.failures.get(&oid).map_or(0, |failures| failures.count)
+    }
+
+    fn start_worker(
+        &mut self,
+        mut ready: Vec<(u32, &Metadata)>,
+        databases: &[catalog::Database],
+        now: i64,
+    ) {
+        ready.sort_by_key(|&(role, _)| (self.count(role), role));
+        let Some(database) = self.choose(&ready, databases) else {
             return;
         };
-        worker::report_activity(Some(c"ending credentials"));
-        let roles: Vec<u32> = ready
-            .iter()
-            .filter(|role| serves(role, database.into(), databases))
-            .map(|role| role.oid.into())
+        let roles: Vec<(u32, Vec<u32>)> = ready
+            .into_iter()
+            .filter(|(_, metadata)| serves(metadata, database.into(), databases))
+            .map(|(role, metadata)| (role, metadata.waits_for.clone()))
             .collect();
         match worker::start_in(database) {
             Some(worker) => self.running = Some(Running { worker, roles }),
             None => {
+                self.problem = Some(c"waiting for a free background worker: max_worker_processes");
                 warning!(
-                    "scope_roles: no background worker is free to end {} credential(s); max_worker_processes is too low",
-                    ready.len()
+                    "scope_roles: no background worker is free to end {} role(s); max_worker_processes is too low",
+                    roles.len()
                 );
-                for role in roles {
+                for (role, _) in roles {
                     self.fail(role, now);
                 }
             }
         }
     }
+
+    /// Where a worker can do something for the first ready role: a database that holds its grants,
+    /// after a failure the next such one, else the one of its scope, else any.
+    fn choose(
+        &self,
+        ready: &[(u32, &Metadata)],
+        databases: &[catalog::Database],
+    ) -> Option<pg_sys::Oid> {
+        let &(role, metadata) = ready.first()?;
+        let waits = existing(metadata, databases);
+        let failed = self.count(role) as usize;
+        if !waits.is_empty() {
+            let place = failed % waits.len();
+            return waits.get(place).map(|&oid| oid.into());
+        }
+        let name = metadata.database.as_deref();
+        let home = databases
+            .iter()
+            .find(|database| Some(database.name.as_str()) == name);
+        // A template last: a worker in it is in the way of CREATE DATABASE.
+        let any = || {
+            databases
+                .iter()
+                .filter(|database| database.name != "template0")
+                .min_by_key(|database| (database.is_template, !database.allows_connections))
+        };
+        home.filter(|_| failed.is_multiple_of(2))
+            .or_else(any)
+            .map(|database| database.oid)
+    }
 }
 
-/// Where a worker can do something for a ready role: a database that holds its grants, else the
-/// one of its scope, else any.
-fn choose(ready: &[&Credential], databases: &[catalog::Database]) -> Option<pg_sys::Oid> {
-    let exists = |oid: u32| {
+/// The databases that the role waits for and that still exist.
+fn existing(metadata: &Metadata, databases: &[catalog::Database]) -> Vec<u32> {
+    let exists = |oid: &u32| {
         databases
             .iter()
-            .find(|database| u32::from(database.oid) == oid)
+            .any(|database| u32::from(database.oid) == *oid)
     };
-    let waited_for = ready
-        .iter()
-        .flat_map(|role| &role.metadata.waits_for)
-        .find_map(|&oid| exists(oid));
-    let home = || {
-        ready.iter().find_map(|role| {
-            let name = role.metadata.database.as_deref()?;
-            databases.iter().find(|database| database.name == name)
-        })
-    };
-    // template1 last: a worker in it is in the way of CREATE DATABASE.
-    let any = || {
-        databases
-            .iter()
-            .filter(|database| database.name != "template0")
-            .min_by_key(|database| (database.is_template, !database.allows_connections))
-    };
-    waited_for
-        .or_else(home)
-        .or_else(any)
-        .map(|database| database.oid)
+    let waits = metadata.waits_for.iter().copied();
+    waits.filter(exists).collect()
 }
 
 /// Can a worker in this database bring the role further? One that waits for other databases only
 /// would be looked at in vain.
-fn serves(role: &Credential, database: u32, databases: &[catalog::Database]) -> bool {
-    let waits: Vec<u32> = role
-        .metadata
-        .waits_for
-        .iter()
-        .copied()
-        .filter(|&oid| {
-            databases
-                .iter()
-                .any(|database| u32::from(database.oid) == oid)
-        })
-        .collect();
+fn serves(metadata: &Metadata, database: u32, databases: &[catalog::Database]) -> bool {
+    let waits = existing(metadata, databases);
     waits.is_empty() || waits.contains(&database)
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

@@ -33,6 +33,21 @@ pub fn retry_at(now: i64, failures: u32) -> i64 {
     )
 }
 
+/// When to ask a session again that was asked `times` before and goes on: it may be deep in a loop,
+/// or stopped.
+pub fn ask_again_at(now: i64, times: u32) -> i64 {
+    const FIRST: i64 = MICROS_PER_SECOND / 2;
+    const LONGEST: i64 = 10 * MICROS_PER_SECOND;
+    let wait = FIRST.saturating_mul(1_i64 << times.min(30));
+    now.saturating_add(wait.clamp(FIRST, LONGEST))
+}
+
+/// How long to leave the catalogues alone after a reading that took so long: commits in quick
+/// succession must not keep the launcher, and with it a processor, busy.
+pub fn pause(reading_took: Duration) -> Duration {
+    reading_took.saturating_mul(4).min(Duration::from_secs(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +72,19 @@ mod tests {
         assert_eq!(seconds(11), 600);
         assert_eq!(seconds(u32::MAX), 600);
         assert_eq!(seconds(0), 1);
+    }
+
+    #[test]
+    fn schedule_asks_again_less_and_less_often() {
+        let seconds = |times| ask_again_at(0, times) as f64 / MICROS_PER_SECOND as f64;
+        assert_eq!([0, 1, 2, 3].map(seconds), [0.5, 1.0, 2.0, 4.0]);
+        assert_eq!([5, 40, 62, 63, 64, u32::MAX].map(seconds), [10.0; 6]);
+    }
+
+    #[test]
+    fn schedule_reads_at_most_a_fifth_of_the_time() {
+        assert_eq!(pause(Duration::ZERO), Duration::ZERO);
+        assert_eq!(pause(Duration::from_millis(10)), Duration::from_millis(40));
+        assert_eq!(pause(Duration::from_secs(10)), Duration::from_secs(1));
     }
 }

@@ -1,85 +1,252 @@
-//! The worker in one database: takes every due credential as far as it can there, and ends.
+//! The worker in one database: takes every due role as far as it can there, and ends.
+//!
+//! Roles go in batches, one commit a step. A batch that fails is done again with each role in a
+//! subtransaction of its own, so that one that fails does not hold up the others.
+
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
 
-use super::end::{self, Action, Ended};
-use super::{Credential, credentials};
-use crate::pg::{clock, worker, xact};
+use super::end::{self, Action, Ended, Terminated};
+use super::{Managed, due, managed};
+use crate::guc;
+use crate::pg::xact::Failure;
+use crate::pg::{clock, dependencies, server, worker, xact};
+
+const BATCH: usize = 200;
+/// Nobody's long transaction may stop the others' end: what waits is tried again later.
+const BATCH_PATIENCE: &std::ffi::CStr = c"100ms";
+const PATIENCE: &std::ffi::CStr = c"500ms";
 
 pub fn run() {
-    worker::report_activity(Some(c"ending credentials"));
-    // Nobody's long transaction may stop the others' end: what waits is tried again later.
-    worker::set_for_session(c"lock_timeout", c"3s");
-    worker::set_for_session(c"statement_timeout", c"0");
-    let due = xact::transaction(|| {
-        let now = clock::now();
-        credentials()
-            .into_iter()
-            .filter(|role| role.is_due(now))
-            .collect::<Vec<_>>()
+    worker::report_activity(Some(c"ending roles"));
+    let found = xact::transaction(|| {
+        let mut due = due(clock::now());
+        // What failed before comes last.
+        due.sort_by_key(|role| role.metadata.error.is_some());
+        due
     });
-    match due {
-        Ok(due) => due.iter().for_each(finish),
-        Err(failure) => warning!(
-            "scope_roles: reading the catalogs failed: {}",
-            failure.message
-        ),
+    let due = match found {
+        Ok(due) => due,
+        Err(failure) => {
+            warning!(
+                "scope_roles: reading the catalogs failed: {}",
+                failure.message
+            );
+            return;
+        }
+    };
+    let mut run = Run::default();
+    run.all_steps(due);
+    // A GRANT that ran all the time.
+    run.dropped.chunks(BATCH).for_each(sweep);
+}
+
+/// Has the end been suspended, or does somebody need this database without sessions? The launcher
+/// comes back.
+fn must_leave() -> bool {
+    // Also notices that the configuration has changed, or that the server is gone.
+    worker::sleep(Duration::ZERO);
+    !guc::expiry() || xact::transaction(server::is_database_wanted).unwrap_or(true)
+}
+
+#[derive(Default)]
+struct Run {
+    terminated: Terminated,
+    dropped: Vec<pg_sys::Oid>,
+}
+
+impl Run {
+    fn all_steps(&mut self, due: Vec<Managed>) {
+        self.terminated.ask(due.iter().map(|role| role.oid));
+        let (refused, active): (Vec<Managed>, Vec<Managed>) =
+            due.into_iter().partition(end::is_refused);
+        let mut left = Vec::new();
+        for batch in active.chunks(BATCH) {
+            if must_leave() {
+                return;
+            }
+            let failed = refuse(batch);
+            let done = batch.iter().filter(|role| !failed.contains(&role.oid));
+            left.extend(done.cloned());
+        }
+        left.extend(refused);
+        self.finish_all(left);
+    }
+
+    /// The last steps, for each role as soon as it has no session.
+    fn finish_all(&mut self, mut left: Vec<Managed>) {
+        let give_up_at = Instant::now() + end::PATIENCE;
+        loop {
+            let busy = self.terminated.ask(left.iter().map(|role| role.oid));
+            let (wait, ready): (Vec<Managed>, Vec<Managed>) = left
+                .into_iter()
+                .partition(|role| busy.contains(&role.oid.into()));
+            for batch in ready.chunks(BATCH) {
+                if must_leave() {
+                    return;
+                }
+                self.finish(batch);
+            }
+            left = wait;
+            if left.is_empty() {
+                break;
+            }
+            if Instant::now() > give_up_at {
+                left.iter().for_each(|role| self.finish_one(role));
+                break;
+            }
+            worker::sleep(end::SCAN);
+        }
+    }
+
+    fn finish(&mut self, batch: &[Managed]) {
+        let (dropped, failed) = in_batch(batch, end::drop_plain);
+        let done: Vec<pg_sys::Oid> = dropped
+            .iter()
+            .chain(failed.iter().map(|(role, _)| role))
+            .map(|role| role.oid)
+            .collect();
+        for role in dropped {
+            self.record(role, Action::Dropped, None);
+        }
+        self.after_drop(&done);
+        for (role, failure) in &failed {
+            give_up(role, failure);
+        }
+        for role in batch.iter().filter(|role| !done.contains(&role.oid)) {
+            self.finish_one(role);
+        }
+    }
+
+    /// A role that something depends on, or whose sessions do not end.
+    fn finish_one(&mut self, due: &Managed) {
+        worker::set_for_session(c"lock_timeout", PATIENCE);
+        let outcome = xact::transaction(|| {
+            let role = end::claim(due)?;
+            let (action, detail) = xact::raised(end::release_and_drop(&role));
+            Some((role, action, detail))
+        });
+        match outcome {
+            Ok(Some((role, action, detail))) => {
+                if action == Action::Dropped {
+                    self.record(role, action, detail);
+                    self.after_drop(&[due.oid]);
+                } else if detail != role.metadata.error {
+                    // What has not changed since the last attempt is known already.
+                    self.record(role, action, detail);
+                }
+            }
+            // Gone, renewed, or somebody else's at the moment.
+            Ok(None) => {}
+            Err(failure) => give_up(due, &failure),
+        }
+    }
+
+    fn record(&mut self, role: Managed, action: Action, detail: Option<String>) {
+        if action == Action::Dropped {
+            self.dropped.push(role.oid);
+        }
+        end::record(
+            &Ended {
+                sessions_terminated: self.terminated.count(role.oid),
+                role: role.name,
+                action,
+                detail,
+            },
+            role.metadata.kind,
+        );
+    }
+
+    /// Logins and grants that were between their checks and their effect when a role went.
+    fn after_drop(&mut self, roles: &[pg_sys::Oid]) {
+        self.terminated.ask(roles.iter().copied());
+        sweep(roles);
     }
 }
 
-/// One commit a step, so that a crash between two loses nothing.
-fn finish(due: &Credential) {
-    let disabled = xact::transaction(|| match end::claim(due) {
-        Some(due) => end::disable(&due).map(|()| true),
-        None => Ok(false),
+/// The first step: no more logins. The roles for which it failed.
+fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
+    let (_, failed) = in_batch(batch, |roles| {
+        let claimed = roles.iter().filter_map(end::claim);
+        claimed.map(|role| end::disable(&role)).collect()
     });
-    match disabled {
-        Ok(Ok(true)) => {}
-        Ok(Ok(false)) => return,
-        Ok(Err(error)) => return give_up(due, &error.to_string()),
-        Err(failure) => return give_up(due, &failure.message),
+    for (role, failure) in &failed {
+        give_up(role, failure);
     }
-    let mut sessions_terminated = end::terminate(due.oid);
-    let outcome = xact::transaction(|| match end::claim(due) {
-        Some(due) => end::release_and_drop(&due).map(Some),
-        None => Ok(None),
-    });
-    match outcome {
-        Ok(Ok(Some((action, detail)))) => {
-            if action == Action::Dropped {
-                // A login that was between its checks and its first command when the role went.
-                sessions_terminated += end::terminate(due.oid);
-            }
-            // What has not changed since the last attempt is known already.
-            if action == Action::Dropped || detail != due.metadata.error {
-                let role = due.name.clone();
-                end::record(&Ended {
-                    role,
-                    action,
-                    sessions_terminated,
-                    detail,
-                });
+    failed.into_iter().map(|(role, _)| role.oid).collect()
+}
+
+fn sweep(dropped: &[pg_sys::Oid]) {
+    if let Err(failure) =
+        xact::transaction(|| xact::raised(dependencies::sweep_memberships(dropped)))
+    {
+        log!(
+            "scope_roles: looking for memberships of dropped roles failed: {}",
+            failure.message
+        );
+    }
+}
+
+/// A step for a batch of roles: all together, or else each for itself. What was done, and the roles
+/// that failed, with the error.
+fn in_batch<T>(
+    roles: &[Managed],
+    work: impl Fn(&[Managed]) -> SpiResult<Vec<T>>,
+) -> (Vec<T>, Vec<(Managed, Failure)>) {
+    worker::set_for_session(c"lock_timeout", BATCH_PATIENCE);
+    if let Ok(done) = xact::transaction(|| xact::raised(work(roles))) {
+        return (done, Vec::new());
+    }
+    let one_by_one = xact::transaction(|| {
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for role in roles {
+            match xact::subtransaction(|| xact::raised(work(std::slice::from_ref(role)))) {
+                Ok(more) => done.extend(more),
+                Err(failure) => failed.push((role.clone(), failure)),
             }
         }
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => give_up(due, &error.to_string()),
-        Err(failure) => give_up(due, &failure.message),
-    }
+        (done, failed)
+    });
+    one_by_one.unwrap_or_else(|failure| {
+        let failed = roles.iter().map(|role| (role.clone(), failure.clone()));
+        (Vec::new(), failed.collect())
+    })
 }
 
 /// Leaves the reason where a DBA looks, and the rest for the next attempt.
-fn give_up(due: &Credential, error: &str) {
-    let noted = xact::transaction(|| match super::credential(due.oid) {
-        Some(due) if due.metadata.error.as_deref() != Some(error) => end::note_failure(&due, error),
-        _ => Ok(()),
+fn give_up(due: &Managed, failure: &Failure) {
+    let is_locked = failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
+    if failure.is_transient() && !is_locked {
+        // Somebody's DDL came in between, and is over by now.
+        log!(
+            "scope_roles: ending role \"{}\" will be tried again: {}",
+            due.name,
+            failure.message
+        );
+        return;
+    }
+    let noted = xact::transaction(|| {
+        let due = managed(due.oid)?;
+        let mut reason = failure.message.clone();
+        if is_locked && let Some(holder) = xact::raised(dependencies::lock_holder(due.oid)) {
+            reason = format!("{reason}: {holder}");
+        }
+        let second = end::note_failure(&due, &reason);
+        Some((reason, second))
     });
-    let problem = match noted {
-        Ok(Ok(())) => String::new(),
-        Ok(Err(second)) => format!("; the reason could not be noted: {second}"),
-        Err(second) => format!("; the reason could not be noted: {}", second.message),
+    let (reason, second) = match noted {
+        Ok(Some(noted)) => noted,
+        Ok(None) => return,
+        Err(second) => (failure.message.clone(), Some(second.message)),
     };
+    let second = second
+        .filter(|second| !reason.starts_with(second.as_str()))
+        .map(|second| format!("; noting the reason: {second}"))
+        .unwrap_or_default();
     warning!(
-        "scope_roles: ending credential \"{}\" failed: {error}{problem}",
+        "scope_roles: ending role \"{}\" failed: {reason}{second}",
         due.name
     );
 }

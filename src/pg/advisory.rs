@@ -15,6 +15,16 @@ pub enum Mode {
 
 /// Waits for the lock on `key`; ends with the transaction.
 pub fn lock(key: u32, mode: Mode) {
+    acquire(key, mode, false);
+}
+
+/// Takes the lock if nobody is in the way.
+#[must_use]
+pub fn try_lock(key: u32, mode: Mode) -> bool {
+    acquire(key, mode, true)
+}
+
+fn acquire(key: u32, mode: Mode, at_once: bool) -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: 0,
         locktag_field2: CLASS,
@@ -31,7 +41,8 @@ pub fn lock(key: u32, mode: Mode) {
     // SAFETY: a complete tag on our stack, copied by the lock manager; inside a transaction.
     // What others committed while we waited must be seen by the catalogue look-ups that follow.
     unsafe {
-        pg_sys::LockAcquire(&tag, mode as i32, false, false);
+        let result = pg_sys::LockAcquire(&tag, mode as i32, false, at_once);
         pg_sys::AcceptInvalidationMessages();
+        result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
     }
 }

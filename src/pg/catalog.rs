@@ -1,6 +1,9 @@
 //! Reads of the shared catalogues that work everywhere: during authentication, on a standby, in a
 //! worker without a database. (Only pg_authid, pg_auth_members, pg_database and pg_shseclabel can
 //! be read in those places, so nothing here asks for more.)
+//!
+//! Without a database PostgreSQL has no indexes on them: there a look-up of one role reads them all,
+//! so whoever wants many reads them all once.
 
 use std::ffi::{CStr, CString};
 
@@ -26,6 +29,7 @@ pub struct Role {
     pub create_role: bool,
     pub replication: bool,
     pub bypass_rls: bool,
+    pub has_password: bool,
     /// Unix microseconds; `None` without VALID UNTIL.
     pub valid_until: Option<i64>,
 }
@@ -110,7 +114,13 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
             return None;
         }
         let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
-        let mut is_null = false;
+        let (mut is_null, mut no_password) = (false, false);
+        pg_sys::SysCacheGetAttr(
+            cache,
+            tuple,
+            pg_sys::Anum_pg_authid_rolpassword as i16,
+            &mut no_password,
+        );
         let valid_until = pg_sys::SysCacheGetAttr(
             cache,
             tuple,
@@ -127,6 +137,7 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
             create_role: form.rolcreaterole,
             replication: form.rolreplication,
             bypass_rls: form.rolbypassrls,
+            has_password: !no_password,
             valid_until: (!is_null).then(|| clock::from_postgres(valid_until.value() as i64)),
         };
         pg_sys::ReleaseSysCache(tuple);
@@ -239,54 +250,42 @@ pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     }
 }
 
-/// Every role with a label of ours, as (OID, label text).
-pub fn labelled_roles() -> Vec<(pg_sys::Oid, String)> {
-    let mut found = Vec::new();
-    // SAFETY: inside a transaction with a snapshot; attributes are read by their catalogue
-    // numbers and copied before the scan goes on.
-    unsafe {
-        let relation = pg_sys::table_open(
-            SHARED_SECURITY_LABELS.into(),
-            pg_sys::AccessShareLock as i32,
-        );
-        let description = (*relation).rd_att;
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            let attribute = |number: u32| {
-                let mut is_null = false;
-                let datum = pg_sys::heap_getattr(tuple, number as i32, description, &mut is_null);
-                (!is_null).then_some(datum)
-            };
-            let (Some(class), Some(object), Some(provider), Some(label)) = (
-                attribute(CLASS),
-                attribute(OBJECT),
-                attribute(PROVIDER),
-                attribute(LABEL),
-            ) else {
-                continue;
-            };
-            if class.value() != u32::from(pg_sys::AuthIdRelationId) as usize
-                || text(provider) != super::seclabel::PROVIDER.to_string_lossy()
-            {
-                continue;
-            }
-            found.push((pg_sys::Oid::from(object.value() as u32), text(label)));
+/// Every role with a label of ours, as (OID, label text), in no order.
+pub fn labelled_roles(mut visit: impl FnMut(pg_sys::Oid, &str)) {
+    each_row(SHARED_SECURITY_LABELS.into(), |tuple, description| {
+        let attribute = |number: u32| attribute(tuple, description, number);
+        let (Some(class), Some(object), Some(provider), Some(label)) = (
+            attribute(CLASS),
+            attribute(OBJECT),
+            attribute(PROVIDER),
+            attribute(LABEL),
+        ) else {
+            return;
+        };
+        if class.value() != u32::from(pg_sys::AuthIdRelationId) as usize {
+            return;
         }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-    }
-    found
+        // SAFETY: both columns are of type text and not null.
+        unsafe {
+            if text(provider).as_bytes() == super::seclabel::PROVIDER.to_bytes() {
+                visit(pg_sys::Oid::from(object.value() as u32), &text(label));
+            }
+        }
+    });
+}
+
+/// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
+pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
+    each_row(pg_sys::AuthIdRelationId, |tuple, description| {
+        // SAFETY: the fixed part of a pg_authid row is a C struct.
+        let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>() };
+        let deadline = attribute(tuple, description, pg_sys::Anum_pg_authid_rolvaliduntil);
+        visit(
+            form.oid,
+            form.rolsuper,
+            deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
+        );
+    });
 }
 
 /// A row of `pg_database`.
@@ -300,10 +299,33 @@ pub struct Database {
 
 pub fn databases() -> Vec<Database> {
     let mut found = Vec::new();
-    // SAFETY: as in labelled_roles; the fixed part of a pg_database row is a C struct.
+    each_row(pg_sys::DatabaseRelationId, |tuple, _| {
+        // SAFETY: the fixed part of a pg_database row is a C struct.
+        let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
+        // A database whose DROP was interrupted (datconnlimit -2) can't be entered any more.
+        if form.datconnlimit == -2 {
+            return;
+        }
+        // SAFETY: a NAME is a terminated string.
+        let name = unsafe { CStr::from_ptr(form.datname.data.as_ptr()) };
+        found.push(Database {
+            oid: form.oid,
+            name: name.to_string_lossy().into_owned(),
+            is_template: form.datistemplate,
+            allows_connections: form.datallowconn,
+        });
+    });
+    found
+}
+
+/// Visits the committed rows of a shared catalogue.
+fn each_row(
+    catalogue: pg_sys::Oid,
+    mut visit: impl FnMut(*mut pg_sys::HeapTupleData, pg_sys::TupleDesc),
+) {
+    // SAFETY: inside a transaction with a snapshot; a row is valid until the scan goes on.
     unsafe {
-        let relation =
-            pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let relation = pg_sys::table_open(catalogue, pg_sys::AccessShareLock as i32);
         let scan = pg_sys::systable_beginscan(
             relation,
             pg_sys::InvalidOid,
@@ -317,24 +339,24 @@ pub fn databases() -> Vec<Database> {
             if tuple.is_null() {
                 break;
             }
-            let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
-            // A database whose DROP was interrupted (datconnlimit -2) can't be entered any more.
-            if form.datconnlimit == -2 {
-                continue;
-            }
-            found.push(Database {
-                oid: form.oid,
-                name: CStr::from_ptr(form.datname.data.as_ptr())
-                    .to_string_lossy()
-                    .into_owned(),
-                is_template: form.datistemplate,
-                allows_connections: form.datallowconn,
-            });
+            pgrx::check_for_interrupts!();
+            visit(tuple, (*relation).rd_att);
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
     }
-    found
+}
+
+/// A column of a row by its number in the catalogue; `None` when it is null.
+fn attribute(
+    tuple: *mut pg_sys::HeapTupleData,
+    description: pg_sys::TupleDesc,
+    number: u32,
+) -> Option<pg_sys::Datum> {
+    let mut is_null = false;
+    // SAFETY: called with a row of a running scan and its relation's description.
+    let datum = unsafe { pg_sys::heap_getattr(tuple, number as i32, description, &mut is_null) };
+    (!is_null).then_some(datum)
 }
 
 /// A copy of a `text` datum.

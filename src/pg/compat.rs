@@ -44,6 +44,27 @@ pub const MEMBERSHIP_ROLE_COLUMN: i16 = if cfg!(any(feature = "pg14", feature = 
     2
 };
 
+/// Can a GRANT of a role that runs at the same time as a DROP ROLE leave a membership of a role that
+/// is gone? Later versions record memberships in pg_shdepend.
+pub const GRANT_MAY_OUTLIVE_DROP: bool = cfg!(any(feature = "pg14", feature = "pg15"));
+
+/// Is this row `s` of pg_shdepend a membership that DROP ROLE takes away by itself? All but those
+/// that the role has granted are.
+pub const GOES_WITH_ROLE: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    "false"
+} else {
+    "s.classid = 'pg_catalog.pg_auth_members'::pg_catalog.regclass AND NOT EXISTS (
+       SELECT FROM pg_catalog.pg_auth_members m WHERE m.oid = s.objid AND m.grantor = s.refobjid)"
+};
+
+/// Adds to the roles that something depends on those of the array $1 that have granted a membership,
+/// where pg_shdepend does not say so.
+pub const UNION_GRANTORS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    " UNION SELECT a.grantor FROM pg_catalog.pg_auth_members a WHERE a.grantor = ANY ($1)"
+} else {
+    ""
+};
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10

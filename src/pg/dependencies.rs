@@ -1,5 +1,7 @@
 //! What keeps a role from being dropped (`pg_shdepend`), and taking its grants away.
 
+use std::collections::HashSet;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
@@ -36,13 +38,17 @@ impl Dependency {
 
 pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
     spi::query(
-        "SELECT dbid, classid, objid, objsubid, deptype::text,
-                CASE WHEN dbid IN (0, (SELECT oid FROM pg_catalog.pg_database
-                                        WHERE datname = pg_catalog.current_database()))
-                     THEN pg_catalog.pg_describe_object(classid, objid, objsubid) END
-           FROM pg_catalog.pg_shdepend
-          WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND refobjid = $1
-          ORDER BY 1, 2, 3, 4",
+        &format!(
+            "SELECT s.dbid, s.classid, s.objid, s.objsubid, s.deptype::text,
+                    CASE WHEN s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database
+                                              WHERE datname = pg_catalog.current_database()))
+                         THEN pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) END
+               FROM pg_catalog.pg_shdepend s
+              WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = $1
+                AND NOT ({})
+              ORDER BY 1, 2, 3, 4",
+            compat::GOES_WITH_ROLE
+        ),
         &[role.into()],
         |row| {
             let kind = row.get::<String>(5)?.and_then(|text| text.bytes().next());
@@ -56,6 +62,68 @@ pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
             })
         },
     )
+}
+
+/// Which of the roles something depends on.
+pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
+    let found = spi::query(
+        &format!(
+            "SELECT DISTINCT s.refobjid
+               FROM pg_catalog.pg_shdepend s
+              WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                AND s.refobjid = ANY ($1) AND NOT ({}){}",
+            compat::GOES_WITH_ROLE,
+            compat::UNION_GRANTORS
+        ),
+        &[roles.to_vec().into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    )?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Removes memberships of roles that are gone, which a GRANT at the same time as the DROP ROLE may
+/// have left: a later role could get the same OID.
+pub fn sweep_memberships(dropped: &[pg_sys::Oid]) -> SpiResult<()> {
+    if !compat::GRANT_MAY_OUTLIVE_DROP {
+        return Ok(());
+    }
+    for column in ["member", "roleid"] {
+        spi::query(
+            &format!(
+                "DELETE FROM pg_catalog.pg_auth_members m
+                  WHERE m.{column} = ANY ($1)
+                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid r WHERE r.oid = m.{column})
+                  RETURNING 1"
+            ),
+            &[dropped.to_vec().into()],
+            |_| Ok(()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Who keeps the role from being changed or dropped, in words: whoever has locked it, else one who
+/// is changing roles.
+pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
+    let found = spi::query(
+        "SELECT CASE WHEN l.pid IS NOT NULL THEN pg_catalog.format('process %s', l.pid)
+                     ELSE pg_catalog.format('prepared transaction \"%s\"', p.gid) END
+                || CASE l.locktype WHEN 'object' THEN ' holds a lock on the role'
+                                   ELSE ' is changing roles' END
+           FROM pg_catalog.pg_locks l
+           LEFT JOIN (pg_catalog.pg_locks t
+                      JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = t.transactionid)
+             ON l.pid IS NULL AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction
+          WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+            AND (l.locktype = 'object' AND l.database = 0 AND l.objid = $1
+                   AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                 OR l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+                   AND l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass)
+          ORDER BY l.locktype, l.pid LIMIT 1",
+        &[role.into()],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(found.into_iter().flatten().next())
 }
 
 /// Revokes all that the role was granted in this database and on shared objects, whoever granted
@@ -96,33 +164,29 @@ pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
     Ok(())
 }
 
-/// Takes the role out of every role that it is a member of, whoever put it there.
+/// Takes the role out of every role that it is a member of, whoever put it there, and takes back
+/// the memberships that it granted.
 pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
-    let revokes = spi::query(
-        "SELECT pg_catalog.format('REVOKE %I FROM %I GRANTED BY %I CASCADE', r.rolname, m.rolname, g.rolname)
-           FROM pg_catalog.pg_auth_members a
-           JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
-           JOIN pg_catalog.pg_authid m ON m.oid = a.member
-           JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
-          WHERE a.member = $1",
-        &[role.into()],
-        |row| row.get::<String>(1),
-    )?;
-    revokes
-        .iter()
-        .flatten()
-        .try_for_each(|revoke| spi::execute(revoke))
+    revoke_where("a.member = $1 OR a.grantor = $1", role)
 }
 
-/// Takes a role from all its members, whoever gave it to them.
+/// Takes the role from all its members, whoever gave it to them.
 pub fn revoke_members(role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_where("a.roleid = $1", role)
+}
+
+fn revoke_where(condition: &str, role: pg_sys::Oid) -> SpiResult<()> {
+    // Before PostgreSQL 16 the grantor may be a role that is gone, and plays no part.
     let revokes = spi::query(
-        "SELECT pg_catalog.format('REVOKE %I FROM %I GRANTED BY %I CASCADE', r.rolname, m.rolname, g.rolname)
-           FROM pg_catalog.pg_auth_members a
-           JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
-           JOIN pg_catalog.pg_authid m ON m.oid = a.member
-           JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
-          WHERE a.roleid = $1",
+        &format!(
+            "SELECT pg_catalog.format('REVOKE %I FROM %I', r.rolname, m.rolname)
+                    || COALESCE(' GRANTED BY ' || pg_catalog.quote_ident(g.rolname), '') || ' CASCADE'
+               FROM pg_catalog.pg_auth_members a
+               JOIN pg_catalog.pg_authid r ON r.oid = a.roleid
+               JOIN pg_catalog.pg_authid m ON m.oid = a.member
+               LEFT JOIN pg_catalog.pg_authid g ON g.oid = a.grantor
+              WHERE {condition}"
+        ),
         &[role.into()],
         |row| row.get::<String>(1),
     )?;
@@ -152,6 +216,21 @@ pub fn drop_default_privileges_of(role: pg_sys::Oid) -> SpiResult<()> {
         }
     }
     Ok(())
+}
+
+/// How many sessions there are of a role and its members that began before a moment. Superusers,
+/// who are members of all roles, do not count.
+pub fn sessions_since_before(role: pg_sys::Oid, moment: &str) -> SpiResult<i64> {
+    let found = spi::query(
+        "SELECT pg_catalog.count(*)
+           FROM pg_catalog.pg_stat_activity s
+           JOIN pg_catalog.pg_authid r ON r.oid = s.usesysid
+          WHERE s.backend_start <= $2::pg_catalog.timestamptz AND NOT r.rolsuper
+            AND pg_catalog.pg_has_role(r.oid, $1, 'MEMBER')",
+        &[role.into(), moment.into()],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(found.into_iter().flatten().next().unwrap_or(0))
 }
 
 /// Who granted something on this object to the role.

@@ -558,19 +558,25 @@ unsafe fn is_about_roles(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// Can the statement move a deadline or a label? Then the launcher looks again after commit.
+/// Can the statement move a deadline or a label, or take a role away from its sessions? Then the
+/// launcher looks again after commit.
 ///
 /// # Safety
 /// `node` is a valid utility statement.
 unsafe fn changes_roles(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: by contract.
+    // SAFETY: by contract; the tag says which struct the node is.
     unsafe {
-        matches!(
-            (*node).type_,
+        match (*node).type_ {
             pg_sys::NodeTag::T_AlterRoleStmt
-                | pg_sys::NodeTag::T_SecLabelStmt
-                | pg_sys::NodeTag::T_DropOwnedStmt
-                | pg_sys::NodeTag::T_ReassignOwnedStmt
-        )
+            | pg_sys::NodeTag::T_DropRoleStmt
+            | pg_sys::NodeTag::T_SecLabelStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt
+            | pg_sys::NodeTag::T_ReassignOwnedStmt => true,
+            pg_sys::NodeTag::T_TransactionStmt => {
+                (*node.cast::<pg_sys::TransactionStmt>()).kind
+                    == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+            }
+            _ => false,
+        }
     }
 }

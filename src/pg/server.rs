@@ -14,6 +14,26 @@ pub fn database() -> pg_sys::Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
+/// Is somebody waiting to drop the current database, or to copy it? They need it without sessions,
+/// and lock it first. Inside a transaction.
+pub fn is_database_wanted() -> bool {
+    // SAFETY: a complete tag on our stack, as LockSharedObject() makes it for a session that
+    // connects; the lock ends with the transaction.
+    unsafe {
+        let tag = pg_sys::LOCKTAG {
+            locktag_field1: 0,
+            locktag_field2: pg_sys::DatabaseRelationId.into(),
+            locktag_field3: pg_sys::MyDatabaseId.into(),
+            locktag_field4: 0,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        };
+        let mode = pg_sys::RowExclusiveLock as i32;
+        pg_sys::LockAcquire(&tag, mode, false, true)
+            == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    }
+}
+
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared memory; no preconditions.
     unsafe { pg_sys::RecoveryInProgress() }

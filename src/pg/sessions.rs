@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys;
 
-/// The processes that logged in as a role that `wanted` says yes to.
-pub fn of_roles(wanted: impl Fn(pg_sys::Oid) -> bool) -> Vec<i32> {
+/// The processes that logged in as a role that `wanted` says yes to, with that role.
+pub fn of_roles(wanted: impl Fn(pg_sys::Oid) -> bool) -> Vec<(i32, pg_sys::Oid)> {
     let mut found = Vec::new();
     // SAFETY: allProcs is an array of allProcCount slots in shared memory that lives as long as
     // the server; a slot's pid and role are plain words, and a torn pair only means one more scan.
@@ -18,7 +18,7 @@ pub fn of_roles(wanted: impl Fn(pg_sys::Oid) -> bool) -> Vec<i32> {
             }
             // A slot keeps the pid of a process that has ended, which may be anybody's by now.
             if pg_sys::BackendPidGetProc(pid) == process {
-                found.push(pid);
+                found.push((pid, role));
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Waking the launcher when a commit may have changed a deadline.
+//! Telling the launcher of commits: always that something has changed, and at once when it may
+//! matter before the launcher would look by itself.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PgAtomic, pg_shmem_init, pg_sys};
@@ -8,12 +9,27 @@ use pgrx::{PgAtomic, pg_shmem_init, pg_sys};
 /// The launcher's process id, 0 while there is none. In shared memory.
 // SAFETY: the name is unique in the server.
 static LAUNCHER: PgAtomic<AtomicI32> = unsafe { PgAtomic::new(c"scope_roles launcher") };
-/// This transaction has changed something that the launcher should know.
+/// When the launcher will look next, in Unix microseconds; the end of time while it is reading,
+/// because what commits then it may not have seen. In shared memory.
+// SAFETY: as above.
+static PLANNED: PgAtomic<AtomicI64> = unsafe { PgAtomic::new(c"scope_roles launcher plan") };
+/// Grows with every commit that has changed a label or a deadline. In shared memory.
+// SAFETY: as above.
+static CHANGES: PgAtomic<AtomicU64> = unsafe { PgAtomic::new(c"scope_roles changes") };
+
+/// This transaction has changed something that the launcher should know …
 static WANTED: AtomicBool = AtomicBool::new(false);
+/// … and that asks for nothing before this moment.
+static EARLIEST: AtomicI64 = AtomicI64::new(i64::MAX);
+
+/// Roles have changed since the launcher last asked. In the launcher only.
+static ROLES_CHANGED: AtomicBool = AtomicBool::new(true);
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {
     pg_shmem_init!(LAUNCHER);
+    pg_shmem_init!(PLANNED);
+    pg_shmem_init!(CHANGES);
 }
 
 /// Hears of commits; in the postmaster, inherited by every backend.
@@ -24,15 +40,54 @@ pub fn init() {
 
 /// The launcher is this process.
 pub fn register_launcher() {
-    // SAFETY: a plain read of a backend global.
-    LAUNCHER
-        .get()
-        .store(unsafe { pg_sys::MyProcPid }, Ordering::Release);
+    planning();
+    // SAFETY: reads a backend global; a callback of the right type, registered once in this
+    // process. It hears of every committed change of pg_authid, on a standby from the WAL.
+    unsafe {
+        LAUNCHER.get().store(pg_sys::MyProcPid, Ordering::Release);
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::AUTHOID as i32,
+            Some(roles_changed),
+            pg_sys::Datum::null(),
+        );
+    }
+}
+
+/// The launcher is about to read: from here on every commit wakes it.
+pub fn planning() {
+    PLANNED.get().store(i64::MAX, Ordering::SeqCst);
+}
+
+/// The launcher will look at this moment by itself.
+pub fn planned(moment: i64) {
+    PLANNED.get().store(moment, Ordering::SeqCst);
+}
+
+/// How many commits have changed something so far.
+pub fn changes() -> u64 {
+    CHANGES.get().load(Ordering::SeqCst)
+}
+
+/// Has pg_authid changed since this was last asked? At the start of a transaction, which takes in
+/// what others have committed.
+pub fn take_roles_changed() -> bool {
+    ROLES_CHANGED.swap(false, Ordering::Relaxed)
+}
+
+/// Must not fail: PostgreSQL calls it while it processes invalidations.
+unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ROLES_CHANGED.store(true, Ordering::Relaxed);
 }
 
 /// Wakes the launcher when, and only if, this transaction commits.
 pub fn at_commit() {
+    at_commit_before(i64::MIN);
+}
+
+/// The same, unless the launcher looks by itself before `deadline` anyway.
+pub fn at_commit_before(deadline: i64) {
     WANTED.store(true, Ordering::Relaxed);
+    EARLIEST.fetch_min(deadline, Ordering::Relaxed);
 }
 
 /// Must not fail: the transaction has already committed.
@@ -46,16 +101,21 @@ unsafe extern "C-unwind" fn at_transaction_end(
     }
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
-            WANTED.store(false, Ordering::Relaxed);
-            wake();
+            CHANGES.get().fetch_add(1, Ordering::SeqCst);
+            if EARLIEST.load(Ordering::Relaxed) < PLANNED.get().load(Ordering::SeqCst) {
+                wake();
+            }
+            forget();
         }
-        // A prepared transaction is committed elsewhere; the launcher's own look each minute
-        // covers it.
-        pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => {
-            WANTED.store(false, Ordering::Relaxed);
-        }
+        // COMMIT PREPARED, a statement of its own, tells the launcher.
+        pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => forget(),
         _ => {}
     }
+}
+
+fn forget() {
+    WANTED.store(false, Ordering::Relaxed);
+    EARLIEST.store(i64::MAX, Ordering::Relaxed);
 }
 
 /// Wakes the launcher now.

@@ -7,7 +7,7 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::compat;
+use super::{compat, server};
 
 const LIBRARY: &str = "scope_roles";
 
@@ -46,6 +46,19 @@ impl Drop for Started {
     }
 }
 
+/// Wakes the launcher of a standby that has been promoted: until then it need not look whether it
+/// has.
+pub fn register_promotion() {
+    BackgroundWorkerBuilder::new("scope_roles promotion")
+        .set_type("scope_roles promotion")
+        .set_library(LIBRARY)
+        .set_function("scope_roles_promoted")
+        .enable_shmem_access(None)
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+        .load();
+}
+
 /// Starts a short-lived worker in `database`; our latch is set when it ends. `None` when no
 /// worker slot is free (`max_worker_processes`).
 pub fn start_in(database: pg_sys::Oid) -> Option<Started> {
@@ -69,7 +82,8 @@ pub fn start_in(database: pg_sys::Oid) -> Option<Started> {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let registered = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
         pg_sys::MemoryContextSwitchTo(context);
-        registered.then_some(Started { handle })
+        // Lazily: without a registration there is no handle to free.
+        registered.then(|| Started { handle })
     }
 }
 
@@ -132,7 +146,32 @@ pub fn report_activity(text: Option<&CStr>) {
     }
 }
 
-/// Overrides what the configuration says for all sessions.
+/// What is configured for all sessions, for a database or for a role must not stop the worker, nor
+/// have it do its work as somebody else.
+pub fn settle() {
+    const OURS: [(&CStr, &CStr); 10] = [
+        (c"role", c"none"),
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"statement_timeout", c"0"),
+        // PostgreSQL 17 and later.
+        (c"transaction_timeout", c"0"),
+        (c"idle_in_transaction_session_timeout", c"0"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_deferrable", c"off"),
+        // A deadlock with somebody's DDL is ours to give way in, before it is noticed there.
+        (c"deadlock_timeout", c"10ms"),
+        // A standby that is away must not hold up the end; autovacuum does the same.
+        (c"synchronous_commit", c"local"),
+    ];
+    for (name, value) in OURS {
+        if server::setting(name).is_some() {
+            set_for_session(name, value);
+        }
+    }
+}
+
+/// Overrides what the configuration says.
 pub fn set_for_session(name: &CStr, value: &CStr) {
     // SAFETY: terminated strings; errors pass as PostgreSQL's own.
     unsafe {
@@ -158,6 +197,7 @@ fn fill(field: &mut [std::ffi::c_char], text: &CStr) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn scope_roles_launcher(_argument: pg_sys::Datum) {
     connect(None);
+    settle();
     crate::expiry::launcher::run();
 }
 
@@ -167,5 +207,14 @@ pub unsafe extern "C-unwind" fn scope_roles_launcher(_argument: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn scope_roles_worker(database: pg_sys::Datum) {
     connect(Some(pg_sys::Oid::from(database.value() as u32)));
+    settle();
     crate::expiry::worker::run();
+}
+
+/// # Safety
+/// Called by PostgreSQL in a process of its own when the server begins to take writes.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn scope_roles_promoted(_argument: pg_sys::Datum) {
+    super::wakeup::wake();
 }

@@ -62,6 +62,19 @@ pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
     }
 }
 
+/// The value, or the error raised: for work whose transaction is to fail with it.
+pub fn raised<R>(result: pgrx::spi::SpiResult<R>) -> R {
+    match result {
+        Ok(value) => value,
+        Err(error) => raise(Failure {
+            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            message: error.to_string(),
+            detail: None,
+            hint: None,
+        }),
+    }
+}
+
 /// Runs `work` in a subtransaction: its effects go when it fails.
 pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
     // SAFETY: the pattern of plpgsql's exception blocks: memory context and resource owner are put

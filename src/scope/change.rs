@@ -11,7 +11,7 @@ use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other
 use super::privilege::{Privilege, Verbs};
 use super::{Error, Scope, held, lock_key, name, name_of, own};
 use crate::credential::MAX_PURPOSE_BYTES;
-use crate::expiry::Credential;
+use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
 use crate::label::{self, Kind, State};
 use crate::pg::advisory::{self, Mode};
@@ -327,10 +327,11 @@ pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
             objects: owned,
         });
     }
-    let role = Credential {
+    let role = Managed {
         oid: scope.oid,
         name: scope.name.clone(),
-        deadline: i64::MIN,
+        moment: i64::MIN,
+        is_disabled: true,
         metadata: scope.metadata,
     };
     let (action, detail) = identity::elevated(|| {

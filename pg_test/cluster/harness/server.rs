@@ -14,7 +14,7 @@ use postgres::config::Config;
 use super::guard::ROOT;
 use super::session::{Refusal, Session};
 use super::token::SECRET;
-use super::tools::{bindir, command_in, give_away, make_dir, output, program, signal};
+use super::tools::{bindir, children, command_in, give_away, make_dir, output, program, signal};
 use super::{literal, wait_until};
 
 /// TCP proves passwords; the socket trusts everyone, so tests can be anyone, and so that what refuses a login there is the extension.
@@ -243,12 +243,18 @@ impl Server {
         command
     }
 
-    /// Ends the postmaster as a power cut would: no shutdown, no checkpoint.
+    /// Ends the postmaster as a power cut would: no shutdown, no checkpoint. Returns when its other processes have noticed.
     pub fn crash(&self) {
+        let children = children(&self.pid());
         self.down("KILL");
+        wait_until("the server's processes have ended", 30, || {
+            !children
+                .iter()
+                .any(|pid| Path::new("/proc").join(pid).exists())
+        });
     }
 
-    /// Ends it as `pg_ctl stop -m immediate` does: every process quits where it stands.
+    /// Stops without a checkpoint: the next start recovers.
     pub fn stop_immediately(&self) {
         self.down("QUIT");
     }
@@ -256,6 +262,27 @@ impl Server {
     /// Starts again after [`Server::crash`] or another stop.
     pub fn recover(&self) {
         self.up();
+    }
+
+    /// Waits for the server to end by itself.
+    pub fn wait_for_its_end(&self, seconds: u64) {
+        let mut postmaster = self.postmaster.lock().expect("postmaster");
+        let mut child = postmaster.take().expect("a running server");
+        wait_until("the server has ended", seconds, || {
+            !matches!(child.try_wait(), Ok(None))
+        });
+    }
+
+    /// The postmaster's process.
+    pub fn pid(&self) -> String {
+        let postmaster = self.postmaster.lock().expect("postmaster");
+        let child = postmaster.as_ref().expect("a running server");
+        child.id().to_string()
+    }
+
+    /// Adds lines to postgresql.conf, for the next start.
+    pub fn reconfigure(&self, lines: &str) {
+        self.configure(lines);
     }
 
     /// Changes a setting for the whole server. New sessions have it when this returns, open ones at their next command.
@@ -277,6 +304,16 @@ impl Server {
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.join("log")).unwrap_or_default())
             .into_owned()
+    }
+
+    /// A server program that connects to this server, as the superuser.
+    pub fn client_program(&self, name: &str) -> Command {
+        let mut command = program(name, &self.dir);
+        command
+            .arg(format!("--host={}", self.dir.display()))
+            .arg(format!("--port={}", self.port))
+            .arg("--username=postgres");
+        command
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -383,7 +420,7 @@ impl Server {
         self.port
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 

@@ -73,7 +73,6 @@ fn temporary_table_in_place_of_a_real_one() {
         .f
         .admin()
         .assert_that("(SELECT count(*) = 1 FROM diary WHERE line = 'private')");
-    POOL.g.f.admin().run("DELETE FROM diary");
 }
 
 /// A type's name too is looked for among the temporary objects first, and a domain's check is code. The victim's token itself would
@@ -307,7 +306,6 @@ fn everything_of_a_session_switch_ends_with_it() {
         .f
         .admin()
         .assert_that("(SELECT count(*) = 1 FROM diary WHERE line = 'session')");
-    POOL.g.f.admin().run("DELETE FROM diary");
 }
 
 /// COMMIT in a procedure ends the switch, and with it what it left.
