@@ -181,7 +181,7 @@ fn crashes_at_any_moment_never_take_anything_back() {
                 server.recover();
             }
             1 => {
-                server.stop_at_once();
+                server.stop_immediately();
                 server.recover();
             }
             _ => {
@@ -407,7 +407,7 @@ fn the_disk_is_full_where_the_log_is() {
     wait_until("it says so", 40, || {
         server.log().contains("No space left on device")
     });
-    server.stop_at_once();
+    server.stop_immediately();
     disk.free();
     server.recover();
     let mut admin = server.admin("fault_wal");
