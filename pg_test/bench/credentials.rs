@@ -205,7 +205,7 @@ pub fn all_due(_: &Scene) -> Result<Figures, String> {
     let mut admin = f.admin();
     let model = admin.issue("'orders'").role;
     let initialise = server
-        .client_program("pgbench")
+        .client("pgbench")
         .args(["--initialize", "--quiet", "--scale=5", DATABASE])
         .output();
     initialise.map_err(|error| format!("pgbench: {error}"))?;
@@ -263,7 +263,7 @@ struct Traffic(Child);
 impl Traffic {
     fn start(server: &Server) -> Result<Traffic, String> {
         let child = server
-            .client_program("pgbench")
+            .client("pgbench")
             .args([
                 "--client=4",
                 "--jobs=1",

@@ -71,6 +71,17 @@ fn already_there(
     let planned = facts::plan(request, identity::current_user(), Some(role))?;
     let held = held::by(role)?;
     let difference = differences(request, &planned, &held, false);
+    if !difference.is_empty() && planned.plan.is_outgrown(&held) {
+        // What it was to get in future exists by now, or who makes it does.
+        own(name)?;
+        extend(name, role, request, &planned)?;
+        notice(
+            &format!("scope \"{name}\" already exists, completing"),
+            "It has got what came into its schemas since.",
+        );
+        tell_uncovered(&planned);
+        return Ok(());
+    }
     if !difference.is_empty() {
         return Err(Error::Differs {
             scope: name.to_owned(),

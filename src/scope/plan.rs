@@ -127,6 +127,31 @@ impl Plan {
         }
     }
 
+    /// Is all that a scope lacks what it was made to get as it comes: objects of a schema, of whose
+    /// kind it has the future ones with the same privilege, and those of roles that create there now?
+    pub fn is_outgrown(&self, held: &Holdings) -> bool {
+        let has_future = |missing: &Grant| {
+            let (schema, class) = match missing.object {
+                Object::Future { schema, class, .. } => (Some(schema), class),
+                Object::Table(_) => (self.schema_of(missing), Class::Table),
+                Object::Sequence(_) => (self.schema_of(missing), Class::Sequence),
+                Object::Function(_) => (self.schema_of(missing), Class::Function),
+                Object::Column(..) | Object::Schema(_) | Object::Database(_) => return false,
+            };
+            held.grants.keys().any(|grant| {
+                grant.privilege == missing.privilege
+                    && matches!(grant.object, Object::Future { schema: s, class: c, .. }
+                        if Some(s) == schema && c == class)
+            })
+        };
+        let difference = self.difference(held);
+        difference.excess.is_empty() && difference.missing.iter().all(has_future)
+    }
+
+    fn schema_of(&self, grant: &Grant) -> Option<u32> {
+        self.schemas.get(&grant.object).copied()
+    }
+
     /// Grants still to be made, spare ones too where somebody can.
     pub fn to_grant(&self, held: &Holdings) -> Vec<(Grant, Wanted)> {
         self.grants
@@ -478,6 +503,45 @@ mod tests {
         let gone =
             plan(&[(future(20), Select, Need::Asked)]).to_revoke(&held, &BTreeMap::default());
         assert_eq!(gone.len(), 2);
+    }
+
+    #[test]
+    fn plan_is_outgrown_by_what_has_come_since_only() {
+        use Privilege::{Insert, Select};
+        let future = |creator, schema| Object::Future {
+            creator,
+            schema,
+            class: Class::Table,
+        };
+        let outgrown = |grants: &[(Object, Privilege)], held: &[(Object, Privilege)]| {
+            let grants: Vec<_> = grants
+                .iter()
+                .map(|&(object, privilege)| (object, privilege, Need::Asked))
+                .collect();
+            let mut plan = plan(&grants);
+            plan.schemas = holdings(&[]).schemas;
+            plan.is_outgrown(&holdings(held))
+        };
+        let held = [(ORDERS, Select), (future(20, 9), Select)];
+        assert!(outgrown(&held, &held));
+        let mut wanted = held.to_vec();
+        wanted.extend([(TICKETS, Select), (future(21, 9), Select)]);
+        assert!(outgrown(&wanted, &held));
+        for other in [
+            (ORDERS, Insert),
+            (future(20, 9), Insert),
+            (future(20, 8), Select),
+            (SEQUENCE, Select),
+            (APP, Privilege::Usage),
+            (Object::Column(2, 1), Select),
+        ] {
+            let mut wanted = held.to_vec();
+            wanted.push(other);
+            assert!(!outgrown(&wanted, &held), "{other:?}");
+        }
+        // Less than it has, or without future objects: another request.
+        assert!(!outgrown(&held[..1], &held));
+        assert!(!outgrown(&wanted, &held[..1]));
     }
 
     #[test]

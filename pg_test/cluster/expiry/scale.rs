@@ -335,7 +335,7 @@ fn a_temporary_membership_outlives_its_sessions_by_name_only() {
     ));
     wait_until("the membership is gone", 20, || {
         admin.holds(&format!(
-            "NOT EXISTS (SELECT FROM pg_auth_members WHERE '{temporary}'::regrole IN (member, roleid))"
+            "NOT EXISTS (SELECT FROM pg_auth_members WHERE '{temporary}'::regrole = member)"
         ))
     });
     wait_until("the reason is told", 20, || {

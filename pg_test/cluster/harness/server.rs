@@ -264,15 +264,6 @@ impl Server {
         self.up();
     }
 
-    /// Waits for the server to end by itself.
-    pub fn wait_for_its_end(&self, seconds: u64) {
-        let mut postmaster = self.postmaster.lock().expect("postmaster");
-        let mut child = postmaster.take().expect("a running server");
-        wait_until("the server has ended", seconds, || {
-            !matches!(child.try_wait(), Ok(None))
-        });
-    }
-
     /// The postmaster's process.
     pub fn pid(&self) -> String {
         let postmaster = self.postmaster.lock().expect("postmaster");
@@ -304,16 +295,6 @@ impl Server {
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.join("log")).unwrap_or_default())
             .into_owned()
-    }
-
-    /// A server program that connects to this server, as the superuser.
-    pub fn client_program(&self, name: &str) -> Command {
-        let mut command = program(name, &self.dir);
-        command
-            .arg(format!("--host={}", self.dir.display()))
-            .arg(format!("--port={}", self.port))
-            .arg("--username=postgres");
-        command
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -1,7 +1,6 @@
 //! The server's programs, run as somebody whom PostgreSQL accepts.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -113,7 +113,7 @@ fn the_next_client_is_nobody_whatever_became_of_the_transaction() {
     pool.assert_nobody(&mut other);
     // A bad token, then none.
     one.run("BEGIN");
-    one.denied(&format!("{}", pool.reading.replace("')", "x')")), "28000");
+    one.denied(&pool.reading.replace("')", "x')"), "28000");
     one.run("COMMIT");
     pool.assert_nobody(&mut other);
     pool.assert_writes(&mut other);

@@ -140,6 +140,38 @@ fn future_tables_catch_up_with_creators_that_came_later() {
     s.run("SELECT * FROM app.late; SELECT * FROM app.later");
 }
 
+/// So a migration can be run again, whoever creates there by now.
+#[test]
+fn a_scope_with_future_tables_is_completed_where_it_exists() {
+    let f = Fixture::new("hier_complete");
+    let mut admin = schemas(&f);
+    let call = |verbs| {
+        format!(
+            "SELECT scope.create_scope('hier_complete_s', '{{{verbs}}}', schemas => '{{app}}', future_tables => true, if_not_exists => true)"
+        )
+    };
+    admin.run(&call("SELECT"));
+    let (late, other) = (f.role("late", "LOGIN"), scoper(&f, "other"));
+    admin.run(&format!(
+        "GRANT CREATE, USAGE ON SCHEMA app TO {late}; GRANT CREATE, USAGE ON SCHEMA app TO {other} WITH GRANT OPTION;
+         GRANT SELECT ON ALL TABLES IN SCHEMA app TO {other} WITH GRANT OPTION"
+    ));
+    f.login(&late).run("CREATE TABLE app.late (x int)");
+    let reads =
+        |table: &str| format!("has_table_privilege('hier_complete_s', '{table}', 'SELECT')");
+    // By nobody but those who may change it, and never by another privilege.
+    f.login(&other).refused(&call("SELECT"), "42501");
+    admin.refused(&call("SELECT,INSERT"), "42710");
+    admin.assert_that(&format!("NOT {}", reads("app.late")));
+    admin.run(&call("SELECT"));
+    f.login(&late).run("CREATE TABLE app.later (x int)");
+    admin.assert_that(&format!("{} AND {}", reads("app.late"), reads("app.later")));
+    admin.assert_that("NOT has_table_privilege('hier_complete_s', 'app.late', 'INSERT')");
+    admin.run(&format!(
+        "DROP OWNED BY {late}, {other}; SELECT scope.drop_scope('hier_complete_s')"
+    ));
+}
+
 #[test]
 fn an_admin_owns_nothing_and_what_it_makes_outlives_it() {
     let f = Fixture::new("hier_admin");

@@ -1,0 +1,421 @@
+//! Credentials, authenticators and temporary memberships.
+
+use pgrx::prelude::*;
+
+use super::{READ_ONLY, Report, sentence};
+use crate::credential::deadline::Unacceptable;
+use crate::credential::{BadOption, authority, itself, life};
+use crate::label::Kind;
+use crate::{authenticator, credential, temporary, timestamp};
+
+impl Report for Unacceptable {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NotPositive => "A credential must be valid for some time.".into(),
+            Self::Infinite => "A credential always has a deadline.".into(),
+            Self::TooLong { max_seconds } => {
+                format!("The setting scope_roles.max_ttl allows at most {max_seconds} seconds.")
+            }
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::TooLong { .. } => {
+                "Ask for less and issue again in time, or have an administrator raise scope_roles.max_ttl."
+                    .into()
+            }
+            _ => "Pass a positive interval such as '8 hours'.".into(),
+        }
+    }
+}
+
+impl Report for BadOption {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NullElement(option) => format!("Each element of {option} must have a value."),
+            Self::NoWayIn => {
+                "allowed_ips is empty, so no address may connect, and allow_local is not true."
+                    .into()
+            }
+            Self::Network(_) => "It is not an IPv4 or IPv6 network.".into(),
+            Self::ConnectionLimit => "With fewer the role could never log in.".into(),
+            Self::Duration { .. } => {
+                "It must be between 0 and 2147483647 milliseconds, without months or years.".into()
+            }
+            Self::SchemaName => "Each element must have 1 to 63 bytes.".into(),
+            Self::TooLong { bytes, max } => format!(
+                "They take {bytes} bytes; at most {max} can be read while a client logs in."
+            ),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NullElement(_) => "Leave the element out.".into(),
+            Self::NoWayIn => {
+                "Name the networks of its clients, or pass allow_local => true for Unix sockets only."
+                    .into()
+            }
+            Self::Network(_) => "Pass networks such as '{10.0.0.0/8,2001:db8::/32}'.".into(),
+            Self::ConnectionLimit => "Leave it out for no limit.".into(),
+            Self::Duration { .. } => "Pass an interval such as '30 seconds'; 0 means no limit.".into(),
+            Self::SchemaName => {
+                "Pass the schemas' names unquoted, each as an element of its own: '{app,public}'."
+                    .into()
+            }
+            Self::TooLong { .. } => "Name fewer, larger networks.".into(),
+        }
+    }
+}
+
+impl Report for credential::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NoTable => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Exists { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::NoTls => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Option(error) => error.code(),
+            Self::PurposeTooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::Random | Self::Vanished | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            Self::Name(error) => error.code(),
+            Self::Deadline(error) => error.code(),
+            Self::Scope(error) => error.code(),
+            Self::Scopes(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::NoTable => "The argument \"table\" is NULL.".into(),
+            Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
+            Self::NoTls => "The setting ssl is off, so the role could never log in.".into(),
+            Self::Option(error) => error.detail(),
+            Self::PurposeTooLong { bytes, max } => {
+                format!("It has {bytes} bytes; at most {max} are kept.")
+            }
+            Self::ReadOnly => READ_ONLY.into(),
+            Self::Random => "No password can be made without it.".into(),
+            Self::Vanished => "Something dropped it meanwhile.".into(),
+            Self::Sql(error) => sentence(error),
+            Self::Name(error) => error.detail(),
+            Self::Deadline(error) => error.detail(),
+            Self::Scope(error) => error.detail(),
+            Self::Scopes(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::NoTable => "Pass the table's name, as in 'schema.table'.".into(),
+            Self::Exists { .. } => {
+                "Choose another name, or leave role_name out to have one made.".into()
+            }
+            Self::PurposeTooLong { .. } => "Say it in fewer words.".into(),
+            Self::NoTls => "Turn ssl on in postgresql.conf, or leave require_tls out.".into(),
+            Self::Option(error) => error.hint(),
+            Self::ReadOnly => {
+                "Issue credentials on the primary, in a read-write transaction.".into()
+            }
+            Self::Vanished => "Look for event triggers and other tools that drop roles.".into(),
+            Self::Random => "Check the operating system's random source.".into(),
+            Self::Sql(_) => "Look at the server log.".into(),
+            Self::Name(error) => error.hint(),
+            Self::Deadline(error) => error.hint(),
+            Self::Scope(error) => error.hint(),
+            Self::Scopes(error) => error.hint(),
+        }
+    }
+}
+
+impl Report for credential::BadScopes {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::None | Self::Elsewhere { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::NotAScope { .. } => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::Ending { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NotYours { .. } | Self::Privileged { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::None => "Without one it could read nothing.".into(),
+            Self::Unknown { .. } => "No role has that name.".into(),
+            Self::NotAScope { .. } => "It was not made by scope_roles as a scope.".into(),
+            Self::Ending { .. } => "It has been dropped, and the worker is still at it.".into(),
+            Self::Elsewhere { database, .. } => {
+                format!("Its objects are in database \"{database}\".")
+            }
+            Self::NotYours { caller, .. } => format!(
+                "\"{caller}\" neither is its creator or a member of that role, nor has ADMIN OPTION on it."
+            ),
+            Self::Privileged { why, .. } => format!("It {why}: somebody has changed it by hand."),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) | Self::None | Self::Unknown { .. } | Self::NotAScope { .. } => {
+                "See the roles of kind scope in scope.roles, or make one with scope.create_scope()."
+                    .into()
+            }
+            Self::Ending { .. } => "Use another scope.".into(),
+            Self::Elsewhere { database, .. } => {
+                format!("Connect to database \"{database}\" and issue the credential there.")
+            }
+            Self::NotYours { scope, caller } => format!(
+                "Have its creator issue the credential, or: GRANT \"{scope}\" TO \"{caller}\" WITH ADMIN OPTION;"
+            ),
+            Self::Privileged { scope, .. } => {
+                format!("Take the attribute or the membership away from \"{scope}\".")
+            }
+        }
+    }
+}
+
+impl Report for authority::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::NotOurs { .. } | Self::Kind { .. } => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::Superuser { .. } | Self::NotYours { .. } | Self::Oneself { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Unreadable { .. } | Self::Ended { .. } => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::ReadOnly => READ_ONLY.into(),
+            Self::Unknown { .. } => {
+                "No role has that name. A credential that has ended is dropped.".into()
+            }
+            Self::NotOurs { .. } => "It was not made by scope_roles.".into(),
+            Self::Unreadable { problem, .. } => sentence(problem),
+            Self::Kind { kind, .. } => format!("It is a {}.", kind.name()),
+            Self::Superuser { .. } => "It is a superuser: somebody has changed it by hand.".into(),
+            Self::NotYours { caller, .. } => {
+                format!("\"{caller}\" is neither its creator nor a member of that role.")
+            }
+            Self::Oneself { .. } => "A credential cannot renew, rotate or revoke itself.".into(),
+            Self::Ended { .. } => {
+                "Its deadline has passed, or it has been revoked; nothing brings it back.".into()
+            }
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) | Self::Unknown { .. } => "See the view scope.credentials.".into(),
+            Self::ReadOnly => "Change credentials on the primary; standbys follow.".into(),
+            Self::NotOurs { .. } => {
+                "Manage it with PostgreSQL's own ALTER ROLE and DROP ROLE.".into()
+            }
+            Self::Unreadable { .. } => {
+                "Have a superuser put the label right with SECURITY LABEL, or drop the role.".into()
+            }
+            Self::Kind { kind, .. } => match kind {
+                Kind::Scope => "Use scope.alter_scope() and scope.drop_scope().".into(),
+                Kind::Temporary => {
+                    "Use scope.grant_temporary() and scope.revoke_temporary().".into()
+                }
+                _ => "See the view scope.credentials.".into(),
+            },
+            Self::Superuser { role } => {
+                format!("ALTER ROLE \"{role}\" NOSUPERUSER; and try again.")
+            }
+            Self::NotYours { .. } | Self::Oneself { .. } => {
+                "Ask the role shown as created_by in scope.credentials, or a superuser.".into()
+            }
+            Self::Ended { .. } => "Issue a new credential.".into(),
+        }
+    }
+}
+
+impl Report for life::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::BeyondCap { .. } | Self::Overlap | Self::ReasonTooLong { .. } => {
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
+            }
+            Self::Endless { .. } | Self::Replaced { .. } => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::Authority(error) => error.code(),
+            Self::Credential(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::BeyondCap { latest, .. } => format!(
+                "It may live until {} at the latest: scope_roles.max_ttl counts from its issue.",
+                timestamp::rfc3339(*latest)
+            ),
+            Self::Endless { .. } => "An authenticator need not have one.".into(),
+            Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
+            Self::Overlap => "It is how long the old password goes on working.".into(),
+            Self::ReasonTooLong { bytes, max } => {
+                format!("It has {bytes} bytes; at most {max} are kept.")
+            }
+            Self::Authority(error) => error.detail(),
+            Self::Credential(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::BeyondCap { .. } => "Ask for less, or issue a new credential.".into(),
+            Self::Endless { .. } => "It needs no renewal.".into(),
+            Self::Replaced { successor, .. } => format!("Use \"{successor}\" instead."),
+            Self::Overlap => "Pass an interval such as '1 hour', or leave it out.".into(),
+            Self::ReasonTooLong { .. } => "Say it in fewer words.".into(),
+            Self::Authority(error) => error.hint(),
+            Self::Credential(error) => error.hint(),
+        }
+    }
+}
+
+impl Report for temporary::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::Superuser { .. } | Self::MayNotGrant { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Managed { .. } | Self::ManagedMember { .. } | Self::NotALogin { .. } => {
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
+            }
+            Self::Circle { .. } => PgSqlErrorCode::ERRCODE_INVALID_GRANT_OPERATION,
+            Self::AlreadyMember { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::Deadline(error) => error.code(),
+            Self::Life(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::Unknown { .. } => "No role has that name.".into(),
+            Self::Superuser { .. } => {
+                "Superusers may act as everybody, and nothing stops them at a deadline.".into()
+            }
+            Self::Managed { kind, .. } | Self::ManagedMember { kind, .. } => {
+                format!("It is a {}.", kind.name())
+            }
+            Self::NotALogin { .. } => "A temporary membership is for a person's own login.".into(),
+            Self::Circle { .. } => "It is the login itself, or a member of it.".into(),
+            Self::AlreadyMember { .. } => {
+                "That membership has no deadline, so nothing would end.".into()
+            }
+            Self::MayNotGrant { caller, .. } => {
+                format!("\"{caller}\" has no ADMIN OPTION on it, nor made it.")
+            }
+            Self::Deadline(error) => error.detail(),
+            Self::Life(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) => "Pass the role, the login that gets it, and for how long.".into(),
+            Self::Unknown { .. } => "Create the role, or correct its name.".into(),
+            Self::Superuser { .. } => "Grant an ordinary role to an ordinary login.".into(),
+            Self::Managed { .. } => "Grant a scope or an ordinary role.".into(),
+            Self::ManagedMember { .. } => {
+                "Issue a credential that has the scope, with scope.create_credential().".into()
+            }
+            Self::NotALogin { .. } => "Grant it to each login that is to have it.".into(),
+            Self::Circle { .. } => "Grant another role.".into(),
+            Self::AlreadyMember { role, to } => format!("REVOKE \"{role}\" FROM \"{to}\"; first."),
+            Self::MayNotGrant { role, caller } => {
+                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+            }
+            Self::Deadline(error) => error.hint(),
+            Self::Life(error) => error.hint(),
+        }
+    }
+}
+
+impl Report for temporary::HasEnded {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        "Its deadline has passed, or it was revoked; the session acts as the role still.".into()
+    }
+    fn hint(&self) -> String {
+        "RESET ROLE, after ROLLBACK inside a transaction.".into()
+    }
+}
+
+impl Report for itself::Refused {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        format!(
+            "\"{}\" is managed by scope_roles: passwords, settings, labels and memberships are not its own to change.",
+            self.role
+        )
+    }
+    fn hint(&self) -> String {
+        "Ask who issued it to call scope.rotate_password() or scope.renew_role(); SET changes a setting for the session."
+            .into()
+    }
+}
+
+impl Report for authenticator::Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::NoRoles => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::MayNotGrant { .. } | Self::MayNotConnect { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Role(error) => error.code(),
+            Self::Credential(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::NoRoles => "Without one its tokens could switch to nothing.".into(),
+            Self::MayNotGrant { caller, .. } => {
+                format!("\"{caller}\" has no ADMIN OPTION on it.")
+            }
+            Self::MayNotConnect { caller, .. } => {
+                format!("\"{caller}\" neither owns it nor holds CONNECT WITH GRANT OPTION.")
+            }
+            Self::Role(error) => error.detail(),
+            Self::Credential(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) | Self::NoRoles => {
+                "Pass the name of the login and the roles that its tokens may name.".into()
+            }
+            Self::MayNotGrant { role, caller } => {
+                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+            }
+            Self::MayNotConnect { database, caller } => format!(
+                "GRANT CONNECT ON DATABASE \"{database}\" TO \"{caller}\" WITH GRANT OPTION;"
+            ),
+            Self::Role(error) => error.hint(),
+            Self::Credential(error) => error.hint(),
+        }
+    }
+}
