@@ -15,7 +15,10 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 /// Grows with each change of roles, memberships, owners of databases or rights on settings.
 /// Backend-local.
 static ROLES: AtomicU64 = AtomicU64::new(1);
+/// Grows with each change of functions. Backend-local.
+static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
+static LISTENING_TO_FUNCTIONS: AtomicBool = AtomicBool::new(false);
 
 const TABLES: [&std::ffi::CStr; 3] = [c"jwt_issuer", c"jwt_revoked_token", c"jwt_revoked_subject"];
 /// Their OIDs in this database, as far as known.
@@ -52,6 +55,21 @@ pub fn roles() -> u64 {
     ROLES.load(Ordering::Relaxed)
 }
 
+/// Differs from the last one if a function may have changed, of what has been taken in.
+pub fn functions() -> u64 {
+    if !LISTENING_TO_FUNCTIONS.swap(true, Ordering::Relaxed) {
+        // SAFETY: a callback of the right type, registered once.
+        unsafe {
+            pg_sys::CacheRegisterSyscacheCallback(
+                pg_sys::SysCacheIdentifier::PROCOID as i32,
+                Some(functions_changed),
+                pg_sys::Datum::null(),
+            );
+        }
+    }
+    FUNCTIONS.load(Ordering::Relaxed)
+}
+
 /// As [`roles`], after taking in what others have committed.
 pub fn roles_generation() -> u64 {
     generation();
@@ -61,6 +79,11 @@ pub fn roles_generation() -> u64 {
 /// Must not fail, as [`changed`].
 unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     ROLES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Must not fail, as [`changed`].
+unsafe extern "C-unwind" fn functions_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    FUNCTIONS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Must not fail: PostgreSQL calls it while it processes invalidations. 0 stands for all relations.

@@ -4,12 +4,12 @@
 //! They are stopped at every call. The hook on the privilege to execute would not do: it is asked
 //! when an expression is made ready, and PL/pgSQL keeps those for a whole transaction.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{hooks, raw, switch_state};
+use super::{hooks, invalidation, raw, switch_state};
 use crate::lock;
 use crate::lock::verdict::Event;
 
@@ -23,6 +23,9 @@ static mut PREVIOUS_NEEDED: pg_sys::needs_fmgr_hook_type = None;
 static mut PREVIOUS_CALL: pg_sys::fmgr_hook_type = None;
 /// When the transaction began in which one of them was last called.
 static CALLED_IN: AtomicI64 = AtomicI64::new(0);
+/// The last function that was found to be none of them, and as of which change of functions.
+static HARMLESS: AtomicU32 = AtomicU32::new(0);
+static HARMLESS_AS_OF: AtomicU64 = AtomicU64::new(0);
 
 /// Once, in the postmaster.
 pub fn install() {
@@ -95,6 +98,12 @@ unsafe fn changes_roles(function: pg_sys::Oid) -> bool {
     if u32::from(function) < pg_sys::FirstNormalObjectId {
         return false;
     }
+    let as_of = invalidation::functions();
+    if HARMLESS.load(Ordering::Relaxed) == u32::from(function)
+        && HARMLESS_AS_OF.load(Ordering::Relaxed) == as_of
+    {
+        return false;
+    }
     const CACHE: i32 = pg_sys::SysCacheIdentifier::PROCOID as i32;
     // SAFETY: the tuple is released after the last look at it; the library's name is never stored
     // elsewhere (it is too short), and may be packed.
@@ -123,6 +132,10 @@ unsafe fn changes_roles(function: pg_sys::Oid) -> bool {
             }
         }
         raw::ReleaseSysCache(tuple);
+        if !found {
+            HARMLESS.store(function.into(), Ordering::Relaxed);
+            HARMLESS_AS_OF.store(as_of, Ordering::Relaxed);
+        }
         found
     }
 }
