@@ -39,8 +39,10 @@ pub fn run() {
     };
     let mut run = Run::default();
     run.all_steps(due);
-    // A GRANT that ran all the time.
-    run.dropped.chunks(BATCH).for_each(sweep);
+    // A GRANT that ran all the time; one that ran on is for the next worker.
+    if run.has_dropped {
+        sweep(None);
+    }
 }
 
 /// Has the end been suspended, or does somebody need this database without sessions? The launcher
@@ -54,7 +56,7 @@ fn must_leave() -> bool {
 #[derive(Default)]
 struct Run {
     terminated: Terminated,
-    dropped: Vec<pg_sys::Oid>,
+    has_dropped: bool,
 }
 
 impl Run {
@@ -146,7 +148,7 @@ impl Run {
 
     fn record(&mut self, role: Managed, action: Action, detail: Option<String>) {
         if action == Action::Dropped {
-            self.dropped.push(role.oid);
+            self.has_dropped = true;
         }
         end::record(
             &Ended {
@@ -162,7 +164,7 @@ impl Run {
     /// Logins and grants that were between their checks and their effect when a role went.
     fn after_drop(&mut self, roles: &[pg_sys::Oid]) {
         self.terminated.ask(roles.iter().copied());
-        sweep(roles);
+        sweep(Some(roles));
     }
 }
 
@@ -178,7 +180,7 @@ fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
     failed.into_iter().map(|(role, _)| role.oid).collect()
 }
 
-fn sweep(dropped: &[pg_sys::Oid]) {
+fn sweep(dropped: Option<&[pg_sys::Oid]>) {
     if let Err(failure) =
         xact::transaction(|| xact::raised(dependencies::sweep_memberships(dropped)))
     {

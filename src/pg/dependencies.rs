@@ -82,8 +82,8 @@ pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
 }
 
 /// Removes memberships of roles that are gone, which a GRANT at the same time as the DROP ROLE may
-/// have left: a later role could get the same OID.
-pub fn sweep_memberships(dropped: &[pg_sys::Oid]) -> SpiResult<()> {
+/// have left: a later role could get the same OID. Of these roles, or of any.
+pub fn sweep_memberships(dropped: Option<&[pg_sys::Oid]>) -> SpiResult<()> {
     if !compat::GRANT_MAY_OUTLIVE_DROP {
         return Ok(());
     }
@@ -91,11 +91,11 @@ pub fn sweep_memberships(dropped: &[pg_sys::Oid]) -> SpiResult<()> {
         spi::query(
             &format!(
                 "DELETE FROM pg_catalog.pg_auth_members m
-                  WHERE m.{column} = ANY ($1)
+                  WHERE ($1 IS NULL OR m.{column} = ANY ($1))
                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid r WHERE r.oid = m.{column})
                   RETURNING 1"
             ),
-            &[dropped.to_vec().into()],
+            &[dropped.map(<[pg_sys::Oid]>::to_vec).into()],
             |_| Ok(()),
         )?;
     }

@@ -71,7 +71,10 @@ fn already_there(
     let planned = facts::plan(request, identity::current_user(), Some(role))?;
     let held = held::by(role)?;
     let difference = differences(request, &planned, &held, false);
-    if !difference.is_empty() && planned.plan.is_outgrown(&held) {
+    if !difference.is_empty()
+        && planned.plan.is_outgrown(&held)
+        && excess(request, &planned, &held, false).is_empty()
+    {
         // What it was to get in future exists by now, or who makes it does.
         own(name)?;
         extend(name, role, request, &planned)?;
