@@ -34,10 +34,11 @@ extension_sql_file!(
     requires = ["functions"]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views"],
+    requires = ["views", "audit"],
     finalize
 );
 

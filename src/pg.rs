@@ -24,6 +24,7 @@ pub mod server;
 pub mod sessions;
 pub mod shared_tokens;
 pub mod spi;
+pub mod statements;
 pub mod switch_state;
 pub mod timer;
 pub mod wakeup;
