@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+mod audit;
 mod authenticator;
 mod claims;
 mod credential;
@@ -33,10 +34,11 @@ extension_sql_file!(
     requires = ["functions"]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views"],
+    requires = ["views", "audit"],
     finalize
 );
 
@@ -47,6 +49,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::init();
     if pg::preload::in_progress() {
         pg::preload::mark();
+        audit::init();
         lock::init();
         login::init();
         expiry::init();

@@ -3,6 +3,7 @@
 
 pub mod advisory;
 pub mod arguments;
+pub mod audit;
 pub mod catalog;
 pub mod clock;
 pub mod compat;
@@ -23,6 +24,7 @@ pub mod server;
 pub mod sessions;
 pub mod shared_tokens;
 pub mod spi;
+pub mod statements;
 pub mod switch_state;
 pub mod timer;
 pub mod wakeup;
