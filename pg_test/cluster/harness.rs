@@ -19,7 +19,7 @@ pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
 pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
 pub use tools::{
-    bindir, certificate, give_away, has_library, make_dir, output, program, signal, skip,
+    certificate, give_away, has_library, make_dir, older_bindir, output, program, signal, skip,
 };
 pub use wire::{Answer, Wire, has_error};
 

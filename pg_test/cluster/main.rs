@@ -19,3 +19,4 @@ mod login;
 mod neighbours;
 mod scope;
 mod temporary;
+mod update;
