@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make package [PG=…] [PROFILE=release]: a Debian package and a plain tarball of a stripped build, in target/package. Needs no root.
+# make package [PG=…]: a Debian package and a plain tarball of the stripped release build, in target/package. Needs no root.
 # DEBFULLNAME and DEBEMAIL, Debian's own variables, say who answers for the package.
 # shellcheck source=.ci/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
@@ -7,9 +7,9 @@
 PG=${PG:-$DEFAULT_PG}
 PROFILE=${PROFILE:-release}
 case $PROFILE in
-  release) profile=() ;;
-  # The build that the tests have anyway: for the test of the package.
-  dev) profile=(--debug) ;;
+  release) profile=() place=package ;;
+  # The build that the tests have anyway: for the test of the package, in a place where nobody looks for a release.
+  dev) profile=(--debug) place=package-dev ;;
   *) die "PROFILE=$PROFILE: give release or dev" ;;
 esac
 
@@ -21,7 +21,7 @@ VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 NAME=postgresql-$PG_MAJOR-scope-roles
 ARCH=$(dpkg --print-architecture)
 HOST=$(rustc -vV | sed -n 's/^host: //p')
-OUT=$CARGO_TARGET_DIR/package
+OUT=$CARGO_TARGET_DIR/$place
 WORK=$OUT/$PG_LABEL
 mkdir -p "$OUT"
 rm -rf -- "$WORK"

@@ -11,7 +11,9 @@ export PG=${PG:-$DEFAULT_PG} PROFILE=${PROFILE:-dev}
 prepare "$PG"
 VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml" | head -1)
 NAME=postgresql-$PG_MAJOR-scope-roles
-DEB=$CARGO_TARGET_DIR/package/${NAME}_$VERSION-1_$(dpkg --print-architecture).deb
+place=package
+if [ "$PROFILE" = dev ]; then place=package-dev; fi
+DEB=$CARGO_TARGET_DIR/$place/${NAME}_$VERSION-1_$(dpkg --print-architecture).deb
 SCRATCH=$(mktemp -d /tmp/scope_roles-package.XXXXXX)
 chmod 755 "$SCRATCH"
 
