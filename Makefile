@@ -1,6 +1,6 @@
 # Each target is a script, which says what it does and installs what is missing; this file only names them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test upgrade regress bench fuzz mutants lint install package package-test freeze env clean
+.PHONY: help demo demo-stop test upgrade regress bench curves fuzz mutants lint install package package-test freeze env clean
 
 PG ?=
 ONLY ?=
@@ -40,6 +40,9 @@ regress: ## PostgreSQL's own regression tests, with the library and without: the
 
 bench: ## the release build against what people use instead, with targets, about 4 minutes
 	@.ci/bench.sh
+
+curves: ## how cost grows with roles, clients and tokens, into docs/curves.md and docs/curves.svg, about 5 minutes
+	@CURVES=1 .ci/bench.sh
 
 fuzz: ## fuzzing of tokens, claim paths and keys, for SECONDS
 	@.ci/fuzz.sh $(SECONDS)

@@ -172,7 +172,7 @@ fn told(server: &Server, estate: &Estate) -> Vec<Vec<Vec<Option<String>>>> {
 }
 
 /// pg_upgrade starts both servers in binary-upgrade mode, where no credential may end and nothing may write.
-fn assert_upgraded(old: &Server, estate: &Estate) {
+fn assert_upgraded(old: &Server, estate: &Estate) -> Server {
     add_more(old, estate);
     let before = told(old, estate);
     let new = old.upgrade(Options::default());
@@ -195,6 +195,7 @@ fn assert_upgraded(old: &Server, estate: &Estate) {
         !admin.role_exists(&next)
     });
     assert_quiet(&new);
+    new
 }
 
 #[test]
@@ -212,7 +213,35 @@ fn a_cluster_of_an_older_version_is_upgraded_with_all_its_credentials() {
     let old = Server::start(Options::default().programs(&programs));
     let here = shared().version() / 10_000;
     assert!(old.version() / 10_000 < here, "not older than {here}");
-    assert_upgraded(&old, &Estate::on(&old, "tools_older"));
+    let estate = Estate::on(&old, "tools_older");
+    let before = old.version();
+    let new = assert_upgraded(&old, &estate);
+    if before >= 160_000 || new.version() < 160_000 {
+        return;
+    }
+    // Every membership of old had SET. What the page on operations says against it, works.
+    let page = include_str!("../../../docs/operations.md");
+    let block = page
+        .split("```")
+        .find(|part| part.contains("WITH SET FALSE"));
+    let block = block
+        .and_then(|block| block.strip_prefix("sql"))
+        .expect("the block");
+    let mut admin = new.admin(&estate.db);
+    let may_set = |admin: &mut Session, role: &str| {
+        admin.holds(&format!(
+            "EXISTS (SELECT FROM pg_auth_members WHERE member = '{role}'::regrole AND set_option)"
+        ))
+    };
+    assert!(may_set(&mut admin, &estate.credential.role));
+    admin.run(block);
+    assert!(!may_set(&mut admin, &estate.credential.role));
+    assert!(may_set(&mut admin, &estate.api));
+    let Credential { role, password, .. } = &estate.credential;
+    let mut s = new
+        .try_password(role, password, &estate.db)
+        .expect("the credential");
+    assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
 }
 
 #[test]
