@@ -89,7 +89,8 @@ impl Bouncer {
             .unwrap_or_else(|answers| panic!("{role} cannot log in to {db}: {answers:?}"))
     }
 
-    /// A client program of the server that talks to PgBouncer.
+    /// A client program of the server that talks to PgBouncer. Only the benchmark has use for it.
+    #[allow(dead_code)]
     pub fn client(&self, server: &Server, name: &str, role: &str) -> Command {
         let mut command = server.client(name);
         command
@@ -100,6 +101,7 @@ impl Bouncer {
     }
 
     /// A place for files that those programs read.
+    #[allow(dead_code)]
     pub fn folder(&self) -> &Path {
         &self.dir
     }
