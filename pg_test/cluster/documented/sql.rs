@@ -55,24 +55,14 @@ fn blocks(page: &str) -> Vec<Block> {
                         .into(),
                 );
             }
-            while !closed {
-                match lines.next() {
-                    Some((_, "-->")) => break,
-                    Some((_, line)) => next.before += &format!("{line}\n"),
-                    None => panic!("line {}: a comment without an end", index + 1),
-                }
+            if !closed {
+                next.before = up_to("-->", &mut lines);
             }
         } else if line.trim_start().starts_with("```") {
             let fence = line.trim_start().trim_start_matches('`').trim();
             let is_sql = fence.eq_ignore_ascii_case("sql");
             next.line = index + 1;
-            loop {
-                match lines.next() {
-                    Some((_, line)) if line.trim() == "```" => break,
-                    Some((_, line)) => next.sql += &format!("{line}\n"),
-                    None => panic!("line {}: a block without an end", index + 1),
-                }
-            }
+            next.sql = up_to("```", &mut lines);
             if is_sql {
                 found.push(std::mem::take(&mut next));
             } else {
@@ -89,6 +79,17 @@ fn blocks(page: &str) -> Vec<Block> {
         }
     }
     found
+}
+
+fn up_to<'a>(end: &str, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> String {
+    let mut text = String::new();
+    for (_, line) in lines {
+        if line.trim() == end {
+            return text;
+        }
+        text += &format!("{line}\n");
+    }
+    panic!("the page ends before {end}");
 }
 
 /// What a page's readers put in the place of what it leaves out.
