@@ -1,22 +1,25 @@
 # Each target is a script, which says what it does and installs what is missing; this file only names them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test regress bench fuzz mutants lint install env clean
+.PHONY: help demo demo-stop test upgrade regress bench curves fuzz mutants lint install package package-test freeze env clean
 
 PG ?=
 ONLY ?=
 PG_CONFIG ?=
 SUDO ?=
 SECONDS ?= 60
-export PG ONLY PG_CONFIG SUDO
+FROM ?=
+PROFILE ?=
+export PG ONLY PG_CONFIG SUDO FROM PROFILE
 
 help: ## this list
 	@echo 'scope_roles: scope roles, a JWT role switch that SQL cannot undo, certain expiry'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, env)'
+	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, package, env)'
 	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz, mutants)'
 	@echo '  SECONDS=60         how long, all targets together                  (fuzz)'
+	@echo '  FROM=15 PG=18      the old server and the new one                  (upgrade)'
 	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (install)'
 	@echo '  SUDO=sudo          build as yourself, copy the files with sudo     (install)'
 
@@ -29,11 +32,17 @@ demo-stop: ## stop that server and remove it
 test: ## every test on one server, none of it touching the system's PostgreSQL
 	@.ci/test.sh
 
+upgrade: ## pg_upgrade of a cluster with live credentials, from FROM to PG
+	@.ci/upgrade.sh
+
 regress: ## PostgreSQL's own regression tests, with the library and without: the answers must be the same
 	@.ci/regress.sh
 
 bench: ## the release build against what people use instead, with targets, about 4 minutes
 	@.ci/bench.sh
+
+curves: ## how cost grows with roles, clients and tokens, into docs/curves.md and docs/curves.svg, about 5 minutes
+	@CURVES=1 .ci/bench.sh
 
 fuzz: ## fuzzing of tokens, claim paths and keys, for SECONDS
 	@.ci/fuzz.sh $(SECONDS)
@@ -46,6 +55,15 @@ lint: ## formatting, clippy and the shell scripts, warnings are errors
 
 install: ## a release build into a server of yours
 	@.ci/install.sh
+
+package: ## a Debian package and a tarball of the release build, in target/package
+	@.ci/package.sh
+
+package-test: ## install the Debian package where there is nothing but PostgreSQL, and use it
+	@.ci/package_test.sh
+
+freeze: ## for a release: keep what this version installs, for the tests of later ones
+	@.ci/freeze.sh
 
 env: ## print what cargo needs by hand: eval "$$(make -s env)"
 	@.ci/env.sh

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# make curves [PG=…]: CURVES=1, how cost grows with roles, clients and tokens, into docs/curves.md and docs/curves.svg.
 # make bench [PG=…] [ONLY=row]: the release build against what people use instead, on one private server. Wants a quiet machine.
 # shellcheck source=.ci/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
@@ -25,6 +26,13 @@ cargo pgrx install --release --pg-config "$PRIVATE_PG_CONFIG" >&2
 # The bare verifications that rows compare with run in the benchmark itself, so it is a release build as well.
 say "building the benchmark (the first build takes about 2 minutes)"
 cargo test --release --no-default-features --features "$PG_LABEL" --test bench --no-run >&2
+
+if [ -n "${CURVES:-}" ]; then
+  # It goes through PgBouncer too.
+  alone neighbours
+  say "measuring, about 4 minutes"
+  exec cargo test --quiet --release --no-default-features --features "$PG_LABEL" --test bench
+fi
 
 say "measuring, about 4 minutes"
 if cargo test --quiet --release --no-default-features --features "$PG_LABEL" --test bench; then

@@ -14,7 +14,15 @@ else
   say "shellcheck: SKIPPED, it is not installed"
 fi
 
+alone ensure_commands python3:python3
+say "licences and duplicates of dependencies, META.json"
+for script in .ci/licenses.py .ci/meta.py; do python3 -m doctest "$script"; done
+python3 .ci/meta.py
+
 prepare "${PG:-$DEFAULT_PG}"
+# Offline, but the sources must be there.
+cargo fetch --locked --quiet --target "$(rustc -vV | sed -n 's/^host: //p')"
+python3 .ci/licenses.py check "$(rustc -vV | sed -n 's/^host: //p')"
 say "cargo fmt --check"
 cargo fmt --check
 say "cargo clippy on $PG_LABEL, tests included (the first run checks every dependency: about 2 minutes)"

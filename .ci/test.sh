@@ -56,6 +56,15 @@ in_server_tests || status=1
 # The tests above left a build with their own schema in it: real sessions get the plain one.
 install_private
 
+# The test of pg_upgrade needs a server of an older version, with the library that a run for that version has left there.
+for ((older = 14; older < PG_MAJOR; older++)); do
+  if [ -e "$TREE/pg$older/copied_from" ]; then
+    SCOPE_ROLES_OLDER_PG_CONFIG=$(cat "$TREE/pg$older/pg_config_path")
+    export SCOPE_ROLES_OLDER_PG_CONFIG
+    break
+  fi
+done
+
 say "tests with real sessions and clusters on $("$PRIVATE_PG_CONFIG" --version)"
 # More threads than cores: most of these tests wait for a server most of the time.
 cargo test --no-default-features --features "$PG_LABEL" --test cluster -- --test-threads=8 ${ONLY:+"$ONLY"} || status=1

@@ -1,7 +1,7 @@
 //! `make bench`: what the extension costs, against what people use instead, in one server, run in turns.
 //!
 //! `ONLY` picks rows by a part of their name. The table also goes to `bench.md` and `bench.json` in the target folder. The exit
-//! status is 1 when a row misses its target or cannot be measured.
+//! status is 1 when a row misses its target or cannot be measured. With `CURVES` set it draws the curves instead.
 
 // A benchmark that cannot set its scene has nothing to report but that.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,6 +16,7 @@ mod cluster {
 
 mod audit;
 mod credentials;
+mod curves;
 mod lock;
 mod measure;
 mod report;
@@ -27,6 +28,10 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::var_os("CURVES").is_some() {
+        curves::draw();
+        return ExitCode::SUCCESS;
+    }
     let only = std::env::var("ONLY").unwrap_or_default();
     let chosen: Vec<&rows::Row> = rows::ALL
         .iter()

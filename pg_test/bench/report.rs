@@ -12,7 +12,6 @@ use crate::rows::Row;
 use crate::scene::Scene;
 
 pub struct Report {
-    /// Name and value of what the figures depend on.
     about: Vec<(&'static str, String)>,
     lines: Vec<[String; 7]>,
     rows: Vec<Value>,
@@ -29,10 +28,10 @@ const TITLES: [&str; 7] = [
     "met",
 ];
 
-impl Report {
-    pub fn new(scene: &Scene) -> Report {
-        let mut admin = scene.admin();
-        let about = vec![
+/// Name and value of what figures depend on.
+pub fn about(scene: &Scene) -> Vec<(&'static str, String)> {
+    let mut admin = scene.admin();
+    vec![
             ("date", command("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
             ("machine", machine()),
             ("system", command("uname", &["-srm"])),
@@ -42,9 +41,13 @@ impl Report {
                 admin.text("SELECT 'scope_roles ' || extversion FROM pg_extension WHERE extname = 'scope_roles'"),
             ),
             ("compiler", command("rustc", &["--version"])),
-        ];
+    ]
+}
+
+impl Report {
+    pub fn new(scene: &Scene) -> Report {
         Report {
-            about,
+            about: about(scene),
             lines: Vec::new(),
             rows: Vec::new(),
             all_met: true,

@@ -28,7 +28,7 @@ const INSTRUCTIONS: &str = "instructions";
 
 pub const ALL: [Row; 20] = [
     Row {
-        name: "warm",
+        name: "jwt_warm",
         what: "scope.set_jwt_role, token seen before",
         peer: "set_config of role and of claims",
         unit: MICROSECONDS,
@@ -36,7 +36,7 @@ pub const ALL: [Row; 20] = [
         measure: warm,
     },
     Row {
-        name: "cold_hs256",
+        name: "jwt_cold_hs256",
         what: "scope.set_jwt_role, new HS256 token",
         peer: "pgjwt's algorithm, then the two set_config",
         unit: MICROSECONDS,
@@ -44,7 +44,7 @@ pub const ALL: [Row; 20] = [
         measure: cold_hs256,
     },
     Row {
-        name: "cold_rs256",
+        name: "jwt_cold_rs256",
         what: "what a new RS256 token adds",
         peer: "aws-lc alone on the same bytes",
         unit: MICROSECONDS,
@@ -52,7 +52,7 @@ pub const ALL: [Row; 20] = [
         measure: |scene| cold(scene, Family::Rs256),
     },
     Row {
-        name: "cold_es256",
+        name: "jwt_cold_es256",
         what: "what a new ES256 token adds",
         peer: "aws-lc alone on the same bytes",
         unit: MICROSECONDS,
@@ -60,7 +60,7 @@ pub const ALL: [Row; 20] = [
         measure: |scene| cold(scene, Family::Es256),
     },
     Row {
-        name: "cold_eddsa",
+        name: "jwt_cold_eddsa",
         what: "what a new EdDSA token adds",
         peer: "aws-lc alone on the same bytes",
         unit: MICROSECONDS,
@@ -68,7 +68,7 @@ pub const ALL: [Row; 20] = [
         measure: |scene| cold(scene, Family::EdDsa),
     },
     Row {
-        name: "other_backend",
+        name: "jwt_other_backend",
         what: "RS256 token first seen by another backend",
         peer: "the same token again",
         unit: MICROSECONDS,
@@ -76,7 +76,7 @@ pub const ALL: [Row; 20] = [
         measure: other_backend,
     },
     Row {
-        name: "claim_per_row",
+        name: "jwt_claim_per_row",
         what: "owner = scope.jwt_claim('sub'), each of 10^6 rows",
         peer: "owner = current_setting(…)::jsonb->>'sub'",
         unit: MICROSECONDS,

@@ -18,7 +18,9 @@ pub use fixture::{Fixture, shared};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
 pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
-pub use tools::{bindir, certificate, give_away, has_library, output, program, signal, skip};
+pub use tools::{
+    certificate, give_away, has_library, make_dir, older_bindir, output, program, signal, skip,
+};
 pub use wire::{Answer, Wire, has_error};
 
 /// Waits for something that another process does. The bound is for a hung server; a passing test returns as soon as it holds.

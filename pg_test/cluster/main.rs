@@ -20,3 +20,4 @@ mod login;
 mod neighbours;
 mod scope;
 mod temporary;
+mod update;

@@ -1,7 +1,7 @@
-//! The real PgBouncer in transaction mode, with one server connection for each login and database.
+//! The real PgBouncer in transaction mode, with one server connection for each login and database unless more are asked for.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use postgres::config::Config;
 
@@ -27,6 +27,16 @@ pub struct Bouncer {
 impl Bouncer {
     /// In front of a server, for these logins. None where there is no PgBouncer.
     pub fn start(server: &Server, name: &str, logins: &[&str]) -> Option<Bouncer> {
+        Bouncer::pooling(server, name, logins, 1)
+    }
+
+    /// The same with more server connections for each.
+    pub fn pooling(
+        server: &Server,
+        name: &str,
+        logins: &[&str],
+        connections: u32,
+    ) -> Option<Bouncer> {
         let program = PathBuf::from(std::env::var_os("SCOPE_ROLES_PGBOUNCER")?);
         let socket = server.socket();
         let (folder, file) = (socket.parent()?, socket.file_name()?.to_str()?);
@@ -39,7 +49,7 @@ impl Bouncer {
         let ini = format!(
             "[databases]\n* = host={folder} port={port}\n\
              [pgbouncer]\nunix_socket_dir = {dir}\nlisten_port = {PORT}\nauth_type = trust\nauth_file = {dir}/users\n\
-             pool_mode = transaction\ndefault_pool_size = 1\nlogfile = {dir}/log\n",
+             pool_mode = transaction\ndefault_pool_size = {connections}\nlogfile = {dir}/log\n",
             folder = folder.display(),
             port = file.rsplit('.').next()?,
             dir = dir.display(),
@@ -77,6 +87,23 @@ impl Bouncer {
     pub fn wire(&self, role: &str, db: &str) -> Wire {
         Wire::try_open_at(&self.socket(), role, db, &[])
             .unwrap_or_else(|answers| panic!("{role} cannot log in to {db}: {answers:?}"))
+    }
+
+    /// A client program of the server that talks to PgBouncer. Only the benchmark has use for it.
+    #[allow(dead_code)]
+    pub fn client(&self, server: &Server, name: &str, role: &str) -> Command {
+        let mut command = server.client(name);
+        command
+            .env("PGHOST", &self.dir)
+            .env("PGPORT", PORT.to_string())
+            .env("PGUSER", role);
+        command
+    }
+
+    /// A place for files that those programs read.
+    #[allow(dead_code)]
+    pub fn folder(&self) -> &Path {
+        &self.dir
     }
 
     fn socket(&self) -> PathBuf {

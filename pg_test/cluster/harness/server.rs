@@ -14,19 +14,33 @@ use postgres::config::Config;
 use super::guard::ROOT;
 use super::session::{Refusal, Session};
 use super::token::SECRET;
-use super::tools::{bindir, children, command_in, give_away, make_dir, output, program, signal};
+use super::tools::{bindir, children, command_in, give_away, make_dir, output, signal};
 use super::{literal, wait_until};
 
 /// TCP proves passwords; the socket trusts everyone, so tests can be anyone, and so that what refuses a login there is the extension.
 const HBA: &str =
     "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
 
-static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = ROOT.join("template");
+static TEMPLATES: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
+
+/// A new cluster, made by these programs, to copy.
+fn template(programs: &Path) -> PathBuf {
+    let mut templates = TEMPLATES.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some((_, data)) = templates.iter().find(|(of, _)| of == programs) {
+        return data.clone();
+    }
+    let folder = ROOT.join(format!("template{}", templates.len()));
     make_dir(&folder);
     let data = folder.join("data");
+    let initdb = programs.join("initdb");
+    // On by default since 18, and a cluster is upgraded only to one that has the same.
+    let options = output(command_in(&initdb, &folder).arg("--help"));
+    let no_checksums = options
+        .contains("--no-data-checksums")
+        .then_some("--no-data-checksums");
     output(
-        program("initdb", &folder)
+        command_in(&initdb, &folder)
+            .args(no_checksums)
             .args([
                 "--no-sync",
                 "--username=postgres",
@@ -37,8 +51,9 @@ static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
             ])
             .arg(&data),
     );
+    templates.push((programs.to_owned(), data.clone()));
     data
-});
+}
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -47,6 +62,7 @@ pub struct Options {
     durable: bool,
     conf: String,
     hba: String,
+    programs: PathBuf,
 }
 
 impl Default for Options {
@@ -56,6 +72,7 @@ impl Default for Options {
             durable: false,
             conf: String::new(),
             hba: HBA.to_owned(),
+            programs: bindir().to_owned(),
         }
     }
 }
@@ -83,6 +100,12 @@ impl Options {
         self
     }
 
+    /// A server of another version: the folder of its programs.
+    pub fn programs(mut self, folder: &Path) -> Self {
+        self.programs = folder.to_owned();
+        self
+    }
+
     /// Adds a line to postgresql.conf.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.conf += &format!("{name} = '{}'\n", value.replace('\'', "''"));
@@ -93,6 +116,7 @@ impl Options {
 pub struct Server {
     dir: PathBuf,
     port: u16,
+    programs: PathBuf,
     postmaster: Mutex<Option<Child>>,
 }
 
@@ -104,15 +128,17 @@ impl Server {
         server
     }
 
-    /// A new server with the cluster of this one, which stops: what pg_upgrade makes of it. `programs` are the old server's.
-    pub fn upgrade(&self, options: Options, programs: &Path) -> Server {
+    /// A new server with the cluster of this one, which stops: what pg_upgrade makes of it.
+    pub fn upgrade(&self, options: Options) -> Server {
+        self.forget_stamps(&options.programs);
         self.down("INT");
         let new = Server::make(options);
-        let done = program("pg_upgrade", &new.dir)
+        let done = new
+            .program("pg_upgrade")
             .arg("--old-bindir")
-            .arg(programs)
+            .arg(&self.programs)
             .arg("--new-bindir")
-            .arg(bindir())
+            .arg(&new.programs)
             .arg("--old-datadir")
             .arg(self.data())
             .arg("--new-datadir")
@@ -126,21 +152,40 @@ impl Server {
             .expect("pg_upgrade");
         assert!(
             done.status.success(),
-            "{}{}",
+            "{}{}{}",
             String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr)
+            String::from_utf8_lossy(&done.stderr),
+            logs(&new.data().join("pg_upgrade_output.d"))
         );
         new.up();
         new
     }
 
+    /// 15.20, and every minor release of its time, keeps a stamp among the options of each column. pg_dump of an earlier minor
+    /// release hands it on as an option, which no server takes: no cluster can then be upgraded to that one, with the library or
+    /// without. A cluster that an earlier release has made has no stamps, and is what remains to test.
+    fn forget_stamps(&self, new: &Path) {
+        const STAMP: &[u8] = b"pg_attver";
+        let program = std::fs::read(new.join("postgres")).unwrap_or_default();
+        if program.windows(STAMP.len()).any(|bytes| bytes == STAMP) {
+            return;
+        }
+        let databases = "SELECT datname FROM pg_database WHERE datallowconn";
+        for database in self.admin("postgres").column(databases) {
+            self.admin(&database).run(
+                "SET allow_system_table_mods = on;
+                 UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text LIKE '{pg_attver=%}'",
+            );
+        }
+    }
+
     /// A server that is not started yet.
     fn make(options: Options) -> Server {
-        let server = Server::place();
+        let server = Server::place(&options.programs);
         output(
             Command::new("cp")
                 .args(["-a", "--reflink=auto"])
-                .arg(&*TEMPLATE)
+                .arg(template(&server.programs))
                 .arg(server.data()),
         );
         let mut conf = String::from(
@@ -162,9 +207,10 @@ impl Server {
 
     /// A streaming standby of this server, with the same settings and then its own.
     pub fn standby(&self, options: Options) -> Server {
-        let standby = Server::place();
+        let standby = Server::place(&self.programs);
         output(
-            program("pg_basebackup", &standby.dir)
+            standby
+                .program("pg_basebackup")
                 .args([
                     "--write-recovery-conf",
                     "--checkpoint=fast",
@@ -204,7 +250,7 @@ impl Server {
         settings: &[&str],
         statements: &str,
     ) -> Output {
-        let postgres = bindir().join("postgres");
+        let postgres = self.programs.join("postgres");
         let mut command = match before {
             [] => command_in(&postgres, &self.dir),
             [outer, arguments @ ..] => {
@@ -235,7 +281,7 @@ impl Server {
 
     /// A client program that talks to this server as the superuser.
     pub fn client(&self, name: &str) -> Command {
-        let mut command = program(name, &self.dir);
+        let mut command = self.program(name);
         command
             .env("PGHOST", &self.dir)
             .env("PGPORT", self.port.to_string())
@@ -361,7 +407,8 @@ impl Server {
             "host=127.0.0.1 port={} user={role} password={password} dbname={db} sslmode=require",
             self.port
         );
-        let done = program("psql", &self.dir)
+        let done = self
+            .program("psql")
             .args(["-XAtq", "-c", sql, &target])
             .output()
             .expect("psql");
@@ -387,12 +434,17 @@ impl Server {
         config
     }
 
-    fn place() -> Server {
+    fn program(&self, name: &str) -> Command {
+        command_in(&self.programs.join(name), &self.dir)
+    }
+
+    fn place(programs: &Path) -> Server {
         let dir = ROOT.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
         make_dir(&dir);
         Server {
             dir,
             port: free_port(),
+            programs: programs.to_owned(),
             postmaster: Mutex::new(None),
         }
     }
@@ -420,7 +472,8 @@ impl Server {
 
     fn up(&self) {
         let log = open_log(&self.dir.join("log"));
-        let child = program("postgres", &self.dir)
+        let child = self
+            .program("postgres")
             .arg("-D")
             .arg(self.data())
             .stdout(log.try_clone().expect("log"))
@@ -479,6 +532,22 @@ impl Drop for Server {
         self.down("QUIT");
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The ends of all files below a folder.
+fn logs(folder: &Path) -> String {
+    let mut found = String::new();
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = path.path();
+        if path.is_dir() {
+            found += &logs(&path);
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(15)..].join("\n");
+            found += &format!("--- {}\n{end}\n", path.display());
+        }
+    }
+    found
 }
 
 fn open_log(path: &Path) -> File {

@@ -35,6 +35,20 @@ pub fn program(name: &str, dir: &Path) -> Command {
     command_in(&BINDIR.join(name), dir)
 }
 
+/// The programs of a server of an older major version that has the extension too; `None`, and said so, without one.
+pub fn older_bindir() -> Option<PathBuf> {
+    let Some(pg_config) = std::env::var_os("SCOPE_ROLES_OLDER_PG_CONFIG") else {
+        skip("SCOPE_ROLES_OLDER_PG_CONFIG names no server of an older version");
+        return None;
+    };
+    let ask = |which: &str| PathBuf::from(output(Command::new(&pg_config).arg(which)));
+    if !ask("--pkglibdir").join("scope_roles.so").exists() {
+        skip("the server of an older version has no scope_roles");
+        return None;
+    }
+    Some(ask("--bindir"))
+}
+
 /// Any program, run like one of the server's.
 pub fn command_in(path: &Path, dir: &Path) -> Command {
     let mut command = if *IS_ROOT {

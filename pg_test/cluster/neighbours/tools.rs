@@ -139,23 +139,109 @@ fn a_dump_of_the_cluster_is_restored_on_a_fresh_server() {
     assert_quiet(&new);
 }
 
+/// What else a cluster has: scopes, a rotation, a temporary membership.
+fn add_more(server: &Server, estate: &Estate) {
+    server.admin(&estate.db).run(&format!(
+        "CREATE ROLE {db}_ann LOGIN;
+         SELECT scope.create_scope('{db}_scope', '{{SELECT,INSERT}}', '{{vault}}', future_tables => false);
+         SELECT scope.create_credential('{{{db}_scope}}', '{db}_svc', '20 days', 'svc', allowed_ips => '{{10.0.0.0/8}}');
+         SELECT scope.rotate_password('{db}_svc', overlap => '1 hour');
+         SELECT scope.grant_temporary('{db}_scope', '{db}_ann', '1 hour', 'incident')",
+        db = estate.db
+    ));
+}
+
+/// What the views say about everything that is not soon due.
+fn told(server: &Server, estate: &Estate) -> Vec<Vec<Vec<Option<String>>>> {
+    let mut admin = server.admin(&estate.db);
+    [
+        "SELECT oid, rolname, rolinherit, rolcanlogin, rolconnlimit, rolpassword, rolvaliduntil, setconfig \
+         FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = oid WHERE rolname !~ '^pg_' AND rolname <> $due$",
+        "SELECT label, objoid::regrole FROM pg_shseclabel WHERE objoid::regrole::text <> $due$",
+        "SELECT role, kind, state, scopes, created_by, purpose, valid_until FROM scope.credentials WHERE role <> $due$",
+        "SELECT scope, privileges, created_by FROM scope.scopes",
+        "SELECT * FROM scope.jwt_issuer",
+        "SELECT * FROM scope.jwt_revoked_token",
+        "SELECT * FROM scope.jwt_revoked_subject",
+    ]
+    .map(|sql| {
+        let sql = sql.replace("$due$", &literal(&estate.due.role));
+        admin.rows(&format!("{sql} ORDER BY 1, 2"))
+    })
+    .to_vec()
+}
+
 /// pg_upgrade starts both servers in binary-upgrade mode, where no credential may end and nothing may write.
+fn assert_upgraded(old: &Server, estate: &Estate) -> Server {
+    add_more(old, estate);
+    let before = told(old, estate);
+    let new = old.upgrade(Options::default());
+    // What the labels say of creators, they say by OID: those are the same too.
+    assert_eq!(told(&new, estate), before);
+    estate.assert_whole(&new);
+    let mut admin = new.admin(&estate.db);
+    // Of what came along, all can be managed.
+    let next = admin.text(&format!(
+        "SELECT replaced_by FROM scope.credentials WHERE role = '{}_svc'",
+        estate.db
+    ));
+    admin.run(&format!(
+        "SELECT scope.renew_role('{next}', '25 days'), scope.revoke_temporary('{db}_scope', '{db}_ann');
+         SELECT scope.alter_scope('{db}_scope', 'add', '{{UPDATE}}', '{{vault}}');
+         SELECT scope.revoke_role('{next}', 'moved')",
+        db = estate.db
+    ));
+    wait_until("the revoked credential is gone", 30, || {
+        !admin.role_exists(&next)
+    });
+    assert_quiet(&new);
+    new
+}
+
 #[test]
 fn an_upgraded_cluster_has_all_its_credentials() {
     let old = Server::start(Options::default());
-    let estate = Estate::on(&old, "tools_upgrade");
-    let oid = |server: &Server| {
-        server.admin("postgres").text(&format!(
-            "SELECT oid FROM pg_roles WHERE rolname = '{}'",
-            estate.credential.role
+    assert_upgraded(&old, &Estate::on(&old, "tools_upgrade"));
+}
+
+/// The same from one major version to another, each with its own build of the library.
+#[test]
+fn a_cluster_of_an_older_version_is_upgraded_with_all_its_credentials() {
+    let Some(programs) = older_bindir() else {
+        return;
+    };
+    let old = Server::start(Options::default().programs(&programs));
+    let here = shared().version() / 10_000;
+    assert!(old.version() / 10_000 < here, "not older than {here}");
+    let estate = Estate::on(&old, "tools_older");
+    let before = old.version();
+    let new = assert_upgraded(&old, &estate);
+    if before >= 160_000 || new.version() < 160_000 {
+        return;
+    }
+    // Every membership of old had SET. What the page on operations says against it, works.
+    let page = include_str!("../../../docs/operations.md");
+    let block = page
+        .split("```")
+        .find(|part| part.contains("WITH SET FALSE"));
+    let block = block
+        .and_then(|block| block.strip_prefix("sql"))
+        .expect("the block");
+    let mut admin = new.admin(&estate.db);
+    let may_set = |admin: &mut Session, role: &str| {
+        admin.holds(&format!(
+            "EXISTS (SELECT FROM pg_auth_members WHERE member = '{role}'::regrole AND set_option)"
         ))
     };
-    let before = oid(&old);
-    let new = old.upgrade(Options::default(), bindir());
-    // What the labels say of creators, they say by OID.
-    assert_eq!(oid(&new), before);
-    estate.assert_whole(&new);
-    assert_quiet(&new);
+    assert!(may_set(&mut admin, &estate.credential.role));
+    admin.run(block);
+    assert!(!may_set(&mut admin, &estate.credential.role));
+    assert!(may_set(&mut admin, &estate.api));
+    let Credential { role, password, .. } = &estate.credential;
+    let mut s = new
+        .try_password(role, password, &estate.db)
+        .expect("the credential");
+    assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
 }
 
 #[test]
