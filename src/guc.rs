@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use zeroize::Zeroizing;
 
@@ -27,6 +27,19 @@ static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
+static EXPORT_ALERT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static EXPORT_ALERT_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
+static DDL_ALERT: GucSetting<DdlAlert> = GucSetting::<DdlAlert>::new(DdlAlert::All);
+
+/// Whose DDL is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum DdlAlert {
+    Off,
+    /// Of roles that are ours, or switched to.
+    Managed,
+    /// Of everybody who is neither a superuser nor a member of a scope that creates.
+    All,
+}
 
 pub fn init() {
     let none = GucFlags::empty();
@@ -156,6 +169,34 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
+    GucRegistry::define_int_guc(
+        c"scope_roles.export_alert_rows",
+        c"How many rows a role that only reads may return in a window before an alert.",
+        c"0: no alert.",
+        &EXPORT_ALERT_ROWS,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.export_alert_window",
+        c"The window of scope_roles.export_alert_rows.",
+        c"",
+        &EXPORT_ALERT_WINDOW,
+        1,
+        7 * DAY,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_enum_guc(
+        c"scope_roles.ddl_alert",
+        c"Whose DDL raises an alert: all, managed or off.",
+        c"Never that of superusers and of members of a scope that creates.",
+        &DDL_ALERT,
+        GucContext::Sighup,
+        none,
+    );
     // The lock's own setting has the prefix too and must exist before it is reserved.
     crate::pg::switch_state::define();
     compat::reserve_setting_prefix(c"scope_roles");
@@ -229,6 +270,27 @@ pub fn connection_port() -> Option<i32> {
 
 pub fn expiry() -> bool {
     EXPIRY.get()
+}
+
+/// `None` when nothing is to be reported.
+pub fn export_alert_rows() -> Option<u64> {
+    u64::try_from(EXPORT_ALERT_ROWS.get())
+        .ok()
+        .filter(|&rows| rows > 0)
+}
+
+/// Seconds.
+pub fn export_alert_window() -> i64 {
+    EXPORT_ALERT_WINDOW.get().into()
+}
+
+pub fn ddl_alert() -> DdlAlert {
+    DDL_ALERT.get()
+}
+
+/// Is anybody's DDL reported?
+pub fn watches_ddl() -> bool {
+    ddl_alert() != DdlAlert::Off
 }
 
 /// An empty setting counts as none.

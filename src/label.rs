@@ -80,6 +80,24 @@ pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
 
 /// May this `SECURITY LABEL FOR scope_roles` statement go through? Raises an error when not.
 pub fn judge(on_role: bool, label: Option<&str>, superuser: bool) {
+    judge_by(on_role, label, superuser, |text| {
+        Metadata::parse(text)
+            .map(|_| ())
+            .map_err(|invalid| invalid.to_string())
+    });
+}
+
+/// The same for `SECURITY LABEL FOR scope_roles_guard`.
+pub fn judge_guards(on_role: bool, label: Option<&str>, superuser: bool) {
+    judge_by(on_role, label, superuser, crate::guard::judge_label);
+}
+
+fn judge_by(
+    on_role: bool,
+    label: Option<&str>,
+    superuser: bool,
+    parse: impl FnOnce(&str) -> Result<(), String>,
+) {
     let refusal = if !on_role {
         Some((
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -94,12 +112,12 @@ pub fn judge(on_role: bool, label: Option<&str>, superuser: bool) {
         ))
     } else {
         label
-            .and_then(|text| Metadata::parse(text).err())
+            .and_then(|text| parse(text).err())
             .map(|invalid| {
                 (
                     PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                     "invalid scope_roles label",
-                    invalid.to_string(),
+                    invalid,
                 )
             })
     };

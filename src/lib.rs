@@ -7,6 +7,7 @@ mod claims;
 mod credential;
 mod error;
 mod expiry;
+mod guard;
 mod guc;
 mod jwt;
 mod label;
@@ -34,9 +35,14 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
 extension_sql_file!(
+    "../sql/guards.sql",
+    name = "guards",
+    requires = ["views"]
+);
+extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views"],
+    requires = ["views", "guards"],
     finalize
 );
 
@@ -49,6 +55,7 @@ pub extern "C-unwind" fn _PG_init() {
         pg::preload::mark();
         lock::init();
         login::init();
+        guard::init();
         expiry::init();
     }
 }

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::server::Peer;
-use super::{catalog, compat, gate, leftovers, raw, role_changers, seclabel, switch_state, timer};
+use super::{catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, switch_state, timer};
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::{jwt, lock, login, temporary};
@@ -103,18 +103,25 @@ unsafe extern "C-unwind" fn process_utility(
             before_role_change();
         }
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
-        explaining(query, || {
-            next(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            );
-        });
+        let run = |statement| {
+            explaining(query, || {
+                next(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    parameters,
+                    environment,
+                    destination,
+                    completion,
+                );
+            });
+        };
+        if guards::concerns(node) {
+            guards::run_utility(statement, destination, completion, run);
+        } else {
+            run(statement);
+        }
     }
 }
 
@@ -125,8 +132,10 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             before_query_of_another();
         }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
+        guards::before_start();
         if !is_bound() {
             next(query, flags);
+            guards::after_start(query);
             return;
         }
         explaining(std::ptr::null(), || {
@@ -134,6 +143,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             // Rights are checked here.
             next(query, flags);
         });
+        guards::after_start(query);
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
         }
@@ -273,6 +283,8 @@ unsafe extern "C-unwind" fn object_access(
         if is_bound() {
             before_function();
         }
+        // SAFETY: in a transaction, as all execution.
+        unsafe { guards::before_function(object) }
         // The fast path of the protocol calls functions without a statement.
         // SAFETY: a plain read of a backend global.
         if acts_as_another() && unsafe { pg_sys::ActivePortal.is_null() } {
@@ -523,7 +535,7 @@ unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
 ///
 /// # Safety
 /// A valid list of pointers, or NULL, that outlives the iterator.
-unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void> {
+pub unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void> {
     let length = if list.is_null() {
         0
     } else {

@@ -1,8 +1,13 @@
 //! Who is acting, and doing a piece of work as somebody else.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use pgrx::pg_sys;
 
 use super::raw;
+
+/// How many pieces of work are being done as somebody else. Backend-local.
+static ELEVATED: AtomicU32 = AtomicU32::new(0);
 
 /// PostgreSQL's identities of this session at one moment (`miscinit.c`).
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,11 @@ pub fn elevated<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Is this work of the extension's own, done as somebody else?
+pub fn is_elevated() -> bool {
+    ELEVATED.load(Ordering::Relaxed) > 0
+}
+
 /// Runs `work` as `role`, otherwise like [`elevated`]. For undoing that role's own grants.
 pub fn acting_as<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     let _guard = Guard::assume(Some(role));
@@ -69,6 +79,7 @@ struct Guard {
     user: pg_sys::Oid,
     security_context: i32,
     nest_level: i32,
+    elevated: bool,
 }
 
 impl Guard {
@@ -82,7 +93,9 @@ impl Guard {
                 user: before.current,
                 security_context: before.security_context,
                 nest_level,
+                elevated: role.is_some(),
             };
+            ELEVATED.fetch_add(u32::from(guard.elevated), Ordering::Relaxed);
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 c"pg_catalog, pg_temp".as_ptr(),
@@ -108,6 +121,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        ELEVATED.fetch_sub(u32::from(self.elevated), Ordering::Relaxed);
         // SAFETY: restores what `assume` saved. While an error unwinds, the abort of the
         // (sub)transaction closes the nest level itself; doing it here would run assign hooks in
         // an error state.
