@@ -19,6 +19,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Value};
 use crate::credential::authority::{is_over, name_of};
 use crate::error;
 use crate::guc;
@@ -104,13 +105,18 @@ fn allow_writes(
         if xact::is_read_only() {
             return Err(Error::ReadOnly);
         }
-        if writers::change(function, allowed) {
-            Ok(())
-        } else {
-            Err(Error::NoSuchFunction {
+        let Some(name) = writers::change(function, allowed) else {
+            return Err(Error::NoSuchFunction {
                 oid: function.into(),
-            })
-        }
+            });
+        };
+        audit::administered(
+            audit::Action::Policy,
+            "allow_writes",
+            &name,
+            &[("allowed", Value::Bool(allowed))],
+        );
+        Ok(())
     };
     allow().map_err(error::report)
 }
@@ -159,6 +165,22 @@ fn set(
     }
     *place = Some(rule).filter(|rule| !rule.says_nothing());
     write(target.oid, &guards);
+    let rule = guards.rule_mut(action).take().unwrap_or_default();
+    let forbidden: Vec<String> = rule.forbid.iter().map(|class| class.name().to_owned()).collect();
+    let number = |number: Option<i64>| number.map_or(Value::Null, Value::Number);
+    let rows = |rows: Option<u64>| number(rows.and_then(|rows| i64::try_from(rows).ok()));
+    audit::administered(
+        audit::Action::Policy,
+        "set_guard",
+        &target.name,
+        &[
+            ("action", Value::Text(action.name())),
+            ("max_rows", rows(rule.max_rows)),
+            ("window_rows", rows(rule.window.map(|window| window.rows))),
+            ("window_seconds", number(rule.window.map(|window| window.seconds))),
+            ("forbid", Value::Texts(&forbidden)),
+        ],
+    );
     Ok(())
 }
 

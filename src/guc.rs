@@ -197,6 +197,7 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
+    crate::pg::audit::define();
     // The lock's own setting has the prefix too and must exist before it is reserved.
     crate::pg::switch_state::define();
     compat::reserve_setting_prefix(c"scope_roles");

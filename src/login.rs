@@ -7,6 +7,7 @@ pub mod rules;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Event};
 use crate::label::{self, Kind, Metadata};
 use crate::pg::{catalog, clock, gate, server, wakeup};
 pub use policy::Client;
@@ -35,18 +36,26 @@ pub fn enforce(user: &str, client: Client) {
         wakeup::wake();
     }
     if let Admission::Refused(reason) = policy::judge(&facts) {
-        refuse(user, reason);
+        refuse(client, &reason.to_string());
     }
     if is_gated(role.oid) {
         if server::is_replication_connection() {
-            refuse(user, "an authenticator cannot replicate");
+            refuse(client, "an authenticator cannot replicate");
         }
         gate::close(role.oid);
     }
+    if metadata.is_some() {
+        record(client, None);
+    }
 }
 
-fn refuse(user: &str, reason: impl std::fmt::Display) {
-    log!("scope_roles: login of role \"{user}\" refused: {reason}");
+fn record(client: Client, refused: Option<&str>) {
+    let tls = matches!(client, Client::Tcp { tls: true, .. });
+    audit::record(Event::Login { refused, tls });
+}
+
+fn refuse(client: Client, reason: &str) {
+    record(client, Some(reason));
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         "connection refused by login policy",

@@ -9,10 +9,12 @@
 
 mod harness;
 
+mod audit;
 mod catalogue;
 mod credential;
 mod documented;
 mod expiry;
+mod guards;
 mod jwt;
 mod lock;
 mod login;

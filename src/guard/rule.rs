@@ -72,6 +72,13 @@ pub enum Action {
 }
 
 impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Block => "block",
+        }
+    }
+
     pub fn of_name(name: &str) -> Option<Self> {
         match name {
             "alert" => Some(Self::Alert),

@@ -15,8 +15,8 @@ thread_local! {
     static RUNNING: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Writes down, or strikes out, a function; false when there is none.
-pub fn change(function: pg_sys::Oid, allowed: bool) -> bool {
+/// Writes down, or strikes out, a function: its name, `None` when there is none.
+pub fn change(function: pg_sys::Oid, allowed: bool) -> Option<String> {
     let caller = name_of(identity::current_user());
     identity::elevated(|| {
         let names = spi::query(
@@ -24,10 +24,8 @@ pub fn change(function: pg_sys::Oid, allowed: bool) -> bool {
             &[function.into()],
             |row| row.get::<String>(1),
         );
-        let Some(name) = xact::raised(names).into_iter().flatten().next() else {
-            return false;
-        };
-        let arguments = [name.into(), caller.into()];
+        let name = xact::raised(names).into_iter().flatten().next()?;
+        let arguments = [name.as_str().into(), caller.as_str().into()];
         let done = if allowed {
             spi::query(
                 "INSERT INTO scope.writing_function (function, allowed_by) VALUES ($1, $2)
@@ -44,7 +42,7 @@ pub fn change(function: pg_sys::Oid, allowed: bool) -> bool {
             )
         };
         xact::raised(done);
-        true
+        Some(name)
     })
 }
 

@@ -10,9 +10,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::hooks::elements;
-use super::{compat, identity, invalidation, raw, server, spi};
+use super::{compat, identity, invalidation, raw, spi};
 use crate::guard::rule::Class;
-use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, alert, meter, writers};
+use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, meter, writers};
 use crate::guc;
 
 /// What was found out for a pair of login and role.
@@ -952,43 +952,5 @@ extern "C-unwind" fn judge_function(function: u32) {
     // SAFETY: in the hook's session.
     if writes && unsafe { flags() } & READS_ONLY != 0 && !may_write() {
         guard::refuse_write("SELECT");
-    }
-}
-
-// ---- Notifications
-
-static WATCHING: AtomicBool = AtomicBool::new(false);
-
-/// From now on what waits is sent at commits.
-pub fn watch_commit() {
-    if !WATCHING.swap(true, Ordering::Relaxed) {
-        // SAFETY: a static callback of the right type, registered once.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_end), null_mut()) }
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
-    unsafe extern "C-unwind" {
-        // commands/async.h, which pgrx does not bind.
-        fn Async_Notify(channel: *const c_char, payload: *const c_char);
-    }
-    if event != pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
-        return;
-    }
-    let waiting = alert::take_waiting();
-    // A standby has nobody to tell, and takes no notes.
-    if server::in_recovery() {
-        return;
-    }
-    for text in waiting {
-        if let Ok(text) = CString::new(text) {
-            // SAFETY: inside the transaction, which is about to commit; both strings are copied.
-            unsafe {
-                pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    Async_Notify(c"scope_alert".as_ptr(), text.as_ptr());
-                });
-            }
-        }
     }
 }
