@@ -315,7 +315,7 @@ fn here() -> Rc<Effective> {
 
 /// Statements of these classes are about to run, or have run just now: refused (42501) or reported.
 pub fn judge_classes(classes: &[Class], tag: &str) {
-    if identity::is_elevated() {
+    if identity::is_own_work() {
         return;
     }
     let now = identity::now();
@@ -351,7 +351,7 @@ pub fn judge_classes(classes: &[Class], tag: &str) {
 /// a member of a scope that creates runs it.
 pub fn notice_ddl(tag: &str) {
     let now = identity::now();
-    if identity::is_elevated()
+    if identity::is_own_work()
         || catalog::role_by_oid(now.current).is_none_or(|role| role.superuser)
     {
         return;
@@ -387,7 +387,7 @@ pub fn notice_ddl(tag: &str) {
 
 /// Data are about to be changed in a session that only reads.
 pub fn refuse_write(tag: &str) {
-    if identity::is_elevated() {
+    if identity::is_own_work() {
         return;
     }
     if let Some(role) = &here().read_only {

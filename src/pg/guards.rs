@@ -101,6 +101,8 @@ struct Frame {
     context: pg_sys::ErrorContextCallback,
     /// Rows of what runs inside go to the client.
     hands_on: bool,
+    /// Deferred triggers run inside: SET CONSTRAINTS.
+    is_set_constraints: bool,
     /// Rows that have been counted inside.
     counted: u64,
 }
@@ -117,6 +119,7 @@ impl Frame {
                 arg: null_mut(),
             },
             hands_on,
+            is_set_constraints: false,
             counted: 0,
         }
     }
@@ -137,6 +140,10 @@ impl Frame {
 
     /// The innermost one; NULL outside all.
     fn innermost() -> *mut Frame {
+        Self::innermost_where(|_| true)
+    }
+
+    fn innermost_where(is_wanted: impl Fn(&Frame) -> bool) -> *mut Frame {
         // SAFETY: the stack holds valid entries, and ours are frames.
         unsafe {
             let mut entry = pg_sys::error_context_stack;
@@ -145,7 +152,10 @@ impl Frame {
                     .callback
                     .is_some_and(|callback| callback as usize == mark as *const () as usize);
                 if is_ours {
-                    return (*entry).arg.cast();
+                    let frame: *mut Frame = (*entry).arg.cast();
+                    if is_wanted(&*frame) {
+                        return frame;
+                    }
                 }
                 entry = (*entry).previous;
             }
@@ -435,7 +445,7 @@ unsafe extern "C-unwind" fn judge_write(plan: *mut pg_sys::PlannedStmt) {
 
 /// In a function that is allowed to write, or in what such a one has left to do at the commit.
 fn may_write() -> bool {
-    writers::is_running() || identity::is_elevated() || is_committing()
+    writers::is_running() || identity::is_own_work() || is_committing()
 }
 
 /// When the transaction began in which a function that may write was last called.
@@ -458,15 +468,18 @@ fn note_event() {
     }
 }
 
-/// Deferred triggers run after the portal of the statement is done. In a session that only reads,
+/// Deferred triggers run after the portal of the statement is done, or in SET CONSTRAINTS. In a session that only reads,
 /// those are of writes that were allowed.
 fn is_committing() -> bool {
     // SAFETY: reads of backend globals.
     unsafe {
-        pg_sys::ActivePortal.is_null()
+        if WROTE_IN.load(Ordering::Relaxed) != raw::GetCurrentTransactionStartTimestamp() {
+            return false;
+        }
+        let at_the_end = pg_sys::ActivePortal.is_null()
             && SEEN_IN_PORTAL.load(Ordering::Relaxed)
-            && SEEN_AT.load(Ordering::Relaxed) == raw::GetCurrentStatementStartTimestamp()
-            && WROTE_IN.load(Ordering::Relaxed) == raw::GetCurrentTransactionStartTimestamp()
+            && SEEN_AT.load(Ordering::Relaxed) == raw::GetCurrentStatementStartTimestamp();
+        at_the_end || !Frame::innermost_where(|frame| frame.is_set_constraints).is_null()
     }
 }
 
@@ -536,19 +549,22 @@ pub unsafe fn run_utility(
     unsafe {
         let node = (*statement).utilityStmt;
         let flags = flags();
-        before_utility(node, flags);
+        let temporary = before_utility(node, flags);
         let mut statement = statement;
         if flags & BLOCKS_ROWS != 0 && copies_a_table(node) {
             statement = copy_by_query(statement);
         }
         let mut frame = Frame::new(hands_on(node, destination));
+        frame.is_set_constraints = (*node).type_ == pg_sys::NodeTag::T_ConstraintsSetStmt;
         frame.around(|| next(statement));
-        after_utility((*statement).utilityStmt, flags, completion, frame.counted);
+        let node = (*statement).utilityStmt;
+        after_utility(node, temporary, flags, completion, frame.counted);
     }
 }
 
+/// Is it known to be about temporary objects only?
 #[pg_guard]
-unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node, flags: u32) {
+unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node, flags: u32) -> bool {
     // SAFETY: a valid statement.
     unsafe {
         if flags & READS_ONLY != 0 {
@@ -567,12 +583,14 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node, flags: u32) 
         if !temporary && guc::watches_ddl() && is_ddl(node) && !pg_sys::creating_extension {
             guard::notice_ddl(tag_of(node));
         }
+        temporary
     }
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn after_utility(
     node: *mut pg_sys::Node,
+    temporary: bool,
     flags: u32,
     completion: *mut pg_sys::QueryCompletion,
     counted: u64,
@@ -581,7 +599,7 @@ unsafe extern "C-unwind" fn after_utility(
     unsafe {
         // What search_path, or a schema's name, has made temporary.
         let used = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as i32 != 0;
-        if flags & CLASSES != 0 && used && makes_something(node) && !is_about_temporary(node) {
+        if flags & CLASSES != 0 && used && !temporary && makes_something(node) {
             guard::judge_classes(&[Class::Temp], tag_of(node));
         }
         if flags & ROWS == 0 || completion.is_null() {
@@ -722,7 +740,10 @@ unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract; the tag says which struct it is.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_TruncateStmt => true,
+            pg_sys::NodeTag::T_TruncateStmt => {
+                let truncate = node.cast::<pg_sys::TruncateStmt>();
+                !elements((*truncate).relations).all(|name| is_temporary_table(name.cast()))
+            }
             pg_sys::NodeTag::T_CopyStmt => {
                 let copy = node.cast::<pg_sys::CopyStmt>();
                 (*copy).is_from && !is_temporary_table((*copy).relation)

@@ -6,8 +6,8 @@ use pgrx::pg_sys;
 
 use super::raw;
 
-/// How many pieces of work are being done as somebody else. Backend-local.
-static ELEVATED: AtomicU32 = AtomicU32::new(0);
+/// How many pieces of work of the extension's own are being done. Backend-local.
+static OWN_WORK: AtomicU32 = AtomicU32::new(0);
 
 /// PostgreSQL's identities of this session at one moment (`miscinit.c`).
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +57,9 @@ pub fn elevated<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Is this work of the extension's own, done as somebody else?
-pub fn is_elevated() -> bool {
-    ELEVATED.load(Ordering::Relaxed) > 0
+/// Are these statements the extension's own, rather than the caller's?
+pub fn is_own_work() -> bool {
+    OWN_WORK.load(Ordering::Relaxed) > 0
 }
 
 /// Runs `work` as `role`, otherwise like [`elevated`]. For undoing that role's own grants.
@@ -79,7 +79,6 @@ struct Guard {
     user: pg_sys::Oid,
     security_context: i32,
     nest_level: i32,
-    elevated: bool,
 }
 
 impl Guard {
@@ -93,9 +92,8 @@ impl Guard {
                 user: before.current,
                 security_context: before.security_context,
                 nest_level,
-                elevated: role.is_some(),
             };
-            ELEVATED.fetch_add(u32::from(guard.elevated), Ordering::Relaxed);
+            OWN_WORK.fetch_add(1, Ordering::Relaxed);
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 c"pg_catalog, pg_temp".as_ptr(),
@@ -121,7 +119,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        ELEVATED.fetch_sub(u32::from(self.elevated), Ordering::Relaxed);
+        OWN_WORK.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: restores what `assume` saved. While an error unwinds, the abort of the
         // (sub)transaction closes the nest level itself; doing it here would run assign hooks in
         // an error state.

@@ -65,7 +65,8 @@ fn class_ddl_is_refused_wherever_it_stands() {
     // What somebody else's function does is the owner's doing; temporary tables are another class.
     s.run("SELECT made_for()");
     s.run("CREATE TEMP TABLE t (x int); CREATE INDEX ON t (x); ALTER TABLE t ADD y int; DROP TABLE t");
-    s.run("INSERT INTO mine VALUES (1); VACUUM mine; TRUNCATE mine; ANALYZE mine");
+    s.run("INSERT INTO mine VALUES (1); TRUNCATE mine; ANALYZE mine");
+    s.run("VACUUM mine");
     // One that the guarded role owns is its own doing.
     scene.guard(&scene.scope, "NULL");
     s.run("CREATE FUNCTION mine() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN CREATE TABLE t (x int); END'");
