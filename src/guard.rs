@@ -29,7 +29,7 @@ use crate::pg::name::Name;
 use crate::pg::{identity, seclabel, xact};
 use alert::Alert;
 use effective::Effective;
-use rule::{Access, Action, Class, Guards, MAX_WINDOW_SECONDS, Rule, Window};
+use rule::{Action, Class, Guards, MAX_WINDOW_SECONDS, Rule, Window};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -255,15 +255,6 @@ fn write(role: pg_sys::Oid, guards: &Guards) {
         .filter(|guards| **guards != Guards::default())
         .and_then(|guards| CString::new(guards.to_text()).ok());
     seclabel::set_of(seclabel::GUARDS, role, label.as_ref());
-}
-
-/// What a scope holds from now on. The caller controls the scope.
-pub fn declare(scope: pg_sys::Oid, access: Access) {
-    let mut guards = effective::guards_of(scope).unwrap_or_default();
-    if guards.access != Some(access) {
-        guards.access = Some(access);
-        write(scope, &guards);
-    }
 }
 
 /// A login takes another's place: the guards go with it.

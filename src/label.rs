@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 pub use glance::{glance, kind_name};
-pub use text::{Kind, Metadata, State, Temporary};
+pub use text::{Access, Kind, Metadata, State, Temporary};
 
 use crate::login::rules::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
@@ -37,6 +37,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         v: 1,
         kind,
         state: State::Active,
+        access: None,
         creator,
         creator_oid: caller.into(),
         created_at: timestamp::rfc3339(clock::now()),
@@ -62,6 +63,17 @@ pub fn attach_metadata(role: &str, metadata: &Metadata) -> bool {
             true
         }
         None => false,
+    }
+}
+
+/// What a scope is for from now on. The caller controls the scope.
+pub fn declare(scope: pg_sys::Oid, access: Access) {
+    if let Some(Ok(mut metadata)) = read(scope)
+        && metadata.access != Some(access)
+    {
+        metadata.access = Some(access);
+        write(scope, &metadata);
+        seclabel::tell_sessions(scope);
     }
 }
 

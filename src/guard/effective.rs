@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::rule::{Access, Action, Class, Guards, Rule};
-use crate::label::{self, Kind};
+use super::rule::{Action, Class, Guards, Rule};
+use crate::label::{self, Access, Kind};
 use crate::login;
 use crate::pg::{catalog, invalidation, seclabel};
 
@@ -138,16 +138,16 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid) {
         groups_of(subject)
     };
     let own = label::read(subject).and_then(Result::ok);
-    match own.map(|metadata| metadata.kind) {
-        Some(Kind::Scope) => reach.add_scope(access_of(subject)),
-        Some(Kind::Credential) => {}
+    match own.map(|metadata| (metadata.kind, metadata.access)) {
+        Some((Kind::Scope, access)) => reach.add_scope(access),
+        Some((Kind::Credential, _)) => {}
         // What is not ours may own things.
         _ => reach.writes = true,
     }
     for &group in &groups {
         match label::read(group) {
             Some(Ok(metadata)) if metadata.kind == Kind::Scope => {
-                reach.add_scope(access_of(group));
+                reach.add_scope(metadata.access);
             }
             Some(Ok(metadata)) if metadata.kind == Kind::Temporary => {}
             _ if READING.contains(&u32::from(group)) => {}
@@ -249,10 +249,6 @@ fn groups_of(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
         }
     }
     found
-}
-
-fn access_of(scope: pg_sys::Oid) -> Option<Access> {
-    guards_of(scope)?.access
 }
 
 /// The guards of one role. A label that cannot be read guards nothing: only superusers write them.

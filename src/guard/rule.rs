@@ -117,27 +117,12 @@ impl Rule {
     }
 }
 
-/// What a scope was made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Access {
-    /// It reads, and no more.
-    Read,
-    /// It may change or execute something.
-    Write,
-    /// It may create objects.
-    Create,
-}
-
 /// The label of the provider `scope_roles_guard` on a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guards {
     /// Version of this format.
     pub v: u32,
-    /// Of a scope.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Rule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,7 +133,6 @@ impl Default for Guards {
     fn default() -> Self {
         Self {
             v: 1,
-            access: None,
             alert: None,
             block: None,
         }
@@ -204,7 +188,6 @@ mod tests {
     #[test]
     fn guard_label_survives_a_round_trip() {
         let guards = Guards {
-            access: Some(Access::Read),
             alert: Some(Rule {
                 forbid: CLASSES.to_vec(),
                 ..Rule::default()

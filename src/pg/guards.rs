@@ -101,6 +101,8 @@ struct Frame {
     context: pg_sys::ErrorContextCallback,
     /// Rows of what runs inside go to the client.
     hands_on: bool,
+    /// Rows of this query are being counted.
+    counts: bool,
     /// Deferred triggers run inside: SET CONSTRAINTS.
     is_set_constraints: bool,
     /// Rows that have been counted inside.
@@ -119,6 +121,7 @@ impl Frame {
                 arg: null_mut(),
             },
             hands_on,
+            counts: false,
             is_set_constraints: false,
             counted: 0,
         }
@@ -166,24 +169,13 @@ impl Frame {
 
 // ---- Rows
 
-/// Stands between the executor and the client. One is enough: nothing that runs while rows are sent
-/// sends rows to the client.
+/// Stands between the executor and the client.
 #[repr(C)]
 struct Counter {
     receiver: pg_sys::DestReceiver,
     inner: *mut pg_sys::DestReceiver,
 }
 
-static mut COUNTER: Counter = Counter {
-    receiver: pg_sys::DestReceiver {
-        receiveSlot: Some(receive),
-        rStartup: Some(start_up),
-        rShutdown: Some(shut_down),
-        rDestroy: Some(destroy),
-        mydest: pg_sys::CommandDest::DestNone,
-    },
-    inner: null_mut(),
-};
 /// How many rows may pass before the meter must be asked.
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
@@ -238,7 +230,7 @@ unsafe extern "C-unwind" fn shut_down(receiver: *mut pg_sys::DestReceiver) {
     }
 }
 
-/// It is static.
+/// It is on the stack.
 unsafe extern "C-unwind" fn destroy(_receiver: *mut pg_sys::DestReceiver) {}
 
 thread_local! {
@@ -262,14 +254,31 @@ pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
             Frame::new(false).around(next);
             return;
         }
-        begin_count();
         let inner = (*query).dest;
-        COUNTER.receiver.mydest = (*inner).mydest;
-        COUNTER.inner = inner;
-        (*query).dest = (&raw mut COUNTER).cast();
-        Frame::new(false).around(next);
+        // After an error nobody asks for the receiver any more.
+        let mut counter = Counter {
+            receiver: pg_sys::DestReceiver {
+                receiveSlot: Some(receive),
+                rStartup: Some(start_up),
+                rShutdown: Some(shut_down),
+                rDestroy: Some(destroy),
+                mydest: (*inner).mydest,
+            },
+            inner,
+        };
+        // A function may COPY to a file: these are rows of the statement that calls it.
+        let is_outermost = Frame::innermost_where(|frame| frame.counts).is_null();
+        if is_outermost {
+            begin_count();
+        }
+        (*query).dest = (&raw mut counter).cast();
+        let mut frame = Frame::new(false);
+        frame.counts = true;
+        frame.around(next);
         (*query).dest = inner;
-        end_count();
+        if is_outermost {
+            end_count();
+        }
     }
 }
 
@@ -748,6 +757,12 @@ unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
                 let copy = node.cast::<pg_sys::CopyStmt>();
                 (*copy).is_from && !is_temporary_table((*copy).relation)
             }
+            // Rights and descriptions are no data.
+            pg_sys::NodeTag::T_GrantStmt
+            | pg_sys::NodeTag::T_GrantRoleStmt
+            | pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
+            | pg_sys::NodeTag::T_CommentStmt
+            | pg_sys::NodeTag::T_SecLabelStmt => false,
             _ => is_ddl(node) && !is_about_temporary(node),
         }
     }

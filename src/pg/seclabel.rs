@@ -70,20 +70,18 @@ pub fn set_of(provider: &CStr, role: pg_sys::Oid, label: Option<&CString>) {
             provider.as_ptr(),
             label.map_or(std::ptr::null(), |text| text.as_ptr()),
         );
-        if provider == GUARDS {
-            tell_sessions(role);
-        }
-        pg_sys::CommandCounterIncrement();
     }
+    if provider == GUARDS {
+        tell_sessions(role);
+    }
+    // SAFETY: makes the label visible to the next step.
+    unsafe { pg_sys::CommandCounterIncrement() }
 }
 
 /// Labels have no cache that sessions would hear of: they look again when the role changes, so it
 /// counts as changed. The message goes out with the commit, to standbys too.
-///
-/// # Safety
-/// Inside a transaction.
-unsafe fn tell_sessions(role: pg_sys::Oid) {
-    // SAFETY: by contract; the row of the cache is released after the last look at it.
+pub fn tell_sessions(role: pg_sys::Oid) {
+    // SAFETY: inside a transaction, as all changes of labels; the row of the cache is released after the last look at it.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::AUTHOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(role));
@@ -112,21 +110,21 @@ unsafe extern "C-unwind" fn relabel(
     label: *const std::ffi::c_char,
 ) {
     // SAFETY: PostgreSQL passes a valid object and a terminated string or NULL.
-    let (class, text) = unsafe {
+    let (class, role, text) = unsafe {
         let text = if label.is_null() {
             None
         } else {
             Some(CStr::from_ptr(label).to_string_lossy())
         };
-        ((*object).classId, text)
+        ((*object).classId, (*object).objectId, text)
     };
     // SAFETY: reads the catalogue inside the statement's transaction.
     let superuser = unsafe { pg_sys::superuser() };
-    crate::label::judge(
-        class == pg_sys::AuthIdRelationId,
-        text.as_deref(),
-        superuser,
-    );
+    let is_role = class == pg_sys::AuthIdRelationId;
+    crate::label::judge(is_role, text.as_deref(), superuser);
+    if is_role {
+        tell_sessions(role);
+    }
 }
 
 /// The same for `SECURITY LABEL FOR scope_roles_guard …`.

@@ -13,9 +13,7 @@ use super::{Error, Scope, held, lock_key, name, name_of, own};
 use crate::credential::MAX_PURPOSE_BYTES;
 use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
-use crate::guard;
-use crate::guard::rule::Access;
-use crate::label::{self, Kind, State};
+use crate::label::{self, Access, Kind, State};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, dependencies, identity, spi, xact};
 
@@ -179,7 +177,7 @@ fn grant(
         }
     }
     let after = held::by(role)?;
-    guard::declare(role, access(&after));
+    label::declare(role, access(&after));
     let difference = planned.plan.difference(&after);
     if difference.missing.is_empty() {
         return Ok(());
@@ -295,7 +293,7 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
         identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
     }
     let after = held::by(scope.oid)?;
-    guard::declare(scope.oid, access(&after));
+    label::declare(scope.oid, access(&after));
     let left: Vec<String> = gone
         .iter()
         .filter(|grant| after.grants.contains_key(grant))

@@ -408,3 +408,26 @@ fn guard_leaves_what_copy_reads_as_it_is() {
         assert_eq!(refusal.code, code, "{sql}: {refusal}");
     }
 }
+
+/// A function that writes files while its caller's rows are sent.
+#[test]
+fn guard_counts_files_that_a_function_writes_with_the_rows_of_its_caller() {
+    let scene = Scene::new("guard_nested");
+    scene.f.admin().run(&format!(
+        "GRANT pg_write_server_files TO {};
+         CREATE FUNCTION spill(int) RETURNS int LANGUAGE plpgsql AS $$
+         BEGIN
+             IF $1 % 2 = 0 THEN COPY (SELECT 1 UNION ALL SELECT 2) TO '/dev/null'; END IF;
+             BEGIN COPY (SELECT 1 / 0) TO '/dev/null'; EXCEPTION WHEN division_by_zero THEN NULL; END;
+             RETURN $1;
+         END $$",
+        scene.login
+    ));
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    // Five rows, and two more for each even one.
+    assert_eq!(s.rows("SELECT spill(id) FROM many LIMIT 5").len(), 5);
+    too_many(&mut s, "SELECT spill(id) FROM many LIMIT 6");
+    too_many(&mut s, "DO $$ BEGIN COPY public.many TO '/dev/null'; END $$");
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
+}
