@@ -23,7 +23,7 @@ use crate::audit::{self, Value};
 use crate::credential::authority::{is_over, name_of};
 use crate::error;
 use crate::guc;
-use crate::label;
+use crate::label::{self, Kind};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{identity, seclabel, xact};
@@ -94,10 +94,7 @@ fn set_guard(
 
 /// Documented in `sql/guards.sql`.
 #[pg_extern(sql = false)]
-fn allow_writes(
-    function: Option<pg_sys::Oid>,
-    allowed: Option<bool>,
-) -> Result<(), ErrorReport> {
+fn allow_writes(function: Option<pg_sys::Oid>, allowed: Option<bool>) -> Result<(), ErrorReport> {
     error::require_preload()?;
     let allow = || -> Result<(), Error> {
         let function = function.ok_or(Error::Null("f"))?;
@@ -166,7 +163,11 @@ fn set(
     *place = Some(rule).filter(|rule| !rule.says_nothing());
     write(target.oid, &guards);
     let rule = guards.rule_mut(action).take().unwrap_or_default();
-    let forbidden: Vec<String> = rule.forbid.iter().map(|class| class.name().to_owned()).collect();
+    let forbidden: Vec<String> = rule
+        .forbid
+        .iter()
+        .map(|class| class.name().to_owned())
+        .collect();
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Number);
     let rows = |rows: Option<u64>| number(rows.and_then(|rows| i64::try_from(rows).ok()));
     audit::administered(
@@ -177,7 +178,10 @@ fn set(
             ("action", Value::Text(action.name())),
             ("max_rows", rows(rule.max_rows)),
             ("window_rows", rows(rule.window.map(|window| window.rows))),
-            ("window_seconds", number(rule.window.map(|window| window.seconds))),
+            (
+                "window_seconds",
+                number(rule.window.map(|window| window.seconds)),
+            ),
             ("forbid", Value::Texts(&forbidden)),
         ],
     );
@@ -191,9 +195,17 @@ fn require_authority(target: &Role) -> Result<(), Error> {
         return Err(Error::Superuser { role: role() });
     }
     let caller = identity::current_user();
-    let may = match label::read(target.oid) {
-        Some(Ok(metadata)) => is_over(caller, &metadata),
-        _ => catalog::is_admin_of(caller, target.oid),
+    let ours = label::read(target.oid)
+        .and_then(Result::ok)
+        .filter(|metadata| {
+            matches!(
+                metadata.kind,
+                Kind::Scope | Kind::Credential | Kind::Authenticator | Kind::Temporary
+            )
+        });
+    let may = match &ours {
+        Some(metadata) => is_over(caller, metadata),
+        None => catalog::is_admin_of(caller, target.oid),
     };
     if !may {
         return Err(Error::NotYours {
@@ -208,8 +220,8 @@ fn require_authority(target: &Role) -> Result<(), Error> {
             !actor.superuser && catalog::has_privileges_of(actor.oid, target.oid)
         })
     };
-    // The owner of a role's creator may well have made it; whoever is guarded by it may not.
-    let guarded = label::read(target.oid).is_some() || acting.contains(&target.oid);
+    // Whoever has ADMIN OPTION on somebody else's role is often a member of it.
+    let guarded = ours.is_some() || acting.contains(&target.oid);
     if guarded && acting.iter().any(is_self) {
         return Err(Error::Oneself { role: role() });
     }
@@ -241,8 +253,8 @@ fn classes(names: Option<Vec<Option<String>>>) -> Result<Vec<Class>, Error> {
     let mut classes = Vec::new();
     for name in names.unwrap_or_default() {
         let name = name.ok_or(Error::Null("each element of forbid"))?;
-        let class = Class::of_name(name.trim().to_ascii_lowercase().as_str())
-            .ok_or(Error::Class(name))?;
+        let class =
+            Class::of_name(name.trim().to_ascii_lowercase().as_str()).ok_or(Error::Class(name))?;
         if !classes.contains(&class) {
             classes.push(class);
         }

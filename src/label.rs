@@ -123,15 +123,13 @@ fn judge_by(
             String::from("Only a superuser, restoring a dump, sets these labels by hand."),
         ))
     } else {
-        label
-            .and_then(|text| parse(text).err())
-            .map(|invalid| {
-                (
-                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                    "invalid scope_roles label",
-                    invalid,
-                )
-            })
+        label.and_then(|text| parse(text).err()).map(|invalid| {
+            (
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "invalid scope_roles label",
+                invalid,
+            )
+        })
     };
     if let Some((code, message, detail)) = refusal {
         ErrorReport::new(code, message, function_name!())

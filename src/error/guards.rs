@@ -28,7 +28,8 @@ impl Report for Refusal {
                 format!("forbid: the guard of role \"{of}\" names {}.", class.name())
             }
             Self::ReadOnly { .. } => {
-                "Its scopes only read, and that holds inside functions too, whoever owns them.".into()
+                "Its scopes only read, and that holds inside functions too, whoever owns them."
+                    .into()
             }
         }
     }
@@ -97,9 +98,13 @@ impl Report for Error {
     fn hint(&self) -> String {
         match self {
             Self::Null(_) => "Leave an argument out to take its default.".into(),
-            Self::ReadOnly => "Set guards on the primary server, in a transaction that writes.".into(),
+            Self::ReadOnly => {
+                "Set guards on the primary server, in a transaction that writes.".into()
+            }
             Self::Unknown { .. } => "See scope.roles for the roles that are managed here.".into(),
-            Self::NoSuchFunction { .. } => "Name it with its argument types, as \\df shows them.".into(),
+            Self::NoSuchFunction { .. } => {
+                "Name it with its argument types, as \\df shows them.".into()
+            }
             Self::Action(_) => "Pass action => 'alert' or action => 'block'.".into(),
             Self::Class(_) => "See docs/guards.md for what each of them means.".into(),
             Self::Rows(_) => "Leave it out for no limit.".into(),

@@ -24,7 +24,9 @@ pub struct Alert<'a> {
 /// Reports; raises no error.
 pub fn raise(alert: &Alert<'_>) {
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Number);
-    let rows = alert.rows.map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
+    let rows = alert
+        .rows
+        .map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
     audit::record(Event::Alert {
         guard: alert.guard,
         blocked: alert.blocked,

@@ -178,13 +178,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid) {
 }
 
 impl Effective {
-    fn add(
-        &mut self,
-        rule: &Rule,
-        action: Action,
-        subject: pg_sys::Oid,
-        of: impl Fn() -> String,
-    ) {
+    fn add(&mut self, rule: &Rule, action: Action, subject: pg_sys::Oid, of: impl Fn() -> String) {
         if let Some(rows) = rule.max_rows {
             self.statements.push(StatementLimit {
                 rows,

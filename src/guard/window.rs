@@ -115,7 +115,11 @@ mod tests {
             ring.add(1);
             let expected = second.min(60) as u64;
             assert!(ring.total() >= expected, "{second}: {}", ring.total());
-            assert!(ring.total() <= second.min(64) as u64, "{second}: {}", ring.total());
+            assert!(
+                ring.total() <= second.min(64) as u64,
+                "{second}: {}",
+                ring.total()
+            );
         }
     }
 
@@ -126,7 +130,10 @@ mod tests {
         ring.add(100);
         ring.advance(1_700_000_000 * MICROS_PER_SECOND + MINUTE, 60);
         assert_eq!(ring.total(), 100);
-        ring.advance(1_700_000_000 * MICROS_PER_SECOND + MINUTE + 5 * MICROS_PER_SECOND, 60);
+        ring.advance(
+            1_700_000_000 * MICROS_PER_SECOND + MINUTE + 5 * MICROS_PER_SECOND,
+            60,
+        );
         assert_eq!(ring.total(), 0);
         ring.add(1);
         ring.advance(1_900_000_000 * MICROS_PER_SECOND, 60);

@@ -246,7 +246,13 @@ static ANY_PORTAL: AtomicBool = AtomicBool::new(false);
 pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
     // SAFETY: by contract.
     unsafe {
-        if flags() & ROWS == 0 {
+        // The start of a transaction takes in what others have committed.
+        let flags = if raw::IsTransactionBlock() {
+            flags_now()
+        } else {
+            flags()
+        };
+        if flags & ROWS == 0 {
             next();
             return;
         }
@@ -315,8 +321,8 @@ fn portal_in_parts() -> pg_sys::Portal {
     // SAFETY: a portal in use is valid.
     unsafe {
         let portal = pg_sys::ActivePortal;
-        let in_parts = !portal.is_null()
-            && (*portal).strategy == pg_sys::PortalStrategy::PORTAL_ONE_SELECT;
+        let in_parts =
+            !portal.is_null() && (*portal).strategy == pg_sys::PortalStrategy::PORTAL_ONE_SELECT;
         if in_parts { portal } else { null_mut() }
     }
 }
@@ -523,9 +529,7 @@ pub fn writer_ends(function: pg_sys::Oid) {
 
 fn is_temporary(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalogue look-up inside a transaction.
-    unsafe {
-        pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_TEMP
-    }
+    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_TEMP }
 }
 
 // ---- Utility statements
@@ -654,8 +658,7 @@ unsafe fn hands_on(node: *mut pg_sys::Node, destination: *mut pg_sys::DestReceiv
         matches!(
             (*node).type_,
             pg_sys::NodeTag::T_ExecuteStmt | pg_sys::NodeTag::T_FetchStmt
-        )
-            && hands_on_now()
+        ) && hands_on_now()
             && (*destination).mydest != pg_sys::CommandDest::DestSPI
             && (*destination).mydest != pg_sys::CommandDest::DestNone
     }
@@ -757,8 +760,12 @@ unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
                 let copy = node.cast::<pg_sys::CopyStmt>();
                 (*copy).is_from && !is_temporary_table((*copy).relation)
             }
-            // Rights and descriptions are no data.
-            pg_sys::NodeTag::T_GrantStmt
+            // Roles, rights and descriptions are no data.
+            pg_sys::NodeTag::T_CreateRoleStmt
+            | pg_sys::NodeTag::T_AlterRoleStmt
+            | pg_sys::NodeTag::T_AlterRoleSetStmt
+            | pg_sys::NodeTag::T_DropRoleStmt
+            | pg_sys::NodeTag::T_GrantStmt
             | pg_sys::NodeTag::T_GrantRoleStmt
             | pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
             | pg_sys::NodeTag::T_CommentStmt
@@ -884,7 +891,9 @@ unsafe fn is_about_temporary(node: *mut pg_sys::Node) -> bool {
                     })
             }
             pg_sys::NodeTag::T_ExplainStmt => {
-                let query = (*node.cast::<pg_sys::ExplainStmt>()).query.cast::<pg_sys::Query>();
+                let query = (*node.cast::<pg_sys::ExplainStmt>())
+                    .query
+                    .cast::<pg_sys::Query>();
                 let is_query = !query.is_null() && (*query).type_ == pg_sys::NodeTag::T_Query;
                 is_query
                     && !(*query).utilityStmt.is_null()
@@ -946,8 +955,7 @@ const LARGE_OBJECTS: [u32; 20] = [
     3459, 3460,
 ];
 /// Those of them that write.
-const LARGE_OBJECT_WRITERS: [u32; 10] =
-    [715, 764, 767, 955, 957, 964, 1004, 3172, 3457, 3460];
+const LARGE_OBJECT_WRITERS: [u32; 10] = [715, 764, 767, 955, 957, 964, 1004, 3172, 3457, 3460];
 /// `pg_advisory_lock` and `pg_try_advisory_lock`, shared and for a transaction.
 const ADVISORY_LOCKS: [u32; 16] = [
     2880, 2881, 2882, 2883, 2886, 2887, 2888, 2889, 3089, 3090, 3091, 3092, 3093, 3094, 3095, 3096,

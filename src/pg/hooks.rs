@@ -12,7 +12,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::server::Peer;
-use super::{catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, switch_state, timer};
+use super::{
+    catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, switch_state, timer,
+};
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::{jwt, lock, login, temporary};

@@ -70,12 +70,11 @@ pub fn set_of(provider: &CStr, role: pg_sys::Oid, label: Option<&CString>) {
             provider.as_ptr(),
             label.map_or(std::ptr::null(), |text| text.as_ptr()),
         );
+        pg_sys::CommandCounterIncrement();
     }
     if provider == GUARDS {
         tell_sessions(role);
     }
-    // SAFETY: makes the label visible to the next step.
-    unsafe { pg_sys::CommandCounterIncrement() }
 }
 
 /// Labels have no cache that sessions would hear of: they look again when the role changes, so it
@@ -92,6 +91,8 @@ pub fn tell_sessions(role: pg_sys::Oid) {
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
             pg_sys::ReleaseSysCache(tuple);
         }
+        // No subtransaction may begin before the message has been taken in here.
+        pg_sys::CommandCounterIncrement();
     }
 }
 

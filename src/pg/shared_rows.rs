@@ -146,12 +146,8 @@ impl Table {
         let is_same =
             |counted: &Counted| counted.role == limit.role && counted.seconds == limit.seconds;
         let place = bucket.iter().position(is_same).or_else(|| {
-            let idle = |counted: &Counted| {
-                (
-                    counted.role == 0,
-                    counted.ring.age(now, counted.seconds),
-                )
-            };
+            let idle =
+                |counted: &Counted| (counted.role == 0, counted.ring.age(now, counted.seconds));
             (0..WAYS).max_by_key(|&place| bucket.get(place).map(idle))
         })?;
         let counted = bucket.get_mut(place)?;

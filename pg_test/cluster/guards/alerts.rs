@@ -51,7 +51,11 @@ fn alert_notifies_at_commit_and_blocked_ones_with_the_next() {
     assert_eq!(blocked, [&json!(false), &json!(false), &json!(true)]);
     // A prepared transaction cannot carry it, and is none the worse for that.
     let log = scene.f.server.log();
-    assert!(log.lines().any(|line| line.contains("WARNING") && line.contains("max_rows")), "no WARNING");
+    assert!(
+        log.lines()
+            .any(|line| line.contains("WARNING") && line.contains("max_rows")),
+        "no WARNING"
+    );
     assert_eq!(s.notices().len(), 0);
 }
 
@@ -84,10 +88,21 @@ fn alert_on_ddl_of_whoever_is_not_there_for_it() {
     o.run("DROP TABLE c");
     assert_eq!(scene.alerts("ddl").len(), 3);
     // The extension's own work for a caller is not the caller's.
-    admin.run(&format!("GRANT EXECUTE ON FUNCTION scope.create_readonly_role TO {owner}"));
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.create_readonly_role TO {owner}"
+    ));
     o.run("BEGIN; CREATE TABLE mine (x int); COMMIT");
     o.run("SELECT scope.create_readonly_role('mine')");
-    assert_eq!(scene.alerts("ddl").iter().filter(|line| line["tag"] != json!("CREATE TABLE") && line["tag"] != json!("DROP TABLE")).count(), 0);
+    assert_eq!(
+        scene
+            .alerts("ddl")
+            .iter()
+            .filter(
+                |line| line["tag"] != json!("CREATE TABLE") && line["tag"] != json!("DROP TABLE")
+            )
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -97,7 +112,9 @@ fn alert_on_ddl_can_be_kept_to_managed_roles_or_switched_off() {
     let owner = f.role("owner", "LOGIN");
     let mut admin = f.admin();
     let reader = admin.handed("scope.create_readwrite_role('orders')").role;
-    admin.run(&format!("GRANT CREATE ON SCHEMA public TO {owner}, {reader}"));
+    admin.run(&format!(
+        "GRANT CREATE ON SCHEMA public TO {owner}, {reader}"
+    ));
     let alerts = || crate::audit::find(&server, &json!({"event": "alert", "guard": "ddl"})).len();
     f.login(&owner).run("CREATE TABLE a (x int)");
     assert_eq!(alerts(), 0);
@@ -114,7 +131,8 @@ fn alert_does_not_stand_in_the_way_of_a_prepared_transaction() {
     let server = Server::start(Options::default().set("max_prepared_transactions", "5"));
     let f = Fixture::on(&server, "alert_prepared");
     let owner = f.role("owner", "LOGIN");
-    f.admin().run(&format!("GRANT CREATE ON SCHEMA public TO {owner}"));
+    f.admin()
+        .run(&format!("GRANT CREATE ON SCHEMA public TO {owner}"));
     let mut listener = f.admin();
     listener.run("LISTEN scope_alert");
     let mut s = f.login(&owner);

@@ -28,6 +28,14 @@ fn guard_is_set_by_whoever_made_the_role_and_not_by_itself() {
     for role in [&scene.login, &scene.scope] {
         s.refused(&set(role, "NULL"), "42501");
     }
+    // Not even whoever made the scope, once they are guarded by it.
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.create_scope TO {alice}"
+    ));
+    alice_s.run("SELECT scope.create_scope('guard_authority_hers', '{SELECT}', '{hers}')");
+    alice_s.run(&set("guard_authority_hers", "max_rows => 5"));
+    admin.run(&format!("GRANT guard_authority_hers TO {alice}"));
+    alice_s.refused(&set("guard_authority_hers", "NULL"), "42501");
     // What a superuser has set stays until a superuser changes it.
     admin.run(&set(&cred, "max_rows => 3"));
     for more in ["NULL", "max_rows => 1000000", "max_rows => 1"] {
@@ -63,8 +71,14 @@ fn guard_arguments_are_checked() {
         ("'{role}', \"window\" => '1 h'", "22023"),
         ("'{role}', window_rows => 5, \"window\" => '0'", "22023"),
         ("'{role}', window_rows => 5, \"window\" => '-1 h'", "22023"),
-        ("'{role}', window_rows => 5, \"window\" => '1 month'", "22023"),
-        ("'{role}', window_rows => 5, \"window\" => '367 days'", "22023"),
+        (
+            "'{role}', window_rows => 5, \"window\" => '1 month'",
+            "22023",
+        ),
+        (
+            "'{role}', window_rows => 5, \"window\" => '367 days'",
+            "22023",
+        ),
         ("'{role}', forbid => '{select}'", "22023"),
         ("'{role}', forbid => '{ddl,NULL}'", "22004"),
         ("'{role}', 5, action => 'log'", "22023"),
@@ -74,21 +88,33 @@ fn guard_arguments_are_checked() {
         admin.refused(&format!("SELECT scope.set_guard({arguments})"), sqlstate);
     }
     admin.refused(
-        &format!("BEGIN READ ONLY; SELECT scope.set_guard('{}', 5)", scene.login),
+        &format!(
+            "BEGIN READ ONLY; SELECT scope.set_guard('{}', 5)",
+            scene.login
+        ),
         "25006",
     );
     admin.run("ROLLBACK");
     // Labels are the extension's, or a restore's.
     let mut s = scene.session();
     s.denied(
-        &format!("SECURITY LABEL FOR scope_roles_guard ON ROLE {} IS NULL", scene.login),
+        &format!(
+            "SECURITY LABEL FOR scope_roles_guard ON ROLE {} IS NULL",
+            scene.login
+        ),
         "42501",
     );
     admin.refused(
-        &format!("SECURITY LABEL FOR scope_roles_guard ON ROLE {} IS 'x'", scene.login),
+        &format!(
+            "SECURITY LABEL FOR scope_roles_guard ON ROLE {} IS 'x'",
+            scene.login
+        ),
         "22023",
     );
-    admin.refused("SECURITY LABEL FOR scope_roles_guard ON TABLE many IS '{\"v\":1}'", "0A000");
+    admin.refused(
+        "SECURITY LABEL FOR scope_roles_guard ON TABLE many IS '{\"v\":1}'",
+        "0A000",
+    );
     admin.run(&format!(
         "SECURITY LABEL FOR scope_roles_guard ON ROLE {} IS '{{\"v\":1,\"block\":{{\"max_rows\":4}}}}'",
         scene.login
@@ -103,7 +129,10 @@ fn guard_goes_on_to_the_login_that_takes_anothers_place() {
     let next = scene
         .f
         .admin()
-        .handed(&format!("scope.rotate_password('{}', overlap => '1 hour')", scene.login))
+        .handed(&format!(
+            "scope.rotate_password('{}', overlap => '1 hour')",
+            scene.login
+        ))
         .role;
     assert_ne!(next, scene.login);
     let mut s = scene.f.login(&next);
@@ -135,5 +164,8 @@ fn guard_holds_on_a_standby_and_after_a_dump() {
     assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
     // Globals bring the label with them.
     let dump = output(primary.client("pg_dumpall").arg("--globals-only"));
-    assert!(dump.contains("SECURITY LABEL FOR scope_roles_guard"), "{dump}");
+    assert!(
+        dump.contains("SECURITY LABEL FOR scope_roles_guard"),
+        "{dump}"
+    );
 }

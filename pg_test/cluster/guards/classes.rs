@@ -64,7 +64,9 @@ fn class_ddl_is_refused_wherever_it_stands() {
     }
     // What somebody else's function does is the owner's doing; temporary tables are another class.
     s.run("SELECT made_for()");
-    s.run("CREATE TEMP TABLE t (x int); CREATE INDEX ON t (x); ALTER TABLE t ADD y int; DROP TABLE t");
+    s.run(
+        "CREATE TEMP TABLE t (x int); CREATE INDEX ON t (x); ALTER TABLE t ADD y int; DROP TABLE t",
+    );
     s.run("INSERT INTO mine VALUES (1); TRUNCATE mine; ANALYZE mine");
     s.run("VACUUM mine");
     // One that the guarded role owns is its own doing.
@@ -131,36 +133,81 @@ fn class_by_class_nothing_else_is_refused() {
     let cases: [(&str, &[&str], &[&str]); 7] = [
         (
             "copy_to",
-            &["COPY many TO STDOUT", "COPY (SELECT 1) TO STDOUT", "COPY many TO '/dev/null'", "COPY many TO PROGRAM 'cat > /dev/null'"],
+            &[
+                "COPY many TO STDOUT",
+                "COPY (SELECT 1) TO STDOUT",
+                "COPY many TO '/dev/null'",
+                "COPY many TO PROGRAM 'cat > /dev/null'",
+            ],
             &["SELECT 1", "FETCH ALL FROM c"],
         ),
         (
             "copy_program",
-            &["COPY many TO PROGRAM 'cat > /dev/null'", "COPY many FROM PROGRAM 'true'",
-              "DO $$ BEGIN COPY public.many TO PROGRAM 'cat > /dev/null'; END $$"],
+            &[
+                "COPY many TO PROGRAM 'cat > /dev/null'",
+                "COPY many FROM PROGRAM 'true'",
+                "DO $$ BEGIN COPY public.many TO PROGRAM 'cat > /dev/null'; END $$",
+            ],
             &["COPY many TO '/dev/null'"],
         ),
-        ("listen", &["LISTEN x", "LISTEN \"scope_alert\""], &["NOTIFY x", "UNLISTEN x"]),
+        (
+            "listen",
+            &["LISTEN x", "LISTEN \"scope_alert\""],
+            &["NOTIFY x", "UNLISTEN x"],
+        ),
         (
             "lock",
-            &["LOCK TABLE many", "LOCK many IN ACCESS SHARE MODE", "DO $$ BEGIN LOCK TABLE many; END $$",
-              "SELECT pg_advisory_lock(1)", "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
-              "SELECT CASE WHEN true THEN pg_advisory_xact_lock(1) END"],
-            &["SELECT pg_advisory_unlock(1)", "SELECT * FROM many WHERE id = 1 FOR UPDATE"],
+            &[
+                "LOCK TABLE many",
+                "LOCK many IN ACCESS SHARE MODE",
+                "DO $$ BEGIN LOCK TABLE many; END $$",
+                "SELECT pg_advisory_lock(1)",
+                "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+                "SELECT CASE WHEN true THEN pg_advisory_xact_lock(1) END",
+            ],
+            &[
+                "SELECT pg_advisory_unlock(1)",
+                "SELECT * FROM many WHERE id = 1 FOR UPDATE",
+            ],
         ),
-        ("do", &["DO $$ BEGIN END $$", "DO LANGUAGE plpgsql 'BEGIN END'"], &["SELECT 1"]),
+        (
+            "do",
+            &["DO $$ BEGIN END $$", "DO LANGUAGE plpgsql 'BEGIN END'"],
+            &["SELECT 1"],
+        ),
         (
             "large_objects",
-            &["SELECT lo_create(0)", "SELECT lo_creat(-1)", "SELECT lo_from_bytea(0, 'x')", "SELECT lo_get(1)", "SELECT lo_open(1, 131072)",
-              "SELECT lo_put(1, 0, 'x')", "SELECT lo_unlink(1)"],
+            &[
+                "SELECT lo_create(0)",
+                "SELECT lo_creat(-1)",
+                "SELECT lo_from_bytea(0, 'x')",
+                "SELECT lo_get(1)",
+                "SELECT lo_open(1, 131072)",
+                "SELECT lo_put(1, 0, 'x')",
+                "SELECT lo_unlink(1)",
+            ],
             &["SELECT 1"],
         ),
         (
             "set",
-            &["SET work_mem = '1MB'", "SET LOCAL work_mem = '1MB'", "SET TIME ZONE 'UTC'", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-              "SELECT set_config('work_mem', '1MB', false)", "UPDATE pg_settings SET setting = '1024' WHERE name = 'work_mem'",
-              "DO $$ BEGIN SET work_mem = '1MB'; END $$", "DO $$ BEGIN PERFORM set_config('work_mem', '1MB', true); END $$", "SET ROLE NONE"],
-            &["SHOW work_mem", "RESET work_mem", "RESET ALL", "SELECT current_setting('work_mem')", "BEGIN ISOLATION LEVEL SERIALIZABLE; COMMIT"],
+            &[
+                "SET work_mem = '1MB'",
+                "SET LOCAL work_mem = '1MB'",
+                "SET TIME ZONE 'UTC'",
+                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+                "SELECT set_config('work_mem', '1MB', false)",
+                "UPDATE pg_settings SET setting = '1024' WHERE name = 'work_mem'",
+                "DO $$ BEGIN SET work_mem = '1MB'; END $$",
+                "DO $$ BEGIN PERFORM set_config('work_mem', '1MB', true); END $$",
+                "SET ROLE NONE",
+            ],
+            &[
+                "SHOW work_mem",
+                "RESET work_mem",
+                "RESET ALL",
+                "SELECT current_setting('work_mem')",
+                "BEGIN ISOLATION LEVEL SERIALIZABLE; COMMIT",
+            ],
         ),
     ];
     for (class, refused, allowed) in cases {
@@ -204,7 +251,10 @@ fn class_reaches_what_was_prepared_and_sessions_that_are_open() {
     let mut s = scene.session();
     let prepared = s.client.prepare("SET work_mem = '1MB'").expect("prepare");
     s.client.execute(&prepared, &[]).expect("before");
-    let set = s.client.prepare("SELECT set_config('work_mem', '1MB', false)").expect("prepare");
+    let set = s
+        .client
+        .prepare("SELECT set_config('work_mem', '1MB', false)")
+        .expect("prepare");
     s.client.query(&set, &[]).expect("before");
     s.run("BEGIN");
     scene.guard(&scene.login, "forbid => '{set,do}'");

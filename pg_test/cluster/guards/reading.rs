@@ -77,13 +77,20 @@ fn reader_changes_nothing_inside_functions_of_others() {
     assert!(has_error(&answers, "42501"), "{answers:?}");
     unchanged(&scene);
     // Its own rights are PostgreSQL's to refuse, and reading is what it is for.
-    assert!(!s.denied("DELETE FROM orders", "42501").message.contains("only reads"));
+    assert!(
+        !s.denied("DELETE FROM orders", "42501")
+            .message
+            .contains("only reads")
+    );
     assert_eq!(s.rows("SELECT * FROM plain()").len(), 2);
     s.rows("SELECT nextval('numbers')");
     s.run("CREATE TEMP TABLE t (x int); INSERT INTO t SELECT id FROM orders; UPDATE t SET x = 1; TRUNCATE t; DROP TABLE t");
     s.run("CREATE TEMP TABLE t AS SELECT * FROM orders; DELETE FROM t");
     let alerts = scene.alerts("read_only");
-    assert!(alerts.len() > 10 && alerts[0]["blocked"] == json!(true), "{alerts:#?}");
+    assert!(
+        alerts.len() > 10 && alerts[0]["blocked"] == json!(true),
+        "{alerts:#?}"
+    );
 }
 
 #[test]
@@ -106,7 +113,11 @@ fn reader_writes_in_functions_that_are_allowed_by_name_and_in_no_others() {
     s.run("BEGIN; SELECT put(); SET CONSTRAINTS ALL IMMEDIATE; COMMIT");
     admin.assert_that("(SELECT count(*) = 3 FROM noted)");
     s.run("DO $$ BEGIN PERFORM put(); END $$; SELECT x FROM put_view");
-    for sql in ["SELECT upd()", "SELECT cte()", "SELECT dyn('DELETE FROM public.orders')"] {
+    for sql in [
+        "SELECT upd()",
+        "SELECT cte()",
+        "SELECT dyn('DELETE FROM public.orders')",
+    ] {
         s.refused(sql, "42501");
         // Nor after, or beside, one that is allowed.
         s.refused(&format!("BEGIN; SELECT put(); {sql}"), "42501");
@@ -168,7 +179,9 @@ fn reader_is_one_by_its_scopes_only() {
     let mut s = scene.f.login(&login);
     s.refused("SELECT put()", "42501");
     // A scope that gets more is no longer one that only reads, and the other way round.
-    let one = admin.handed("scope.create_credential('{reading_scopes_ro}')").role;
+    let one = admin
+        .handed("scope.create_credential('{reading_scopes_ro}')")
+        .role;
     let mut s = scene.f.login(&one);
     s.refused("SELECT put()", "42501");
     admin.run("SELECT scope.alter_scope('reading_scopes_ro', 'add', '{INSERT}', '{orders}')");
@@ -192,7 +205,11 @@ fn reader_by_token_changes_nothing_either() {
         .role;
     let token = sign(&json!({"role": "reading_token_ro", "exp": now() + 600}));
     let mut s = scene.f.login(&gated);
-    for sql in ["SELECT put()", "CALL proc()", "SELECT dyn('TRUNCATE public.orders')"] {
+    for sql in [
+        "SELECT put()",
+        "CALL proc()",
+        "SELECT dyn('TRUNCATE public.orders')",
+    ] {
         s.run(&format!("BEGIN; {}", switch(&token)));
         assert!(s.refused(sql, "42501").message.contains("only reads"));
         s.run("ROLLBACK");

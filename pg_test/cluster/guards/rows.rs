@@ -56,9 +56,10 @@ fn guard_stops_a_statement_at_its_rows_in_every_shape() {
         }
     }
     // Nothing was changed, two statements are two, and rows that stay in the server do not count.
-    scene.f.admin().assert_that(
-        "(SELECT count(*) = 1000 AND bool_and(body = 'row ' || id) FROM many)",
-    );
+    scene
+        .f
+        .admin()
+        .assert_that("(SELECT count(*) = 1000 AND bool_and(body = 'row ' || id) FROM many)");
     let both = "SELECT * FROM many LIMIT 10; SELECT * FROM many LIMIT 10";
     assert_eq!(s.rows(both).len(), 20);
     assert_eq!(s.text("SELECT count(*) FROM many"), "1000");
@@ -73,7 +74,11 @@ fn guard_stops_a_statement_at_its_rows_in_every_shape() {
             .count(),
         10
     );
-    assert!(s.rows("EXPLAIN (ANALYZE, COSTS off) SELECT * FROM many").len() > 1);
+    assert!(
+        s.rows("EXPLAIN (ANALYZE, COSTS off) SELECT * FROM many")
+            .len()
+            > 1
+    );
     assert!(s.rows("SHOW ALL").len() > 100);
 }
 
@@ -208,13 +213,9 @@ fn guard_holds_for_prepared_statements() {
     scene.guard(&scene.login, "max_rows => 10");
     let refusal: Refusal = s.client.query(&prepared, &[]).expect_err("after").into();
     assert_eq!(refusal.code, "54000", "{refusal}");
-    for sql in [
-        "EXECUTE p",
-        "EXECUTE u",
-        "PREPARE again AS EXECUTE p",
-    ]
-    .into_iter()
-    .take(2)
+    for sql in ["EXECUTE p", "EXECUTE u", "PREPARE again AS EXECUTE p"]
+        .into_iter()
+        .take(2)
     {
         too_many(&mut s, sql);
     }
@@ -233,18 +234,48 @@ fn guard_reaches_sessions_transactions_and_cursors_that_are_open() {
     assert_eq!(block.rows("SELECT * FROM many").len(), 1000);
     let mut running = scene.session();
     running.run("BEGIN");
+    // The same statement and the same portal again, which need no further lock.
+    let mut prepared = scene.session();
+    prepared.run("BEGIN");
+    let statement = prepared
+        .client
+        .prepare("SELECT * FROM many")
+        .expect("prepare");
+    assert_eq!(
+        prepared
+            .client
+            .query(&statement, &[])
+            .expect("before")
+            .len(),
+        1000
+    );
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("BEGIN");
+    wire.bind("p", "SELECT * FROM many");
+    wire.execute("p", 2);
+    assert_eq!(data(&wire.sync()), 2);
     scene.guard(&scene.login, "max_rows => 10");
     too_many(&mut s, "SELECT * FROM many");
     too_many(&mut running, "SELECT * FROM many");
+    let refusal: Refusal = prepared
+        .client
+        .query(&statement, &[])
+        .expect_err("after")
+        .into();
+    assert_eq!(refusal.code, "54000", "{refusal}");
+    wire.execute("p", 0);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 10);
     // Rows from before the guard are not held against the cursor.
     let answers = block.attempt("FETCH 20 FROM c").expect_err("20 more");
     assert_eq!(answers.code, "54000", "{answers}");
     scene.guard(&scene.login, "NULL");
     assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
-    scene
-        .f
-        .admin()
-        .assert_that(&format!("NOT EXISTS (SELECT FROM scope.guards WHERE role = '{}')", scene.login));
+    scene.f.admin().assert_that(&format!(
+        "NOT EXISTS (SELECT FROM scope.guards WHERE role = '{}')",
+        scene.login
+    ));
 }
 
 #[test]
@@ -261,7 +292,14 @@ fn guard_of_the_strictest_counts() {
     // An alert at fewer rows is an alert.
     scene.guard(&scene.login, "max_rows => 2, action => 'alert'");
     assert_eq!(s.rows("SELECT * FROM many LIMIT 5").len(), 5);
-    assert_eq!(scene.alerts("max_rows").iter().filter(|line| line["blocked"] == json!(false)).count(), 1);
+    assert_eq!(
+        scene
+            .alerts("max_rows")
+            .iter()
+            .filter(|line| line["blocked"] == json!(false))
+            .count(),
+        1
+    );
     too_many(&mut s, "SELECT * FROM many LIMIT 6");
     // Nothing at all is a limit too.
     scene.guard(&scene.login, "max_rows => 0");
@@ -305,7 +343,11 @@ fn guard_counts_what_functions_return() {
     for function in ["inlined", "queried", "definer", "updated"] {
         too_many(&mut s, &format!("SELECT * FROM {function}()"));
         too_many(&mut s, &format!("SELECT {function}()"));
-        assert_eq!(s.rows(&format!("SELECT * FROM {function}() LIMIT 10")).len(), 10);
+        assert_eq!(
+            s.rows(&format!("SELECT * FROM {function}() LIMIT 10"))
+                .len(),
+            10
+        );
     }
 }
 
@@ -328,7 +370,10 @@ fn guard_of_a_switched_role_holds_under_the_lock() {
     for (role, rows) in [(&plain, 7), (&scene.scope, 10), (&plain, 7)] {
         let token = sign(&json!({"role": role, "exp": now() + 600}));
         s.run(&format!("BEGIN; {}", switch(&token)));
-        assert_eq!(s.rows(&format!("SELECT * FROM many LIMIT {rows}")).len(), rows);
+        assert_eq!(
+            s.rows(&format!("SELECT * FROM many LIMIT {rows}")).len(),
+            rows
+        );
         s.run("SAVEPOINT a");
         too_many(&mut s, &format!("SELECT * FROM many LIMIT {}", rows + 1));
         s.run("ROLLBACK TO a");
@@ -341,7 +386,10 @@ fn guard_of_a_switched_role_holds_under_the_lock() {
     }
     // Without a token it is nobody, and nothing of its roles' guards is its.
     assert_eq!(s.rows("SELECT generate_series(1, 20)").len(), 20);
-    s.run(&format!("SELECT scope.set_jwt_session({})", literal(&sign(&json!({"role": plain, "exp": now() + 600})))));
+    s.run(&format!(
+        "SELECT scope.set_jwt_session({})",
+        literal(&sign(&json!({"role": plain, "exp": now() + 600})))
+    ));
     too_many(&mut s, "SELECT * FROM many");
     too_many(&mut s, "SELECT * FROM many");
 }
@@ -364,7 +412,10 @@ fn guard_of_a_role_holds_after_set_role_and_never_for_superusers() {
     s.run(&format!("SET ROLE {}", scene.scope));
     too_many(&mut s, "SELECT * FROM many");
     s.run("RESET ROLE");
-    admin.run(&format!("REVOKE {0} FROM {person}; GRANT SELECT ON many TO {person}", scene.scope));
+    admin.run(&format!(
+        "REVOKE {0} FROM {person}; GRANT SELECT ON many TO {person}",
+        scene.scope
+    ));
     assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
 }
 
@@ -393,7 +444,10 @@ fn guard_leaves_what_copy_reads_as_it_is() {
         "COPY none TO STDOUT",
     ];
     let mut s = scene.session();
-    let before: Vec<String> = statements.iter().map(|sql| s.copy_out(sql).expect(sql)).collect();
+    let before: Vec<String> = statements
+        .iter()
+        .map(|sql| s.copy_out(sql).expect(sql))
+        .collect();
     scene.guard(&scene.login, "max_rows => 3");
     for (sql, before) in statements.iter().zip(before) {
         assert_eq!(s.copy_out(sql).expect(sql), before, "{sql}");
@@ -428,6 +482,9 @@ fn guard_counts_files_that_a_function_writes_with_the_rows_of_its_caller() {
     // Five rows, and two more for each even one.
     assert_eq!(s.rows("SELECT spill(id) FROM many LIMIT 5").len(), 5);
     too_many(&mut s, "SELECT spill(id) FROM many LIMIT 6");
-    too_many(&mut s, "DO $$ BEGIN COPY public.many TO '/dev/null'; END $$");
+    too_many(
+        &mut s,
+        "DO $$ BEGIN COPY public.many TO '/dev/null'; END $$",
+    );
     assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
 }

@@ -21,7 +21,10 @@ fn window_counts_all_sessions_of_a_login_together() {
     for s in [&mut one, &mut two, &mut scene.session()] {
         exhausted(s, "SELECT 1");
         exhausted(s, "UPDATE many SET body = body WHERE id = 1 RETURNING 1");
-        assert_eq!(s.copy_out("COPY many TO STDOUT").expect_err("COPY").code, "54000");
+        assert_eq!(
+            s.copy_out("COPY many TO STDOUT").expect_err("COPY").code,
+            "54000"
+        );
     }
     // Each login of the scope has its own.
     let other = scene
@@ -29,7 +32,14 @@ fn window_counts_all_sessions_of_a_login_together() {
         .admin()
         .handed(&format!("scope.create_credential('{{{}}}')", scene.scope))
         .role;
-    assert_eq!(scene.f.login(&other).rows("SELECT * FROM many LIMIT 100").len(), 100);
+    assert_eq!(
+        scene
+            .f
+            .login(&other)
+            .rows("SELECT * FROM many LIMIT 100")
+            .len(),
+        100
+    );
 }
 
 /// Rolling back, disconnecting and failing give no row back that the client has.
@@ -49,7 +59,9 @@ fn window_is_not_reset_by_rollback_savepoints_errors_or_a_new_session() {
     assert!(has_error(&answers, "22012"), "{answers:?}");
     drop(wire);
     let mut s = scene.session();
-    let got = s.attempt("SELECT * FROM many LIMIT 11").map(|rows| rows.len());
+    let got = s
+        .attempt("SELECT * FROM many LIMIT 11")
+        .map(|rows| rows.len());
     assert_eq!(got.expect_err("more than were left").code, "54000");
     // What was left has been sent before the error.
     exhausted(&mut s, "SELECT 1");
@@ -75,7 +87,10 @@ fn window_never_lets_more_pass_however_many_ask_at_once() {
                 })
             })
             .collect();
-        workers.into_iter().map(|worker| worker.join().expect("a thread")).sum()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a thread"))
+            .sum()
     });
     assert_eq!(passed, 2000);
 }
@@ -91,7 +106,11 @@ fn window_moves_on() {
     wait_until("the window has passed", 20, || {
         s.attempt("SELECT * FROM many LIMIT 10").is_ok()
     });
-    assert!(start.elapsed().as_millis() > 2_500, "after {:?}", start.elapsed());
+    assert!(
+        start.elapsed().as_millis() > 2_500,
+        "after {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -106,7 +125,15 @@ fn window_alerts_once_and_lets_pass() {
     assert_eq!(scene.alerts("window_rows").len(), 0);
     for _ in 0..3 {
         assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
-        assert_eq!(scene.session().copy_out("COPY many TO STDOUT").expect("COPY").lines().count(), 1000);
+        assert_eq!(
+            scene
+                .session()
+                .copy_out("COPY many TO STDOUT")
+                .expect("COPY")
+                .lines()
+                .count(),
+            1000
+        );
     }
     let alerts = scene.alerts("window_rows");
     assert_eq!(alerts.len(), 1, "{alerts:#?}");
@@ -128,9 +155,7 @@ fn export_by_a_role_that_only_reads_is_reported() {
     admin.run("CREATE TABLE many AS SELECT i AS id FROM generate_series(1, 400) i");
     let reader = admin.issue("'many'");
     let writer = admin.handed("scope.create_readwrite_role('many')");
-    let alerts = || {
-        crate::audit::find(&server, &json!({"event": "alert", "guard": "export_rows"}))
-    };
+    let alerts = || crate::audit::find(&server, &json!({"event": "alert", "guard": "export_rows"}));
     for _ in 0..3 {
         assert_eq!(f.login(&writer.role).rows("SELECT * FROM many").len(), 400);
         assert_eq!(admin.rows("SELECT * FROM many").len(), 400);
@@ -139,7 +164,13 @@ fn export_by_a_role_that_only_reads_is_reported() {
     assert_eq!(alerts().len(), 0);
     // In another session, by COPY of the table as it is.
     let mut s = f.login(&reader.role);
-    assert_eq!(s.copy_out("COPY many TO STDOUT").expect("COPY").lines().count(), 400);
+    assert_eq!(
+        s.copy_out("COPY many TO STDOUT")
+            .expect("COPY")
+            .lines()
+            .count(),
+        400
+    );
     s.rows("SELECT * FROM many");
     let found = alerts();
     assert_eq!(found.len(), 1, "{found:#?}");
