@@ -3,8 +3,7 @@
 
 use std::ffi::CString;
 
-use pgrx::PostgresGucEnum;
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use zeroize::Zeroizing;
 
@@ -30,6 +29,19 @@ static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
+static EXPORT_ALERT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static EXPORT_ALERT_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
+static DDL_ALERT: GucSetting<DdlAlert> = GucSetting::<DdlAlert>::new(DdlAlert::All);
+
+/// Whose DDL is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum DdlAlert {
+    Off,
+    /// Of roles that are ours, or switched to.
+    Managed,
+    /// Of everybody who is neither a superuser nor a member of a scope that creates.
+    All,
+}
 
 /// What audit lines say of a statement's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -170,6 +182,34 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
+    GucRegistry::define_int_guc(
+        c"scope_roles.export_alert_rows",
+        c"How many rows a role that only reads may return in a window before an alert.",
+        c"0: no alert.",
+        &EXPORT_ALERT_ROWS,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.export_alert_window",
+        c"The window of scope_roles.export_alert_rows.",
+        c"",
+        &EXPORT_ALERT_WINDOW,
+        1,
+        7 * DAY,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_enum_guc(
+        c"scope_roles.ddl_alert",
+        c"Whose DDL raises an alert: all, managed or off.",
+        c"Never that of superusers and of members of a scope that creates.",
+        &DDL_ALERT,
+        GucContext::Sighup,
+        none,
+    );
     crate::pg::audit::define();
     GucRegistry::define_enum_guc(
         c"scope_roles.audit_text",
@@ -271,6 +311,27 @@ pub fn audit_retention() -> Option<i64> {
 
 pub fn expiry() -> bool {
     EXPIRY.get()
+}
+
+/// `None` when nothing is to be reported.
+pub fn export_alert_rows() -> Option<u64> {
+    u64::try_from(EXPORT_ALERT_ROWS.get())
+        .ok()
+        .filter(|&rows| rows > 0)
+}
+
+/// Seconds.
+pub fn export_alert_window() -> i64 {
+    EXPORT_ALERT_WINDOW.get().into()
+}
+
+pub fn ddl_alert() -> DdlAlert {
+    DDL_ALERT.get()
+}
+
+/// Is anybody's DDL reported?
+pub fn watches_ddl() -> bool {
+    ddl_alert() != DdlAlert::Off
 }
 
 /// An empty setting counts as none.

@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 pub use glance::{glance, kind_name};
-pub use text::{Kind, Metadata, State, Temporary};
+pub use text::{Access, Kind, Metadata, State, Temporary};
 
 use crate::login::rules::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
@@ -37,6 +37,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         v: 1,
         kind,
         state: State::Active,
+        access: None,
         creator,
         creator_oid: caller.into(),
         created_at: timestamp::rfc3339(clock::now()),
@@ -65,6 +66,17 @@ pub fn attach_metadata(role: &str, metadata: &Metadata) -> bool {
     }
 }
 
+/// What a scope is for from now on. The caller controls the scope.
+pub fn declare(scope: pg_sys::Oid, access: Access) {
+    if let Some(Ok(mut metadata)) = read(scope)
+        && metadata.access != Some(access)
+    {
+        metadata.access = Some(access);
+        write(scope, &metadata);
+        seclabel::tell_sessions(scope);
+    }
+}
+
 /// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
     if let Ok(label) = std::ffi::CString::new(metadata.to_text()) {
@@ -80,6 +92,24 @@ pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
 
 /// May this `SECURITY LABEL FOR scope_roles` statement go through? Raises an error when not.
 pub fn judge(on_role: bool, label: Option<&str>, superuser: bool) {
+    judge_by(on_role, label, superuser, |text| {
+        Metadata::parse(text)
+            .map(|_| ())
+            .map_err(|invalid| invalid.to_string())
+    });
+}
+
+/// The same for `SECURITY LABEL FOR scope_roles_guard`.
+pub fn judge_guards(on_role: bool, label: Option<&str>, superuser: bool) {
+    judge_by(on_role, label, superuser, crate::guard::judge_label);
+}
+
+fn judge_by(
+    on_role: bool,
+    label: Option<&str>,
+    superuser: bool,
+    parse: impl FnOnce(&str) -> Result<(), String>,
+) {
     let refusal = if !on_role {
         Some((
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -93,15 +123,13 @@ pub fn judge(on_role: bool, label: Option<&str>, superuser: bool) {
             String::from("Only a superuser, restoring a dump, sets these labels by hand."),
         ))
     } else {
-        label
-            .and_then(|text| Metadata::parse(text).err())
-            .map(|invalid| {
-                (
-                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                    "invalid scope_roles label",
-                    invalid.to_string(),
-                )
-            })
+        label.and_then(|text| parse(text).err()).map(|invalid| {
+            (
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "invalid scope_roles label",
+                invalid,
+            )
+        })
     };
     if let Some((code, message, detail)) = refusal {
         ErrorReport::new(code, message, function_name!())

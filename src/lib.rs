@@ -8,6 +8,7 @@ mod claims;
 mod credential;
 mod error;
 mod expiry;
+mod guard;
 mod guc;
 mod jwt;
 mod label;
@@ -35,10 +36,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
+extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "audit"],
+    requires = ["views", "audit", "guards"],
     finalize
 );
 
@@ -52,6 +54,7 @@ pub extern "C-unwind" fn _PG_init() {
         audit::init();
         lock::init();
         login::init();
+        guard::init();
         expiry::init();
     }
 }

@@ -5,6 +5,7 @@ use crate::harness::*;
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
+function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
 function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
@@ -29,6 +30,7 @@ function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalo
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
 function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.rotate_password(pg_catalog.name,interval) | 
+function scope.set_guard(pg_catalog.name,bigint,bigint,interval,pg_catalog.text[],pg_catalog.text) | 
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
@@ -39,7 +41,9 @@ table scope.audit_log | pg_monitor SELECT
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 
+table scope.writing_function | 
 view scope.credentials | pg_monitor SELECT
+view scope.guards | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | pg_monitor SELECT
 view scope.scopes | pg_monitor SELECT
@@ -104,6 +108,13 @@ fn function_comments_name_their_errors() {
         ("scope.restrict_function", &["42883", "42501"]),
         ("scope.set_jwt_role", &["55000", "28000", "42501"]),
         ("scope.expire_roles", &["55000"]),
+        (
+            "scope.set_guard",
+            &[
+                "42704", "42501", "22023", "22004", "25006", "55000", "54000",
+            ],
+        ),
+        ("scope.allow_writes", &["42883", "22004", "25006", "55000"]),
     ] {
         let comment = admin.text(&format!(
             "SELECT obj_description('{function}'::regproc, 'pg_proc')"

@@ -14,6 +14,7 @@ mod catalogue;
 mod credential;
 mod documented;
 mod expiry;
+mod guards;
 mod jwt;
 mod lock;
 mod login;

@@ -12,7 +12,7 @@ use crate::audit::{self, Action};
 use crate::label::{self, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, spi, xact};
-use crate::{error, guc, timestamp};
+use crate::{error, guard, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MAX_REASON_BYTES: usize = 200;
@@ -233,6 +233,7 @@ fn succeed(target: &Target, name: &str, secret: &Secret, now: i64) -> Result<(),
     };
     login.create()?;
     let role = catalog::role_by_name(name).ok_or(super::Error::Vanished)?;
+    guard::hand_on(old, role.oid);
     // As they are: ALTER ROLE would have to take lists of names apart again.
     spi::query(
         "INSERT INTO pg_catalog.pg_db_role_setting

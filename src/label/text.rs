@@ -46,6 +46,18 @@ pub struct Temporary {
     pub ended_at: Option<String>,
 }
 
+/// What a scope is for, by what it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// It reads, and no more.
+    Read,
+    /// It may change or execute something.
+    Write,
+    /// It may create objects.
+    Create,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -64,6 +76,9 @@ pub struct Metadata {
     pub v: u32,
     pub kind: Kind,
     pub state: State,
+    /// Of a scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// The role that asked for this one.
     pub creator: String,
     pub creator_oid: u32,
@@ -172,6 +187,7 @@ mod tests {
             v: 1,
             kind: Kind::Credential,
             state: State::Active,
+            access: None,
             creator: "alice".into(),
             creator_oid: 16_384,
             created_at: "2026-11-21T08:49:54Z".into(),

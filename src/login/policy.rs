@@ -97,6 +97,7 @@ mod tests {
             v: 1,
             kind,
             state,
+            access: None,
             creator: "alice".into(),
             creator_oid: 1,
             created_at: String::new(),

@@ -37,6 +37,30 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
 /// Is there a privilege MAINTAIN?
 pub const HAS_MAINTAIN: bool = cfg!(any(feature = "pg17", feature = "pg18"));
 
+/// Does COPY … TO take materialized views as it takes tables?
+pub const COPIES_MATERIALIZED_VIEWS: bool = cfg!(feature = "pg18");
+
+/// The names in a list of names; `None` for NULL.
+///
+/// # Safety
+/// NULL, or a valid list of string nodes.
+pub unsafe fn names(list: *mut pg_sys::List) -> Option<Vec<String>> {
+    if list.is_null() {
+        return None;
+    }
+    // SAFETY: by contract; the strings are terminated.
+    unsafe {
+        let name = |node: *mut c_void| {
+            #[cfg(feature = "pg14")]
+            let text = (*node.cast::<pg_sys::Value>()).val.str_;
+            #[cfg(not(feature = "pg14"))]
+            let text = (*node.cast::<pg_sys::String>()).sval;
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        };
+        Some(super::hooks::elements(list).map(name).collect())
+    }
+}
+
 /// The column `roleid` of pg_auth_members (catalog/pg_auth_members.h), which pgrx does not bind.
 pub const MEMBERSHIP_ROLE_COLUMN: i16 = if cfg!(any(feature = "pg14", feature = "pg15")) {
     1
@@ -274,8 +298,10 @@ unsafe extern "C-unwind" fn executor_run(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run(query);
-        super::hooks::explaining((*query).sourceText, || {
-            next(query, direction, count, execute_once)
+        super::guards::run_query(query, || {
+            super::hooks::explaining((*query).sourceText, || {
+                next(query, direction, count, execute_once)
+            });
         });
         super::statements::ran(query);
     }
@@ -298,7 +324,9 @@ unsafe extern "C-unwind" fn executor_run(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run(query);
-        super::hooks::explaining((*query).sourceText, || next(query, direction, count));
+        super::guards::run_query(query, || {
+            super::hooks::explaining((*query).sourceText, || next(query, direction, count));
+        });
         super::statements::ran(query);
     }
 }

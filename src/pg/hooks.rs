@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 
 use super::server::Peer;
 use super::{
-    audit, catalog, compat, gate, leftovers, raw, role_changers, seclabel, statements,
+    audit, catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, statements,
     switch_state, timer,
 };
 use crate::credential::itself;
@@ -108,18 +108,25 @@ unsafe extern "C-unwind" fn process_utility(
         }
         let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
-        explaining(query, || {
-            next(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            );
-        });
+        let run = |statement| {
+            explaining(query, || {
+                next(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    parameters,
+                    environment,
+                    destination,
+                    completion,
+                );
+            });
+        };
+        if guards::concerns(node) {
+            guards::run_utility(statement, destination, completion, run);
+        } else {
+            run(statement);
+        }
         if acts_as_another() {
             // An error may come before anything else could look.
             audit::is_watched();
@@ -141,11 +148,13 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             before_query_of_another();
         }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
+        guards::before_start();
         if !is_bound() {
             next(query, flags);
             if statements::is_recorded() {
                 statements::started(query, flags);
             }
+            guards::after_start(query);
             return;
         }
         explaining(std::ptr::null(), || {
@@ -153,6 +162,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             // Rights are checked here.
             next(query, flags);
         });
+        guards::after_start(query);
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
         }
@@ -313,6 +323,8 @@ unsafe extern "C-unwind" fn object_access(
         if is_bound() {
             before_function();
         }
+        // SAFETY: in a transaction, as all execution.
+        unsafe { guards::before_function(object) }
         // The fast path of the protocol calls functions without a statement.
         // SAFETY: a plain read of a backend global.
         if acts_as_another() && unsafe { pg_sys::ActivePortal.is_null() } {

@@ -1,8 +1,13 @@
 //! Who is acting, and doing a piece of work as somebody else.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use pgrx::pg_sys;
 
 use super::raw;
+
+/// How many pieces of work of the extension's own are being done. Backend-local.
+static OWN_WORK: AtomicU32 = AtomicU32::new(0);
 
 /// PostgreSQL's identities of this session at one moment (`miscinit.c`).
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,11 @@ pub fn elevated<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Are these statements the extension's own, rather than the caller's?
+pub fn is_own_work() -> bool {
+    OWN_WORK.load(Ordering::Relaxed) > 0
+}
+
 /// Runs `work` as `role`, otherwise like [`elevated`]. For undoing that role's own grants.
 pub fn acting_as<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     let _guard = Guard::assume(Some(role));
@@ -83,6 +93,7 @@ impl Guard {
                 security_context: before.security_context,
                 nest_level,
             };
+            OWN_WORK.fetch_add(1, Ordering::Relaxed);
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 c"pg_catalog, pg_temp".as_ptr(),
@@ -108,6 +119,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        OWN_WORK.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: restores what `assume` saved. While an error unwinds, the abort of the
         // (sub)transaction closes the nest level itself; doing it here would run assign hooks in
         // an error state.

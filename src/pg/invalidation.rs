@@ -1,4 +1,5 @@
-//! Hearing of changes to the extension's tables of issuers and revocations, and to roles.
+//! Hearing of changes to the extension's tables of issuers, revocations and functions that may write,
+//! and to roles.
 //!
 //! A trigger on each table sends PostgreSQL's own relation-cache invalidation with the commit: it
 //! reaches every backend, and with the WAL every standby. Of roles PostgreSQL tells by itself.
@@ -20,10 +21,15 @@ static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
 static LISTENING_TO_FUNCTIONS: AtomicBool = AtomicBool::new(false);
 
-const TABLES: [&std::ffi::CStr; 3] = [c"jwt_issuer", c"jwt_revoked_token", c"jwt_revoked_subject"];
+const TABLES: [&std::ffi::CStr; 4] = [
+    c"jwt_issuer",
+    c"jwt_revoked_token",
+    c"jwt_revoked_subject",
+    c"writing_function",
+];
 /// Their OIDs in this database, as far as known.
-static WATCHED: [std::sync::atomic::AtomicU32; 3] =
-    [const { std::sync::atomic::AtomicU32::new(0) }; 3];
+static WATCHED: [std::sync::atomic::AtomicU32; 4] =
+    [const { std::sync::atomic::AtomicU32::new(0) }; 4];
 
 /// Takes in what others have committed; the number differs from the last one if it may matter.
 pub fn generation() -> u64 {
@@ -99,7 +105,7 @@ unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::
     }
 }
 
-/// The statement trigger of the three tables.
+/// The statement trigger of these tables.
 #[pg_extern(sql = false)]
 fn jwt_tables_changed() {
     learn();

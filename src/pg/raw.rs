@@ -31,6 +31,10 @@ unsafe extern "C-unwind" {
         is_null: *mut bool,
     ) -> Datum;
     pub fn ReleaseSysCache(tuple: HeapTuple);
+    // utils/inval.h; may raise errors: for unguarded hooks that own nothing
+    pub fn AcceptInvalidationMessages();
+    // tcop/utility.h; may raise errors, as above
+    pub fn GetCommandLogLevel(statement: *mut pg_sys::Node) -> pg_sys::LogStmtLevel::Type;
     // utils/portal.h
     pub fn ThereAreNoReadyPortals() -> bool;
     // utils/guc.h; may raise errors: under a guard of the caller's

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{hooks, invalidation, raw, switch_state};
+use super::{guards, hooks, invalidation, raw, switch_state};
 use crate::lock;
 use crate::lock::verdict::Event;
 
@@ -59,7 +59,11 @@ pub fn hold_the_role() -> bool {
 /// Unguarded, like the hooks of `hooks`: it owns nothing.
 unsafe extern "C-unwind" fn needed(function: pg_sys::Oid) -> bool {
     // SAFETY: the argument goes on as it came; a catalogue read inside a transaction.
-    unsafe { PREVIOUS_NEEDED.is_some_and(|previous| previous(function)) || changes_roles(function) }
+    unsafe {
+        PREVIOUS_NEEDED.is_some_and(|previous| previous(function))
+            || changes_roles(function)
+            || guards::is_writer(function)
+    }
 }
 
 unsafe extern "C-unwind" fn call(
@@ -77,6 +81,11 @@ unsafe extern "C-unwind" fn call(
                 raw::GetCurrentTransactionStartTimestamp(),
                 Ordering::Relaxed,
             );
+        }
+        if event != pg_sys::FmgrHookEventType::FHET_START {
+            guards::writer_ends((*function).fn_oid);
+        } else if guards::is_writer((*function).fn_oid) {
+            guards::writer_begins((*function).fn_oid);
         }
         if let Some(previous) = PREVIOUS_CALL {
             previous(event, function, private);

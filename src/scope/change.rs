@@ -14,7 +14,7 @@ use crate::audit::{self, Action as AuditAction, Value};
 use crate::credential::MAX_PURPOSE_BYTES;
 use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
-use crate::label::{self, Kind, State};
+use crate::label::{self, Access, Kind, State};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, dependencies, identity, spi, xact};
 
@@ -223,7 +223,9 @@ fn grant(
             Grantor::Nobody => {}
         }
     }
-    let difference = planned.plan.difference(&held::by(role)?);
+    let after = held::by(role)?;
+    label::declare(role, access(&after));
+    let difference = planned.plan.difference(&after);
     if difference.missing.is_empty() {
         return Ok(());
     }
@@ -338,6 +340,7 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
         identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
     }
     let after = held::by(scope.oid)?;
+    label::declare(scope.oid, access(&after));
     let left: Vec<String> = gone
         .iter()
         .filter(|grant| after.grants.contains_key(grant))
@@ -358,6 +361,23 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
             left,
         })
     }
+}
+
+/// What a scope is for, by what it holds.
+fn access(held: &Holdings) -> Access {
+    let owns = held
+        .others
+        .iter()
+        .any(|other| matches!(other, Other::Owns { .. }));
+    let mut reads = !owns;
+    for grant in held.grants.keys() {
+        match grant.privilege {
+            Privilege::Create => return Access::Create,
+            Privilege::Select | Privilege::Usage | Privilege::Connect => {}
+            _ => reads = false,
+        }
+    }
+    if reads { Access::Read } else { Access::Write }
 }
 
 /// Drops a scope, or begins its end where other databases still hold something of it.

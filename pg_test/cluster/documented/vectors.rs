@@ -1,4 +1,4 @@
-//! The tests that `docs/lock.md` names exist.
+//! The tests that `docs/lock.md` and `docs/guards.md` name exist.
 
 use std::path::Path;
 
@@ -69,5 +69,38 @@ fn every_test_named_in_the_table_of_vectors_exists() {
                 "docs/lock.md does not name {name}"
             );
         }
+    }
+}
+
+#[test]
+fn every_test_named_in_the_description_of_guards_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/guards.md")).expect("docs/guards.md");
+    let mut code = String::new();
+    sources(&root.join("pg_test/cluster/guards"), &mut code);
+    let names: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| {
+            [
+                "guard_",
+                "window_",
+                "class_",
+                "reader_",
+                "alert_",
+                "export_by_",
+            ]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+                && name.matches('_').count() > 1
+        })
+        .collect();
+    assert!(names.len() > 20, "only {} tests are named", names.len());
+    for name in names {
+        assert!(
+            code.contains(&format!("fn {name}()")),
+            "docs/guards.md names {name}, which is no test"
+        );
     }
 }

@@ -1,0 +1,490 @@
+//! `max_rows`: however the rows of a statement travel.
+
+use serde_json::json;
+
+use super::Scene;
+use crate::harness::*;
+use crate::jwt::switch;
+
+/// Rows that the client has before it is told that there are no more.
+fn data(answers: &[Answer]) -> usize {
+    answers.iter().filter(|(kind, _)| *kind == b'D').count()
+}
+
+#[track_caller]
+fn too_many(s: &mut Session, sql: &str) {
+    let refusal = s.refused(sql, "54000");
+    assert!(refusal.detail.starts_with("max_rows: "), "{refusal}");
+}
+
+#[test]
+fn guard_stops_a_statement_at_its_rows_in_every_shape() {
+    let scene = Scene::new("guard_rows");
+    scene.guard(&scene.scope, "max_rows => 10");
+    let mut s = scene.session();
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
+    s.run("SET search_path = public, pg_temp");
+    for sql in [
+        "SELECT * FROM many LIMIT 11",
+        "SELECT * FROM many",
+        "TABLE many",
+        "VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11)",
+        "SELECT generate_series(1, 11)",
+        "SELECT * FROM json_each((SELECT json_object_agg(id, body) FROM many))",
+        "WITH m AS MATERIALIZED (SELECT * FROM many) SELECT * FROM m",
+        "SELECT id FROM many UNION ALL SELECT id FROM many",
+        "UPDATE many SET body = body RETURNING *",
+        "DELETE FROM many RETURNING id",
+        "INSERT INTO many SELECT id + 5000 FROM many RETURNING id",
+        "WITH gone AS (DELETE FROM many RETURNING *) SELECT * FROM gone",
+        "WITH w AS (UPDATE many SET body = '' WHERE id = 1) SELECT * FROM many",
+        "COPY many TO STDOUT",
+        "COPY many (body) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE (body))",
+        "COPY (SELECT * FROM many) TO STDOUT",
+        "COPY (DELETE FROM many RETURNING *) TO STDOUT",
+        "SELECT 1; SELECT * FROM many",
+    ] {
+        for protocol in [Protocol::Simple, Protocol::Extended] {
+            let refusal = if sql.starts_with("COPY") {
+                s.copy_out(sql).expect_err(sql)
+            } else if protocol == Protocol::Extended && sql.contains("; ") {
+                continue;
+            } else {
+                s.attempt_by(protocol, sql).expect_err(sql)
+            };
+            assert_eq!(refusal.code, "54000", "{protocol:?} {sql}: {refusal}");
+        }
+    }
+    // Nothing was changed, two statements are two, and rows that stay in the server do not count.
+    scene
+        .f
+        .admin()
+        .assert_that("(SELECT count(*) = 1000 AND bool_and(body = 'row ' || id) FROM many)");
+    let both = "SELECT * FROM many LIMIT 10; SELECT * FROM many LIMIT 10";
+    assert_eq!(s.rows(both).len(), 20);
+    assert_eq!(s.text("SELECT count(*) FROM many"), "1000");
+    s.run("UPDATE many SET body = body");
+    s.run("DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM many LOOP END LOOP; END $$");
+    s.run("DO $$ DECLARE r record; BEGIN FOR r IN UPDATE many SET body = body RETURNING * LOOP END LOOP; END $$");
+    s.run("CREATE TEMP TABLE mine AS SELECT * FROM many");
+    assert_eq!(
+        s.copy_out("COPY (SELECT * FROM many LIMIT 10) TO STDOUT")
+            .expect("10 rows")
+            .lines()
+            .count(),
+        10
+    );
+    assert!(
+        s.rows("EXPLAIN (ANALYZE, COSTS off) SELECT * FROM many")
+            .len()
+            > 1
+    );
+    assert!(s.rows("SHOW ALL").len() > 100);
+}
+
+/// What has been sent has been sent: exactly as many rows as are allowed.
+#[test]
+fn guard_lets_no_row_more_than_allowed_reach_the_client() {
+    let scene = Scene::new("guard_exact");
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    let answers = wire.query("SELECT * FROM many");
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 10);
+    let copied = |answers: &[Answer]| answers.iter().filter(|(kind, _)| *kind == b'd').count();
+    for sql in ["COPY many TO STDOUT", "COPY (SELECT * FROM many) TO STDOUT"] {
+        let answers = wire.query(sql);
+        assert!(has_error(&answers, "54000"), "{answers:?}");
+        assert_eq!(copied(&answers), 10, "{sql}");
+    }
+    // Statements that run to their end first send nothing.
+    for sql in [
+        "DELETE FROM many RETURNING *",
+        "BEGIN; DECLARE c CURSOR FOR SELECT * FROM many; FETCH ALL FROM c",
+        "ROLLBACK; PREPARE p AS SELECT * FROM many; EXECUTE p",
+    ] {
+        let answers = wire.query(sql);
+        assert!(has_error(&answers, "54000"), "{sql}: {answers:?}");
+        assert_eq!(data(&answers), 0, "{sql}");
+    }
+}
+
+#[test]
+fn guard_counts_over_fetches_of_a_cursor() {
+    let scene = Scene::new("guard_fetches");
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    s.run("BEGIN; DECLARE c SCROLL CURSOR FOR SELECT * FROM many");
+    assert_eq!(s.rows("FETCH 4 FROM c").len(), 4);
+    // Moving and looking at other things do not count; going back does.
+    s.run("MOVE 100 IN c");
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
+    assert_eq!(s.rows("FETCH BACKWARD 4 FROM c").len(), 4);
+    assert_eq!(s.rows("FETCH 2 FROM c").len(), 2);
+    too_many(&mut s, "FETCH 1 FROM c");
+    s.run("ROLLBACK");
+    // A cursor of the same name is another.
+    s.run("BEGIN; DECLARE c CURSOR FOR SELECT * FROM many");
+    assert_eq!(s.rows("FETCH 10 FROM c").len(), 10);
+    s.run("CLOSE c; DECLARE c CURSOR FOR SELECT * FROM many");
+    assert_eq!(s.rows("FETCH 10 FROM c").len(), 10);
+    too_many(&mut s, "FETCH NEXT FROM c");
+    s.run("ROLLBACK");
+    // Work of functions in between does not make the count begin again.
+    scene.f.admin().run(
+        "CREATE FUNCTION busy(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM pg_class; RETURN $1; END'",
+    );
+    s.run("BEGIN; DECLARE c CURSOR FOR SELECT busy(id) FROM many");
+    for _ in 0..5 {
+        assert_eq!(s.rows("FETCH 2 FROM c").len(), 2);
+    }
+    too_many(&mut s, "FETCH 2 FROM c");
+    s.run("ROLLBACK");
+}
+
+#[test]
+fn guard_counts_cursors_that_outlive_their_transaction() {
+    let scene = Scene::new("guard_hold");
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    s.run("BEGIN; DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT * FROM many");
+    assert_eq!(s.rows("FETCH 6 FROM c").len(), 6);
+    s.run("COMMIT");
+    assert_eq!(s.rows("FETCH 4 FROM c").len(), 4);
+    too_many(&mut s, "FETCH 1 FROM c");
+    too_many(&mut s, "FETCH ALL FROM c");
+    s.run("CLOSE c; DECLARE c CURSOR WITH HOLD FOR SELECT * FROM many");
+    too_many(&mut s, "FETCH ALL FROM c");
+}
+
+/// A refcursor, and a cursor that is opened by a function of somebody else.
+#[test]
+fn guard_counts_cursors_that_functions_return() {
+    let scene = Scene::new("guard_refcursor");
+    scene.f.admin().run(
+        "CREATE FUNCTION opened(refcursor) RETURNS refcursor LANGUAGE plpgsql SECURITY DEFINER
+             AS 'BEGIN OPEN $1 FOR SELECT * FROM public.many; RETURN $1; END'",
+    );
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    s.run("BEGIN; SELECT opened('r')");
+    assert_eq!(s.rows("FETCH 10 FROM r").len(), 10);
+    too_many(&mut s, "FETCH 1 FROM r");
+    s.run("ROLLBACK");
+}
+
+/// A driver that fetches in batches executes one portal again and again.
+#[test]
+fn guard_counts_over_executions_of_a_portal() {
+    let scene = Scene::new("guard_portal");
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("BEGIN");
+    wire.bind("p", "SELECT * FROM many");
+    for _ in 0..5 {
+        wire.execute("p", 2);
+        // Another one in between.
+        wire.bind("q", "SELECT * FROM many LIMIT 3");
+        wire.execute("q", 0);
+        wire.send(Some(b'C'), b"Pq\0");
+        wire.send(Some(b'C'), b"Sq\0");
+    }
+    let answers = wire.sync();
+    assert_eq!(data(&answers), 25, "{answers:?}");
+    wire.execute("p", 2);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 0);
+    // An SQL cursor is a portal too.
+    wire.query("ROLLBACK; BEGIN; DECLARE c CURSOR FOR SELECT * FROM many; FETCH 9 FROM c");
+    wire.execute("c", 0);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 1);
+}
+
+#[test]
+fn guard_holds_for_prepared_statements() {
+    let scene = Scene::new("guard_prepared");
+    let mut s = scene.session();
+    s.run("PREPARE p AS SELECT * FROM many; PREPARE u AS UPDATE many SET body = body RETURNING *");
+    let prepared = s.client.prepare("SELECT * FROM many").expect("prepare");
+    assert_eq!(s.client.query(&prepared, &[]).expect("before").len(), 1000);
+    scene.guard(&scene.login, "max_rows => 10");
+    let refusal: Refusal = s.client.query(&prepared, &[]).expect_err("after").into();
+    assert_eq!(refusal.code, "54000", "{refusal}");
+    for sql in ["EXECUTE p", "EXECUTE u", "PREPARE again AS EXECUTE p"]
+        .into_iter()
+        .take(2)
+    {
+        too_many(&mut s, sql);
+    }
+    s.run("PREPARE few AS SELECT * FROM many LIMIT 10");
+    assert_eq!(s.rows("EXECUTE few").len(), 10);
+}
+
+#[test]
+fn guard_reaches_sessions_transactions_and_cursors_that_are_open() {
+    let scene = Scene::new("guard_open");
+    let mut s = scene.session();
+    assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
+    let mut block = scene.session();
+    block.run("BEGIN; DECLARE c CURSOR FOR SELECT * FROM many");
+    assert_eq!(block.rows("FETCH 20 FROM c").len(), 20);
+    assert_eq!(block.rows("SELECT * FROM many").len(), 1000);
+    let mut running = scene.session();
+    running.run("BEGIN");
+    // The same statement and the same portal again, which need no further lock.
+    let mut prepared = scene.session();
+    prepared.run("BEGIN");
+    let statement = prepared
+        .client
+        .prepare("SELECT * FROM many")
+        .expect("prepare");
+    assert_eq!(
+        prepared
+            .client
+            .query(&statement, &[])
+            .expect("before")
+            .len(),
+        1000
+    );
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("BEGIN");
+    wire.bind("p", "SELECT * FROM many");
+    wire.execute("p", 2);
+    assert_eq!(data(&wire.sync()), 2);
+    scene.guard(&scene.login, "max_rows => 10");
+    too_many(&mut s, "SELECT * FROM many");
+    too_many(&mut running, "SELECT * FROM many");
+    let refusal: Refusal = prepared
+        .client
+        .query(&statement, &[])
+        .expect_err("after")
+        .into();
+    assert_eq!(refusal.code, "54000", "{refusal}");
+    wire.execute("p", 0);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 10);
+    // Rows from before the guard are not held against the cursor.
+    let answers = block.attempt("FETCH 20 FROM c").expect_err("20 more");
+    assert_eq!(answers.code, "54000", "{answers}");
+    scene.guard(&scene.login, "NULL");
+    assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
+    scene.f.admin().assert_that(&format!(
+        "NOT EXISTS (SELECT FROM scope.guards WHERE role = '{}')",
+        scene.login
+    ));
+}
+
+#[test]
+fn guard_of_the_strictest_counts() {
+    let scene = Scene::new("guard_strictest");
+    scene.guard(&scene.scope, "max_rows => 20");
+    let mut s = scene.session();
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 20").len(), 20);
+    scene.guard(&scene.login, "max_rows => 30");
+    too_many(&mut s, "SELECT * FROM many LIMIT 21");
+    scene.guard(&scene.login, "max_rows => 5");
+    let refusal = s.refused("SELECT * FROM many LIMIT 6", "54000");
+    assert!(refusal.detail.contains(&scene.login), "{refusal}");
+    // An alert at fewer rows is an alert.
+    scene.guard(&scene.login, "max_rows => 2, action => 'alert'");
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 5").len(), 5);
+    assert_eq!(
+        scene
+            .alerts("max_rows")
+            .iter()
+            .filter(|line| line["blocked"] == json!(false))
+            .count(),
+        1
+    );
+    too_many(&mut s, "SELECT * FROM many LIMIT 6");
+    // Nothing at all is a limit too.
+    scene.guard(&scene.login, "max_rows => 0");
+    too_many(&mut s, "SELECT 1");
+    s.run("UPDATE many SET body = body WHERE id = 1");
+}
+
+#[test]
+fn guard_holds_in_parallel_plans_and_subtransactions() {
+    let scene = Scene::new("guard_parallel");
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    s.run(
+        "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+         SET max_parallel_workers_per_gather = 2",
+    );
+    let plan = s.column("EXPLAIN SELECT body FROM many").join("\n");
+    assert!(plan.contains("Gather"), "{plan}");
+    too_many(&mut s, "SELECT body FROM many");
+    s.run("BEGIN; SAVEPOINT a");
+    too_many(&mut s, "SELECT * FROM many");
+    s.run("ROLLBACK TO a");
+    too_many(&mut s, "SELECT * FROM many");
+    s.run("ROLLBACK TO a");
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
+    s.run("ROLLBACK");
+}
+
+/// Rows that the client gets through functions are rows of the statement that calls them.
+#[test]
+fn guard_counts_what_functions_return() {
+    let scene = Scene::new("guard_functions");
+    scene.f.admin().run(
+        "CREATE FUNCTION inlined() RETURNS SETOF many STABLE LANGUAGE sql AS 'SELECT * FROM many';
+         CREATE FUNCTION queried() RETURNS SETOF many LANGUAGE plpgsql AS 'BEGIN RETURN QUERY SELECT * FROM many; END';
+         CREATE FUNCTION definer() RETURNS SETOF many LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM public.many';
+         CREATE FUNCTION updated() RETURNS SETOF many LANGUAGE sql AS 'UPDATE many SET body = body RETURNING *'",
+    );
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    for function in ["inlined", "queried", "definer", "updated"] {
+        too_many(&mut s, &format!("SELECT * FROM {function}()"));
+        too_many(&mut s, &format!("SELECT {function}()"));
+        assert_eq!(
+            s.rows(&format!("SELECT * FROM {function}() LIMIT 10"))
+                .len(),
+            10
+        );
+    }
+}
+
+#[test]
+fn guard_of_a_switched_role_holds_under_the_lock() {
+    let scene = Scene::new("guard_switched");
+    let plain = scene.f.role("plain", "NOLOGIN");
+    let mut admin = scene.f.admin();
+    admin.run(&format!("GRANT SELECT ON many TO {plain}"));
+    let gated = admin
+        .handed(&format!(
+            "scope.create_authenticator('guard_switched_api', '{{{plain},{}}}')",
+            scene.scope
+        ))
+        .role;
+    // A role that is not ours can be guarded as well.
+    scene.guard(&plain, "max_rows => 7");
+    scene.guard(&scene.scope, "max_rows => 10, forbid => '{listen}'");
+    let mut s = scene.f.login(&gated);
+    for (role, rows) in [(&plain, 7), (&scene.scope, 10), (&plain, 7)] {
+        let token = sign(&json!({"role": role, "exp": now() + 600}));
+        s.run(&format!("BEGIN; {}", switch(&token)));
+        assert_eq!(
+            s.rows(&format!("SELECT * FROM many LIMIT {rows}")).len(),
+            rows
+        );
+        s.run("SAVEPOINT a");
+        too_many(&mut s, &format!("SELECT * FROM many LIMIT {}", rows + 1));
+        s.run("ROLLBACK TO a");
+        if role == &scene.scope {
+            s.refused("LISTEN x", "42501");
+        } else {
+            s.run("LISTEN x");
+        }
+        s.run("ROLLBACK");
+    }
+    // Without a token it is nobody, and nothing of its roles' guards is its.
+    assert_eq!(s.rows("SELECT generate_series(1, 20)").len(), 20);
+    s.run(&format!(
+        "SELECT scope.set_jwt_session({})",
+        literal(&sign(&json!({"role": plain, "exp": now() + 600})))
+    ));
+    too_many(&mut s, "SELECT * FROM many");
+    too_many(&mut s, "SELECT * FROM many");
+}
+
+#[test]
+fn guard_of_a_role_holds_after_set_role_and_never_for_superusers() {
+    let scene = Scene::new("guard_set_role");
+    scene.guard(&scene.scope, "max_rows => 10");
+    let mut admin = scene.f.admin();
+    assert_eq!(admin.rows("SELECT * FROM many").len(), 1000);
+    admin.run(&format!("SET ROLE {}", scene.login));
+    too_many(&mut admin, "SELECT * FROM many");
+    admin.run("RESET ROLE");
+    assert_eq!(admin.rows("SELECT * FROM many").len(), 1000);
+    let person = scene.f.role("person", "LOGIN");
+    let mut s = scene.f.login(&person);
+    s.denied("SELECT * FROM many", "42501");
+    admin.run(&format!("GRANT {} TO {person}", scene.scope));
+    too_many(&mut s, "SELECT * FROM many");
+    s.run(&format!("SET ROLE {}", scene.scope));
+    too_many(&mut s, "SELECT * FROM many");
+    s.run("RESET ROLE");
+    admin.run(&format!(
+        "REVOKE {0} FROM {person}; GRANT SELECT ON many TO {person}",
+        scene.scope
+    ));
+    assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
+}
+
+/// COPY of a table reads what it would have read: no children, no generated columns, and row security.
+#[test]
+fn guard_leaves_what_copy_reads_as_it_is() {
+    let scene = Scene::new("guard_copy");
+    let mut admin = scene.f.admin();
+    admin.run(&format!(
+        "CREATE TABLE \"A b\" (id int, \"X\" text, gone int, double int GENERATED ALWAYS AS (id * 2) STORED);
+         ALTER TABLE \"A b\" DROP COLUMN gone;
+         INSERT INTO \"A b\" VALUES (1, 'one'), (2, NULL), (3, 'a,b');
+         CREATE TABLE child () INHERITS (\"A b\"); INSERT INTO child VALUES (9, 'child');
+         GRANT SELECT ON \"A b\" TO {0};
+         CREATE TABLE own (owner name, body text); INSERT INTO own VALUES ('{0}', 'mine'), ('other', 'theirs');
+         ALTER TABLE own ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON own USING (owner = current_user);
+         GRANT SELECT ON own TO {0};
+         CREATE VIEW v AS SELECT 1 AS one; GRANT SELECT ON v TO {0}; CREATE TABLE none (); GRANT SELECT ON none TO {0}",
+        scene.login
+    ));
+    let statements = [
+        "COPY \"A b\" TO STDOUT",
+        "COPY \"A b\" (\"X\", id) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE (\"X\"))",
+        "COPY public.\"A b\" TO STDOUT (FORMAT csv, NULL 'null')",
+        "COPY own TO STDOUT",
+        "COPY none TO STDOUT",
+    ];
+    let mut s = scene.session();
+    let before: Vec<String> = statements
+        .iter()
+        .map(|sql| s.copy_out(sql).expect(sql))
+        .collect();
+    scene.guard(&scene.login, "max_rows => 3");
+    for (sql, before) in statements.iter().zip(before) {
+        assert_eq!(s.copy_out(sql).expect(sql), before, "{sql}");
+    }
+    for (sql, code) in [
+        ("COPY v TO STDOUT", "42809"),
+        ("COPY nowhere TO STDOUT", "42P01"),
+        ("COPY vault TO STDOUT", "42501"),
+        ("COPY many (nothing) TO STDOUT", "42703"),
+    ] {
+        let refusal = s.copy_out(sql).expect_err(sql);
+        assert_eq!(refusal.code, code, "{sql}: {refusal}");
+    }
+}
+
+/// A function that writes files while its caller's rows are sent.
+#[test]
+fn guard_counts_files_that_a_function_writes_with_the_rows_of_its_caller() {
+    let scene = Scene::new("guard_nested");
+    scene.f.admin().run(&format!(
+        "GRANT pg_write_server_files TO {};
+         CREATE FUNCTION spill(int) RETURNS int LANGUAGE plpgsql AS $$
+         BEGIN
+             IF $1 % 2 = 0 THEN COPY (SELECT 1 UNION ALL SELECT 2) TO '/dev/null'; END IF;
+             BEGIN COPY (SELECT 1 / 0) TO '/dev/null'; EXCEPTION WHEN division_by_zero THEN NULL; END;
+             RETURN $1;
+         END $$",
+        scene.login
+    ));
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut s = scene.session();
+    // Five rows, and two more for each even one.
+    assert_eq!(s.rows("SELECT spill(id) FROM many LIMIT 5").len(), 5);
+    too_many(&mut s, "SELECT spill(id) FROM many LIMIT 6");
+    too_many(
+        &mut s,
+        "DO $$ BEGIN COPY public.many TO '/dev/null'; END $$",
+    );
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
+}

@@ -1,0 +1,180 @@
+//! `window_rows`: in all sessions together, and over time.
+
+use serde_json::json;
+
+use super::Scene;
+use crate::harness::*;
+
+#[track_caller]
+fn exhausted(s: &mut Session, sql: &str) {
+    let refusal = s.refused(sql, "54000");
+    assert!(refusal.detail.starts_with("window_rows: "), "{refusal}");
+}
+
+#[test]
+fn window_counts_all_sessions_of_a_login_together() {
+    let scene = Scene::new("window_sessions");
+    scene.guard(&scene.scope, "window_rows => 100, \"window\" => '1 hour'");
+    let (mut one, mut two) = (scene.session(), scene.session());
+    assert_eq!(one.rows("SELECT * FROM many LIMIT 60").len(), 60);
+    assert_eq!(two.rows("SELECT * FROM many LIMIT 40").len(), 40);
+    for s in [&mut one, &mut two, &mut scene.session()] {
+        exhausted(s, "SELECT 1");
+        exhausted(s, "UPDATE many SET body = body WHERE id = 1 RETURNING 1");
+        assert_eq!(
+            s.copy_out("COPY many TO STDOUT").expect_err("COPY").code,
+            "54000"
+        );
+    }
+    // Each login of the scope has its own.
+    let other = scene
+        .f
+        .admin()
+        .handed(&format!("scope.create_credential('{{{}}}')", scene.scope))
+        .role;
+    assert_eq!(
+        scene
+            .f
+            .login(&other)
+            .rows("SELECT * FROM many LIMIT 100")
+            .len(),
+        100
+    );
+}
+
+/// Rolling back, disconnecting and failing give no row back that the client has.
+#[test]
+fn window_is_not_reset_by_rollback_savepoints_errors_or_a_new_session() {
+    let scene = Scene::new("window_rollback");
+    scene.guard(&scene.login, "window_rows => 100, \"window\" => '1 hour'");
+    let mut s = scene.session();
+    s.run("BEGIN; SAVEPOINT a");
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 30").len(), 30);
+    s.run("ROLLBACK TO a");
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 30").len(), 30);
+    s.run("ROLLBACK");
+    // 30 rows, and an error after them.
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    let answers = wire.query("SELECT 1 / (31 - id) FROM many ORDER BY id");
+    assert!(has_error(&answers, "22012"), "{answers:?}");
+    drop(wire);
+    let mut s = scene.session();
+    let got = s
+        .attempt("SELECT * FROM many LIMIT 11")
+        .map(|rows| rows.len());
+    assert_eq!(got.expect_err("more than were left").code, "54000");
+    // What was left has been sent before the error.
+    exhausted(&mut s, "SELECT 1");
+}
+
+#[test]
+fn window_never_lets_more_pass_however_many_ask_at_once() {
+    let scene = Scene::new("window_crowd");
+    scene.guard(&scene.login, "window_rows => 2000, \"window\" => '1 hour'");
+    let passed: usize = std::thread::scope(|threads| {
+        let workers: Vec<_> = (0..6)
+            .map(|_| {
+                threads.spawn(|| {
+                    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+                    (0..40)
+                        .map(|_| {
+                            wire.query("SELECT * FROM many LIMIT 17")
+                                .iter()
+                                .filter(|(kind, _)| *kind == b'D')
+                                .count()
+                        })
+                        .sum::<usize>()
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a thread"))
+            .sum()
+    });
+    assert_eq!(passed, 2000);
+}
+
+#[test]
+fn window_moves_on() {
+    let scene = Scene::new("window_moves");
+    scene.guard(&scene.login, "window_rows => 10, \"window\" => '3 s'");
+    let mut s = scene.session();
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
+    let start = std::time::Instant::now();
+    exhausted(&mut s, "SELECT 1");
+    wait_until("the window has passed", 20, || {
+        s.attempt("SELECT * FROM many LIMIT 10").is_ok()
+    });
+    assert!(
+        start.elapsed().as_millis() > 2_500,
+        "after {:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn window_alerts_once_and_lets_pass() {
+    let scene = Scene::new("window_alert");
+    scene.guard(
+        &scene.login,
+        "window_rows => 100, \"window\" => '1 hour', action => 'alert'",
+    );
+    let mut s = scene.session();
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 100").len(), 100);
+    assert_eq!(scene.alerts("window_rows").len(), 0);
+    for _ in 0..3 {
+        assert_eq!(s.rows("SELECT * FROM many").len(), 1000);
+        assert_eq!(
+            scene
+                .session()
+                .copy_out("COPY many TO STDOUT")
+                .expect("COPY")
+                .lines()
+                .count(),
+            1000
+        );
+    }
+    let alerts = scene.alerts("window_rows");
+    assert_eq!(alerts.len(), 1, "{alerts:#?}");
+    assert_eq!(alerts[0]["limit_rows"], json!(100));
+    assert_eq!(alerts[0]["window_seconds"], json!(3600));
+    assert_eq!(alerts[0]["guarded_role"], json!(scene.login));
+}
+
+/// Nobody has to set it: a role that only reads and takes a lot out is reported.
+#[test]
+fn export_by_a_role_that_only_reads_is_reported() {
+    let server = Server::start(
+        Options::default()
+            .set("scope_roles.export_alert_rows", "500")
+            .set("scope_roles.export_alert_window", "1h"),
+    );
+    let f = Fixture::on(&server, "export_alert");
+    let mut admin = f.admin();
+    admin.run("CREATE TABLE many AS SELECT i AS id FROM generate_series(1, 400) i");
+    let reader = admin.issue("'many'");
+    let writer = admin.handed("scope.create_readwrite_role('many')");
+    let alerts = || crate::audit::find(&server, &json!({"event": "alert", "guard": "export_rows"}));
+    for _ in 0..3 {
+        assert_eq!(f.login(&writer.role).rows("SELECT * FROM many").len(), 400);
+        assert_eq!(admin.rows("SELECT * FROM many").len(), 400);
+    }
+    f.login(&reader.role).rows("SELECT * FROM many");
+    assert_eq!(alerts().len(), 0);
+    // In another session, by COPY of the table as it is.
+    let mut s = f.login(&reader.role);
+    assert_eq!(
+        s.copy_out("COPY many TO STDOUT")
+            .expect("COPY")
+            .lines()
+            .count(),
+        400
+    );
+    s.rows("SELECT * FROM many");
+    let found = alerts();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["guarded_role"], json!(reader.role));
+    assert_eq!(found[0]["session_user"], json!(reader.role));
+    assert_eq!(found[0]["blocked"], json!(false));
+}

@@ -1,0 +1,257 @@
+//! Which guards hold for whom: those of the role itself, and of the scopes whose rights it has.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use super::rule::{Action, Class, Guards, Rule};
+use crate::label::{self, Access, Kind};
+use crate::login;
+use crate::pg::{catalog, invalidation, seclabel};
+
+/// What holds for a session's login and the role that it has taken; the strictest counts.
+#[derive(Debug, Default)]
+pub struct Effective {
+    /// For each statement.
+    pub statements: Vec<StatementLimit>,
+    /// For all statements of a role in a time.
+    pub windows: Vec<WindowLimit>,
+    pub forbidden: Vec<Forbidden>,
+    /// The role that only reads.
+    pub read_only: Option<Named>,
+    /// It may create objects: a member of a scope for that.
+    pub creates: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Named {
+    pub oid: u32,
+    pub name: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct StatementLimit {
+    pub rows: u64,
+    pub action: Action,
+    /// Whose guard it is.
+    pub of: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct WindowLimit {
+    /// Whose rows are counted.
+    pub role: u32,
+    pub rows: u64,
+    pub seconds: i64,
+    pub action: Action,
+    pub of: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Forbidden {
+    pub classes: Vec<Class>,
+    pub action: Action,
+    pub of: String,
+}
+
+impl Effective {
+    pub fn limits_rows(&self) -> bool {
+        !self.statements.is_empty() || !self.windows.is_empty()
+    }
+
+    /// The strictest limit on one statement.
+    pub fn statement_limit(&self, action: Action) -> Option<&StatementLimit> {
+        self.statements
+            .iter()
+            .filter(|limit| limit.action == action)
+            .min_by_key(|limit| limit.rows)
+    }
+
+    /// Whose guard forbids the class so; refusing goes before reporting.
+    pub fn forbids(&self, class: Class) -> Option<&Forbidden> {
+        let of = |action: Action| {
+            self.forbidden
+                .iter()
+                .find(|rule| rule.action == action && rule.classes.contains(&class))
+        };
+        of(Action::Block).or_else(|| of(Action::Alert))
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    of: HashMap<(u32, u32), Rc<Effective>>,
+}
+
+/// What holds for a session of `login` that acts as `outer`; kept until roles, memberships or labels
+/// change. Inside a transaction.
+pub fn of(login: pg_sys::Oid, outer: pg_sys::Oid) -> Rc<Effective> {
+    let key = (login.into(), outer.into());
+    let generation = invalidation::roles_generation();
+    let known = KNOWN.with_borrow(|known| {
+        let found = known.of.get(&key).cloned();
+        found.filter(|_| known.generation == generation)
+    });
+    if let Some(known) = known {
+        return known;
+    }
+    let effective = Rc::new(gather(login, outer));
+    KNOWN.with_borrow_mut(|known| {
+        if known.generation != generation {
+            known.of.clear();
+            known.generation = generation;
+        }
+        known.of.insert(key, effective.clone());
+    });
+    effective
+}
+
+fn gather(login: pg_sys::Oid, outer: pg_sys::Oid) -> Effective {
+    let mut effective = Effective::default();
+    let mut subjects = vec![login];
+    if outer != login {
+        subjects.push(outer);
+    }
+    for subject in subjects {
+        add(&mut effective, subject);
+    }
+    effective
+}
+
+/// Superusers are above guards.
+fn add(effective: &mut Effective, subject: pg_sys::Oid) {
+    let Some(role) = catalog::role_by_oid(subject).filter(|role| !role.superuser) else {
+        return;
+    };
+    let mut reach = Reach::default();
+    // An authenticator has nothing of the roles that it can take.
+    let groups = if login::is_gated(subject) {
+        Vec::new()
+    } else {
+        groups_of(subject)
+    };
+    let own = label::read(subject).and_then(Result::ok);
+    match own.map(|metadata| (metadata.kind, metadata.access)) {
+        Some((Kind::Scope, access)) => reach.add_scope(access),
+        Some((Kind::Credential, _)) => {}
+        // What is not ours may own things.
+        _ => reach.writes = true,
+    }
+    for &group in &groups {
+        match label::read(group) {
+            Some(Ok(metadata)) if metadata.kind == Kind::Scope => {
+                reach.add_scope(metadata.access);
+            }
+            Some(Ok(metadata)) if metadata.kind == Kind::Temporary => {}
+            _ if READING.contains(&u32::from(group)) => {}
+            _ => reach.writes = true,
+        }
+    }
+    effective.creates |= reach.creates;
+    if reach.reads && !reach.writes && effective.read_only.is_none() {
+        effective.read_only = Some(Named {
+            oid: subject.into(),
+            name: role.name.clone(),
+        });
+    }
+    for source in std::iter::once(subject).chain(groups) {
+        let Some(guards) = guards_of(source) else {
+            continue;
+        };
+        let of = || name_of(source);
+        for (action, rule) in [
+            (Action::Block, guards.block.as_ref()),
+            (Action::Alert, guards.alert.as_ref()),
+        ] {
+            if let Some(rule) = rule {
+                effective.add(rule, action, subject, of);
+            }
+        }
+    }
+}
+
+impl Effective {
+    fn add(&mut self, rule: &Rule, action: Action, subject: pg_sys::Oid, of: impl Fn() -> String) {
+        if let Some(rows) = rule.max_rows {
+            self.statements.push(StatementLimit {
+                rows,
+                action,
+                of: of(),
+            });
+        }
+        if let Some(window) = rule.window {
+            self.windows.push(WindowLimit {
+                role: subject.into(),
+                rows: window.rows,
+                seconds: window.seconds,
+                action,
+                of: of(),
+            });
+        }
+        if !rule.forbid.is_empty() {
+            self.forbidden.push(Forbidden {
+                classes: rule.forbid.clone(),
+                action,
+                of: of(),
+            });
+        }
+    }
+}
+
+/// PostgreSQL's own roles that give no right to change anything: catalog/pg_authid.dat.
+/// pg_monitor, pg_read_all_settings, pg_read_all_stats, pg_stat_scan_tables, pg_signal_backend,
+/// pg_read_server_files, pg_read_all_data.
+const READING: [u32; 7] = [3373, 3374, 3375, 3377, 4200, 4569, 6181];
+
+#[derive(Default)]
+struct Reach {
+    reads: bool,
+    writes: bool,
+    creates: bool,
+}
+
+impl Reach {
+    fn add_scope(&mut self, access: Option<Access>) {
+        match access {
+            Some(Access::Read) => self.reads = true,
+            Some(Access::Create) => {
+                self.writes = true;
+                self.creates = true;
+            }
+            Some(Access::Write) | None => self.writes = true,
+        }
+    }
+}
+
+/// The roles whose rights a role has, itself excepted.
+fn groups_of(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut found: Vec<pg_sys::Oid> = Vec::new();
+    let mut next = vec![role];
+    while let Some(member) = next.pop() {
+        for group in catalog::memberships(member) {
+            if group != role && !found.contains(&group) && catalog::has_privileges_of(role, group) {
+                found.push(group);
+                next.push(group);
+            }
+        }
+    }
+    found
+}
+
+/// The guards of one role. A label that cannot be read guards nothing: only superusers write them.
+pub fn guards_of(role: pg_sys::Oid) -> Option<Guards> {
+    Guards::parse(&seclabel::get_of(seclabel::GUARDS, role)?).ok()
+}
+
+fn name_of(role: pg_sys::Oid) -> String {
+    catalog::role_by_oid(role)
+        .map(|role| role.name)
+        .unwrap_or_default()
+}
