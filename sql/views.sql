@@ -32,7 +32,8 @@ SELECT r.rolname AS role,
           FROM pg_catalog.pg_shseclabel
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
-    ON m.objoid OPERATOR(pg_catalog.=) r.oid;
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
@@ -58,6 +59,9 @@ SELECT r.rolname AS role,
                          FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
        COALESCE((m.label -> 'login' ->> 'local')::pg_catalog.bool, (m.label -> 'login' -> 'ips') IS NULL) AS allow_local,
        COALESCE((m.label -> 'login' ->> 'tls')::pg_catalog.bool, false) AS require_tls,
+       CASE WHEN (m.label -> 'login' -> 'hours') IS NOT NULL
+            THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
+       m.label -> 'login' ->> 'zone' AS time_zone,
        CASE WHEN r.rolconnlimit OPERATOR(pg_catalog.>=) 0 THEN r.rolconnlimit END AS connection_limit,
        (SELECT g.setconfig FROM pg_catalog.pg_db_role_setting g
          WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
@@ -83,10 +87,34 @@ SELECT r.rolname AS role,
                FROM pg_catalog.pg_stat_get_activity(NULL)
               GROUP BY usesysid) c
     ON c.usesysid OPERATOR(pg_catalog.=) r.oid
- WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope';
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
+   AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (waiting_for: databases with grants still to be revoked).
 granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none.';
+
+CREATE VIEW scope.guarded_logins AS
+SELECT r.rolname AS role,
+       CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
+            THEN ARRAY(SELECT i::pg_catalog.cidr
+                         FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
+       COALESCE((m.label -> 'login' ->> 'local')::pg_catalog.bool, (m.label -> 'login' -> 'ips') IS NULL) AS allow_local,
+       COALESCE((m.label -> 'login' ->> 'tls')::pg_catalog.bool, false) AS require_tls,
+       CASE WHEN (m.label -> 'login' -> 'hours') IS NOT NULL
+            THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
+       m.label -> 'login' ->> 'zone' AS time_zone,
+       NOT r.rolsuper AS in_force,
+       (m.label ->> 'creator')::pg_catalog.name AS guarded_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS guarded_at
+  FROM pg_catalog.pg_roles r
+  JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
+          FROM pg_catalog.pg_shseclabel
+         WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
+           AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'guarded';
+COMMENT ON VIEW scope.guarded_logins IS
+'The logins that are not managed but checked by rules of scope.guard_login(): the rules, who has set them last, when it was first guarded. in_force: false for one that has become a superuser.';
 
 CREATE VIEW scope.scopes AS
 SELECT r.rolname AS scope,

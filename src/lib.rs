@@ -32,7 +32,8 @@ extension_sql_file!(
     name = "tables",
     requires = ["functions"]
 );
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/login.sql", name = "login", requires = ["tables"]);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["login"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",

@@ -24,6 +24,7 @@ pub mod sessions;
 pub mod shared_tokens;
 pub mod spi;
 pub mod switch_state;
+pub mod time_zone;
 pub mod timer;
 pub mod wakeup;
 pub mod worker;

@@ -17,6 +17,7 @@ function scope.drop_scope(pg_catalog.text,boolean,boolean) |
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
+function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
@@ -32,12 +33,15 @@ function scope.rotate_password(pg_catalog.name,interval) |
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
+function scope.set_login_policy(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
+function scope.unguard_login(pg_catalog.name) | 
 function scope.verify_jwt(pg_catalog.text) | 
 schema scope | PUBLIC USAGE
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 
 view scope.credentials | pg_monitor SELECT
+view scope.guarded_logins | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | pg_monitor SELECT
 view scope.scopes | pg_monitor SELECT
