@@ -85,19 +85,22 @@ struct Survey {
     moments: Vec<(i64, u32)>,
     /// Every role there is.
     roles: HashSet<u32>,
+    /// Those with a label of ours, whatever it says.
+    labelled: HashSet<u32>,
 }
 
 fn survey() -> Survey {
     // Labels come first: a role that is dropped meanwhile is then seen to be gone.
+    let mut survey = Survey::default();
     let mut labels = HashMap::new();
     catalog::labelled_roles(|role, label| {
+        survey.labelled.insert(role.into());
         if let Some(seen) = label::glance(label)
             && seen.kind != Kind::Guarded
         {
             labels.insert(u32::from(role), seen);
         }
     });
-    let mut survey = Survey::default();
     catalog::deadlines(|role, superuser, deadline| {
         let role = u32::from(role);
         survey.roles.insert(role);

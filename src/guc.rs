@@ -1,4 +1,4 @@
-//! Every setting: private statics, typed accessors. All are PGC_SIGHUP: only an administrator's
+//! Every setting: private statics, typed accessors. All are PGC_SIGHUP or PGC_POSTMASTER: only an administrator's
 //! configuration counts, nothing that a session can SET.
 
 use std::ffi::CString;
@@ -7,7 +7,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use zeroize::Zeroizing;
 
-use crate::pg::{compat, secret_setting};
+use crate::pg::{compat, preload, secret_setting};
 
 type Text = GucSetting<Option<CString>>;
 
@@ -26,6 +26,7 @@ static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 pub fn init() {
@@ -156,6 +157,19 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
+    // PostgreSQL takes such a setting at no other time.
+    if preload::in_progress() {
+        GucRegistry::define_int_guc(
+            c"scope_roles.login_facts",
+            c"For how many roles the server keeps when, how often and from where they logged in.",
+            c"84 bytes of shared memory each. 0: for none. What finds no room is not kept.",
+            &LOGIN_FACTS,
+            0,
+            10_000_000,
+            GucContext::Postmaster,
+            none,
+        );
+    }
     // The lock's own setting has the prefix too and must exist before it is reserved.
     crate::pg::switch_state::define();
     compat::reserve_setting_prefix(c"scope_roles");
@@ -225,6 +239,11 @@ pub fn connection_host() -> Option<String> {
 
 pub fn connection_port() -> Option<i32> {
     Some(CONNECTION_PORT.get()).filter(|&port| port > 0)
+}
+
+/// How many roles.
+pub fn login_facts() -> usize {
+    usize::try_from(LOGIN_FACTS.get()).unwrap_or(0)
 }
 
 pub fn expiry() -> bool {

@@ -2,20 +2,24 @@
 //! those logins that a DBA has named for it.
 
 pub mod change;
+pub mod facts;
 pub mod hours;
+pub mod ledger;
 pub mod network;
 mod policy;
+mod record;
 pub mod rules;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{catalog, clock, gate, server, time_zone, wakeup};
+use crate::pg::{catalog, clock, gate, login_memory, server, time_zone, wakeup};
 pub use policy::Client;
 use policy::{Admission, Facts, Refusal};
 
 pub fn init() {
+    login_memory::init_shared_memory();
     crate::pg::hooks::install_login();
 }
 
@@ -45,13 +49,20 @@ pub fn enforce(user: &str, client: Client) {
     if server::in_recovery() {
         wakeup::wake();
     }
-    if let Admission::Refused(refusal) = policy::judge(&facts) {
+    let is_gated = metadata.is_ok_and(|metadata| metadata.kind == Kind::Authenticator);
+    let refusal = match policy::judge(&facts) {
+        Admission::Refused(refusal) => Some(refusal),
+        Admission::Allowed if is_gated && server::is_replication_connection() => {
+            Some(Refusal::Replication)
+        }
+        Admission::Allowed => None,
+    };
+    if let Some(refusal) = refusal {
+        ledger::refused(role.oid, now, refusal);
         refuse(user, &policy::explain(refusal, &facts));
     }
-    if metadata.is_ok_and(|metadata| metadata.kind == Kind::Authenticator) {
-        if server::is_replication_connection() {
-            refuse(user, Refusal::Replication.reason());
-        }
+    ledger::admitted(role.oid, now, client);
+    if is_gated {
         gate::close(role.oid);
     }
 }

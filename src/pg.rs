@@ -13,6 +13,7 @@ pub mod identity;
 pub mod invalidation;
 pub mod json;
 pub mod leftovers;
+pub mod login_memory;
 pub mod name;
 pub mod preload;
 mod raw;

@@ -23,6 +23,7 @@ function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
+function scope.login_facts() | pg_monitor EXECUTE
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 

@@ -1,6 +1,7 @@
 //! Who may log in from where: the rules of a login hold for every authentication method.
 
 mod change;
+mod facts;
 mod guard;
 
 use crate::harness::*;
