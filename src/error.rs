@@ -27,6 +27,14 @@ pub fn report<E: Report>(error: E) -> ErrorReport {
         .set_hint(error.hint())
 }
 
+/// The five characters of an SQLSTATE, which PostgreSQL packs into six bits each.
+pub fn sqlstate(code: PgSqlErrorCode) -> String {
+    let packed = code as u32;
+    (0..5)
+        .map(|place| char::from((packed >> (6 * place) & 63) as u8 + b'0'))
+        .collect()
+}
+
 /// Raises the error here and now.
 pub fn raise<E: Report>(error: &E) -> ! {
     ErrorReport::new(error.code(), error.to_string(), "scope_roles")

@@ -170,6 +170,7 @@ pub fn init() {
             none,
         );
     }
+    crate::pg::audit::define();
     // The lock's own setting has the prefix too and must exist before it is reserved.
     crate::pg::switch_state::define();
     compat::reserve_setting_prefix(c"scope_roles");

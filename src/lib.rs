@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+mod audit;
 mod authenticator;
 mod claims;
 mod credential;
@@ -48,6 +49,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::init();
     if pg::preload::in_progress() {
         pg::preload::mark();
+        audit::init();
         lock::init();
         login::init();
         expiry::init();

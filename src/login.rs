@@ -13,6 +13,7 @@ pub mod rules;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Class, Event};
 use crate::label::{self, Kind, Metadata};
 use crate::pg::{catalog, clock, gate, login_memory, server, time_zone, wakeup};
 pub use policy::Client;
@@ -59,12 +60,13 @@ pub fn enforce(user: &str, client: Client) {
     };
     if let Some(refusal) = refusal {
         ledger::refused(role.oid, now, refusal);
-        refuse(user, &policy::explain(refusal, &facts));
+        refuse(user, client, &policy::explain(refusal, &facts));
     }
     ledger::admitted(role.oid, now, client);
     if is_gated {
         gate::close(role.oid);
     }
+    record(client, None);
 }
 
 /// What the clock shows where the role's hours are judged.
@@ -73,8 +75,18 @@ fn moment(metadata: &Metadata, now: i64) -> Option<hours::Moment> {
     time_zone::moment(zone, now)
 }
 
-fn refuse(user: &str, reason: &str) {
-    log!("scope_roles: login of role \"{user}\" refused: {reason}");
+fn record(client: Client, refused: Option<&str>) {
+    let tls = matches!(client, Client::Tcp { tls: true, .. });
+    audit::record(Event::Login { refused, tls });
+}
+
+fn refuse(user: &str, client: Client, reason: &str) {
+    if audit::wants(Class::Login) {
+        record(client, Some(reason));
+    } else {
+        // The client is not told: without this line nobody could find out.
+        log!("scope_roles: login of role \"{user}\" refused: {reason}");
+    }
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         "connection refused by login policy",

@@ -3,6 +3,7 @@
 
 pub mod advisory;
 pub mod arguments;
+pub mod audit;
 pub mod catalog;
 pub mod clock;
 pub mod compat;

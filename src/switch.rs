@@ -8,6 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Class, Event};
 use crate::error;
 use crate::guc;
 use crate::jwt::{ClaimPath, PathError, RoleClaim};
@@ -85,9 +86,7 @@ struct Active {
 fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorReport> {
     error::require_preload()?;
     hooks::hide_statement();
-    switch(token, claim, Extent::Transaction)
-        .map(Name::from)
-        .map_err(error::report)
+    recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(Name::from)
 }
 
 /// Switches until the session ends. Documented in `sql/functions.sql`.
@@ -95,9 +94,7 @@ fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorR
 fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorReport> {
     error::require_preload()?;
     hooks::hide_statement();
-    switch(token, claim, Extent::Session)
-        .map(Name::from)
-        .map_err(error::report)
+    recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(Name::from)
 }
 
 /// Ends a session's switch. Documented in `sql/functions.sql`.
@@ -105,7 +102,31 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<Name, Err
 fn end_jwt_session(token: Option<&str>) -> Result<(), ErrorReport> {
     error::require_preload()?;
     hooks::hide_statement();
-    end(token.unwrap_or_default()).map_err(error::report)
+    let ended = recorded("end_jwt_session", end(token.unwrap_or_default()));
+    if ended.is_ok() {
+        audit::record(Event::SwitchEnded);
+    }
+    ended
+}
+
+/// The outcome, written into the audit trail.
+fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, ErrorReport> {
+    match outcome {
+        Ok(done) => {
+            if switch_state::is_locked() {
+                let until = switch_state::ends_at();
+                audit::record(Event::Switch { function, until });
+            }
+            Ok(done)
+        }
+        Err(error) => {
+            audit::refused(Class::Switch, &error, |problem| Event::SwitchRefused {
+                function,
+                problem,
+            });
+            Err(error::report(error))
+        }
+    }
 }
 
 /// Has the token of the active switch been revoked since? Asks the tables only after a commit that
@@ -207,6 +228,8 @@ pub struct Switch {
     role: CString,
     /// What `scope_roles.switch` is set to.
     state: Prepared,
+    /// What its audit lines say of the token.
+    audit: Rc<[u8]>,
 }
 
 /// What, with the token and the claim, decides which switch is made and whether it may be.
@@ -249,6 +272,7 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
         }
     };
     activate(&switch.role, &accepted.claims, &switch.state)?;
+    audit::switched(&switch.audit);
     let role = switch.role.clone();
     let active = Active {
         token: accepted,
@@ -269,11 +293,17 @@ fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Swi
         digest: accepted.digest,
         claims: accepted.claims.to_str().unwrap_or_default(),
     });
+    let verified = &accepted.verified;
     Ok(Switch {
         made_for: asked,
         claim: claim.map(str::to_owned),
         role: c_name(role),
         state,
+        audit: audit::token_members(
+            verified.issuer.as_deref(),
+            verified.subject.as_deref(),
+            verified.token_id.as_deref(),
+        ),
     })
 }
 

@@ -7,17 +7,43 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// RFC 3339 in UTC with microseconds, from Unix microseconds. PostgreSQL reads it whatever
 /// DateStyle says.
 pub fn rfc3339(micros: i64) -> String {
+    let mut text = Vec::with_capacity(27);
+    write_rfc3339(&mut text, micros);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// As [`rfc3339`], into a buffer.
+pub fn write_rfc3339(text: &mut Vec<u8>, micros: i64) {
     let seconds = micros.div_euclid(MICROS_PER_SECOND);
     let fraction = micros.rem_euclid(MICROS_PER_SECOND);
     let days = seconds.div_euclid(SECONDS_PER_DAY);
     let time = seconds.rem_euclid(SECONDS_PER_DAY);
     let (year, month, day) = civil(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{fraction:06}Z",
-        time / 3_600,
-        time / 60 % 60,
-        time % 60
-    )
+    if !(0..=9_999).contains(&year) {
+        // No clock shows such a year, but a token's exp may.
+        text.extend_from_slice(year.to_string().as_bytes());
+    } else {
+        digits(text, year, 4);
+    }
+    for (separator, number) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', time / 3_600),
+        (b':', time / 60 % 60),
+        (b':', time % 60),
+    ] {
+        text.push(separator);
+        digits(text, number, 2);
+    }
+    text.push(b'.');
+    digits(text, fraction, 6);
+    text.push(b'Z');
+}
+
+fn digits(text: &mut Vec<u8>, number: i64, width: u32) {
+    for place in (0..width).rev() {
+        text.push(b'0' + (number / 10_i64.pow(place) % 10) as u8);
+    }
 }
 
 /// Reads what [`rfc3339`] writes; a fraction may be missing. `None` for anything else.

@@ -3,6 +3,7 @@
 mod change;
 mod facts;
 mod guard;
+mod trail;
 
 use crate::harness::*;
 

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod audit;
 mod catalogue;
 mod credential;
 mod documented;

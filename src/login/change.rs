@@ -4,6 +4,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::rules::Rules;
+use crate::audit::{self, Action, Value};
 use crate::credential::authority::{self, Target};
 use crate::credential::{self, BadOption, options};
 use crate::label::{self, Kind, Metadata};
@@ -116,6 +117,12 @@ fn change(role: Option<Name>, given: Given) -> Result<(), Error> {
         return Err(Error::Unknown { role });
     }
     label::write(target.role.oid, &changed);
+    record(
+        "set_login_policy",
+        &role,
+        Some(&target.metadata.login),
+        Some(&changed.login),
+    );
     let others = [&target.metadata.successor, &target.metadata.replaces];
     for other in others.into_iter().flatten() {
         if catalog::role_by_name(other).is_some() {
@@ -141,20 +148,50 @@ fn guard(role: Option<Name>, given: Given) -> Result<(), Error> {
     let rules = given.apply(Rules::default())?;
     let mut metadata = label::fresh(Kind::Guarded, identity::current_user(), None);
     metadata.login = rules;
-    if let Some(before) = before {
-        metadata.created_at = before.created_at;
+    if let Some(before) = &before {
+        metadata.created_at.clone_from(&before.created_at);
     }
     label::write(role.oid, &metadata);
+    let earlier = before.as_ref().map(|before| &before.login);
+    record("guard_login", &role.name, earlier, Some(&metadata.login));
     Ok(())
 }
 
 fn unguard(role: Option<Name>) -> Result<(), Error> {
     let (role, guarded) = claim(role)?;
-    if guarded.is_none() {
+    let Some(guarded) = guarded else {
         return Err(Error::NotGuarded { role: role.name });
-    }
+    };
     label::remove(role.oid);
+    record("unguard_login", &role.name, Some(&guarded.login), None);
     Ok(())
+}
+
+/// For the audit: the rules from now on, and those before as in the label.
+fn record(function: &str, role: &str, before: Option<&Rules>, after: Option<&Rules>) {
+    let nobody = Rules::default();
+    let rules = after.unwrap_or(&nobody);
+    let texts = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>();
+    let ips = texts(&mut rules.ips.iter().flatten().map(ToString::to_string));
+    let hours = texts(&mut rules.hours.iter().map(ToString::to_string));
+    let before = before.and_then(|before| serde_json::to_string(before).ok());
+    let ips = match rules.ips {
+        Some(_) => Value::Texts(&ips),
+        None => Value::Null,
+    };
+    audit::administered(
+        Action::Policy,
+        function,
+        role,
+        &[
+            ("allowed_ips", ips),
+            ("allow_local", Value::Bool(rules.allows_local())),
+            ("require_tls", Value::Bool(rules.tls)),
+            ("allowed_hours", Value::Texts(&hours)),
+            ("time_zone", rules.zone.as_deref().into()),
+            ("before", before.as_deref().into()),
+        ],
+    );
 }
 
 /// A login that is not ours and that the caller may guard, with its guard, both locked until the

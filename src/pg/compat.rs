@@ -391,6 +391,46 @@ pub unsafe fn port_user_name(port: *mut pg_sys::Port) -> Option<String> {
     }
 }
 
+/// The role, the database and the application name in the start-up packet: terminated, or NULL.
+///
+/// # Safety
+/// `port` is this process's connection.
+pub unsafe fn port_user(port: *mut pg_sys::Port) -> *const c_char {
+    // SAFETY: by contract.
+    unsafe { (*port.cast::<PortPrefix>()).user_name }
+}
+
+/// # Safety
+/// As [`port_user`].
+pub unsafe fn port_database(port: *mut pg_sys::Port) -> *const c_char {
+    // SAFETY: by contract.
+    unsafe { (*port.cast::<PortPrefix>()).database_name }
+}
+
+/// # Safety
+/// As [`port_user`].
+pub unsafe fn port_application_name(port: *mut pg_sys::Port) -> *const c_char {
+    // SAFETY: by contract.
+    unsafe { (*port.cast::<PortPrefix>()).application_name }
+}
+
+/// The client's TCP port.
+///
+/// # Safety
+/// As [`port_user`].
+pub unsafe fn remote_port(port: *mut pg_sys::Port) -> Option<u16> {
+    // SAFETY: by contract; the family says which struct the storage holds.
+    unsafe {
+        let storage = &raw const (*port.cast::<PortPrefix>()).raddr.address;
+        match i32::from((*storage).ss_family) {
+            libc::AF_INET => Some((*storage.cast::<libc::sockaddr_in>()).sin_port),
+            libc::AF_INET6 => Some((*storage.cast::<libc::sockaddr_in6>()).sin6_port),
+            _ => None,
+        }
+        .map(u16::from_be)
+    }
+}
+
 /// The server's end of a connection.
 ///
 /// # Safety

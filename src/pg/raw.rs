@@ -12,9 +12,12 @@ unsafe extern "C-unwind" {
     pub fn GetSessionUserId() -> Oid;
     pub fn InLocalUserIdChange() -> bool;
     pub fn GetCurrentRoleId() -> Oid;
+    pub fn GetAuthenticatedUserId() -> Oid;
     // access/xact.h
     pub fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
     pub fn IsTransactionBlock() -> bool;
+    pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
+    pub fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
     pub fn IsInParallelMode() -> bool;
     pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     // utils/timestamp.h

@@ -374,6 +374,16 @@ pub fn role_setting() -> pg_sys::Oid {
     }
 }
 
+/// The text of `role` or `session_authorization`, terminated; NULL without one.
+pub fn text_of(name: &CStr) -> *const c_char {
+    let setting = find(name);
+    if setting.is_null() {
+        return std::ptr::null();
+    }
+    // SAFETY: a valid record of a string setting, whose variable is its current value.
+    unsafe { *(*setting.cast::<pg_sys::config_string>()).variable }
+}
+
 /// The record of a guarded setting. PostgreSQL's own two stay where they are; the claims are a
 /// placeholder, which a library that defines them would replace.
 fn find(name: &CStr) -> *mut pg_sys::config_generic {

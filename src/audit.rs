@@ -1,0 +1,226 @@
+//! The audit trail: one JSON object a line in the server log (design 3.10, `docs/audit.md`).
+//!
+//! Nothing here raises an error, so that it may be called on every path, commits and aborts
+//! included. Events that a rollback undoes wait for the end of their transaction.
+
+pub mod class;
+pub mod event;
+pub mod line;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::error::{self, Report};
+use crate::pg::audit::{self as server, Level};
+use crate::pg::{clock, switch_state, xact};
+pub use class::Class;
+pub use event::{Action, Event, Fields, Problem};
+pub use line::{Line, Value};
+
+/// What every line begins with.
+const PREFIX: &str = "scope_roles audit: ";
+/// The channel of alerts.
+const CHANNEL: &std::ffi::CStr = c"scope_alert";
+/// PostgreSQL takes payloads of less than 8,000 bytes.
+const MAX_PAYLOAD: usize = 7_999;
+
+thread_local! {
+    /// `issuer`, `subject` and `jti` of a switch, and the state of the switch that they belong to.
+    static TOKEN: RefCell<(u64, Rc<[u8]>)> = RefCell::new((0, Rc::from([])));
+    /// What waits for the end of the transaction.
+    static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+    /// The buffer of the last line.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+struct Pending {
+    event: &'static str,
+    outcome: &'static str,
+    subtransaction: u32,
+    rest: Vec<u8>,
+}
+
+pub fn init() {
+    server::init();
+}
+
+/// Is this class recorded? One load.
+#[inline]
+pub fn wants(class: Class) -> bool {
+    server::classes() & class as u32 != 0
+}
+
+/// Writes the event into the server log, now or, if a rollback would undo it, when its transaction
+/// ends. Never to the client.
+pub fn record(event: Event<'_>) {
+    if !wants(event.class()) {
+        return;
+    }
+    if event.is_transactional()
+        && let Some(subtransaction) = xact::current_subtransaction()
+    {
+        let mut rest = Line::part();
+        common(&mut rest);
+        event.write(&mut rest);
+        PENDING.with_borrow_mut(|pending| {
+            pending.push(Pending {
+                event: event.name(),
+                outcome: event.outcome(),
+                subtransaction,
+                rest: rest.into_members(),
+            });
+        });
+        server::expect_the_end();
+        return;
+    }
+    let level = match event {
+        Event::Alert { .. } => Level::Warning,
+        _ => Level::Log,
+    };
+    let mut line = Line::begin(BUFFER.take(), PREFIX);
+    line.field("event", Value::Text(event.name()));
+    line.field("outcome", Value::Text(event.outcome()));
+    common(&mut line);
+    event.write(&mut line);
+    let line = line.end();
+    server::write(level, &line);
+    BUFFER.set(line);
+    if let Event::Alert { guard, blocked, .. } = event {
+        notify(&event, guard, blocked);
+    }
+}
+
+/// Records one of our own errors, before it is raised.
+pub fn refused<E: Report>(class: Class, error: &E, event: impl FnOnce(Problem<'_>) -> Event<'_>) {
+    if wants(class) {
+        record(event(Problem {
+            sqlstate: &error::sqlstate(error.code()),
+            message: &error.to_string(),
+            detail: Some(&error.detail()),
+        }));
+    }
+}
+
+/// Records what an administrator has done: call it where it is done, in its transaction.
+pub fn administered(action: Action, function: &str, object: &str, fields: Fields<'_>) {
+    record(Event::Admin {
+        action,
+        function,
+        object,
+        fields,
+    });
+}
+
+/// `issuer`, `subject` and `jti` of a token, ready for the lines of its switches.
+pub fn token_members(issuer: Option<&str>, subject: Option<&str>, jti: Option<&str>) -> Rc<[u8]> {
+    let mut members = Line::part();
+    for (key, claim) in [("issuer", issuer), ("subject", subject), ("jti", jti)] {
+        members.name(key, claim.map(str::as_bytes));
+    }
+    members.into_members().into()
+}
+
+/// The switch that has just been made is that of this token.
+pub fn switched(token: &Rc<[u8]>) {
+    TOKEN.set((switch_state::epoch(), token.clone()));
+}
+
+/// The transaction, or this subtransaction and what was in it, has ended.
+pub fn ended(end: End) {
+    let done: Vec<Pending> = PENDING.with_borrow_mut(|pending| match end {
+        End::Subtransaction(aborted) => {
+            let first = pending.iter().position(|one| one.subtransaction >= aborted);
+            first.map_or_else(Vec::new, |first| pending.split_off(first))
+        }
+        End::Committed | End::Prepared | End::Aborted => std::mem::take(pending),
+    });
+    for Pending {
+        event,
+        outcome,
+        rest,
+        ..
+    } in done
+    {
+        let outcome = match end {
+            End::Committed => outcome,
+            End::Prepared => "prepared",
+            End::Aborted | End::Subtransaction(_) => "rolled_back",
+        };
+        let mut line = Line::begin(BUFFER.take(), PREFIX);
+        line.field("event", Value::Text(event));
+        line.field("outcome", Value::Text(outcome));
+        line.members(&rest);
+        let line = line.end();
+        server::write(Level::Log, &line);
+        BUFFER.set(line);
+    }
+}
+
+/// How a transaction has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Committed,
+    Prepared,
+    Aborted,
+    /// The subtransaction of this number has been rolled back.
+    Subtransaction(u32),
+}
+
+/// The fields that every line has.
+fn common(line: &mut Line) {
+    line.field("time", Value::Time(clock::now()));
+    server::write_session(line);
+    write_token(line);
+    server::write_connection(line);
+}
+
+fn write_token(line: &mut Line) {
+    if !switch_state::is_locked() {
+        line.members(br#""issuer":null,"subject":null,"jti":null"#);
+        return;
+    }
+    let epoch = switch_state::epoch();
+    TOKEN.with_borrow_mut(|(known, members)| {
+        if *known != epoch {
+            // A rollback has brought a switch back, or this is a parallel worker.
+            *members = switch_state::with(|state| members_of(state.claims))
+                .unwrap_or_else(|| token_members(None, None, None));
+            *known = epoch;
+        }
+        line.members(members);
+    });
+}
+
+fn members_of(claims: &str) -> Rc<[u8]> {
+    let claims: serde_json::Value = serde_json::from_str(claims).unwrap_or_default();
+    let claim = |name| claims.get(name).and_then(serde_json::Value::as_str);
+    token_members(claim("iss"), claim("sub"), claim("jti"))
+}
+
+/// Tells those who LISTEN. Everybody may: what the token says and where the client is stays in the
+/// log, where the same time and pid find it.
+fn notify(event: &Event<'_>, guard: &str, blocked: bool) {
+    let payload = |details: bool| {
+        let mut line = Line::begin(Vec::new(), "");
+        line.field("event", Value::Text(event.name()));
+        line.field("outcome", Value::Text(event.outcome()));
+        line.field("time", Value::Time(clock::now()));
+        server::write_session(&mut line);
+        line.field("pid", Value::Number(server::pid().into()));
+        if details {
+            event.write(&mut line);
+        } else {
+            line.field("guard", Value::Text(guard));
+            line.field("blocked", Value::Bool(blocked));
+        }
+        line.end()
+    };
+    let whole = payload(true);
+    let payload = match whole.len() {
+        0..=MAX_PAYLOAD => whole,
+        _ => payload(false),
+    };
+    if payload.len() <= MAX_PAYLOAD {
+        server::notify(CHANNEL, &payload);
+    }
+}

@@ -1,0 +1,271 @@
+//! What is recorded, and the fields that each event has of its own; `docs/audit.md` is their schema.
+//! Pure.
+#![forbid(unsafe_code)]
+
+use super::class::Class;
+use super::line::{Line, Value};
+
+/// The fields of an event that differ from call to call.
+pub type Fields<'a> = &'a [(&'static str, Value<'a>)];
+
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A managed or guarded role logs in; `refused` is the whole reason.
+    Login { refused: Option<&'a str>, tls: bool },
+    /// A token, or the anonymous role, has switched the role.
+    Switch {
+        function: &'static str,
+        /// When its statements end, in Unix microseconds; `i64::MAX`: never.
+        until: i64,
+    },
+    SwitchRefused {
+        function: &'static str,
+        problem: Problem<'a>,
+    },
+    /// The token of a session's switch has ended it.
+    SwitchEnded,
+    /// Something that the lock, or the gate of an authenticator, has stopped.
+    LockViolation { problem: Problem<'a> },
+    /// Something that an administrator has done; also a row of `scope.audit_log`.
+    Admin {
+        action: Action,
+        /// The SQL function.
+        function: &'a str,
+        /// What it was done to: a role, a scope, an issuer, a token's jti.
+        object: &'a str,
+        fields: Fields<'a>,
+    },
+    /// A step of a role's end.
+    Expire {
+        step: &'a str,
+        kind: &'a str,
+        role_name: &'a str,
+        sessions_terminated: i64,
+        /// What it waits for, or why it failed.
+        detail: Option<&'a str>,
+        failed: bool,
+    },
+    Ddl {
+        /// The command tag.
+        tag: &'a str,
+        /// The object as PostgreSQL names it, where that is known.
+        objects: &'a [String],
+    },
+    /// An error with SQLSTATE 42501.
+    Denied { problem: Problem<'a> },
+    /// A statement that has run.
+    Statement {
+        tag: &'a str,
+        reads: &'a [String],
+        writes: &'a [String],
+        rows: i64,
+        micros: i64,
+        /// 1 for what the client has sent, more for what runs inside it.
+        depth: i64,
+        query_id: i64,
+        text: Option<&'a str>,
+    },
+    /// A guard has noticed something. Also a NOTIFY on the channel `scope_alert`, where that is possible.
+    Alert {
+        /// Which guard: `max_rows`, `export_rows`, `ddl` …
+        guard: &'a str,
+        /// Was the statement refused?
+        blocked: bool,
+        fields: Fields<'a>,
+    },
+}
+
+/// An error as the client has got it.
+#[derive(Debug, Clone, Copy)]
+pub struct Problem<'a> {
+    pub sqlstate: &'a str,
+    pub message: &'a str,
+    pub detail: Option<&'a str>,
+}
+
+/// What an administrator does; the name of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Issue,
+    Renew,
+    Rotate,
+    Revoke,
+    /// A scope is made, changed or dropped.
+    Scope,
+    /// A temporary membership is granted or revoked.
+    Temporary,
+    /// An issuer, or its keys.
+    Issuer,
+    /// A token or a subject is revoked.
+    Token,
+    /// A login policy, a guard, or what they allow.
+    Policy,
+    /// Findings of a review are accepted or attested.
+    Review,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Issue => "issue",
+            Action::Renew => "renew",
+            Action::Rotate => "rotate",
+            Action::Revoke => "revoke",
+            Action::Scope => "scope",
+            Action::Temporary => "temporary",
+            Action::Issuer => "issuer",
+            Action::Token => "token",
+            Action::Policy => "policy",
+            Action::Review => "review",
+        }
+    }
+}
+
+impl Event<'_> {
+    pub fn class(&self) -> Class {
+        match self {
+            Event::Login { .. } => Class::Login,
+            Event::Switch { .. } | Event::SwitchRefused { .. } | Event::SwitchEnded => {
+                Class::Switch
+            }
+            Event::LockViolation { .. } => Class::Lock,
+            Event::Admin { .. } => Class::Admin,
+            Event::Expire { .. } => Class::Expire,
+            Event::Ddl { .. } => Class::Ddl,
+            Event::Denied { .. } => Class::Denied,
+            Event::Statement { .. } => Class::Statement,
+            Event::Alert { .. } => Class::Export,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Login { .. } => "login",
+            Event::Switch { .. } | Event::SwitchRefused { .. } => "switch",
+            Event::SwitchEnded => "switch_end",
+            Event::LockViolation { .. } => "lock_violation",
+            Event::Admin { action, .. } => action.name(),
+            Event::Expire { .. } => "expire",
+            Event::Ddl { .. } => "ddl",
+            Event::Denied { .. } => "denied",
+            Event::Statement { .. } => "statement",
+            Event::Alert { .. } => "alert",
+        }
+    }
+
+    /// Of an event that is true whatever becomes of its transaction.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Event::Login {
+                refused: Some(_), ..
+            }
+            | Event::SwitchRefused { .. }
+            | Event::LockViolation { .. }
+            | Event::Denied { .. }
+            | Event::Alert { blocked: true, .. } => "refused",
+            Event::Expire { failed: true, .. } => "failed",
+            _ => "ok",
+        }
+    }
+
+    /// Is it undone when its transaction rolls back? Then the line waits for the outcome.
+    pub fn is_transactional(&self) -> bool {
+        matches!(
+            self,
+            Event::Admin { .. } | Event::Ddl { .. } | Event::Expire { .. }
+        )
+    }
+
+    pub fn write(&self, line: &mut Line) {
+        match *self {
+            Event::Login { refused, tls } => {
+                line.field("tls", Value::Bool(tls));
+                line.field("reason", refused.into());
+            }
+            Event::Switch { function, until } => {
+                line.field("function", Value::Text(function));
+                let until = match until {
+                    i64::MAX => Value::Null,
+                    until => Value::Time(until),
+                };
+                line.field("until", until);
+            }
+            Event::SwitchRefused { function, problem } => {
+                line.field("function", Value::Text(function));
+                problem.write(line);
+            }
+            Event::SwitchEnded => {}
+            Event::LockViolation { problem } | Event::Denied { problem } => problem.write(line),
+            Event::Admin {
+                function,
+                object,
+                fields,
+                ..
+            } => {
+                line.field("function", Value::Text(function));
+                line.field("object", Value::Text(object));
+                write(line, fields);
+            }
+            Event::Expire {
+                step,
+                kind,
+                role_name,
+                sessions_terminated,
+                detail,
+                ..
+            } => {
+                line.field("step", Value::Text(step));
+                line.field("kind", Value::Text(kind));
+                line.field("object", Value::Text(role_name));
+                line.field("sessions_terminated", Value::Number(sessions_terminated));
+                line.field("detail", detail.into());
+            }
+            Event::Ddl { tag, objects } => {
+                line.field("tag", Value::Text(tag));
+                line.field("objects", Value::Texts(objects));
+            }
+            Event::Statement {
+                tag,
+                reads,
+                writes,
+                rows,
+                micros,
+                depth,
+                query_id,
+                text,
+            } => {
+                line.field("tag", Value::Text(tag));
+                line.field("reads", Value::Texts(reads));
+                line.field("writes", Value::Texts(writes));
+                line.field("rows", Value::Number(rows));
+                line.field("duration_us", Value::Number(micros));
+                line.field("depth", Value::Number(depth));
+                line.field("query_id", Value::Number(query_id));
+                line.field("text", text.into());
+            }
+            Event::Alert {
+                guard,
+                blocked,
+                fields,
+            } => {
+                line.field("guard", Value::Text(guard));
+                line.field("blocked", Value::Bool(blocked));
+                write(line, fields);
+            }
+        }
+    }
+}
+
+impl Problem<'_> {
+    fn write(&self, line: &mut Line) {
+        line.field("sqlstate", Value::Text(self.sqlstate));
+        line.field("message", Value::Text(self.message));
+        line.field("detail", self.detail.into());
+    }
+}
+
+fn write(line: &mut Line, fields: Fields<'_>) {
+    for (key, value) in fields {
+        line.field(key, *value);
+    }
+}

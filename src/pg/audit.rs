@@ -1,0 +1,297 @@
+//! What PostgreSQL knows of this session and transaction, for audit lines, and writing them.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::server::Peer;
+use super::{compat, raw, server, switch_state};
+use crate::audit::line::Line;
+use crate::audit::{self, End, class};
+
+unsafe extern "C-unwind" {
+    // utils/elog.h, without the guard of pgrx's bindings
+    fn errstart(level: i32, domain: *const c_char) -> bool;
+    fn errmsg_internal(format: *const c_char, ...) -> i32;
+    fn errhidestmt(hide: bool) -> i32;
+    fn errhidecontext(hide: bool) -> i32;
+    fn errfinish(file: *const c_char, line: i32, function: *const c_char);
+    // commands/async.h
+    fn Async_Notify(channel: *const c_char, payload: *const c_char);
+}
+
+static SETTING: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
+    c"login, switch, admin, expire, lock, ddl, denied, export",
+));
+/// The bits of the classes that are recorded.
+static CLASSES: AtomicU32 = AtomicU32::new(0);
+/// Is anything waiting for the end of the transaction?
+static EXPECTING: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The members that stay the same as long as the process lives, and its id.
+    static CONNECTION: RefCell<(i32, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Log,
+    Warning,
+}
+
+/// Defines `scope_roles.audit`.
+pub fn define() {
+    // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"scope_roles.audit",
+            c"The classes of events that are written into the server log as JSON.",
+            c"Of login, switch, admin, expire, lock, ddl, denied, export and statement, separated by commas; all; none.",
+            &SETTING,
+            GucContext::Sighup,
+            GucFlags::empty(),
+            Some(check),
+            Some(assign),
+            None,
+        );
+    }
+}
+
+/// Hears of the ends of transactions; in the postmaster, inherited by every backend.
+pub fn init() {
+    // SAFETY: static callbacks of the right types, registered once.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+#[inline]
+pub fn classes() -> u32 {
+    CLASSES.load(Ordering::Relaxed)
+}
+
+/// [`audit::ended`] is to be called.
+pub fn expect_the_end() {
+    EXPECTING.store(true, Ordering::Relaxed);
+}
+
+pub fn pid() -> i32 {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// `session_user` and `role`, without a look into the catalogues: an error may be under way.
+pub fn write_session(line: &mut Line) {
+    // SAFETY: reads of backend globals; the strings are terminated and not changed meanwhile.
+    unsafe {
+        let port = pg_sys::MyProcPort;
+        let session = raw::GetSessionUserId();
+        let login = raw::GetAuthenticatedUserId();
+        let user = if !port.is_null() && (session == login || session == pg_sys::InvalidOid) {
+            compat::port_user(port)
+        } else if !port.is_null() || pg_sys::ParallelWorkerNumber >= 0 {
+            switch_state::text_of(c"session_authorization")
+        } else {
+            // A worker of ours.
+            std::ptr::null()
+        };
+        let outer = raw::GetOuterUserId();
+        let role = if user.is_null() || outer == session || outer == pg_sys::InvalidOid {
+            user
+        } else {
+            switch_state::text_of(c"role")
+        };
+        line.name("session_user", bytes(user));
+        line.name("role", bytes(role));
+    }
+}
+
+/// `client`, `port`, `database`, `pid`, `application_name` and `xid`.
+pub fn write_connection(line: &mut Line) {
+    CONNECTION.with_borrow_mut(|(known, members)| {
+        let pid = pid();
+        if *known != pid {
+            let mut part = Line::part();
+            let is_whole = write_place(&mut part);
+            *members = part.into_members();
+            if is_whole {
+                *known = pid;
+            }
+        }
+        line.members(members);
+    });
+    // SAFETY: reads of backend globals; terminated strings.
+    unsafe {
+        let mut name = pg_sys::application_name.cast_const();
+        let port = pg_sys::MyProcPort;
+        if !port.is_null() && pg_sys::ClientAuthInProgress {
+            name = compat::port_application_name(port);
+        }
+        line.name("application_name", bytes(name));
+        match raw::GetTopFullTransactionIdIfAny().value {
+            0 => line.field("xid", audit::Value::Null),
+            xid => line.field("xid", audit::Value::Number(xid.cast_signed())),
+        }
+    }
+}
+
+/// False when the database has no name yet.
+fn write_place(line: &mut Line) -> bool {
+    let mut is_whole = true;
+    // SAFETY: reads of backend globals; the port is this process's connection.
+    unsafe {
+        let port = pg_sys::MyProcPort;
+        let mut worker_database = None;
+        let (client, number, database) = if port.is_null() {
+            if server::database() != pg_sys::InvalidOid {
+                is_whole = pg_sys::IsTransactionState();
+                worker_database = is_whole.then(server::database_name);
+            }
+            (None, None, worker_database.as_ref().map(String::as_bytes))
+        } else {
+            let client = match compat::remote_peer(port) {
+                Peer::Tcp(address) => Some(address.to_canonical().to_string()),
+                Peer::Socket(_) => Some("local".to_owned()),
+                Peer::Unknown => None,
+            };
+            let database = bytes(compat::port_database(port)).filter(|name| !name.is_empty());
+            (client, compat::remote_port(port), database)
+        };
+        line.name("client", client.as_ref().map(String::as_bytes));
+        line.field(
+            "port",
+            number.map_or(audit::Value::Null, |number| {
+                audit::Value::Number(number.into())
+            }),
+        );
+        line.name("database", database);
+        line.field("pid", audit::Value::Number(pid().into()));
+    }
+    is_whole
+}
+
+/// # Safety
+/// NULL, or a terminated string that outlives the use of the result.
+unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: by contract.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// Writes a terminated line into the server log, as PostgreSQL writes its own: to stderr, the
+/// collector, csvlog, jsonlog or syslog. Not to the client, without CONTEXT and STATEMENT.
+pub fn write(level: Level, line: &[u8]) {
+    debug_assert_eq!(line.last(), Some(&0));
+    // SAFETY: the line is terminated. Context callbacks, which could fail, are not called; nor are
+    // interrupts taken, so that nothing short of a lack of memory raises an error.
+    unsafe {
+        let contexts = pg_sys::error_context_stack;
+        let wanted = pg_sys::client_min_messages;
+        pg_sys::InterruptHoldoffCount += 1;
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let level = match level {
+                Level::Log => PgLogLevel::LOG_SERVER_ONLY,
+                // There is no such level for the server only.
+                Level::Warning => PgLogLevel::WARNING,
+            };
+            pg_sys::error_context_stack = std::ptr::null_mut();
+            pg_sys::client_min_messages = PgLogLevel::ERROR as i32;
+            let begun = errstart(level as i32, std::ptr::null());
+            pg_sys::client_min_messages = wanted;
+            if begun {
+                errmsg_internal(c"%s".as_ptr(), line.as_ptr().cast::<c_char>());
+                errhidestmt(true);
+                errhidecontext(true);
+                errfinish(std::ptr::null(), 0, std::ptr::null());
+            }
+        });
+        pg_sys::error_context_stack = contexts;
+        pg_sys::InterruptHoldoffCount -= 1;
+    }
+}
+
+/// NOTIFY, with the commit; nothing where that is not possible.
+pub fn notify(channel: &CStr, payload: &[u8]) {
+    // SAFETY: inside a transaction that may write; both are terminated and short enough.
+    unsafe {
+        if pg_sys::IsTransactionState()
+            && !pg_sys::RecoveryInProgress()
+            && !raw::IsInParallelMode()
+            && pg_sys::ParallelWorkerNumber < 0
+        {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                Async_Notify(channel.as_ptr(), payload.as_ptr().cast());
+            });
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check(
+    new_value: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes valid pointers; the memory for `extra` is its own from now on.
+    unsafe {
+        let text = bytes(*new_value).unwrap_or_default();
+        let Some(bits) = std::str::from_utf8(text).ok().and_then(class::parse) else {
+            return false;
+        };
+        let memory = compat::setting_alloc(size_of::<u32>()).cast::<u32>();
+        if memory.is_null() {
+            return false;
+        }
+        memory.write(bits);
+        *extra = memory.cast();
+        true
+    }
+}
+
+/// Must not fail.
+#[pg_guard]
+unsafe extern "C-unwind" fn assign(_new_value: *const c_char, extra: *mut c_void) {
+    let bits = if extra.is_null() {
+        0
+    } else {
+        // SAFETY: what `check` made for this value.
+        unsafe { *extra.cast::<u32>() }
+    };
+    CLASSES.store(bits, Ordering::Relaxed);
+}
+
+/// Must not fail: the transaction has already committed, or is being aborted.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut c_void,
+) {
+    if !EXPECTING.load(Ordering::Relaxed) {
+        return;
+    }
+    let end = match event {
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => End::Committed,
+        pg_sys::XactEvent::XACT_EVENT_PREPARE => End::Prepared,
+        pg_sys::XactEvent::XACT_EVENT_ABORT => End::Aborted,
+        _ => return,
+    };
+    EXPECTING.store(false, Ordering::Relaxed);
+    audit::ended(end);
+}
+
+/// Must not fail, as [`at_transaction_end`].
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut c_void,
+) {
+    if EXPECTING.load(Ordering::Relaxed) && event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        audit::ended(End::Subtransaction(subtransaction));
+    }
+}
