@@ -267,3 +267,31 @@ fn a_guard_written_by_hand_ends_nobody() {
         session.run("SELECT 1");
     }
 }
+
+/// A connection for replication has no database, not even after the check.
+#[test]
+fn a_guard_holds_for_connections_for_replication() {
+    let f = Fixture::new("guard_replication");
+    let mut admin = f.admin();
+    let bob = f.role("bob", "LOGIN REPLICATION");
+    let identify = || {
+        let target = format!("user={bob} replication=1");
+        let mut psql = f.server.client("psql");
+        let done = psql.args(["-XAtqc", "IDENTIFY_SYSTEM", &target]).output();
+        let done = done.expect("psql");
+        (
+            done.status.success(),
+            String::from_utf8_lossy(&done.stderr).into_owned(),
+        )
+    };
+    for (rules, welcome) in [("", true), (", allow_local => false", false)] {
+        guard(&mut admin, &bob, rules);
+        let (success, error) = identify();
+        assert_eq!(success, welcome, "{error}");
+        assert_eq!(error.contains(POLICY), !welcome, "{error}");
+    }
+    assert_eq!(
+        admin.text("SELECT logins || ' ' || last_refusal_reason FROM scope.guarded_logins WHERE role = 'guard_replication_bob'"),
+        "1 local"
+    );
+}
