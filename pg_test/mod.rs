@@ -4,6 +4,7 @@
 
 mod clock;
 mod elevation;
+mod hours;
 mod label;
 mod transaction;
 

@@ -32,11 +32,13 @@ SELECT r.rolname AS role,
           FROM pg_catalog.pg_shseclabel
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
-    ON m.objoid OPERATOR(pg_catalog.=) r.oid;
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
 CREATE VIEW scope.credentials AS
+  WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
        m.label ->> 'state' AS state,
@@ -58,6 +60,9 @@ SELECT r.rolname AS role,
                          FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
        COALESCE((m.label -> 'login' ->> 'local')::pg_catalog.bool, (m.label -> 'login' -> 'ips') IS NULL) AS allow_local,
        COALESCE((m.label -> 'login' ->> 'tls')::pg_catalog.bool, false) AS require_tls,
+       CASE WHEN (m.label -> 'login' -> 'hours') IS NOT NULL
+            THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
+       m.label -> 'login' ->> 'zone' AS time_zone,
        CASE WHEN r.rolconnlimit OPERATOR(pg_catalog.>=) 0 THEN r.rolconnlimit END AS connection_limit,
        (SELECT g.setconfig FROM pg_catalog.pg_db_role_setting g
          WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
@@ -72,7 +77,15 @@ SELECT r.rolname AS role,
                JOIN pg_catalog.jsonb_array_elements_text(m.label -> 'waits_for') w
                  ON d.oid OPERATOR(pg_catalog.=) w::pg_catalog.oid
               ORDER BY d.datname) AS waiting_for,
-       m.label ->> 'purpose' AS purpose
+       m.label ->> 'purpose' AS purpose,
+       CASE WHEN f.role IS NOT NULL THEN f.logins
+            -- One that found no room is not one that never came.
+            WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
+                 OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
+       f.last_login,
+       f.last_address,
+       f.last_refusal,
+       f.last_refusal_reason
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
@@ -83,10 +96,47 @@ SELECT r.rolname AS role,
                FROM pg_catalog.pg_stat_get_activity(NULL)
               GROUP BY usesysid) c
     ON c.usesysid OPERATOR(pg_catalog.=) r.oid
- WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope';
+  LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
+  LEFT JOIN facts n ON n.role IS NULL
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
+   AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (waiting_for: databases with grants still to be revoked).
-granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none.';
+granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason: of this server, see scope.login_facts(); logins NULL: not known.';
+
+CREATE VIEW scope.guarded_logins AS
+  WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
+SELECT r.rolname AS role,
+       CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
+            THEN ARRAY(SELECT i::pg_catalog.cidr
+                         FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
+       COALESCE((m.label -> 'login' ->> 'local')::pg_catalog.bool, (m.label -> 'login' -> 'ips') IS NULL) AS allow_local,
+       COALESCE((m.label -> 'login' ->> 'tls')::pg_catalog.bool, false) AS require_tls,
+       CASE WHEN (m.label -> 'login' -> 'hours') IS NOT NULL
+            THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
+       m.label -> 'login' ->> 'zone' AS time_zone,
+       NOT r.rolsuper AS in_force,
+       (m.label ->> 'creator')::pg_catalog.name AS guarded_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS guarded_at,
+       CASE WHEN f.role IS NOT NULL THEN f.logins
+            -- One that found no room is not one that never came.
+            WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
+                 OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
+       f.last_login,
+       f.last_address,
+       f.last_refusal,
+       f.last_refusal_reason
+  FROM pg_catalog.pg_roles r
+  JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
+          FROM pg_catalog.pg_shseclabel
+         WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
+           AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
+    ON m.objoid OPERATOR(pg_catalog.=) r.oid
+  LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
+  LEFT JOIN facts n ON n.role IS NULL
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'guarded';
+COMMENT ON VIEW scope.guarded_logins IS
+'The logins that are not managed but checked by rules of scope.guard_login(): the rules, who has set them last, when it was first guarded. in_force: false for one that has become a superuser. The facts are those of scope.credentials, since it was guarded.';
 
 CREATE VIEW scope.scopes AS
 SELECT r.rolname AS scope,

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod guards;
+mod login;
 mod scopes;
 mod tokens;
 

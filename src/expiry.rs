@@ -66,6 +66,8 @@ impl Managed {
 /// that lives until someone ends it.
 fn moment(kind: Kind, is_active: bool, deadline: Option<i64>) -> i64 {
     match (is_active, kind) {
+        // Not ours to end.
+        (_, Kind::Guarded) => i64::MAX,
         (false, _) => i64::MIN,
         // Somebody's VALID UNTIL on a scope is not a deadline of ours.
         (true, Kind::Scope) => i64::MAX,
@@ -78,22 +80,27 @@ fn moment(kind: Kind, is_active: bool, deadline: Option<i64>) -> i64 {
 /// What one pass over the catalogues found.
 #[derive(Default)]
 struct Survey {
-    /// When each managed role is due, in no order. Superusers among them (somebody's hand) and
-    /// roles with a label that can't be read are left alone.
+    /// When each managed role is due, in no order. Superusers among them (somebody's hand), roles
+    /// with a label that can't be read and logins that are only guarded are left alone.
     moments: Vec<(i64, u32)>,
     /// Every role there is.
     roles: HashSet<u32>,
+    /// Those with a label of ours, whatever it says.
+    labelled: HashSet<u32>,
 }
 
 fn survey() -> Survey {
     // Labels come first: a role that is dropped meanwhile is then seen to be gone.
+    let mut survey = Survey::default();
     let mut labels = HashMap::new();
     catalog::labelled_roles(|role, label| {
-        if let Some(seen) = label::glance(label) {
+        survey.labelled.insert(role.into());
+        if let Some(seen) = label::glance(label)
+            && seen.kind != Kind::Guarded
+        {
             labels.insert(u32::from(role), seen);
         }
     });
-    let mut survey = Survey::default();
     catalog::deadlines(|role, superuser, deadline| {
         let role = u32::from(role);
         survey.roles.insert(role);

@@ -1,4 +1,4 @@
-//! Every setting: private statics, typed accessors. All are PGC_SIGHUP: only an administrator's
+//! Every setting: private statics, typed accessors. All are PGC_SIGHUP or PGC_POSTMASTER: only an administrator's
 //! configuration counts, nothing that a session can SET.
 
 use std::ffi::CString;
@@ -7,7 +7,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use zeroize::Zeroizing;
 
-use crate::pg::{compat, secret_setting};
+use crate::pg::{compat, preload, secret_setting};
 
 type Text = GucSetting<Option<CString>>;
 
@@ -28,6 +28,7 @@ static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
+static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
 static EXPORT_ALERT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 static EXPORT_ALERT_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
@@ -210,6 +211,19 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
+    // PostgreSQL takes such a setting at no other time.
+    if preload::in_progress() {
+        GucRegistry::define_int_guc(
+            c"scope_roles.login_facts",
+            c"For how many roles the server keeps when, how often and from where they logged in.",
+            c"84 bytes of shared memory each. 0: for none. What finds no room is not kept.",
+            &LOGIN_FACTS,
+            0,
+            10_000_000,
+            GucContext::Postmaster,
+            none,
+        );
+    }
     crate::pg::audit::define();
     GucRegistry::define_enum_guc(
         c"scope_roles.audit_text",
@@ -307,6 +321,11 @@ pub fn audit_text() -> AuditText {
 /// Seconds; `None`: for ever.
 pub fn audit_retention() -> Option<i64> {
     Some(i64::from(AUDIT_RETENTION.get())).filter(|&age| age > 0)
+}
+
+/// How many roles.
+pub fn login_facts() -> usize {
+    usize::try_from(LOGIN_FACTS.get()).unwrap_or(0)
 }
 
 pub fn expiry() -> bool {

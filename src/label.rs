@@ -14,10 +14,35 @@ use crate::login::rules::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
 use crate::timestamp;
 
-/// The metadata of a role. `Err` for a role that is ours but whose label can't be read: callers
+/// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours but whose label can't be read: callers
 /// treat it as managed and disabled.
 pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
+    read_any(role).filter(|metadata| {
+        !matches!(
+            metadata,
+            Ok(Metadata {
+                kind: Kind::Guarded,
+                ..
+            })
+        )
+    })
+}
+
+/// The metadata of a managed role, or of a login that is only guarded.
+pub fn read_any(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
     seclabel::get(role).map(|label| Metadata::parse(&label))
+}
+
+/// The same while a client logs in, where PostgreSQL can't read what it has moved out of the row.
+pub fn read_at_login(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
+    let label = catalog::label_at_login(role)?;
+    Some(label.map_or(Err(text::Invalid::TooLong), |label| Metadata::parse(&label)))
+}
+
+/// Takes a role's label away in this transaction.
+pub fn remove(role: pg_sys::Oid) {
+    seclabel::set(role, None);
+    wakeup::at_commit_before(i64::MAX);
 }
 
 /// Labels a role that was just made, in this database, for `caller`. False when there is no such

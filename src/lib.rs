@@ -34,7 +34,8 @@ extension_sql_file!(
     name = "tables",
     requires = ["functions"]
 );
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/login.sql", name = "login", requires = ["tables"]);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["login"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
 extension_sql_file!(

@@ -1,53 +1,79 @@
-//! The check of managed roles at login, whatever the authentication method (design 3.8).
+//! The check of managed roles at login, whatever the authentication method (design 3.8), and of
+//! those logins that a DBA has named for it.
 
+pub mod change;
+pub mod facts;
+pub mod hours;
+pub mod ledger;
 pub mod network;
 mod policy;
+mod record;
 pub mod rules;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::audit::{self, Event};
+use crate::audit::{self, Class, Event};
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{catalog, clock, gate, server, wakeup};
+use crate::pg::{catalog, clock, gate, login_memory, server, time_zone, wakeup};
 pub use policy::Client;
-use policy::{Admission, Facts};
+use policy::{Admission, Facts, Refusal};
 
 pub fn init() {
+    login_memory::init_shared_memory();
     crate::pg::hooks::install_login();
 }
 
-/// Ends the connection with 28000 when `user` is a managed role that may not log in. Roles that
-/// are not ours, and superusers, are never touched.
+/// Ends the connection with 28000 when `user` is a managed or guarded role that may not log in.
+/// Other roles, and superusers, are never touched.
 pub fn enforce(user: &str, client: Client) {
     let Some(role) = catalog::role_by_name(user) else {
         return;
     };
-    let metadata = label::read(role.oid);
+    // First of all: the label of a superuser is not even read, so that a damaged one does no harm.
+    if role.superuser {
+        return;
+    }
+    let Some(metadata) = label::read_at_login(role.oid) else {
+        return;
+    };
+    let (now, metadata) = (clock::now(), metadata.as_ref());
     let facts = Facts {
         superuser: role.superuser,
-        metadata: metadata.as_ref().map(Result::as_ref),
+        metadata: Some(metadata),
         valid_until: role.valid_until,
-        now: clock::now(),
+        now,
         client,
+        moment: metadata.ok().and_then(|metadata| moment(metadata, now)),
     };
     // The standby's launcher hears of no commits, so it watches credentials that log in.
-    if facts.metadata.is_some() && server::in_recovery() {
+    if server::in_recovery() {
         wakeup::wake();
     }
-    if let Admission::Refused(reason) = policy::judge(&facts) {
-        refuse(client, reason);
-    }
-    if is_gated(role.oid) {
-        if server::is_replication_connection() {
-            refuse(client, "an authenticator cannot replicate");
+    let is_gated = metadata.is_ok_and(|metadata| metadata.kind == Kind::Authenticator);
+    let refusal = match policy::judge(&facts) {
+        Admission::Refused(refusal) => Some(refusal),
+        Admission::Allowed if is_gated && server::is_replication_connection() => {
+            Some(Refusal::Replication)
         }
+        Admission::Allowed => None,
+    };
+    if let Some(refusal) = refusal {
+        ledger::refused(role.oid, now, refusal);
+        refuse(user, client, &policy::explain(refusal, &facts));
+    }
+    ledger::admitted(role.oid, now, client);
+    if is_gated {
         gate::close(role.oid);
     }
-    if metadata.is_some() {
-        audit::watch_login();
-        record(client, None);
-    }
+    audit::watch_login();
+    record(client, None);
+}
+
+/// What the clock shows where the role's hours are judged.
+fn moment(metadata: &Metadata, now: i64) -> Option<hours::Moment> {
+    let zone = metadata.login.zone.as_deref()?;
+    time_zone::moment(zone, now)
 }
 
 fn record(client: Client, refused: Option<&str>) {
@@ -55,8 +81,13 @@ fn record(client: Client, refused: Option<&str>) {
     audit::record(Event::Login { refused, tls });
 }
 
-fn refuse(client: Client, reason: &str) {
-    record(client, Some(reason));
+fn refuse(user: &str, client: Client, reason: &str) {
+    if audit::wants(Class::Login) {
+        record(client, Some(reason));
+    } else {
+        // The client is not told: without this line nobody could find out.
+        log!("scope_roles: login of role \"{user}\" refused: {reason}");
+    }
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         "connection refused by login policy",

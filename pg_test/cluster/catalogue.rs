@@ -18,11 +18,13 @@ function scope.drop_scope(pg_catalog.text,boolean,boolean) |
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
+function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
+function scope.login_facts() | pg_monitor EXECUTE
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
@@ -34,6 +36,8 @@ function scope.set_guard(pg_catalog.name,bigint,bigint,interval,pg_catalog.text[
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
+function scope.set_login_policy(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
+function scope.unguard_login(pg_catalog.name) | 
 function scope.verify_jwt(pg_catalog.text) | 
 schema scope | PUBLIC USAGE
 sequence scope.audit_log_id_seq | 
@@ -43,6 +47,7 @@ table scope.jwt_revoked_subject |
 table scope.jwt_revoked_token | 
 table scope.writing_function | 
 view scope.credentials | pg_monitor SELECT
+view scope.guarded_logins | pg_monitor SELECT
 view scope.guards | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | pg_monitor SELECT

@@ -1,5 +1,10 @@
 //! Who may log in from where: the rules of a login hold for every authentication method.
 
+mod change;
+mod facts;
+mod guard;
+mod trail;
+
 use crate::harness::*;
 
 /// A password over IPv4, nothing at all over IPv6 and the socket: what refuses a login there is the extension.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::deadline::Interval;
+use crate::login::hours::Window;
 use crate::login::network::Network;
 use crate::login::rules::Rules;
 
@@ -30,6 +31,12 @@ pub enum BadOption {
     NoWayIn,
     #[error("{0} is not a valid network")]
     Network(String),
+    #[error("\"{0}\" are not valid hours")]
+    Hours(String),
+    #[error("time zone \"{0}\" does not exist")]
+    TimeZone(String),
+    #[error("hours need a time zone")]
+    NoTimeZone,
     #[error("connection_limit must be at least 1")]
     ConnectionLimit,
     #[error("{option} is out of range")]
@@ -59,17 +66,9 @@ impl Given {
             ips: self.allowed_ips.map(networks).transpose()?,
             local: self.allow_local,
             tls: self.require_tls.unwrap_or(false),
+            ..Rules::default()
         };
-        if rules.admits_nobody() {
-            return Err(BadOption::NoWayIn);
-        }
-        let bytes = serde_json::to_string(&rules).map_or(usize::MAX, |text| text.len());
-        if bytes > MAX_RULES_BYTES {
-            return Err(BadOption::TooLong {
-                bytes,
-                max: MAX_RULES_BYTES,
-            });
-        }
+        check_rules(&rules)?;
         if self.connection_limit.is_some_and(|limit| limit < 1) {
             return Err(BadOption::ConnectionLimit);
         }
@@ -86,7 +85,39 @@ impl Given {
     }
 }
 
-fn networks(texts: Vec<Option<String>>) -> Result<Vec<Network>, BadOption> {
+/// Rules that let somebody in, and that fit into a label.
+pub fn check_rules(rules: &Rules) -> Result<(), BadOption> {
+    if rules.admits_nobody() {
+        return Err(BadOption::NoWayIn);
+    }
+    if rules.zone.is_none() && !rules.hours.is_empty() {
+        return Err(BadOption::NoTimeZone);
+    }
+    let bytes = serde_json::to_string(&rules).map_or(usize::MAX, |text| text.len());
+    if bytes > MAX_RULES_BYTES {
+        return Err(BadOption::TooLong {
+            bytes,
+            max: MAX_RULES_BYTES,
+        });
+    }
+    Ok(())
+}
+
+/// Hours from their texts, each once.
+pub fn hours(texts: Vec<Option<String>>) -> Result<Vec<Window>, BadOption> {
+    let mut hours: Vec<Window> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let text = text.ok_or(BadOption::NullElement("allowed_hours"))?;
+        let window = text.parse().map_err(|_| BadOption::Hours(text))?;
+        if !hours.contains(&window) {
+            hours.push(window);
+        }
+    }
+    Ok(hours)
+}
+
+/// Networks from the texts of `cidr` values, each once.
+pub fn networks(texts: Vec<Option<String>>) -> Result<Vec<Network>, BadOption> {
     let mut networks: Vec<Network> = Vec::with_capacity(texts.len());
     for text in texts {
         let text = text.ok_or(BadOption::NullElement("allowed_ips"))?;

@@ -48,6 +48,12 @@ impl Report for BadOption {
                     .into()
             }
             Self::Network(_) => "It is not an IPv4 or IPv6 network.".into(),
+            Self::Hours(_) => {
+                "Hours are days, a space, and two different times of day with a hyphen between."
+                    .into()
+            }
+            Self::TimeZone(_) => "It is not in the view pg_timezone_names.".into(),
+            Self::NoTimeZone => "What the clock shows depends on where it hangs.".into(),
             Self::ConnectionLimit => "With fewer the role could never log in.".into(),
             Self::Duration { .. } => {
                 "It must be between 0 and 2147483647 milliseconds, without months or years.".into()
@@ -66,13 +72,20 @@ impl Report for BadOption {
                     .into()
             }
             Self::Network(_) => "Pass networks such as '{10.0.0.0/8,2001:db8::/32}'.".into(),
+            Self::Hours(_) => {
+                "Pass hours such as '{Mon-Fri 08:00-18:00}', '{daily 22:00-02:00}', or '{\"Mon,Wed 08:00-24:00\"}'."
+                    .into()
+            }
+            Self::TimeZone(_) | Self::NoTimeZone => {
+                "Pass a time zone by its name, such as 'Europe/Zurich' or 'UTC'.".into()
+            }
             Self::ConnectionLimit => "Leave it out for no limit.".into(),
             Self::Duration { .. } => "Pass an interval such as '30 seconds'; 0 means no limit.".into(),
             Self::SchemaName => {
                 "Pass the schemas' names unquoted, each as an element of its own: '{app,public}'."
                     .into()
             }
-            Self::TooLong { .. } => "Name fewer, larger networks.".into(),
+            Self::TooLong { .. } => "Name fewer, larger networks, and fewer hours.".into(),
         }
     }
 }
@@ -213,7 +226,10 @@ impl Report for authority::Error {
             Self::NotYours { caller, .. } => {
                 format!("\"{caller}\" is neither its creator nor a member of that role.")
             }
-            Self::Oneself { .. } => "A credential cannot renew, rotate or revoke itself.".into(),
+            Self::Oneself { .. } => {
+                "A credential cannot renew, rotate or revoke itself, nor change its own rules."
+                    .into()
+            }
             Self::Ended { .. } => {
                 "Its deadline has passed, or it has been revoked; nothing brings it back.".into()
             }
@@ -234,6 +250,7 @@ impl Report for authority::Error {
                 Kind::Temporary => {
                     "Use scope.grant_temporary() and scope.revoke_temporary().".into()
                 }
+                Kind::Guarded => "Use scope.guard_login() and scope.unguard_login().".into(),
                 _ => "See the view scope.credentials.".into(),
             },
             Self::Superuser { role } => {

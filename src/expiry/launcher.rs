@@ -10,6 +10,7 @@ use super::{labels_of, schedule, survey};
 use crate::audit::{self, Class, Event};
 use crate::guc;
 use crate::label::{self, Metadata};
+use crate::login::ledger::{self, Ledger};
 use crate::pg::worker::{self, Started};
 use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
 
@@ -27,10 +28,11 @@ const CLEAN_EVERY: i64 = 86_400 * MICROS_PER_SECOND;
 /// Never returns: PostgreSQL ends the process.
 pub fn run() -> ! {
     wakeup::register_launcher();
+    let mut ledger = Ledger::open();
     let mut launcher = Launcher::default();
     loop {
         wakeup::planning();
-        let time = launcher.step();
+        let time = launcher.step().min(ledger.tend());
         wakeup::planned(clock::now().saturating_add(micros(time)));
         worker::report_activity(launcher.problem);
         worker::sleep(time);
@@ -163,8 +165,9 @@ impl Launcher {
 
     /// Inside a transaction; `changes` as it was before.
     fn read(&mut self, changes: u64) {
-        let started = Instant::now();
+        let (started, read_at) = (Instant::now(), clock::now());
         let found = survey();
+        ledger::keep_only(&found.labelled, read_at);
         self.calendar
             .replace(found.moments, &found.roles, clock::now());
         self.reading_took = started.elapsed();

@@ -33,11 +33,12 @@ pub fn glance(label: &str) -> Option<Glance> {
     })
 }
 
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 5] = [
     Kind::Credential,
     Kind::Scope,
     Kind::Authenticator,
     Kind::Temporary,
+    Kind::Guarded,
 ];
 
 /// As the label has it.
@@ -47,6 +48,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Credential => "credential",
         Kind::Authenticator => "authenticator",
         Kind::Temporary => "temporary",
+        Kind::Guarded => "guarded",
     }
 }
 

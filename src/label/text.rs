@@ -21,6 +21,8 @@ pub enum Kind {
     Authenticator,
     /// A NOLOGIN role between a role and a person's own login: a membership with a deadline.
     Temporary,
+    /// A login that is not ours: the label holds rules for it, and nothing else about it is ours.
+    Guarded,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Credential => "credential",
             Self::Authenticator => "authenticator",
             Self::Temporary => "temporary membership",
+            Self::Guarded => "guarded login",
         }
     }
 }

@@ -1,8 +1,10 @@
 //! May this role log in? Pure.
 #![forbid(unsafe_code)]
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
+use super::hours::Moment;
 use super::network::Network;
 use super::rules::Rules;
 use crate::label::{Kind, Metadata, State};
@@ -16,6 +18,9 @@ pub struct Facts<'a, E> {
     pub valid_until: Option<i64>,
     pub now: i64,
     pub client: Client,
+    /// What the clock shows in the time zone of the role's hours; `None` when that zone is not
+    /// known here. Asked for only if there are hours.
+    pub moment: Option<Moment>,
 }
 
 /// Where the client is.
@@ -34,8 +39,78 @@ pub enum Client {
 #[must_use]
 pub enum Admission {
     Allowed,
-    /// The reason, for the server log only.
-    Refused(&'static str),
+    Refused(Refusal),
+}
+
+/// Why a login is refused. The numbers are kept in a file: they do not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    Label = 1,
+    Ending = 2,
+    Quarantined = 3,
+    NotALogin = 4,
+    NoDeadline = 5,
+    Deadline = 6,
+    Local = 7,
+    Address = 8,
+    Tls = 9,
+    Nowhere = 10,
+    Hours = 11,
+    TimeZone = 12,
+    Replication = 13,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 13] = [
+        Self::Label,
+        Self::Ending,
+        Self::Quarantined,
+        Self::NotALogin,
+        Self::NoDeadline,
+        Self::Deadline,
+        Self::Local,
+        Self::Address,
+        Self::Tls,
+        Self::Nowhere,
+        Self::Hours,
+        Self::TimeZone,
+        Self::Replication,
+    ];
+
+    /// One word, for views.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Label => "label",
+            Self::Ending | Self::Quarantined => "state",
+            Self::NotALogin => "kind",
+            Self::NoDeadline | Self::Deadline => "deadline",
+            Self::Local => "local",
+            Self::Address | Self::Nowhere => "address",
+            Self::Tls => "tls",
+            Self::Hours | Self::TimeZone => "hours",
+            Self::Replication => "replication",
+        }
+    }
+
+    /// For the server log only.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Label => "its label cannot be read",
+            Self::Ending => "it is being ended",
+            Self::Quarantined => "it is in quarantine",
+            Self::NotALogin => "it is not a login",
+            Self::NoDeadline => "it has no deadline",
+            Self::Deadline => "its deadline has passed",
+            Self::Local => "Unix sockets are not allowed to it",
+            Self::Address => "the client's address is not allowed to it",
+            Self::Tls => "the connection does not use TLS",
+            Self::Nowhere => "the client's address is not known",
+            Self::Hours => "it may not log in at this time",
+            Self::TimeZone => "the time zone of its hours is not known to this server",
+            Self::Replication => "an authenticator cannot replicate",
+        }
+    }
 }
 
 pub fn judge<E>(facts: &Facts<'_, E>) -> Admission {
@@ -44,47 +119,97 @@ pub fn judge<E>(facts: &Facts<'_, E>) -> Admission {
     }
     let metadata = match &facts.metadata {
         None => return Admission::Allowed,
-        Some(Err(_)) => return Admission::Refused("its label cannot be read"),
+        Some(Err(_)) => return Admission::Refused(Refusal::Label),
         Some(Ok(metadata)) => metadata,
     };
     let refusal = in_force(metadata, facts.valid_until, facts.now)
-        .or_else(|| welcome(&metadata.login, facts.client));
+        .or_else(|| welcome(&metadata.login, facts.client))
+        .or_else(|| in_time(&metadata.login, facts.moment));
     refusal.map_or(Admission::Allowed, Admission::Refused)
 }
 
+/// The reason with what it was judged by.
+pub fn explain<E>(refusal: Refusal, facts: &Facts<'_, E>) -> String {
+    let mut text = refusal.reason().to_owned();
+    let Some(Ok(metadata)) = &facts.metadata else {
+        return text;
+    };
+    let rules = &metadata.login;
+    // Writing to a String does not fail.
+    let _ = match (refusal, facts.client, facts.moment) {
+        (Refusal::Address, Client::Tcp { address, .. }, _) => {
+            let networks = rules.ips.iter().flatten().map(Network::to_string);
+            write!(
+                text,
+                ": {address} is not in {{{}}}",
+                networks.collect::<Vec<_>>().join(",")
+            )
+        }
+        (Refusal::Hours, _, Some(moment)) => {
+            let hours = rules.hours.iter().map(ToString::to_string);
+            write!(
+                text,
+                ": {moment} is not in {{{}}} {}",
+                hours.collect::<Vec<_>>().join("; "),
+                rules.zone.as_deref().unwrap_or_default()
+            )
+        }
+        (Refusal::TimeZone, ..) => {
+            write!(text, ": {}", rules.zone.as_deref().unwrap_or("none is set"))
+        }
+        _ => Ok(()),
+    };
+    text
+}
+
 /// Why the role may not be used now, from anywhere.
-fn in_force(metadata: &Metadata, valid_until: Option<i64>, now: i64) -> Option<&'static str> {
+fn in_force(metadata: &Metadata, valid_until: Option<i64>, now: i64) -> Option<Refusal> {
+    // A login that is not ours has no state, and its VALID UNTIL is what PostgreSQL says it is.
+    if metadata.kind == Kind::Guarded {
+        return None;
+    }
     match metadata.state {
-        State::Ending => return Some("it is being ended"),
-        State::Quarantined => return Some("it is in quarantine"),
+        State::Ending => return Some(Refusal::Ending),
+        State::Quarantined => return Some(Refusal::Quarantined),
         State::Active => {}
     }
     match (metadata.kind, valid_until) {
-        (Kind::Temporary, _) => Some("it is a membership, not a login"),
+        (Kind::Temporary, _) => Some(Refusal::NotALogin),
         // A credential always has a deadline: someone has taken it away by hand.
-        (Kind::Credential, None) => Some("it has no deadline"),
+        (Kind::Credential, None) => Some(Refusal::NoDeadline),
         // Services stay: their tokens have deadlines.
         (_, None) => None,
-        (_, Some(deadline)) => (deadline <= now).then_some("its deadline has passed"),
+        (_, Some(deadline)) => (deadline <= now).then_some(Refusal::Deadline),
     }
 }
 
 /// Why the role may not be used from there. A Unix socket never leaves the machine: it needs no TLS.
-fn welcome(rules: &Rules, client: Client) -> Option<&'static str> {
+fn welcome(rules: &Rules, client: Client) -> Option<Refusal> {
     match client {
-        Client::Local => (!rules.allows_local()).then_some("Unix sockets are not allowed to it"),
+        Client::Local => (!rules.allows_local()).then_some(Refusal::Local),
         Client::Tcp { address, tls } => {
             let allowed =
                 |networks: &Vec<Network>| networks.iter().any(|network| network.contains(address));
             if !rules.ips.as_ref().is_none_or(allowed) {
-                Some("the client's address is not allowed to it")
+                Some(Refusal::Address)
             } else if rules.tls && !tls {
-                Some("the connection does not use TLS")
+                Some(Refusal::Tls)
             } else {
                 None
             }
         }
-        Client::Unknown => (!rules.is_empty()).then_some("the client's address is not known"),
+        Client::Unknown => rules.say_where().then_some(Refusal::Nowhere),
+    }
+}
+
+/// Why the role may not be used at this time.
+fn in_time(rules: &Rules, moment: Option<Moment>) -> Option<Refusal> {
+    if rules.hours.is_empty() {
+        return None;
+    }
+    match moment {
+        None => Some(Refusal::TimeZone),
+        Some(moment) => (!rules.allow_at(moment)).then_some(Refusal::Hours),
     }
 }
 
@@ -121,6 +246,7 @@ mod tests {
             valid_until,
             now: 100,
             client: Client::Unknown,
+            moment: None,
         };
         judge(&facts) == Admission::Allowed
     }
@@ -154,6 +280,7 @@ mod tests {
             valid_until: Some(1),
             now: 100,
             client: Client::Local,
+            moment: None,
         };
         assert_eq!(judge(&facts), Admission::Allowed);
     }
@@ -178,6 +305,7 @@ mod tests {
             ips: ips.map(read),
             local,
             tls,
+            ..Rules::default()
         }
     }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hours::{Moment, Window};
 use super::network::Network;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,12 @@ pub struct Rules {
     /// Whether TCP connections must use TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
+    /// When it may log in; empty: at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<Window>,
+    /// The time zone of `hours`, by its IANA name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 impl Rules {
@@ -24,9 +31,18 @@ impl Rules {
         self.local.unwrap_or(self.ips.is_none())
     }
 
+    pub fn allow_at(&self, moment: Moment) -> bool {
+        self.hours.is_empty() || self.hours.iter().any(|window| window.contains(moment))
+    }
+
     /// Without a single rule there is nothing to keep.
     pub fn is_empty(&self) -> bool {
         *self == Rules::default()
+    }
+
+    /// Do they say where a client must be, or how it must come?
+    pub fn say_where(&self) -> bool {
+        self.ips.is_some() || self.local.is_some() || self.tls
     }
 
     /// Is there any way to log in?

@@ -14,6 +14,7 @@ use super::{clock, compat};
 /// catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are
 /// fixed.
 const SHARED_SECURITY_LABELS: u32 = 3592;
+const SHARED_SECURITY_LABELS_INDEX: u32 = 3593;
 const OBJECT: u32 = 1;
 const CLASS: u32 = 2;
 const PROVIDER: u32 = 3;
@@ -216,6 +217,16 @@ pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
     true
 }
 
+/// Locks a role against DROP ROLE, as SECURITY LABEL does, until the transaction ends: a label that
+/// is written to a role that is gone would stay for ever. False when it is gone.
+#[must_use]
+pub fn lock_role(role: pg_sys::Oid) -> bool {
+    let mode = pg_sys::ShareUpdateExclusiveLock as i32;
+    // SAFETY: inside a transaction; takes in what others have committed meanwhile.
+    unsafe { pg_sys::LockSharedObject(pg_sys::AuthIdRelationId, role, 0, mode) };
+    role_by_oid(role).is_some()
+}
+
 /// The roles that a role is a direct member of.
 pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     // SAFETY: inside a transaction; the list holds n_members valid entries until it is released.
@@ -268,10 +279,63 @@ pub fn labelled_roles(mut visit: impl FnMut(pg_sys::Oid, &str)) {
         // SAFETY: both columns are of type text and not null.
         unsafe {
             if text(provider).as_bytes() == super::seclabel::PROVIDER.to_bytes() {
-                visit(pg_sys::Oid::from(object.value() as u32), &text(label));
+                // One that can't be read here is one that says nothing.
+                let label = text_in_row(label).unwrap_or_default();
+                visit(pg_sys::Oid::from(object.value() as u32), &label);
             }
         }
     });
+}
+
+/// The label of ours that a role has, read without a database; `Some(None)` for one that can't be.
+pub fn label_at_login(role: pg_sys::Oid) -> Option<Option<String>> {
+    let mut found = None;
+    // SAFETY: inside a transaction, with the catalogue's own index, whose first two columns are the
+    // object and its class; PostgreSQL keeps it at hand for logins.
+    unsafe {
+        let keys = [
+            (OBJECT, pg_sys::Datum::from(role)),
+            (CLASS, pg_sys::Datum::from(pg_sys::AuthIdRelationId)),
+        ];
+        let mut keys = keys.map(|(column, value)| {
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                column as pg_sys::AttrNumber,
+                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                pg_sys::F_OIDEQ.into(),
+                value,
+            );
+            key
+        });
+        let relation = pg_sys::table_open(
+            SHARED_SECURITY_LABELS.into(),
+            pg_sys::AccessShareLock as i32,
+        );
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            SHARED_SECURITY_LABELS_INDEX.into(),
+            pg_sys::criticalSharedRelcachesBuilt,
+            std::ptr::null_mut(),
+            keys.len() as i32,
+            keys.as_mut_ptr(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let attribute = |number: u32| attribute(tuple, (*relation).rd_att, number);
+            if let (Some(provider), Some(label)) = (attribute(PROVIDER), attribute(LABEL))
+                && text(provider).as_bytes() == super::seclabel::PROVIDER.to_bytes()
+            {
+                found = Some(text_in_row(label));
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found
 }
 
 /// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
@@ -371,4 +435,14 @@ unsafe fn text(datum: pg_sys::Datum) -> String {
         pg_sys::pfree(copy.cast());
         text
     }
+}
+
+/// As [`text`], but `None` for one that is moved out of its row: PostgreSQL ends a process that looks
+/// for it without a database.
+///
+/// # Safety
+/// As [`text`].
+unsafe fn text_in_row(datum: pg_sys::Datum) -> Option<String> {
+    // SAFETY: by contract.
+    unsafe { (!pgrx::varlena::varatt_is_1b_e(datum.cast_mut_ptr())).then(|| text(datum)) }
 }
