@@ -143,7 +143,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         if !is_bound() {
             next(query, flags);
-            if statements::is_recorded() {
+            if statements::are_queries_recorded() {
                 statements::started(query, flags);
             }
             return;
@@ -156,7 +156,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
         }
-        if statements::is_recorded() {
+        if statements::are_queries_recorded() {
             statements::started(query, flags);
         }
     }
