@@ -50,7 +50,11 @@ pub enum Event<'a> {
         members: &'a [u8],
     },
     /// An error with SQLSTATE 42501.
-    Denied { problem: Problem<'a> },
+    Denied {
+        problem: Problem<'a>,
+        /// What the client has sent.
+        text: Option<&'a str>,
+    },
     /// A message that looks like a line of ours, written in place of it.
     Forgery { message: &'a [u8] },
     /// A statement that has ended.
@@ -198,7 +202,11 @@ impl Event<'_> {
             }
             Event::SwitchEnded => {}
             Event::Forgery { message } => line.field("message", Value::Bytes(message)),
-            Event::LockViolation { problem } | Event::Denied { problem } => problem.write(line),
+            Event::LockViolation { problem } => problem.write(line),
+            Event::Denied { problem, text } => {
+                problem.write(line);
+                line.field("text", text.into());
+            }
             Event::Admin {
                 function,
                 object,

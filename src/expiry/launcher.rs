@@ -9,7 +9,7 @@ use super::calendar::Calendar;
 use super::{labels_of, schedule, survey};
 use crate::audit::{self, Class, Event};
 use crate::guc;
-use crate::label::{self, Metadata};
+use crate::label::{self, Kind, Metadata};
 use crate::login::ledger::{self, Ledger};
 use crate::pg::worker::{self, Started};
 use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
@@ -405,24 +405,28 @@ fn record_terminations(first: &BTreeMap<u32, i64>) {
         return;
     }
     // Without an answer the line is still better than none.
-    let roles = first.keys().copied().collect();
-    let (names, labels) = xact::transaction(|| {
-        let names: HashMap<u32, String> = first
-            .keys()
-            .filter_map(|&role| Some((role, catalog::role_by_oid(role.into())?.name)))
-            .collect();
-        (names, labels_of(&roles))
+    let found = xact::transaction(|| -> HashMap<u32, (String, &'static str)> {
+        let look = |&role: &u32| {
+            let kind = match label::read(role.into()) {
+                Some(Ok(metadata)) => metadata.kind,
+                _ => Kind::Credential,
+            };
+            let name = catalog::role_by_oid(role.into())?.name;
+            Some((role, (name, label::kind_name(kind))))
+        };
+        first.keys().filter_map(look).collect()
     })
     .unwrap_or_default();
     for (role, &sessions) in first {
         let gone = format!("{role} (dropped)");
-        let kind = labels
-            .get(role)
-            .map(|metadata| label::kind_name(metadata.kind));
+        let (name, kind) = match found.get(role) {
+            Some((name, kind)) => (name, *kind),
+            None => (&gone, "credential"),
+        };
         audit::record(Event::Expire {
             step: "terminated",
-            kind: kind.unwrap_or("credential"),
-            role_name: names.get(role).unwrap_or(&gone),
+            kind,
+            role_name: name,
             sessions_terminated: sessions,
             detail: None,
             failed: false,

@@ -12,6 +12,7 @@ use super::server::Peer;
 use super::{compat, raw, server, switch_state};
 use crate::audit::line::Line;
 use crate::audit::{self, Class, End, Event, Problem, class, running};
+use crate::guc::{self, AuditText};
 
 unsafe extern "C-unwind" {
     // utils/elog.h, without the guard of pgrx's bindings
@@ -150,7 +151,12 @@ unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
         if !audit::is_first(message) {
             return;
         }
+        let text = match guc::audit_text() {
+            AuditText::Full => super::statements::sent_text(),
+            _ => None,
+        };
         audit::record(Event::Denied {
+            text: text.as_deref(),
             problem: Problem {
                 sqlstate: "42501",
                 message,

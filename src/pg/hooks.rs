@@ -151,7 +151,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         guards::before_start();
         if !is_bound() {
             next(query, flags);
-            if statements::is_recorded() {
+            if statements::are_queries_recorded() {
                 statements::started(query, flags);
             }
             guards::after_start(query);
@@ -166,7 +166,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
         }
-        if statements::is_recorded() {
+        if statements::are_queries_recorded() {
             statements::started(query, flags);
         }
     }

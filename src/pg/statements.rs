@@ -47,10 +47,16 @@ unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// The cheap question of every statement.
+/// The cheap question of every utility statement: one load, where nothing of them is recorded.
 #[inline]
 pub fn is_recorded() -> bool {
     running::is_wanted() && audit::is_watched()
+}
+
+/// The same of every query.
+#[inline]
+pub fn are_queries_recorded() -> bool {
+    trail::wants(Class::Statement) && audit::is_watched()
 }
 
 /// A query that has been started.
@@ -61,10 +67,7 @@ pub fn is_recorded() -> bool {
 pub unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: by contract.
     unsafe {
-        if !trail::wants(Class::Statement)
-            || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0
-            || pg_sys::ParallelWorkerNumber >= 0
-        {
+        if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 || pg_sys::ParallelWorkerNumber >= 0 {
             return;
         }
         let plan = (*query).plannedstmt;
@@ -234,6 +237,20 @@ unsafe fn text(line: &mut Line, statement: *mut pg_sys::PlannedStmt, source: *co
         let part = part.get(..MAX_TEXT).unwrap_or(part);
         let text = redact::redact(String::from_utf8_lossy(part).trim());
         line.field("text", Value::Text(&text));
+    }
+}
+
+/// What the client has sent, without secrets.
+pub fn sent_text() -> Option<String> {
+    // SAFETY: NULL, or the terminated text of the statement that runs.
+    unsafe {
+        let text = pg_sys::debug_query_string;
+        if text.is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(text).to_bytes();
+        let text = text.get(..MAX_TEXT).unwrap_or(text);
+        Some(redact::redact(String::from_utf8_lossy(text).trim()))
     }
 }
 

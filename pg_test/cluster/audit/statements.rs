@@ -222,6 +222,20 @@ fn audit_of_statements_keeps_no_secret() {
     }
 }
 
+/// Also of what is denied before it runs.
+#[test]
+fn audit_of_denied_statements_has_their_text() {
+    let f = Fixture::on(&SERVER, "audit_denied_text");
+    let cred = f.admin().issue("'orders'");
+    f.login(&cred.role)
+        .denied("SELECT *, 'hunter2zq' AS password FROM vault", "42501");
+    let line = one(
+        &SERVER,
+        json!({ "event": "denied", "session_user": cred.role }),
+    );
+    assert_eq!(line["text"], "SELECT *, '***' AS password FROM vault");
+}
+
 #[test]
 fn audit_of_statements_leaves_others_alone() {
     let f = Fixture::on(&SERVER, "audit_others");
