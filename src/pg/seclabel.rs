@@ -80,7 +80,8 @@ pub fn set_of(provider: &CStr, role: pg_sys::Oid, label: Option<&CString>) {
 /// Labels have no cache that sessions would hear of: they look again when the role changes, so it
 /// counts as changed. The message goes out with the commit, to standbys too.
 pub fn tell_sessions(role: pg_sys::Oid) {
-    // SAFETY: inside a transaction, as all changes of labels; the row of the cache is released after the last look at it.
+    // SAFETY: inside a transaction, as all changes of labels; the row of the cache is released after
+    // the last look at it.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::AUTHOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(role));
@@ -91,7 +92,9 @@ pub fn tell_sessions(role: pg_sys::Oid) {
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
             pg_sys::ReleaseSysCache(tuple);
         }
-        // No subtransaction may begin before the message has been taken in here.
+        // No subtransaction may begin before the message has been taken in here, and that is done only
+        // after a command that has changed something.
+        pg_sys::GetCurrentCommandId(true);
         pg_sys::CommandCounterIncrement();
     }
 }

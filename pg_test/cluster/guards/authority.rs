@@ -95,6 +95,12 @@ fn guard_arguments_are_checked() {
         "25006",
     );
     admin.run("ROLLBACK");
+    // Nothing to take away is nothing wrong, in a transaction that goes on with other work too.
+    admin.run(&format!(
+        "BEGIN; SELECT scope.set_guard('{}', NULL); SELECT scope.create_scope('guard_arguments_s', '{{SELECT}}', '{{vault}}');
+         SAVEPOINT a; SELECT scope.drop_scope('guard_arguments_s'); COMMIT",
+        scene.login
+    ));
     // Labels are the extension's, or a restore's.
     let mut s = scene.session();
     s.denied(
