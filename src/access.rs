@@ -93,9 +93,8 @@ fn effective_access(
         let target = object.map(object::find).transpose()?;
         let graph = match role {
             Some(role) => {
-                let role = catalog::role_by_oid(role).ok_or(Error::NoSuchRole {
-                    oid: role.into(),
-                })?;
+                let role =
+                    catalog::role_by_oid(role).ok_or(Error::NoSuchRole { oid: role.into() })?;
                 viewer.may_see(&role)?;
                 Scene::of(role)?
             }
@@ -145,6 +144,7 @@ fn who_can(
         } else {
             viewer.scene()?
         };
+        listing.narrow(right);
         Ok(listing.into_rows())
     };
     rows().map_err(error::report)
@@ -237,6 +237,8 @@ struct Listing {
     /// Memberships: of one role, of all, or not.
     roles: Option<Option<u32>>,
     right: Option<Right>,
+    /// The objects on which somebody has been granted something, by their numbers.
+    by_grantee: HashMap<u32, Vec<usize>>,
     /// Names of roles outside of the scene: grantors.
     names: RefCell<HashMap<u32, String>>,
 }
@@ -245,9 +247,7 @@ impl Listing {
     fn new(scene: Scene, target: Option<Target>) -> Result<Self, Error> {
         let objects = identity::elevated(|| match &target {
             None => facts::objects(),
-            Some(Target::Object { class, oid, column }) => {
-                facts::object_of(*class, *oid, *column)
-            }
+            Some(Target::Object { class, oid, column }) => facts::object_of(*class, *oid, *column),
             Some(Target::Parameter(name)) => Ok(vec![facts::ungranted_parameter(name)]),
             Some(Target::Role(_)) => Ok(Vec::new()),
         })?;
@@ -260,6 +260,7 @@ impl Listing {
                 Some(_) => None,
             },
             right: None,
+            by_grantee: HashMap::new(),
             names: RefCell::default(),
         })
     }
@@ -282,7 +283,33 @@ impl Listing {
         Ok(())
     }
 
+    /// Leaves out the roles that can't hold it anyhow: most, when there are thousands.
+    fn narrow(&mut self, right: Right) {
+        let graph = &self.scene.graph;
+        let mut holders: Vec<u32> = self.roles.flatten().into_iter().collect();
+        for object in &self.objects {
+            holders.extend(rights::predefined(object.class, right));
+            for item in object.acl.iter().filter(|item| right.is_in(item.rights)) {
+                holders.push(item.grantee);
+            }
+        }
+        if !holders.contains(&0) {
+            let superusers = graph.nodes.iter().filter(|(_, node)| node.superuser);
+            holders.extend(superusers.map(|(&role, _)| role));
+            let below = graph.below(holders);
+            self.scene.roles.retain(|role| below.contains(role));
+        }
+    }
+
     fn into_rows(mut self) -> Rows {
+        for (number, object) in self.objects.iter().enumerate() {
+            for item in &object.acl {
+                let objects = self.by_grantee.entry(item.grantee).or_default();
+                if objects.last() != Some(&number) {
+                    objects.push(number);
+                }
+            }
+        }
         let mut roles = std::mem::take(&mut self.scene.roles);
         let nodes = &self.scene.graph.nodes;
         let name = |role: &u32| nodes.get(role).map(|node| node.name.clone());
@@ -334,7 +361,7 @@ impl Listing {
                 ));
             }
         };
-        for object in &self.objects {
+        for object in self.worth_a_look(&reach) {
             for holding in holding::on(graph, &reach, object, compat::HAS_MAINTAIN) {
                 add(&object.kind, &object.name, holding);
             }
@@ -347,6 +374,36 @@ impl Listing {
             }
         }
         rows
+    }
+
+    /// The objects on which it may hold anything.
+    fn worth_a_look(&self, reach: &Reach) -> Vec<&Object> {
+        let everything = reach.superuser
+            || reach.all().any(|role| {
+                rights::REACHES_EVERYTHING.contains(&role)
+                    || self
+                        .scene
+                        .graph
+                        .nodes
+                        .get(&role)
+                        .is_some_and(|node| node.superuser)
+            });
+        if everything {
+            return self.objects.iter().collect();
+        }
+        let mut numbers: Vec<usize> = reach
+            .all()
+            .chain([0])
+            .filter_map(|role| self.by_grantee.get(&role))
+            .flatten()
+            .copied()
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.objects.get(number))
+            .collect()
     }
 
     /// In a list of all roles, what PostgreSQL's own have by PUBLIC only is noise.

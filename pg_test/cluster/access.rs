@@ -54,9 +54,15 @@ fn each_mode_has_its_row_with_the_way_and_the_grantor() {
         ]
     );
     let of_owner = held(&mut admin, &owner, "goods");
-    assert!(of_owner.contains(&format!("DELETE owner {owner} {owner} *")), "{of_owner:?}");
+    assert!(
+        of_owner.contains(&format!("DELETE owner {owner} {owner} *")),
+        "{of_owner:?}"
+    );
     let of_boss = held(&mut admin, &boss, "goods");
-    assert!(of_boss.contains(&format!("SELECT superuser {boss}  *")), "{of_boss:?}");
+    assert!(
+        of_boss.contains(&format!("SELECT superuser {boss}  *")),
+        "{of_boss:?}"
+    );
     assert_eq!(
         held(&mut admin, &owner, "vault"),
         [format!("SELECT predefined {owner}>pg_read_all_data ")]
@@ -72,7 +78,12 @@ fn each_mode_has_its_row_with_the_way_and_the_grantor() {
     ));
     assert_eq!(
         waiting,
-        [[format!("tables of {owner}"), "SELECT".into(), "default".into()].map(Some)]
+        [[
+            format!("tables of {owner}"),
+            "SELECT".into(),
+            "default".into()
+        ]
+        .map(Some)]
     );
     // The reverse.
     let readers = admin.column(
@@ -106,7 +117,9 @@ fn the_first_deadline_on_the_way_ends_it() {
     };
     let cred = admin.issue("'orders', valid_for => '1 hour'");
     assert_eq!(ends(&mut admin, &cred.role, "orders"), cred.valid_until);
-    let until = admin.text(&format!("SELECT scope.grant_temporary('{team}', '{joe}', '2 hours')"));
+    let until = admin.text(&format!(
+        "SELECT scope.grant_temporary('{team}', '{joe}', '2 hours')"
+    ));
     assert_eq!(ends(&mut admin, &joe, "vault"), until);
     // A second way that lasts: the first deadline ends nothing. VALID UNTIL of a person's login ends its password only.
     admin.run(&format!("GRANT {team} TO {joe}"));
@@ -131,14 +144,25 @@ fn others_see_what_is_theirs() {
     let roles = "SELECT DISTINCT role_name FROM scope.effective_access() ORDER BY 1";
     assert_eq!(s.column(roles), [joe.clone(), team.clone()]);
     s.rows(&format!("SELECT * FROM scope.effective_access('{team}')"));
-    s.refused(&format!("SELECT * FROM scope.effective_access('{ann}')"), "42501");
+    s.refused(
+        &format!("SELECT * FROM scope.effective_access('{ann}')"),
+        "42501",
+    );
     s.refused("SELECT * FROM scope.effective_access('postgres')", "42501");
-    assert_eq!(s.column("SELECT role_name FROM scope.who_can('SELECT', 'orders')"), [""; 0]);
+    assert_eq!(
+        s.column("SELECT role_name FROM scope.who_can('SELECT', 'orders')"),
+        [""; 0]
+    );
     // The owner of an object knows who has been granted what.
-    assert!(s.column("SELECT role_name FROM scope.who_can('SELECT', 'own')").contains(&ann));
+    assert!(
+        s.column("SELECT role_name FROM scope.who_can('SELECT', 'own')")
+            .contains(&ann)
+    );
     let mut w = f.login(&watch);
     assert!(w.column(roles).contains(&ann));
-    w.rows(&format!("SELECT * FROM scope.effective_access('{ann}', 'own')"));
+    w.rows(&format!(
+        "SELECT * FROM scope.effective_access('{ann}', 'own')"
+    ));
     // SET ROLE is what counts, as everywhere.
     s.run(&format!("SET ROLE {team}"));
     assert_eq!(s.column(roles), [team]);
@@ -183,17 +207,43 @@ fn objects_are_found_by_the_names_that_are_shown() {
         ));
         assert_eq!(kinds, [kind], "{object}");
     }
-    for missing in ["nothing", "schema orders", "f(int)", "table a.b.c", "large object x", "parameter x.y", "role nobody"] {
-        admin.refused(&format!("SELECT * FROM scope.effective_access(NULL, {})", literal(missing)), "42704");
+    for missing in [
+        "nothing",
+        "schema orders",
+        "f(int)",
+        "table a.b.c",
+        "large object x",
+        "parameter x.y",
+        "role nobody",
+    ] {
+        admin.refused(
+            &format!(
+                "SELECT * FROM scope.effective_access(NULL, {})",
+                literal(missing)
+            ),
+            "42704",
+        );
     }
     for unreadable in ["", "a b", "\"", "a..b", "orders; DROP TABLE orders"] {
-        admin.denied(&format!("SELECT * FROM scope.effective_access(NULL, {})", literal(unreadable)), "22023");
+        admin.denied(
+            &format!(
+                "SELECT * FROM scope.effective_access(NULL, {})",
+                literal(unreadable)
+            ),
+            "22023",
+        );
     }
-    admin.refused("SELECT * FROM scope.who_can('SELECT', 'schema public')", "22023");
+    admin.refused(
+        "SELECT * FROM scope.who_can('SELECT', 'schema public')",
+        "22023",
+    );
     admin.refused("SELECT * FROM scope.who_can('ALL', 'orders')", "22023");
     admin.refused("SELECT * FROM scope.who_can(NULL, 'orders')", "22004");
     admin.refused("SELECT * FROM scope.who_can('SELECT', NULL)", "22004");
-    admin.refused("SELECT * FROM scope.effective_access(4294967295::oid::regrole)", "42704");
+    admin.refused(
+        "SELECT * FROM scope.effective_access(4294967295::oid::regrole)",
+        "42704",
+    );
 }
 
 /// What runs elevated must not be the caller's: not through search_path, and not through names.
@@ -201,7 +251,9 @@ fn objects_are_found_by_the_names_that_are_shown() {
 fn elevation_via_operators_and_functions_on_the_search_path() {
     let f = Fixture::new("access_shadow");
     let mallory = f.role("mallory", "LOGIN");
-    f.admin().run(&format!("GRANT CREATE ON DATABASE access_shadow TO {mallory}"));
+    f.admin().run(&format!(
+        "GRANT CREATE ON DATABASE access_shadow TO {mallory}"
+    ));
     let mut s = f.login(&mallory);
     s.run(
         "CREATE SCHEMA trap;
@@ -215,7 +267,10 @@ fn elevation_via_operators_and_functions_on_the_search_path() {
          SET search_path = trap, pg_catalog, public",
     );
     assert_ne!(s.text("SELECT count(*) FROM scope.effective_access()"), "0");
-    assert_ne!(s.text("SELECT count(*) FROM scope.who_can('USAGE', 'schema trap')"), "0");
+    assert_ne!(
+        s.text("SELECT count(*) FROM scope.who_can('USAGE', 'schema trap')"),
+        "0"
+    );
     // A reserved word for a type, and a domain whose check would be the caller's code.
     s.rows("SELECT * FROM scope.effective_access(NULL, 'trap.bad(name, name)')");
     assert_eq!(s.text("SELECT current_user"), mallory);
@@ -233,10 +288,16 @@ fn it_answers_on_a_standby_and_in_read_only_transactions() {
     wait_until("the standby has replayed", 30, || {
         s.holds(&format!("pg_last_wal_replay_lsn() >= '{lsn}'"))
     });
-    assert_ne!(s.text("SELECT count(*) FROM scope.effective_access('access_standby_joe')"), "0");
+    assert_ne!(
+        s.text("SELECT count(*) FROM scope.effective_access('access_standby_joe')"),
+        "0"
+    );
     let mut admin = f.admin();
     admin.run("BEGIN READ ONLY");
-    assert_ne!(admin.text("SELECT count(*) FROM scope.who_can('SELECT', 'orders')"), "0");
+    assert_ne!(
+        admin.text("SELECT count(*) FROM scope.who_can('SELECT', 'orders')"),
+        "0"
+    );
     // A change of the same transaction counts, as it does for PostgreSQL.
     admin.run("ROLLBACK; BEGIN; GRANT SELECT ON vault TO access_standby_joe");
     admin.assert_that("EXISTS (SELECT FROM scope.who_can('SELECT', 'vault') WHERE role_name = 'access_standby_joe')");

@@ -198,9 +198,9 @@ struct Source {
 
 /// In all, `c` is the object. They run with search_path pinned.
 fn sources() -> impl Iterator<Item = &'static Source> {
-    SOURCES.iter().filter(|source| {
-        source.class != Class::Parameter || compat::HAS_PARAMETER_PRIVILEGES
-    })
+    SOURCES
+        .iter()
+        .filter(|source| source.class != Class::Parameter || compat::HAS_PARAMETER_PRIVILEGES)
 }
 
 /// Made by users, or with other privileges than initdb left (pg_init_privs, which does not know those
@@ -208,10 +208,17 @@ fn sources() -> impl Iterator<Item = &'static Source> {
 macro_rules! changed {
     ($catalogue:literal, $acl:literal, $default:literal) => {
         concat!(
-            "(c.oid >= 16384 OR (c.", $acl, " IS NOT NULL AND c.", $acl, " IS DISTINCT FROM coalesce((
+            "(c.oid >= 16384 OR (c.",
+            $acl,
+            " IS NOT NULL AND c.",
+            $acl,
+            " IS DISTINCT FROM coalesce((
                 SELECT i.initprivs FROM pg_catalog.pg_init_privs i
-                 WHERE i.objoid = c.oid AND i.classoid = 'pg_catalog.", $catalogue, "'::pg_catalog.regclass AND i.objsubid = 0), ",
-            $default, ")))"
+                 WHERE i.objoid = c.oid AND i.classoid = 'pg_catalog.",
+            $catalogue,
+            "'::pg_catalog.regclass AND i.objsubid = 0), ",
+            $default,
+            ")))"
         )
     };
 }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// A deadline that there is not.
 pub const NEVER: i64 = i64::MAX;
@@ -104,6 +104,14 @@ impl Reach {
             .filter(|_| self.held.step(role).is_none())
     }
 
+    /// Everyone whose privileges it has, now or after SET ROLE; itself among them.
+    pub fn all(&self) -> impl Iterator<Item = u32> {
+        self.later
+            .roles()
+            .chain(self.held.roles())
+            .map(|(role, _)| role)
+    }
+
     pub fn path_held(&self, role: u32) -> Vec<u32> {
         self.held.path(role)
     }
@@ -141,7 +149,15 @@ impl Graph {
         let taken = self.walk(&begin, |edge| edge.set);
         let sources: Vec<(u32, Step)> = taken
             .roles()
-            .map(|(role, step)| (role, Step { from: None, ..*step }))
+            .map(|(role, step)| {
+                (
+                    role,
+                    Step {
+                        from: None,
+                        ..*step
+                    },
+                )
+            })
             .collect();
         Reach {
             role,
@@ -152,6 +168,24 @@ impl Graph {
             taken,
             members: self.walk(&begin, |_| true),
         }
+    }
+
+    /// Whoever may come to any of these by memberships, and these.
+    pub fn below(&self, roles: impl IntoIterator<Item = u32>) -> HashSet<u32> {
+        let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (&member, edges) in &self.up {
+            for edge in edges {
+                members.entry(edge.role).or_default().push(member);
+            }
+        }
+        let mut agenda: Vec<u32> = roles.into_iter().collect();
+        let mut found = HashSet::new();
+        while let Some(role) = agenda.pop() {
+            if found.insert(role) {
+                agenda.extend(members.get(&role).into_iter().flatten());
+            }
+        }
+        found
     }
 
     pub fn edges(&self, member: u32) -> &[Edge] {
@@ -262,7 +296,9 @@ mod tests {
         let reach = graph.reach(1);
         assert_eq!(reach.has(3).map(|step| step.deadline), Some(500));
         // A longer way that lasts is the one that counts.
-        graph.up.insert(1, vec![edge(2, true, true), edge(4, true, true)]);
+        graph
+            .up
+            .insert(1, vec![edge(2, true, true), edge(4, true, true)]);
         graph.up.insert(4, vec![edge(5, true, true)]);
         graph.up.insert(5, vec![edge(3, true, true)]);
         let reach = graph.reach(1);
@@ -271,6 +307,12 @@ mod tests {
         // And never longer than the role itself.
         graph.nodes.insert(1, node(100, NEVER));
         assert_eq!(graph.reach(1).has(3).map(|step| step.deadline), Some(100));
+    }
+
+    #[test]
+    fn access_from_below_is_found_by_any_membership() {
+        let below = graph().below([6]);
+        assert_eq!(below, HashSet::from([6, 4, 1]));
     }
 
     #[test]

@@ -112,9 +112,19 @@ pub fn on(graph: &Graph, reach: &Reach, object: &Object, has_maintain: bool) -> 
             Class::Column => &[],
             class => rights::all(class, has_maintain),
         };
-        return all.iter().map(|&right| of_superuser(reach, right)).collect();
+        return all
+            .iter()
+            .map(|&right| of_superuser(reach, right))
+            .collect();
     }
-    let mut reasons = reasons(graph, reach, object, object.class, &object.acl, has_maintain);
+    let mut reasons = reasons(
+        graph,
+        reach,
+        object,
+        object.class,
+        &object.acl,
+        has_maintain,
+    );
     if let Some(table) = &object.table {
         let by_table = self::reasons(graph, reach, object, Class::Relation, table, has_maintain);
         for (reason, by_table) in reasons.iter_mut().zip(by_table) {
@@ -323,7 +333,11 @@ pub fn in_roles(graph: &Graph, reach: &Reach, only: Option<u32>) -> Vec<(u32, Ho
         (role, Reverse(deadline), hops, member, grantor)
     });
     admin.dedup_by_key(|&mut (role, ..)| role);
-    let may_grant = |role: u32| admin.binary_search_by_key(&role, |&(role, ..)| role).is_ok();
+    let may_grant = |role: u32| {
+        admin
+            .binary_search_by_key(&role, |&(role, ..)| role)
+            .is_ok()
+    };
     for (role, step) in reach.held.roles().filter(|&(role, _)| wanted(role)) {
         found.push((
             role,

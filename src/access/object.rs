@@ -117,13 +117,7 @@ pub fn find(text: &str) -> Result<Target, Error> {
 }
 
 fn look(kind: Kind, name: &str, path: &str) -> Result<Option<Target>, Error> {
-    let object = |class| {
-        move |(oid, column): (u32, i16)| Target::Object {
-            class,
-            oid,
-            column,
-        }
-    };
+    let object = |class| move |(oid, column): (u32, i16)| Target::Object { class, oid, column };
     let named = |class, catalogue, column| -> Result<Option<Target>, Error> {
         let sql = format!(
             "SELECT c.oid, 0::int2 FROM pg_catalog.{catalogue} c, pg_catalog.parse_ident($1) p
@@ -178,9 +172,9 @@ fn first(sql: &str, arguments: &[&str]) -> Result<Option<(u32, i16)>, Error> {
     let rows = spi::read(sql, &arguments, |row| {
         Ok((row.get::<pg_sys::Oid>(1)?, row.get::<i16>(2)?))
     })?;
-    Ok(rows.first().and_then(|&(oid, column)| {
-        Some((u32::from(oid?), column.unwrap_or(0)))
-    }))
+    Ok(rows
+        .first()
+        .and_then(|&(oid, column)| Some((u32::from(oid?), column.unwrap_or(0)))))
 }
 
 // $1 is the name, $2 the schemas to look in. They run with search_path pinned.
@@ -244,10 +238,7 @@ mod tests {
         assert_eq!(split("\"table x\""), (None, "\"table x\""));
         assert_eq!(split("schema"), (None, "schema"));
         assert_eq!(split("schemas x"), (None, "schemas x"));
-        assert_eq!(
-            split("materialized view m"),
-            (Some(Kind::Relation), "m")
-        );
+        assert_eq!(split("materialized view m"), (Some(Kind::Relation), "m"));
         assert_eq!(split("role r"), (Some(Kind::Role), "r"));
         assert_eq!(split(""), (None, ""));
         assert_eq!(split("é"), (None, "é"));

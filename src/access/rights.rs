@@ -133,6 +133,9 @@ const PG_READ_ALL_DATA: u32 = 6181;
 const PG_WRITE_ALL_DATA: u32 = 6182;
 const PG_MAINTAIN: u32 = 6337;
 
+/// Roles that need no entry in a list.
+pub const REACHES_EVERYTHING: [u32; 3] = [PG_READ_ALL_DATA, PG_WRITE_ALL_DATA, PG_MAINTAIN];
+
 /// The predefined roles that give a privilege on every object of a class, without a grant
 /// (aclchk.c, pg_class_aclmask and pg_namespace_aclmask).
 pub fn predefined(class: Class, right: Right) -> &'static [u32] {

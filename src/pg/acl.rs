@@ -30,10 +30,8 @@ impl FromDatum for Acl {
             let count = usize::try_from(*array.byte_add(header).cast::<i32>()).unwrap_or(0);
             // Its length and its lower bound.
             let start = (header + 2 * size_of::<i32>()).next_multiple_of(8);
-            let items = std::slice::from_raw_parts(
-                list.byte_add(start).cast::<pg_sys::AclItem>(),
-                count,
-            );
+            let items =
+                std::slice::from_raw_parts(list.byte_add(start).cast::<pg_sys::AclItem>(), count);
             let items = items.iter().map(item).collect();
             if list.cast() != datum.cast_mut_ptr::<std::ffi::c_void>() {
                 pg_sys::pfree(list.cast());

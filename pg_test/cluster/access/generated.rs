@@ -32,7 +32,10 @@ const OBJECTS: &[(&str, &[&str])] = &[
     ("TABLE gen.v1", TABLE),
     ("TABLE gen.m1", TABLE),
     ("TABLE gen.f1", TABLE),
-    ("TABLE pg_catalog.pg_statistic", &["SELECT", "INSERT", "DELETE"]),
+    (
+        "TABLE pg_catalog.pg_statistic",
+        &["SELECT", "INSERT", "DELETE"],
+    ),
     ("TABLE pg_catalog.pg_stats", TABLE),
     ("SEQUENCE gen.s1", &["USAGE", "SELECT", "UPDATE"]),
     ("SEQUENCE gen.s2", &["USAGE", "SELECT", "UPDATE"]),
@@ -42,7 +45,10 @@ const OBJECTS: &[(&str, &[&str])] = &[
     ("SCHEMA gen", &["USAGE", "CREATE"]),
     ("SCHEMA gen2", &["USAGE", "CREATE"]),
     ("SCHEMA public", &["USAGE", "CREATE"]),
-    ("DATABASE access_generated", &["CONNECT", "CREATE", "TEMPORARY"]),
+    (
+        "DATABASE access_generated",
+        &["CONNECT", "CREATE", "TEMPORARY"],
+    ),
     ("TYPE gen.e1", &["USAGE"]),
     ("DOMAIN gen.d1", &["USAGE"]),
     ("LANGUAGE plpgsql", &["USAGE"]),
@@ -54,7 +60,15 @@ const OBJECTS: &[(&str, &[&str])] = &[
     ("TABLESPACE pg_default", &["CREATE"]),
 ];
 
-const TABLE: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"];
+const TABLE: &[&str] = &[
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "TRUNCATE",
+    "REFERENCES",
+    "TRIGGER",
+];
 
 /// Owned by roles of the cluster, by ALTER … OWNER TO.
 const OWNED: &[&str] = &[
@@ -95,9 +109,20 @@ fn make(admin: &mut Session, chance: &mut Chance) {
     );
     let options = admin.holds("current_setting('server_version_num')::int >= 160000");
     for number in 0..ROLES {
-        let inherit = if chance.one_in(4) { "NOINHERIT" } else { "INHERIT" };
-        let superuser = if chance.one_in(10) { "SUPERUSER" } else { "NOSUPERUSER" };
-        admin.run(&format!("CREATE ROLE {} {inherit} {superuser} LOGIN", role(number)));
+        let inherit = if chance.one_in(4) {
+            "NOINHERIT"
+        } else {
+            "INHERIT"
+        };
+        let superuser = if chance.one_in(10) {
+            "SUPERUSER"
+        } else {
+            "NOSUPERUSER"
+        };
+        admin.run(&format!(
+            "CREATE ROLE {} {inherit} {superuser} LOGIN",
+            role(number)
+        ));
         // Members of earlier roles, so that there are no circles.
         for _ in 0..chance.below(3).min(number) {
             let group = role(chance.below(number));
@@ -114,13 +139,21 @@ fn make(admin: &mut Session, chance: &mut Chance) {
             admin.run(&format!("GRANT {group} TO {}{with}", role(number)));
         }
         if chance.one_in(5) {
-            let predefined = chance.of(&["pg_read_all_data", "pg_write_all_data", "pg_monitor", "pg_read_all_stats"]);
+            let predefined = chance.of(&[
+                "pg_read_all_data",
+                "pg_write_all_data",
+                "pg_monitor",
+                "pg_read_all_stats",
+            ]);
             admin.run(&format!("GRANT {predefined} TO {}", role(number)));
         }
     }
     for object in OWNED {
         if !chance.one_in(3) {
-            admin.run(&format!("ALTER {object} OWNER TO {}", role(chance.below(ROLES))));
+            admin.run(&format!(
+                "ALTER {object} OWNER TO {}",
+                role(chance.below(ROLES))
+            ));
         }
     }
 }
@@ -133,7 +166,11 @@ fn change(admin: &mut Session, chance: &mut Chance) {
         _ => chance.of(privileges),
     };
     let column = match privilege {
-        "SELECT" | "INSERT" | "UPDATE" | "REFERENCES" if object.starts_with("TABLE gen.") && chance.one_in(2) => " (a)",
+        "SELECT" | "INSERT" | "UPDATE" | "REFERENCES"
+            if object.starts_with("TABLE gen.") && chance.one_in(2) =>
+        {
+            " (a)"
+        }
         _ => "",
     };
     let grantee = match chance.below(6) {
@@ -146,7 +183,9 @@ fn change(admin: &mut Session, chance: &mut Chance) {
     };
     let statement = match chance.below(4) {
         0 => format!("REVOKE {privilege}{column} ON {object} FROM {grantee} CASCADE"),
-        1 if grantee != "PUBLIC" => format!("GRANT {privilege}{column} ON {object} TO {grantee} WITH GRANT OPTION"),
+        1 if grantee != "PUBLIC" => {
+            format!("GRANT {privilege}{column} ON {object} TO {grantee} WITH GRANT OPTION")
+        }
         2 if grantee != "PUBLIC" && chance.one_in(3) => format!(
             "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA gen GRANT SELECT ON TABLES TO {grantee}",
             role(chance.below(ROLES))
@@ -232,7 +271,9 @@ fn assert_agrees(admin: &mut Session, round: usize) {
     let version = admin.holds("current_setting('server_version_num')::int >= 160000");
     let set = if version { "SET" } else { "MEMBER" };
     let maintain = admin.holds("current_setting('server_version_num')::int >= 170000");
-    admin.run("DROP TABLE IF EXISTS pg_temp.truth, pg_temp.may_become, pg_temp.listed, pg_temp.named");
+    admin.run(
+        "DROP TABLE IF EXISTS pg_temp.truth, pg_temp.may_become, pg_temp.listed, pg_temp.named",
+    );
     admin.run(&truth(set, maintain));
     admin.run(LISTED);
     admin.run("CREATE INDEX ON truth (role, objid); CREATE INDEX ON listed (role); ANALYZE truth, may_become, listed, named");
@@ -271,8 +312,14 @@ fn assert_agrees(admin: &mut Session, round: usize) {
     let listed_later = "SELECT l.role, n.class, n.objid, n.sub, l.privilege_type FROM listed l JOIN named n ON n.class = l.class AND n.name = l.object_name
                          WHERE l.mode = 'set role'";
     for (what, difference) in [
-        ("reachable but not listed", format!("({later}) EXCEPT ({listed_later})")),
-        ("listed but not reachable", format!("({listed_later}) EXCEPT ({later})")),
+        (
+            "reachable but not listed",
+            format!("({later}) EXCEPT ({listed_later})"),
+        ),
+        (
+            "listed but not reachable",
+            format!("({listed_later}) EXCEPT ({later})"),
+        ),
     ] {
         assert_eq!(
             admin.column(&format!("SELECT format('%s %s %s %s', role::regrole, privilege, class, objid) FROM ({difference}) d(role, class, objid, sub, privilege)")),
@@ -285,7 +332,10 @@ fn assert_agrees(admin: &mut Session, round: usize) {
     for (privilege, truth) in [
         ("USAGE", "pg_has_role(r.oid, g.oid, 'USAGE')".to_owned()),
         ("SET", format!("pg_has_role(r.oid, g.oid, '{set}')")),
-        ("ADMIN", "pg_has_role(r.oid, g.oid, 'MEMBER WITH ADMIN OPTION')".to_owned()),
+        (
+            "ADMIN",
+            "pg_has_role(r.oid, g.oid, 'MEMBER WITH ADMIN OPTION')".to_owned(),
+        ),
     ] {
         assert_eq!(
             admin.column(&format!(
@@ -335,7 +385,12 @@ fn assert_agrees(admin: &mut Session, round: usize) {
         "round {round}: the list of all roles"
     );
     // The reverse.
-    for (privilege, object) in [("SELECT", "gen.t1"), ("USAGE", "schema gen"), ("CONNECT", "database access_generated"), ("SET", "role gen_3")] {
+    for (privilege, object) in [
+        ("SELECT", "gen.t1"),
+        ("USAGE", "schema gen"),
+        ("CONNECT", "database access_generated"),
+        ("SET", "role gen_3"),
+    ] {
         let (kind, name) = object.split_once(' ').unwrap_or(("table", object));
         assert_eq!(
             admin.text(&format!(
@@ -355,8 +410,14 @@ fn assert_agrees(admin: &mut Session, round: usize) {
 fn assert_large_objects(admin: &mut Session, f: &Fixture) {
     for number in 0..ROLES {
         let name = role(number);
-        let plain = admin.text(&format!("SELECT rolname FROM pg_roles WHERE quote_ident(rolname) = {}", literal(&name)));
-        for (privilege, attempt) in [("SELECT", "SELECT lo_get(4711)"), ("UPDATE", "SELECT lo_put(4711, 0, '\\x00')")] {
+        let plain = admin.text(&format!(
+            "SELECT rolname FROM pg_roles WHERE quote_ident(rolname) = {}",
+            literal(&name)
+        ));
+        for (privilege, attempt) in [
+            ("SELECT", "SELECT lo_get(4711)"),
+            ("UPDATE", "SELECT lo_put(4711, 0, '\\x00')"),
+        ] {
             let mut s = f.admin();
             s.run(&format!("SET SESSION AUTHORIZATION {name}"));
             let can = s.attempt(&format!("BEGIN; {attempt}; ROLLBACK")).is_ok();
@@ -385,9 +446,21 @@ fn what_is_listed_is_what_postgresql_says_for_every_role_object_and_privilege() 
     }
     assert_large_objects(&mut admin, &f);
     // The scene has everything in it that is to be told apart.
-    for mode in ["superuser", "owner", "direct", "inherited", "predefined", "public", "column", "default", "set role"] {
+    for mode in [
+        "superuser",
+        "owner",
+        "direct",
+        "inherited",
+        "predefined",
+        "public",
+        "column",
+        "default",
+        "set role",
+    ] {
         assert!(
-            admin.holds(&format!("EXISTS (SELECT FROM listed WHERE mode = '{mode}')")),
+            admin.holds(&format!(
+                "EXISTS (SELECT FROM listed WHERE mode = '{mode}')"
+            )),
             "no row of mode {mode} was generated"
         );
     }
