@@ -3,6 +3,7 @@
 
 mod access;
 mod credentials;
+mod review;
 mod scopes;
 mod tokens;
 

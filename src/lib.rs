@@ -14,6 +14,7 @@ mod label;
 mod lock;
 mod login;
 mod pg;
+mod review;
 mod scope;
 mod switch;
 mod temporary;
@@ -35,10 +36,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
+extension_sql_file!("../sql/review.sql", name = "review", requires = ["access"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "access"],
+    requires = ["views", "access", "review"],
     finalize
 );
 

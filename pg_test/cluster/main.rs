@@ -18,5 +18,6 @@ mod jwt;
 mod lock;
 mod login;
 mod neighbours;
+mod review;
 mod scope;
 mod temporary;
