@@ -168,7 +168,11 @@ pub fn lines(role: pg_sys::Oid) -> Result<Vec<String>, Error> {
                 true => String::new(),
                 false => format!(" through {}", path.join(" > ")),
             };
-            let grant = if grant_option { " with grant option" } else { "" };
+            let grant = if grant_option {
+                " with grant option"
+            } else {
+                ""
+            };
             format!("{right} on {kind} {object}{grant} ({mode}{via})")
         })
         .collect();

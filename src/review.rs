@@ -499,8 +499,7 @@ fn attest(
         let oid = role.ok_or(Error::Null("role"))?;
         let note = text("note", note)?;
         writable()?;
-        let role =
-            catalog::role_by_oid(oid).ok_or(Error::NoSuchRole { oid: oid.into() })?;
+        let role = catalog::role_by_oid(oid).ok_or(Error::NoSuchRole { oid: oid.into() })?;
         let reviewer = identity::session_user();
         // Nobody signs for themselves.
         if [reviewer, identity::current_user()].contains(&role.oid) {

@@ -212,7 +212,8 @@ fn a_member_of_pg_monitor_reviews_and_nobody_else() {
         w.denied(&format!("SELECT {call}"), "42501");
     }
     w.denied("SELECT * FROM scope.attestation", "42501");
-    f.login(&joe).denied("SELECT * FROM scope.review()", "42501");
+    f.login(&joe)
+        .denied("SELECT * FROM scope.review()", "42501");
 }
 
 #[test]
@@ -222,20 +223,36 @@ fn worse_findings_come_first_and_accepted_ones_last_with_their_reason() {
     let mut admin = f.admin();
     admin.run("CREATE ROLE rv_team; CREATE ROLE rv_joe LOGIN; CREATE ROLE rv_boss SUPERUSER");
     let codes = "SELECT code FROM scope.review()";
-    assert_eq!(admin.column(codes), ["superuser", "no_deadline", "empty_role"]);
+    assert_eq!(
+        admin.column(codes),
+        ["superuser", "no_deadline", "empty_role"]
+    );
     admin.run("SELECT scope.accept_finding('superuser', 'rv_boss', 'break-glass, sealed in the safe', '90 days')");
-    assert_eq!(admin.column(codes), ["no_deadline", "empty_role", "superuser"]);
+    assert_eq!(
+        admin.column(codes),
+        ["no_deadline", "empty_role", "superuser"]
+    );
     let shown = admin.rows(
         "SELECT accepted_reason, accepted_by, (accepted_until > now() + interval '89 days')::text FROM scope.review() WHERE code = 'superuser'",
     );
     assert_eq!(
         shown,
-        [["break-glass, sealed in the safe", "postgres", "true"].map(|cell| Some(cell.to_owned()))]
+        [
+            ["break-glass, sealed in the safe", "postgres", "true"]
+                .map(|cell| Some(cell.to_owned()))
+        ]
     );
     // It is for that role, and for that time.
     admin.run("CREATE ROLE rv_two SUPERUSER");
     assert_eq!(admin.text(codes), "superuser");
-    assert_eq!(findings(&mut admin), ["empty_role rv_team", "no_deadline rv_joe", "superuser rv_two"]);
+    assert_eq!(
+        findings(&mut admin),
+        [
+            "empty_role rv_team",
+            "no_deadline rv_joe",
+            "superuser rv_two"
+        ]
+    );
     admin.run("UPDATE scope.accepted_finding SET until = now() - interval '1 second'");
     assert_eq!(findings(&mut admin).len(), 4);
     for (call, sqlstate) in [
@@ -255,7 +272,10 @@ fn worse_findings_come_first_and_accepted_ones_last_with_their_reason() {
         admin.refused(&format!("SELECT scope.accept_finding({call})"), sqlstate);
     }
     admin.run("BEGIN READ ONLY");
-    admin.refused("SELECT scope.accept_finding('superuser', 'rv_two', 'x', '1 day')", "25006");
+    admin.refused(
+        "SELECT scope.accept_finding('superuser', 'rv_two', 'x', '1 day')",
+        "25006",
+    );
     admin.run("ROLLBACK");
 }
 
@@ -273,15 +293,31 @@ fn hardening_says_what_it_breaks_and_keeps_what_is_in_use() {
     let mut odd = server.login("odd; role", "review_harden");
     odd.run("CREATE TEMPORARY TABLE t (); CREATE TABLE public.mine ()");
     let before = admin.rows("SELECT statement, done FROM scope.harden() ORDER BY 1");
-    assert!(before.iter().all(|row| row[1].as_deref() == Some("f")), "{before:?}");
+    assert!(
+        before.iter().all(|row| row[1].as_deref() == Some("f")),
+        "{before:?}"
+    );
     // It was a proposal: nothing has changed.
     admin.assert_that("has_database_privilege('stranger', 'review_harden', 'CONNECT')");
-    let breaks = admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
+    let breaks =
+        admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
     assert_eq!(breaks, "can connect no more: stranger");
     let after = admin.rows("SELECT statement, done FROM scope.harden(true) ORDER BY 1");
-    assert!(after.iter().all(|row| row[1].as_deref() == Some("t")), "{after:?}");
-    for (role, can) in [("user_of", true), ("member_of", true), ("odd; role", true), ("stranger", false)] {
-        assert_eq!(server.try_login(role, "review_harden").is_ok(), can, "{role}");
+    assert!(
+        after.iter().all(|row| row[1].as_deref() == Some("t")),
+        "{after:?}"
+    );
+    for (role, can) in [
+        ("user_of", true),
+        ("member_of", true),
+        ("odd; role", true),
+        ("stranger", false),
+    ] {
+        assert_eq!(
+            server.try_login(role, "review_harden").is_ok(),
+            can,
+            "{role}"
+        );
     }
     odd.run("CREATE TEMPORARY TABLE t2 (); CREATE TABLE public.mine_too ()");
     let mut user = server.login("user_of", "review_harden");
@@ -291,7 +327,11 @@ fn hardening_says_what_it_breaks_and_keeps_what_is_in_use() {
     user.denied("SELECT danger()", "42501");
     admin.run("CREATE FUNCTION later() RETURNS int LANGUAGE sql AS 'SELECT 1'");
     user.denied("SELECT later()", "42501");
-    assert_eq!(admin.rows("SELECT * FROM scope.harden()"), Vec::<Vec<Option<String>>>::new(), "a second time");
+    assert_eq!(
+        admin.rows("SELECT * FROM scope.harden()"),
+        Vec::<Vec<Option<String>>>::new(),
+        "a second time"
+    );
     admin.refused("SELECT * FROM scope.harden(NULL)", "22004");
     admin.run("GRANT TEMPORARY ON DATABASE review_harden TO PUBLIC");
     admin.run("BEGIN READ ONLY");
@@ -317,8 +357,13 @@ fn pruning_ends_scopes_that_nobody_has() {
     let list = "SELECT concat_ws(' ', role_name, done) FROM scope.prune()";
     assert_eq!(admin.column(list), ["idle f"]);
     assert!(admin.role_exists("idle"));
-    assert_eq!(admin.column("SELECT role_name FROM scope.prune(true) WHERE done"), ["idle"]);
-    assert!(!admin.role_exists("idle") && admin.role_exists("busy") && admin.role_exists("policed"));
+    assert_eq!(
+        admin.column("SELECT role_name FROM scope.prune(true) WHERE done"),
+        ["idle"]
+    );
+    assert!(
+        !admin.role_exists("idle") && admin.role_exists("busy") && admin.role_exists("policed")
+    );
     assert_eq!(admin.column(list), NOTHING);
 }
 
@@ -327,7 +372,8 @@ fn attestations_tell_what_has_changed_and_what_is_overdue() {
     let server = Server::start(Options::default());
     let f = clean(&server, "review_attest");
     let mut admin = f.admin();
-    admin.run("CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT SELECT ON orders TO rv_joe");
+    admin
+        .run("CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT SELECT ON orders TO rv_joe");
     admin.run("SELECT scope.attest('rv_joe', 'reads orders for the reports')");
     assert_eq!(findings(&mut admin), NOTHING);
     admin.run("GRANT INSERT ON orders TO rv_joe; REVOKE SELECT ON orders FROM rv_joe");
@@ -355,10 +401,16 @@ fn attestations_tell_what_has_changed_and_what_is_overdue() {
     reviewer.refused("SELECT scope.attest('rv_reviewer', 'fine')", "42501");
     reviewer.refused("SELECT scope.attest('rv_joe', 'fine')", "42501");
     // The signature is the login's.
-    assert_eq!(admin.text("SELECT attested_by FROM scope.attestation ORDER BY attested_at DESC LIMIT 1"), "rv_reviewer");
+    assert_eq!(
+        admin.text("SELECT attested_by FROM scope.attestation ORDER BY attested_at DESC LIMIT 1"),
+        "rv_reviewer"
+    );
     admin.refused("SELECT scope.attest('rv_joe', '')", "22023");
     admin.refused("SELECT scope.attest('rv_joe', NULL)", "22004");
-    admin.refused("SELECT scope.attest(4294967295::oid::regrole, 'x')", "42704");
+    admin.refused(
+        "SELECT scope.attest(4294967295::oid::regrole, 'x')",
+        "42704",
+    );
 }
 
 /// Names are data: in what is found, in what mends it, and in what hardening runs.
@@ -373,7 +425,11 @@ fn injection_through_names_into_the_sql_that_mends() {
     admin.run(&mend);
     assert_eq!(findings(&mut admin), NOTHING);
     admin.assert_that("(SELECT rolcanlogin FROM pg_roles WHERE oid = 10)");
-    admin.run(&format!("CREATE SCHEMA {}; GRANT CREATE ON SCHEMA {} TO PUBLIC", ident(name), ident(name)));
+    admin.run(&format!(
+        "CREATE SCHEMA {}; GRANT CREATE ON SCHEMA {} TO PUBLIC",
+        ident(name),
+        ident(name)
+    ));
     admin.run("SELECT scope.harden(true)");
     assert_eq!(findings(&mut admin), NOTHING);
     admin.assert_that("(SELECT rolcanlogin FROM pg_roles WHERE oid = 10)");
@@ -385,13 +441,22 @@ fn every_code_is_documented() {
     let page = std::fs::read_to_string(root.join("docs/review.md")).expect("docs/review.md");
     let code = std::fs::read_to_string(root.join("src/review/findings.rs")).expect("findings.rs");
     let named = |line: &str| {
-        let (_, rest) = line.split_once("code: \"").or_else(|| line.split_once("pub const ATTESTATION_")?.1.split_once("= \"").map(|(_, rest)| ("", rest)))?;
+        let (_, rest) = line.split_once("code: \"").or_else(|| {
+            line.split_once("pub const ATTESTATION_")?
+                .1
+                .split_once("= \"")
+                .map(|(_, rest)| ("", rest))
+        })?;
         rest.split_once('"').map(|(code, _)| code.to_owned())
     };
     let mut codes: Vec<String> = code.lines().filter_map(named).collect();
     let mut documented: Vec<String> = page
         .lines()
-        .filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`').map(str::to_owned))
+        .filter_map(|line| {
+            line.strip_prefix("## `")?
+                .strip_suffix('`')
+                .map(str::to_owned)
+        })
         .collect();
     codes.sort();
     documented.sort();

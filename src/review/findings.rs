@@ -347,8 +347,9 @@ pub const ATTESTATION_OVERDUE: &str = "attestation_overdue";
 pub const ATTESTATION_CHANGED: &str = "attestation_changed";
 
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    CHECKS
-        .iter()
-        .map(|check| check.code)
-        .chain([UNUSED.code, ATTESTATION_OVERDUE, ATTESTATION_CHANGED])
+    CHECKS.iter().map(|check| check.code).chain([
+        UNUSED.code,
+        ATTESTATION_OVERDUE,
+        ATTESTATION_CHANGED,
+    ])
 }
