@@ -1,9 +1,11 @@
 //! From each room's errors to what the client sees: SQLSTATE, message, DETAIL, HINT.
 //! No text here holds a token, a secret, a password or a claim's value.
 
+mod access;
 mod credentials;
 mod guards;
 mod login;
+mod review;
 mod scopes;
 mod tokens;
 

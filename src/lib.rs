@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+mod access;
 mod audit;
 mod authenticator;
 mod claims;
@@ -15,6 +16,7 @@ mod label;
 mod lock;
 mod login;
 mod pg;
+mod review;
 mod scope;
 mod switch;
 mod temporary;
@@ -38,10 +40,16 @@ extension_sql_file!("../sql/login.sql", name = "login", requires = ["tables"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["login"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
+extension_sql_file!(
+    "../sql/review.sql",
+    name = "review",
+    requires = ["access", "audit"]
+);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "audit", "guards"],
+    requires = ["views", "audit", "guards", "access", "review"],
     finalize
 );
 

@@ -4,9 +4,11 @@ use crate::harness::*;
 
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
+function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
+function scope.attest(pg_catalog.regrole,pg_catalog.text) | 
 function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
@@ -15,18 +17,22 @@ function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interva
 function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
 function scope.drop_jwt_issuer(pg_catalog.text) | 
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
+function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
+function scope.harden(boolean) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
 function scope.login_facts() | pg_monitor EXECUTE
+function scope.prune(boolean) | 
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
+function scope.review() | pg_monitor EXECUTE
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
@@ -39,8 +45,11 @@ function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_login_policy(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.unguard_login(pg_catalog.name) | 
 function scope.verify_jwt(pg_catalog.text) | 
+function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 schema scope | PUBLIC USAGE
 sequence scope.audit_log_id_seq | 
+table scope.accepted_finding | 
+table scope.attestation | 
 table scope.audit_log | pg_monitor SELECT
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod access;
 mod audit;
 mod catalogue;
 mod credential;
@@ -19,6 +20,7 @@ mod jwt;
 mod lock;
 mod login;
 mod neighbours;
+mod review;
 mod scope;
 mod temporary;
 mod update;
