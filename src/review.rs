@@ -10,8 +10,9 @@ use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Action};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, spi, xact};
+use crate::pg::{catalog, clock, identity, server, spi, xact};
 use crate::{access, error, guc};
 use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, Severity, UNUSED};
 
@@ -351,10 +352,10 @@ fn accept_finding(
         }
         let (code, role, object) = key;
         let arguments: [DatumWithOid<'_>; 6] = [
-            code.into(),
-            role.into(),
-            object.into(),
-            reason.into(),
+            code.as_str().into(),
+            role.as_str().into(),
+            object.as_str().into(),
+            reason.as_str().into(),
             clock::to_sql(until).into(),
             name_of(identity::current_user()).into(),
         ];
@@ -367,6 +368,13 @@ fn accept_finding(
                 |_| Ok(()),
             )
         })?;
+        let fields = [
+            ("code", Some(code.as_str()).into()),
+            ("on", Some(object.as_str()).into()),
+            ("reason", Some(reason.as_str()).into()),
+            ("until", audit::deadline(Some(until))),
+        ];
+        audit::administered(Action::Review, "accept_finding", &role, &fields);
         Ok(until)
     };
     accept().map(clock::to_sql).map_err(error::report)
@@ -399,7 +407,11 @@ fn harden(
                 .iter()
                 .filter_map(|step| step.statement.as_deref())
                 .collect();
-            identity::pinned(|| statements.into_iter().try_for_each(spi::execute))?;
+            identity::pinned(|| statements.iter().try_for_each(|sql| spi::execute(sql)))?;
+            for statement in &statements {
+                let fields = [("statement", Some(*statement).into())];
+                audit::administered(Action::Review, "harden", &server::database_name(), &fields);
+            }
             // A REVOKE by somebody who may not is a mere warning.
             left = harden::plan()?;
         }
@@ -507,9 +519,9 @@ fn attest(
         }
         let access = access::lines(role.oid)?;
         let arguments: [DatumWithOid<'_>; 5] = [
-            role.name.into(),
+            role.name.as_str().into(),
             role.oid.into(),
-            note.into(),
+            note.as_str().into(),
             name_of(reviewer).into(),
             access.into(),
         ];
@@ -520,6 +532,8 @@ fn attest(
                 |row| row.get::<TimestampWithTimeZone>(1),
             )
         })?;
+        let fields = [("note", Some(note.as_str()).into())];
+        audit::administered(Action::Review, "attest", &role.name, &fields);
         Ok(at.into_iter().flatten().next())
     };
     attest().map_err(error::report)
