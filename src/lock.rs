@@ -54,7 +54,7 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
     // that is running is cancelled by the timer.
     let starts = !matches!(
         event,
-        Event::Function | Event::RoleChange | Event::Utility(Statement::Transaction)
+        Event::Function | Event::Reach | Event::RoleChange | Event::Utility(Statement::Transaction)
     );
     if starts {
         if clock::now() >= switch_state::ends_at() {

@@ -37,6 +37,9 @@ pub enum Event<'a> {
     Earlier,
     /// A function is about to be executed.
     Function,
+    /// One that shows or changes what is not the session's own: other sessions, large objects,
+    /// messages. Nothing for a login without a token.
+    Reach,
     /// A utility statement is about to run.
     Utility(Statement<'a>),
     /// A function of another library is about to change the role past PostgreSQL's settings.
@@ -129,6 +132,12 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
     }
     if let Event::Earlier = event {
         return Verdict::Refused(Violation::Earlier);
+    }
+    if let Event::Reach = event
+        && gated
+        && session.current == role
+    {
+        return Verdict::Refused(Violation::Idle);
     }
     if let Event::Utility(statement) = event {
         let violation = match statement {

@@ -169,6 +169,50 @@ pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
             None,
             std::ptr::null_mut(),
         );
+        is_owner_of(relation)
+    }
+}
+
+/// Does the current user own the table that a trigger, just made, is on? True for PostgreSQL's own
+/// triggers of foreign keys.
+pub fn owns_table_of(trigger: pg_sys::Oid) -> bool {
+    // SAFETY: inside a transaction; the row is the one that was just written, which only this kind
+    // of snapshot sees; what was opened is closed.
+    unsafe {
+        let relation =
+            pg_sys::table_open(pg_sys::TriggerRelationId, pg_sys::AccessShareLock as i32);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            pg_sys::Anum_pg_trigger_oid as pg_sys::AttrNumber,
+            pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+            pg_sys::F_OIDEQ.into(),
+            pg_sys::Datum::from(trigger),
+        );
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::TriggerOidIndexId.into(),
+            true,
+            &raw mut pg_sys::SnapshotSelfData,
+            1,
+            &mut key,
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        let mut owned = true;
+        if !tuple.is_null() {
+            let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
+            owned = (*form).tgisinternal || is_owner_of((*form).tgrelid);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        owned
+    }
+}
+
+/// Does the current user own the relation, or inherit from its owner? True when there is none.
+fn is_owner_of(relation: pg_sys::Oid) -> bool {
+    // SAFETY: inside a transaction; the tuple is released after the owner is copied.
+    unsafe {
         let tuple = pg_sys::SearchSysCache1(
             pg_sys::SysCacheIdentifier::RELOID as i32,
             pg_sys::Datum::from(relation),
@@ -179,6 +223,71 @@ pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
         let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
         pg_sys::ReleaseSysCache(tuple);
         has_privileges_of(super::identity::current_user(), owner)
+    }
+}
+
+pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: inside a transaction; the tuple is released after the owner is copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
+            pg_sys::Datum::from(schema),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_namespace>()).nspowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+/// Functions of PostgreSQL's own that change something but belong to what poolers and drivers do
+/// between transactions.
+const HARMLESS: [&[u8]; 14] = [
+    b"set_config",
+    b"clock_timestamp",
+    b"timeofday",
+    b"random",
+    b"random_normal",
+    b"setseed",
+    b"gen_random_uuid",
+    b"pg_sleep",
+    b"pg_is_in_recovery",
+    b"pg_current_wal_lsn",
+    b"pg_last_wal_receive_lsn",
+    b"pg_last_wal_replay_lsn",
+    b"pg_last_xact_replay_timestamp",
+    b"pg_advisory_unlock_all",
+];
+
+/// Is it a function of PostgreSQL's own that shows other sessions, or changes what is not this
+/// session's own?
+pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
+    // Others are granted, or not, by whoever made them.
+    if u32::from(function) >= pg_sys::FirstNormalObjectId {
+        return false;
+    }
+    // SAFETY: inside a transaction; the tuple is released after the last look at it.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::PROCOID as i32,
+            pg_sys::Datum::from(function),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+        let name = CStr::from_ptr((*form).proname.data.as_ptr()).to_bytes();
+        let is_volatile = (*form).provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE;
+        let reaches = name.starts_with(b"pg_stat_get_")
+            || matches!(
+                name,
+                b"pg_lock_status" | b"pg_blocking_pids" | b"pg_prepared_xact"
+            )
+            || is_volatile && !HARMLESS.contains(&name);
+        pg_sys::ReleaseSysCache(tuple);
+        reaches
     }
 }
 

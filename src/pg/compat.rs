@@ -34,6 +34,23 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// catalog/pg_namespace.dat
+pub const PUBLIC_SCHEMA: u32 = 2200;
+
+/// May the role create in the schema?
+pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    let create = pg_sys::AclMode::from(pg_sys::ACL_CREATE);
+    // SAFETY: catalogue reads inside a transaction.
+    let result = unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::pg_namespace_aclcheck(schema, role, create);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result = pg_sys::object_aclcheck(pg_sys::NamespaceRelationId, schema, role, create);
+        result
+    };
+    result == pg_sys::AclResult::ACLCHECK_OK
+}
+
 /// Is there a privilege MAINTAIN?
 pub const HAS_MAINTAIN: bool = cfg!(any(feature = "pg17", feature = "pg18"));
 

@@ -22,6 +22,11 @@ pub fn may_be_closed() -> bool {
     LOGIN.load(Ordering::Relaxed) != 0 || (is_parallel_worker() && !ASKED.load(Ordering::Relaxed))
 }
 
+/// Is this session known to be gated? Cannot fail, and looks nothing up.
+pub fn is_closed() -> bool {
+    LOGIN.load(Ordering::Relaxed) != 0
+}
+
 /// The gated login of this session. Inside a transaction.
 pub fn login() -> Option<pg_sys::Oid> {
     if is_parallel_worker() && !ASKED.swap(true, Ordering::Relaxed) {

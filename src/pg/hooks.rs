@@ -13,8 +13,8 @@ use pgrx::prelude::*;
 
 use super::server::Peer;
 use super::{
-    audit, catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, statements,
-    switch_state, timer,
+    audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, seclabel,
+    statements, switch_state, timer,
 };
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
@@ -312,6 +312,11 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     }
 }
 
+fn explaining_before_query() {
+    // SAFETY: in the backend, while it executes something.
+    unsafe { explaining(std::ptr::null(), || before_query()) }
+}
+
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,
     class: pg_sys::Oid,
@@ -321,7 +326,12 @@ unsafe extern "C-unwind" fn object_access(
 ) {
     if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
         if is_bound() {
-            before_function();
+            // The fast path of the protocol calls functions without a statement.
+            // SAFETY: a plain read of a backend global.
+            if unsafe { pg_sys::ActivePortal.is_null() } {
+                explaining_before_query();
+            }
+            before_function(object);
         }
         // SAFETY: in a transaction, as all execution.
         unsafe { guards::before_function(object) }
@@ -329,6 +339,21 @@ unsafe extern "C-unwind" fn object_access(
         // SAFETY: a plain read of a backend global.
         if acts_as_another() && unsafe { pg_sys::ActivePortal.is_null() } {
             before_query_of_another();
+        }
+    } else if is_bound() {
+        match access {
+            pg_sys::ObjectAccessType::OAT_POST_CREATE
+            | pg_sys::ObjectAccessType::OAT_POST_ALTER => {
+                leftovers::changed();
+                if class == pg_sys::TriggerRelationId {
+                    after_trigger(object);
+                }
+            }
+            pg_sys::ObjectAccessType::OAT_NAMESPACE_SEARCH => {
+                // SAFETY: what PostgreSQL passes with this kind of access.
+                unsafe { before_search(object, argument.cast()) }
+            }
+            _ => {}
         }
     }
     // SAFETY: the arguments go on as they came.
@@ -442,8 +467,42 @@ extern "C-unwind" fn before_earlier_query() {
 }
 
 #[pg_guard]
-extern "C-unwind" fn before_function() {
-    lock::enforce(&Event::Function);
+extern "C-unwind" fn before_function(function: pg_sys::Oid) {
+    let event = if !switch_state::is_locked() && catalog::reaches_beyond(function) {
+        Event::Reach
+    } else {
+        Event::Function
+    };
+    lock::enforce(&event);
+}
+
+/// The table's name may have got another meaning since the statement was judged, and its partitions
+/// have got clones of the trigger.
+#[pg_guard]
+extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
+    if switch_state::is_locked() && !catalog::owns_table_of(trigger) {
+        lock::enforce(&Event::Utility(Statement::Trigger { own: false }));
+    }
+}
+
+/// Names are not looked up where a user of this connection may plant something: PL/pgSQL keeps the
+/// types that a name meant at its first call in the session, for all later users of the connection.
+///
+/// # Safety
+/// `search` is valid.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_search(
+    schema: pg_sys::Oid,
+    search: *mut pg_sys::ObjectAccessNamespaceSearch,
+) {
+    // SAFETY: by contract. A schema that is named in full is reported, one of the path is left out.
+    unsafe {
+        if !(*search).ereport_on_violation
+            && gate::login().is_some_and(|login| planted::may_be_in(schema, login))
+        {
+            (*search).result = false;
+        }
+    }
 }
 
 #[pg_guard]
@@ -512,12 +571,23 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             | pg_sys::NodeTag::T_VariableShowStmt
             | pg_sys::NodeTag::T_ExecuteStmt
             | pg_sys::NodeTag::T_DeallocateStmt
-            | pg_sys::NodeTag::T_ExplainStmt
             | pg_sys::NodeTag::T_FetchStmt
             | pg_sys::NodeTag::T_ClosePortalStmt
             | pg_sys::NodeTag::T_UnlistenStmt
             | pg_sys::NodeTag::T_DoStmt
             | pg_sys::NodeTag::T_CallStmt => Statement::Session,
+            pg_sys::NodeTag::T_ExplainStmt => {
+                // EXPLAIN ANALYZE CREATE TABLE AS creates.
+                let inner = (*node.cast::<pg_sys::ExplainStmt>()).query;
+                let is_utility = !inner.is_null()
+                    && (*inner).type_ == pg_sys::NodeTag::T_Query
+                    && !(*inner.cast::<pg_sys::Query>()).utilityStmt.is_null();
+                if is_utility {
+                    decode((*inner.cast::<pg_sys::Query>()).utilityStmt)
+                } else {
+                    Statement::Session
+                }
+            }
             pg_sys::NodeTag::T_AlterOwnerStmt
             | pg_sys::NodeTag::T_ReassignOwnedStmt
             | pg_sys::NodeTag::T_CreatedbStmt => Statement::Ownership,

@@ -16,6 +16,8 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 /// Grows with each change of roles, memberships, owners of databases or rights on settings.
 /// Backend-local.
 static ROLES: AtomicU64 = AtomicU64::new(1);
+/// Grows with each change of schemas. Backend-local.
+static SCHEMAS: AtomicU64 = AtomicU64::new(1);
 /// Grows with each change of functions. Backend-local.
 static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
@@ -33,22 +35,32 @@ static WATCHED: [std::sync::atomic::AtomicU32; 4] =
 
 /// Takes in what others have committed; the number differs from the last one if it may matter.
 pub fn generation() -> u64 {
-    // SAFETY: callbacks of the right types, registered once; reading pending messages is allowed
-    // at any time inside a transaction.
-    unsafe {
-        if !LISTENING.swap(true, Ordering::Relaxed) {
-            pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::null());
-            for &cache in compat::ROLE_CACHES {
-                pg_sys::CacheRegisterSyscacheCallback(
-                    cache,
-                    Some(roles_changed),
-                    pg_sys::Datum::null(),
-                );
-            }
-        }
-        pg_sys::AcceptInvalidationMessages();
-    }
+    listen();
+    // SAFETY: reading pending messages is allowed at any time inside a transaction.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
     known()
+}
+
+fn listen() {
+    if LISTENING.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: callbacks of the right types, registered once.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::null());
+        for &cache in compat::ROLE_CACHES {
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache,
+                Some(roles_changed),
+                pg_sys::Datum::null(),
+            );
+        }
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
+            Some(schemas_changed),
+            pg_sys::Datum::null(),
+        );
+    }
 }
 
 /// As [`generation`], of what has been taken in already.
@@ -85,6 +97,18 @@ pub fn roles_generation() -> u64 {
 /// Must not fail, as [`changed`].
 unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     ROLES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Differs from the last ones if roles, memberships or schemas may have changed, of what has been
+/// taken in.
+pub fn known_roles_and_schemas() -> (u64, u64) {
+    listen();
+    (roles(), SCHEMAS.load(Ordering::Relaxed))
+}
+
+/// Must not fail, as [`changed`].
+unsafe extern "C-unwind" fn schemas_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    SCHEMAS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Must not fail, as [`changed`].

@@ -18,16 +18,21 @@ use super::{compat, switch_state};
 
 /// Settings that decide what the next user's SQL means. The rest of what a session may set (time zone,
 /// timeouts, …) drivers and poolers set for themselves, and none of it runs code or shows rows.
-const SETTINGS: [&CStr; 6] = [
+const SETTINGS: [&CStr; 9] = [
     c"search_path",
     c"session_replication_role",
     c"row_security",
     c"standard_conforming_strings",
     c"backslash_quote",
     c"transform_null_equals",
+    c"array_nulls",
+    c"plpgsql.check_asserts",
+    c"default_text_search_config",
 ];
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
+/// Something has been created or altered in this transaction, in a temporary schema perhaps.
+static CHANGED: AtomicBool = AtomicBool::new(false);
 /// The switch of a session has been ended in this transaction.
 static SESSION_ENDED: AtomicBool = AtomicBool::new(false);
 
@@ -60,6 +65,11 @@ pub fn prepared(name: &CStr) {
     }
 }
 
+/// An object has been created or altered.
+pub fn changed() {
+    CHANGED.store(true, Ordering::Relaxed);
+}
+
 /// The switch of the session ends, if this transaction commits.
 pub fn session_ended() {
     SESSION_ENDED.store(true, Ordering::Relaxed);
@@ -76,10 +86,12 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => {
             SESSION_ENDED.store(false, Ordering::Relaxed);
+            CHANGED.store(false, Ordering::Relaxed);
             SWITCHED.store(switch_state::lasts_for_the_session(), Ordering::Relaxed);
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             SESSION_ENDED.store(false, Ordering::Relaxed);
+            CHANGED.store(false, Ordering::Relaxed);
             // A rollback takes all else back.
             if !SWITCHED.load(Ordering::Relaxed) {
                 deallocate();
@@ -93,7 +105,10 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
 fn remove(whole_session: bool) {
     // SAFETY: inside a transaction. Both functions do nothing when there is nothing to do.
     unsafe {
-        let used = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as i32 != 0;
+        // The flag is not set for objects that are no relations and were made by the schema's own
+        // name (pg_temp_3.x).
+        let used = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as i32 != 0
+            || CHANGED.load(Ordering::Relaxed);
         if used || whole_session {
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             pg_sys::ResetTempTableNamespace();
@@ -102,7 +117,8 @@ fn remove(whole_session: bool) {
         Async_UnlistenAll();
     }
     deallocate();
-    static PLACES: [compat::SettingPlace; 6] = [const { compat::SettingPlace::unknown() }; 6];
+    static PLACES: [compat::SettingPlace; SETTINGS.len()] =
+        [const { compat::SettingPlace::unknown() }; SETTINGS.len()];
     for (name, place) in SETTINGS.into_iter().zip(&PLACES) {
         let setting = compat::find_setting(name, place);
         if setting.is_null() {

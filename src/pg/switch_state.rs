@@ -15,7 +15,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, leftovers, raw, timer};
+use super::{compat, gate, leftovers, raw, timer};
 use crate::lock::state::{Extent, State};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -334,11 +334,14 @@ fn guard() {
 }
 
 fn unguard() {
-    GUARDING_LOGIN.store(false, Ordering::Relaxed);
     if GUARDING.swap(false, Ordering::Relaxed) {
+        // The end of a switch is no event that the gate would hear of, and what PL/pgSQL has made
+        // ready goes on without one.
+        let gated = gate::is_closed();
         for name in GUARDED {
-            restrict(name, false);
+            restrict(name, gated && IDENTITY.contains(&name));
         }
+        GUARDING_LOGIN.store(gated, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,45 @@
+//! Schemas in which a user of a gated connection may plant something for the next one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+
+use super::{catalog, compat, invalidation};
+
+thread_local! {
+    /// By schema, as of a generation of roles and of schemas.
+    static KNOWN: RefCell<(u64, u64, HashMap<u32, bool>)> = RefCell::default();
+}
+
+/// Does a role that this login may take own the schema, or may create in it? Then names must not be
+/// looked up there unless they say so: types decide what code runs.
+pub fn may_be_in(schema: pg_sys::Oid, login: pg_sys::Oid) -> bool {
+    // PostgreSQL's own, and the schema of temporary objects, which goes with the transaction.
+    if u32::from(schema) < pg_sys::FirstNormalObjectId && u32::from(schema) != compat::PUBLIC_SCHEMA
+    {
+        return false;
+    }
+    let (roles, schemas) = invalidation::known_roles_and_schemas();
+    let known = KNOWN.with_borrow(|(of_roles, of_schemas, known)| {
+        let current = (*of_roles, *of_schemas) == (roles, schemas);
+        current
+            .then(|| known.get(&schema.into()).copied())
+            .flatten()
+    });
+    if let Some(known) = known {
+        return known;
+    }
+    let owner = catalog::owner_of_schema(schema);
+    let may_plant = catalog::memberships(login).into_iter().any(|role| {
+        owner.is_some_and(|owner| catalog::has_privileges_of(role, owner))
+            || compat::may_create_in(schema, role)
+    });
+    KNOWN.with_borrow_mut(|kept| {
+        if (kept.0, kept.1) != (roles, schemas) {
+            *kept = (roles, schemas, HashMap::new());
+        }
+        kept.2.insert(schema.into(), may_plant);
+    });
+    may_plant
+}
