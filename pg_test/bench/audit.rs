@@ -93,11 +93,11 @@ pub fn statements(_: &Scene) -> Result<Figures, String> {
     }
     let mut admin = servers[0].admin("postgres");
     admin.run("CREATE EXTENSION scope_roles");
-    let ours = admin
-        .issue("'pgbench_accounts', role_name => 'bench_login'")
-        .role;
+    // It counts the branches first.
+    let tables = "tables => '{pgbench_accounts,pgbench_branches}', role_name => 'bench_login'";
+    let ours = admin.issue(tables).role;
     servers[1].admin("postgres").run(&format!(
-        "CREATE EXTENSION pgaudit; CREATE ROLE {ours} LOGIN; GRANT SELECT ON pgbench_accounts TO {ours}"
+        "CREATE EXTENSION pgaudit; CREATE ROLE {ours} LOGIN; GRANT SELECT ON pgbench_accounts, pgbench_branches TO {ours}"
     ));
     let rounds = in_turns::<2>(60, |_, side| {
         let mut pgbench = servers[side].client("pgbench");
