@@ -174,7 +174,7 @@ pub const ALL: [Row; 20] = [
     },
     Row {
         name: "audit_switch",
-        what: "scope.set_jwt_role in a transaction, with its audit line",
+        what: "BEGIN, scope.set_jwt_role, COMMIT by a client, with its audit line",
         peer: "without",
         unit: MICROSECONDS,
         target: 1.5,

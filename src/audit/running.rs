@@ -63,6 +63,9 @@ pub fn subtransaction_aborted(subtransaction: u32) {
 }
 
 fn forget(mut has_failed: impl FnMut(&Running) -> bool) {
+    if RUNNING.with_borrow(Vec::is_empty) {
+        return;
+    }
     let failed: Vec<Running> = RUNNING.with_borrow_mut(|running| {
         let (failed, left) = std::mem::take(running)
             .into_iter()
