@@ -12,4 +12,6 @@ GRANT SELECT ON scope.roles, scope.credentials TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_session(text), scope.jwt_claims(),
     scope.jwt_claim(text), scope.jwt_subject(), scope.jwt_expires_at() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
-GRANT SELECT ON scope.scopes, scope.guards TO pg_monitor;
+GRANT SELECT ON scope.scopes TO pg_monitor;
+GRANT SELECT ON scope.audit_log TO pg_monitor;
+GRANT SELECT ON scope.guards TO pg_monitor;

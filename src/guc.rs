@@ -3,7 +3,8 @@
 
 use std::ffi::CString;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::PostgresGucEnum;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use zeroize::Zeroizing;
 
@@ -26,6 +27,8 @@ static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
+static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
 static EXPORT_ALERT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 static EXPORT_ALERT_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
@@ -34,11 +37,25 @@ static DDL_ALERT: GucSetting<DdlAlert> = GucSetting::<DdlAlert>::new(DdlAlert::A
 /// Whose DDL is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum DdlAlert {
+    #[name = c"off"]
     Off,
     /// Of roles that are ours, or switched to.
+    #[name = c"managed"]
     Managed,
     /// Of everybody who is neither a superuser nor a member of a scope that creates.
+    #[name = c"all"]
     All,
+}
+
+/// What audit lines say of a statement's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum AuditText {
+    #[name = c"off"]
+    Off,
+    #[name = c"fingerprint"]
+    Fingerprint,
+    #[name = c"full"]
+    Full,
 }
 
 pub fn init() {
@@ -198,6 +215,24 @@ pub fn init() {
         none,
     );
     crate::pg::audit::define();
+    GucRegistry::define_enum_guc(
+        c"scope_roles.audit_text",
+        c"What audit lines say of a statement's text.",
+        c"off; fingerprint: query_id, as pg_stat_statements has it; full: also the text, without passwords and tokens.",
+        &AUDIT_TEXT,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.audit_retention",
+        c"How long the rows of scope.audit_log are kept.",
+        c"0: for ever.",
+        &AUDIT_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
     // The lock's own setting has the prefix too and must exist before it is reserved.
     crate::pg::switch_state::define();
     compat::reserve_setting_prefix(c"scope_roles");
@@ -267,6 +302,15 @@ pub fn connection_host() -> Option<String> {
 
 pub fn connection_port() -> Option<i32> {
     Some(CONNECTION_PORT.get()).filter(|&port| port > 0)
+}
+
+pub fn audit_text() -> AuditText {
+    AUDIT_TEXT.get()
+}
+
+/// Seconds; `None`: for ever.
+pub fn audit_retention() -> Option<i64> {
+    Some(i64::from(AUDIT_RETENTION.get())).filter(|&age| age > 0)
 }
 
 pub fn expiry() -> bool {

@@ -35,11 +35,12 @@ extension_sql_file!(
     requires = ["functions"]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "guards"],
+    requires = ["views", "audit", "guards"],
     finalize
 );
 

@@ -36,7 +36,7 @@ pub fn enforce(user: &str, client: Client) {
         wakeup::wake();
     }
     if let Admission::Refused(reason) = policy::judge(&facts) {
-        refuse(client, &reason.to_string());
+        refuse(client, reason);
     }
     if is_gated(role.oid) {
         if server::is_replication_connection() {
@@ -45,6 +45,7 @@ pub fn enforce(user: &str, client: Client) {
         gate::close(role.oid);
     }
     if metadata.is_some() {
+        audit::watch_login();
         record(client, None);
     }
 }

@@ -26,6 +26,7 @@ pub mod sessions;
 pub mod shared_rows;
 pub mod shared_tokens;
 pub mod spi;
+pub mod statements;
 pub mod switch_state;
 pub mod timer;
 pub mod wakeup;

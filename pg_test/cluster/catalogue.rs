@@ -36,6 +36,8 @@ function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.verify_jwt(pg_catalog.text) | 
 schema scope | PUBLIC USAGE
+sequence scope.audit_log_id_seq | 
+table scope.audit_log | pg_monitor SELECT
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 

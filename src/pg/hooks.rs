@@ -13,7 +13,8 @@ use pgrx::prelude::*;
 
 use super::server::Peer;
 use super::{
-    catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, switch_state, timer,
+    audit, catalog, compat, gate, guards, leftovers, raw, role_changers, seclabel, statements,
+    switch_state, timer,
 };
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
@@ -65,6 +66,7 @@ pub fn install_lock() {
         pg_sys::object_access_hook = Some(object_access);
     }
     role_changers::install();
+    statements::install();
 }
 
 /// The login check's hook; once, in the postmaster.
@@ -104,6 +106,7 @@ unsafe extern "C-unwind" fn process_utility(
         if is_about_roles(node) {
             before_role_change();
         }
+        let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
         let run = |statement| {
             explaining(query, || {
@@ -124,6 +127,17 @@ unsafe extern "C-unwind" fn process_utility(
         } else {
             run(statement);
         }
+        if acts_as_another() {
+            // An error may come before anything else could look.
+            audit::is_watched();
+        }
+        if recorded {
+            let rows = match completion.as_ref() {
+                Some(completion) => completion.nprocessed,
+                None => 0,
+            };
+            statements::utility_ended(node as usize, rows);
+        }
     }
 }
 
@@ -138,6 +152,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if !is_bound() {
             next(query, flags);
             guards::after_start(query);
+            if statements::are_queries_recorded() {
+                statements::started(query, flags);
+            }
             return;
         }
         explaining(std::ptr::null(), || {
@@ -148,6 +165,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         guards::after_start(query);
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
+        }
+        if statements::are_queries_recorded() {
+            statements::started(query, flags);
         }
     }
 }
@@ -169,6 +189,24 @@ pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
         pg_sys::error_context_stack = &mut callback;
         next();
         pg_sys::error_context_stack = callback.previous;
+    }
+}
+
+/// How many statements are running, each inside the one before. PostgreSQL puts the list of callbacks
+/// back after every error.
+pub fn depth() -> usize {
+    // SAFETY: backend-local; the list holds valid entries.
+    unsafe {
+        let mut depth = 0;
+        let mut entry = pg_sys::error_context_stack;
+        while !entry.is_null() {
+            let is_ours = (*entry)
+                .callback
+                .is_some_and(|callback| callback as usize == explain as *const () as usize);
+            depth += usize::from(is_ours && !(*entry).arg.is_null());
+            entry = (*entry).previous;
+        }
+        depth
     }
 }
 
@@ -239,6 +277,8 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
             errhidestmt(true);
         }
     }
+    // SAFETY: as above.
+    unsafe { audit::while_reporting() }
     if !switch_state::is_locked() {
         return;
     }
