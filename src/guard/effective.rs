@@ -123,7 +123,11 @@ fn gather(login: pg_sys::Oid, outer: pg_sys::Oid) -> Effective {
             Some(Ok(metadata)) if metadata.kind == Kind::Credential
         );
         let is_its_own = is_credential && catalog::memberships(login).contains(&outer);
-        add(&mut effective, outer, if is_its_own { login } else { outer });
+        add(
+            &mut effective,
+            outer,
+            if is_its_own { login } else { outer },
+        );
     }
     effective
 }
@@ -182,7 +186,13 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
 }
 
 impl Effective {
-    fn add(&mut self, rule: &Rule, action: Action, counts_as: pg_sys::Oid, of: impl Fn() -> String) {
+    fn add(
+        &mut self,
+        rule: &Rule,
+        action: Action,
+        counts_as: pg_sys::Oid,
+        of: impl Fn() -> String,
+    ) {
         if let Some(rows) = rule.max_rows {
             self.statements.push(StatementLimit {
                 rows,
