@@ -39,10 +39,13 @@ static DDL_ALERT: GucSetting<DdlAlert> = GucSetting::<DdlAlert>::new(DdlAlert::A
 /// Whose DDL is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum DdlAlert {
+    #[name = c"off"]
     Off,
     /// Of roles that are ours, or switched to.
+    #[name = c"managed"]
     Managed,
     /// Of everybody who is neither a superuser nor a member of a scope that creates.
+    #[name = c"all"]
     All,
 }
 

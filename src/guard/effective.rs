@@ -115,18 +115,26 @@ pub fn of(login: pg_sys::Oid, outer: pg_sys::Oid) -> Rc<Effective> {
 
 fn gather(login: pg_sys::Oid, outer: pg_sys::Oid) -> Effective {
     let mut effective = Effective::default();
-    let mut subjects = vec![login];
+    add(&mut effective, login, login);
     if outer != login {
-        subjects.push(outer);
-    }
-    for subject in subjects {
-        add(&mut effective, subject);
+        // Credentials that work as their scope are told apart; whoever a token switches is one.
+        let is_credential = matches!(
+            label::read(login),
+            Some(Ok(metadata)) if metadata.kind == Kind::Credential
+        );
+        let is_its_own = is_credential && catalog::memberships(login).contains(&outer);
+        add(
+            &mut effective,
+            outer,
+            if is_its_own { login } else { outer },
+        );
     }
     effective
 }
 
-/// Superusers are above guards.
-fn add(effective: &mut Effective, subject: pg_sys::Oid) {
+/// Adds what holds for a role, whose rows count as those of another perhaps. Superusers are above
+/// guards.
+fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) {
     let Some(role) = catalog::role_by_oid(subject).filter(|role| !role.superuser) else {
         return;
     };
@@ -171,14 +179,20 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid) {
             (Action::Alert, guards.alert.as_ref()),
         ] {
             if let Some(rule) = rule {
-                effective.add(rule, action, subject, of);
+                effective.add(rule, action, counts_as, of);
             }
         }
     }
 }
 
 impl Effective {
-    fn add(&mut self, rule: &Rule, action: Action, subject: pg_sys::Oid, of: impl Fn() -> String) {
+    fn add(
+        &mut self,
+        rule: &Rule,
+        action: Action,
+        counts_as: pg_sys::Oid,
+        of: impl Fn() -> String,
+    ) {
         if let Some(rows) = rule.max_rows {
             self.statements.push(StatementLimit {
                 rows,
@@ -188,7 +202,7 @@ impl Effective {
         }
         if let Some(window) = rule.window {
             self.windows.push(WindowLimit {
-                role: subject.into(),
+                role: counts_as.into(),
                 rows: window.rows,
                 seconds: window.seconds,
                 action,

@@ -42,6 +42,23 @@ fn window_counts_all_sessions_of_a_login_together() {
     );
 }
 
+/// Sessions of admins work as their scope from the start.
+#[test]
+fn window_tells_logins_apart_that_work_as_their_scope() {
+    let scene = Scene::new("window_admins");
+    let mut admin = scene.f.admin();
+    admin.run("CREATE SCHEMA managed");
+    let logins = [(); 2].map(|()| admin.handed("scope.create_admin_role('{managed}')").role);
+    let scope = admin.scope_of(&logins[0]);
+    scene.guard(&scope, "window_rows => 10, \"window\" => '1 hour'");
+    for login in &logins {
+        let mut s = scene.f.login(login);
+        assert_eq!(s.text("SELECT current_user"), scope);
+        assert_eq!(s.rows("SELECT generate_series(1, 9)").len(), 9);
+        exhausted(&mut s, "SELECT 1");
+    }
+}
+
 /// Rolling back, disconnecting and failing give no row back that the client has.
 #[test]
 fn window_is_not_reset_by_rollback_savepoints_errors_or_a_new_session() {
