@@ -25,7 +25,7 @@ const MICROSECONDS: &str = "µs";
 /// As callgrind counts them, for one statement.
 const INSTRUCTIONS: &str = "instructions";
 
-pub const ALL: [Row; 18] = [
+pub const ALL: [Row; 19] = [
     Row {
         name: "jwt_warm",
         what: "scope.set_jwt_role, token seen before",
@@ -106,6 +106,14 @@ pub const ALL: [Row; 18] = [
         unit: INSTRUCTIONS,
         target: 1.02,
         measure: lock::held_instructions,
+    },
+    Row {
+        name: "lock_set_user",
+        what: "BEGIN and scope.set_jwt_role, then COMMIT, token seen before",
+        peer: "set_user(), then reset_user()",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: lock::set_user,
     },
     Row {
         name: "credentials_issue",
