@@ -17,7 +17,7 @@ fi
 find_cache
 alone ensure_commands python3:python3
 say "licences and duplicates of dependencies, META.json"
-for script in .ci/licenses.py .ci/meta.py; do python3 -m doctest "$script"; done
+for script in .ci/licenses.py .ci/meta.py; do python3 -B -m doctest "$script"; done
 python3 .ci/meta.py
 
 prepare "${PG:-$DEFAULT_PG}"
