@@ -50,7 +50,7 @@ fuzz: ## fuzzing of tokens, claim paths and keys, for SECONDS
 mutants: ## each defence of the lock taken away once: a test must fail, about half an hour
 	@.ci/mutants.sh
 
-lint: ## formatting, clippy and the shell scripts, warnings are errors
+lint: ## formatting, clippy, scripts, licences of dependencies: warnings are errors
 	@.ci/lint.sh
 
 install: ## a release build into a server of yours

@@ -27,9 +27,9 @@ cargo pgrx install --release --pg-config "$PRIVATE_PG_CONFIG" >&2
 say "building the benchmark (the first build takes about 2 minutes)"
 cargo test --release --no-default-features --features "$PG_LABEL" --test bench --no-run >&2
 
+# set_user is a peer, and the curves go through PgBouncer.
+alone neighbours
 if [ -n "${CURVES:-}" ]; then
-  # It goes through PgBouncer too.
-  alone neighbours
   say "measuring, about 4 minutes"
   exec cargo test --quiet --release --no-default-features --features "$PG_LABEL" --test bench
 fi

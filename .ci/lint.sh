@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make lint: formatting, clippy and the shell scripts. Every warning is an error.
+# make lint: formatting, clippy, the scripts, the licences of dependencies. Every warning is an error.
 # shellcheck source=.ci/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -14,9 +14,10 @@ else
   say "shellcheck: SKIPPED, it is not installed"
 fi
 
+find_cache
 alone ensure_commands python3:python3
 say "licences and duplicates of dependencies, META.json"
-for script in .ci/licenses.py .ci/meta.py; do python3 -m doctest "$script"; done
+for script in .ci/licenses.py .ci/meta.py; do python3 -B -m doctest "$script"; done
 python3 .ci/meta.py
 
 prepare "${PG:-$DEFAULT_PG}"

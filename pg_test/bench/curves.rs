@@ -162,9 +162,9 @@ fn clients(scene: &Scene) -> Option<Curve> {
             "clients",
             "transactions/s",
             "A transaction switches the role and reads a row. PgBouncer has 16 server connections, in transaction mode; pgbench, \
-             PgBouncer and the server share the machine. The peer switches by `SET LOCAL ROLE` and `set_config` of the claims.",
+             PgBouncer and the server share the machine. The peer switches by `set_config` of the role and of the claims.",
         ],
-        ["scope.set_jwt_role", "SET LOCAL ROLE and set_config"],
+        ["scope.set_jwt_role", "set_config, no token"],
     );
     let api = "curves_api";
     let mut admin = scene.admin();
@@ -228,9 +228,10 @@ fn tokens(scene: &Scene) -> Option<Curve> {
             "distinct RS256 tokens",
             "µs",
             "A switch, in a loop in the server, with the tokens one after the other; each has been seen before. \
-             `scope_roles.jwt_cache_size` is 1000: beyond it the session has forgotten a token when it comes again.",
+             `scope_roles.jwt_cache_size` is 1000: beyond it the session has forgotten a token when it comes again. \
+             The peer: `set_config` of the role and of the claims.",
         ],
-        ["scope.set_jwt_role", "set_config of role and of claims"],
+        ["scope.set_jwt_role", "set_config, no token"],
     );
     scene.trust_key_set();
     let payload = scene.keys.payload();
@@ -317,7 +318,7 @@ fn page(about: &[(&'static str, String)], curves: &[Curve]) -> String {
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 210.0;
+const RIGHT: f64 = 220.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 45.0;
 /// Told apart by those who see few colours too.
@@ -355,15 +356,12 @@ fn panel(curve: &Curve) -> String {
     let at_y =
         |y: f64| HEIGHT - BOTTOM - (y.log10() - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM);
     let mut svg = format!(
-        "<text x=\"{LEFT}\" y=\"22\" font-size=\"15\" font-weight=\"bold\">{}</text>\n\
-         <text x=\"{LEFT}\" y=\"{}\">{}</text>\n\
-         <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n",
+        "<text x=\"{LEFT}\" y=\"22\" font-size=\"15\" font-weight=\"bold\">{}, {}</text>\n\
+         <text x=\"{LEFT}\" y=\"{}\">{}</text>\n",
         curve.title,
+        curve.unit,
         HEIGHT - 8.0,
-        curve.along,
-        LEFT - 8.0,
-        TOP - 8.0,
-        curve.unit
+        curve.along
     );
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     for exponent in x_low as i32..=x_high as i32 {

@@ -5,12 +5,15 @@
 //! times, and in another process three times as often: the difference knows nothing of start and stop.
 
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::json;
 
-use crate::cluster::harness::{Options, SECRET, Server, Session, literal, now, output, sign};
+use crate::cluster::harness::{
+    Fixture, Options, SECRET, Server, Session, has_library, literal, now, output, sign,
+};
 use crate::measure::{Figures, compare, in_turns};
-use crate::scene::Scene;
+use crate::scene::{DATABASE, LOGIN, Scene};
 
 const STATEMENT: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711";
 const ROLE: &str = "bench_reader";
@@ -34,6 +37,44 @@ fn server(options: Options) -> Server {
     ));
     admin.run("VACUUM FREEZE ANALYZE");
     server
+}
+
+/// To a role and back, as a client sees it: two round trips on either side. set_user asks for no proof, and logs both.
+pub fn set_user(_: &Scene) -> Result<Figures, String> {
+    if !has_library("set_user") {
+        return Err("this server has no set_user".into());
+    }
+    let libraries = "set_user, scope_roles";
+    let server = Server::start(Options::default().set("shared_preload_libraries", libraries));
+    Fixture::on(&server, DATABASE);
+    server.admin(DATABASE).run(&format!(
+        "CREATE EXTENSION set_user;
+         CREATE ROLE {ROLE}; CREATE ROLE {LOGIN} LOGIN NOINHERIT; GRANT {ROLE} TO {LOGIN};
+         GRANT EXECUTE ON FUNCTION set_user(text) TO {LOGIN}"
+    ));
+    let token = sign(&json!({"role": ROLE, "exp": now() + 7_200}));
+    let sides = [
+        (
+            format!("BEGIN; SELECT scope.set_jwt_role({})", literal(&token)),
+            "COMMIT",
+        ),
+        (format!("SELECT set_user('{ROLE}')"), "SELECT reset_user()"),
+    ];
+    let mut session = server.login(LOGIN, DATABASE);
+    for (switch, back) in &sides {
+        session.run(switch);
+        session.assert_that(&format!("current_user = '{ROLE}'"));
+        session.run(back);
+        session.assert_that(&format!("current_user = '{LOGIN}'"));
+    }
+    let rounds = in_turns::<2>(600, |_, side| {
+        let (switch, back) = &sides[side];
+        let started = Instant::now();
+        session.run(switch);
+        session.run(back);
+        started.elapsed().as_secs_f64() * 1e6
+    });
+    Ok(compare(&rounds, |t| t[0], |t| t[1]))
 }
 
 /// Microseconds a transaction, of a client with one connection.

@@ -109,6 +109,14 @@ pub const ALL: [Row; 20] = [
         measure: lock::held_instructions,
     },
     Row {
+        name: "lock_set_user",
+        what: "BEGIN and scope.set_jwt_role, then COMMIT, token seen before",
+        peer: "set_user(), then reset_user()",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: lock::set_user,
+    },
+    Row {
         name: "credentials_issue",
         what: "scope.create_readonly_role",
         peer: "CREATE ROLE … PASSWORD, and GRANT",
