@@ -545,3 +545,51 @@ fn one_credential_in_use_from_many_addresses_is_found() {
     drop(sessions);
     wait_until("they are gone", 30, || findings(&mut admin) == NOTHING);
 }
+
+/// Whether logins are remembered is the library's matter; the review asks the function by its name.
+#[test]
+fn a_login_that_nobody_uses_is_found_and_pruned_only_when_this_server_has_seen_it() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_unused");
+    let mut admin = f.admin();
+    let remembers = admin.holds("to_regprocedure('scope.login_facts()') IS NOT NULL");
+    if !remembers {
+        admin.run(
+            "CREATE TABLE public.seen (role oid, last_login timestamptz);
+             CREATE FUNCTION scope.login_facts() RETURNS TABLE (role oid, last_login timestamptz) LANGUAGE sql AS 'SELECT * FROM public.seen'",
+        );
+    }
+    let cred = admin.issue("'orders'").role;
+    assert_eq!(findings(&mut admin), NOTHING, "it is new");
+    // An old login with a new password.
+    admin.run(&format!(
+        "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE {cred} IS %L',
+            (SELECT regexp_replace(label, '\"created_at\":\"([^\"]*)\"', '\"created_at\":\"2020-01-01T00:00:00Z\",\"rotated_at\":\"\\1\"')
+               FROM pg_shseclabel WHERE objoid = '{cred}'::regrole AND provider = 'scope_roles')); END $$"
+    ));
+    assert_eq!(findings(&mut admin), [format!("unused {cred}")]);
+    let pruned = "SELECT role_name FROM scope.prune()";
+    assert_eq!(
+        admin.column(pruned),
+        NOTHING,
+        "another server may have seen it"
+    );
+    if remembers {
+        f.login(&cred).rows("SELECT * FROM orders");
+        wait_until("the login is known", 30, || findings(&mut admin) == NOTHING);
+        return;
+    }
+    admin.run(&format!(
+        "INSERT INTO seen VALUES ('{cred}'::regrole, now() - interval '91 days')"
+    ));
+    assert_eq!(admin.column(pruned), [cred.clone()]);
+    // Not while it is in use.
+    let session = f.login(&cred);
+    assert_eq!(admin.column(pruned), NOTHING);
+    drop(session);
+    wait_until("the session is gone", 30, || {
+        admin.column(pruned) == [cred.clone()]
+    });
+    admin.run("SELECT * FROM scope.prune(true)");
+    wait_until("it has ended", 30, || !admin.role_exists(&cred));
+}

@@ -333,12 +333,16 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
     },
 ];
 
+/// What is said of a login that this server has never seen. Another server may have: one that was the
+/// primary until lately.
+pub const NEVER_SEEN: &str = "has never logged in to this server";
+
 /// Only where logins are remembered.
 pub const UNUSED: Check = Check {
     code: "unused",
     severity: Severity::Medium,
     sql: ours!(
-        "SELECT o.rolname::text, NULL, CASE WHEN f.last_login IS NULL THEN 'has never logged in' ELSE 'has not logged in for long' END,
+        "SELECT o.rolname::text, NULL, CASE WHEN f.last_login IS NULL THEN 'has never logged in to this server' ELSE 'has not logged in for long' END,
                 greatest(f.last_login, (label ->> 'created_at')::timestamptz), format('SELECT scope.revoke_role(%L, ''unused'');', o.rolname)
            FROM o LEFT JOIN scope.login_facts() f ON f.role = o.oid
           WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'
