@@ -478,7 +478,8 @@ fn prune(
             })
         })?;
         if remembers_logins()? {
-            for finding in run(&UNUSED)? {
+            let seen = |finding: &Finding| finding.what != findings::NEVER_SEEN;
+            for finding in run(&UNUSED)?.into_iter().filter(seen) {
                 let mend = finding.mend.unwrap_or_default();
                 let statement = mend.trim_end_matches(';').to_owned();
                 steps.push((finding.role.unwrap_or_default(), statement, finding.what));

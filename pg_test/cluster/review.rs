@@ -1,5 +1,9 @@
 //! `scope.review` and what goes with it: each planted fault is found, what mends it mends it, and nothing else is found.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::FromRawFd;
+
 use crate::harness::*;
 
 /// What is found and not accepted, as "code role object".
@@ -42,6 +46,12 @@ const FAULTS: &[Fault] = &[
         "superuser_member rv_joe",
         "DROP ROLE rv_joe",
     ),
+    // Only the login's own way to it is cut: the others of the team are findings of their own.
+    fault(
+        "CREATE ROLE rv_team; GRANT postgres TO rv_team; CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT rv_team TO rv_joe",
+        "superuser_member rv_joe",
+        "DROP ROLE rv_joe, rv_team",
+    ),
     fault(
         "CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT pg_read_server_files TO rv_joe",
         "server_files rv_joe",
@@ -70,6 +80,12 @@ const FAULTS: &[Fault] = &[
     ),
     fault("GRANT CREATE ON SCHEMA public TO PUBLIC", "public_create schema public", ""),
     fault("GRANT SELECT, INSERT ON orders TO PUBLIC", "public_table public.orders", ""),
+    fault(
+        "CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT SELECT ON orders TO rv_joe WITH GRANT OPTION; SET ROLE rv_joe;
+         GRANT SELECT ON orders TO PUBLIC; RESET ROLE; REVOKE ALL ON orders FROM PUBLIC",
+        "public_table public.orders",
+        "DROP OWNED BY rv_joe CASCADE; DROP ROLE rv_joe",
+    ),
     fault(
         "CREATE SEQUENCE rv_s; GRANT USAGE ON rv_s TO PUBLIC",
         "public_table public.rv_s",
@@ -462,4 +478,118 @@ fn every_code_is_documented() {
     documented.sort();
     assert!(codes.len() > 20, "{codes:?}");
     assert_eq!(codes, documented);
+}
+
+/// A session from another address of this machine; it lasts as long as the stream. Needs no password.
+fn session_from(last: u8, server: &Server, role: &str, db: &str) -> TcpStream {
+    let address = |last: u8, port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes([127, 0, 0, last]),
+        },
+        sin_zero: [0; 8],
+    };
+    let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: a fresh socket, which the stream then owns; the addresses are valid and of that size.
+    let mut stream = unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        assert!(socket >= 0, "a socket");
+        let stream = TcpStream::from_raw_fd(socket);
+        let (here, there) = (address(last, 0), address(1, server.port()));
+        assert_eq!(
+            libc::bind(socket, (&raw const here).cast(), size),
+            0,
+            "bind"
+        );
+        assert_eq!(
+            libc::connect(socket, (&raw const there).cast(), size),
+            0,
+            "connect"
+        );
+        stream
+    };
+    let startup = format!("\0\x03\0\0user\0{role}\0database\0{db}\0\0");
+    let length = (startup.len() as u32 + 4).to_be_bytes();
+    stream
+        .write_all(&[&length, startup.as_bytes()].concat())
+        .expect("startup");
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    // ReadyForQuery is the last message, of six bytes.
+    while !answer.ends_with(b"Z\0\0\0\x05I") {
+        let read = stream.read(&mut buffer).expect("an answer");
+        assert!(read > 0, "refused: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    stream
+}
+
+#[test]
+fn one_credential_in_use_from_many_addresses_is_found() {
+    let server = Server::start(
+        Options::default().hba("local all all trust\nhost all all 127.0.0.0/8 trust\n"),
+    );
+    let f = clean(&server, "review_addresses");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    let mut sessions: Vec<TcpStream> = [1, 2, 3, 3]
+        .map(|last| session_from(last, &server, &cred.role, "review_addresses"))
+        .into();
+    assert_eq!(findings(&mut admin), NOTHING);
+    sessions.push(session_from(4, &server, &cred.role, "review_addresses"));
+    assert_eq!(
+        findings(&mut admin),
+        [format!("many_addresses {}", cred.role)]
+    );
+    drop(sessions);
+    wait_until("they are gone", 30, || findings(&mut admin) == NOTHING);
+}
+
+/// Whether logins are remembered is the library's matter; the review asks the function by its name.
+#[test]
+fn a_login_that_nobody_uses_is_found_and_pruned_only_when_this_server_has_seen_it() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_unused");
+    let mut admin = f.admin();
+    let remembers = admin.holds("to_regprocedure('scope.login_facts()') IS NOT NULL");
+    if !remembers {
+        admin.run(
+            "CREATE TABLE public.seen (role oid, last_login timestamptz);
+             CREATE FUNCTION scope.login_facts() RETURNS TABLE (role oid, last_login timestamptz) LANGUAGE sql AS 'SELECT * FROM public.seen'",
+        );
+    }
+    let cred = admin.issue("'orders'").role;
+    assert_eq!(findings(&mut admin), NOTHING, "it is new");
+    // An old login with a new password.
+    admin.run(&format!(
+        "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE {cred} IS %L',
+            (SELECT regexp_replace(label, '\"created_at\":\"([^\"]*)\"', '\"created_at\":\"2020-01-01T00:00:00Z\",\"rotated_at\":\"\\1\"')
+               FROM pg_shseclabel WHERE objoid = '{cred}'::regrole AND provider = 'scope_roles')); END $$"
+    ));
+    assert_eq!(findings(&mut admin), [format!("unused {cred}")]);
+    let pruned = "SELECT role_name FROM scope.prune()";
+    assert_eq!(
+        admin.column(pruned),
+        NOTHING,
+        "another server may have seen it"
+    );
+    if remembers {
+        f.login(&cred).rows("SELECT * FROM orders");
+        wait_until("the login is known", 30, || findings(&mut admin) == NOTHING);
+        return;
+    }
+    admin.run(&format!(
+        "INSERT INTO seen VALUES ('{cred}'::regrole, now() - interval '91 days')"
+    ));
+    assert_eq!(admin.column(pruned), [cred.clone()]);
+    // Not while it is in use.
+    let session = f.login(&cred);
+    assert_eq!(admin.column(pruned), NOTHING);
+    drop(session);
+    wait_until("the session is gone", 30, || {
+        admin.column(pruned) == [cred.clone()]
+    });
+    admin.run("SELECT * FROM scope.prune(true)");
+    wait_until("it has ended", 30, || !admin.role_exists(&cred));
 }

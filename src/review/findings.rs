@@ -54,29 +54,30 @@ SELECT rolname::text, NULL, 'is a superuser besides the one that initdb made: no
         code: "superuser_member",
         severity: Severity::Critical,
         sql: "
-WITH RECURSIVE below(role, via) AS (
-       SELECT m.member, s.oid FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid WHERE s.rolsuper
-       UNION SELECT m.member, b.via FROM below b JOIN pg_auth_members m ON m.roleid = b.role)
+WITH RECURSIVE below(role, via, parent, grantor) AS (
+       SELECT m.member, s.oid, m.roleid, m.grantor FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid WHERE s.rolsuper
+       UNION SELECT m.member, b.via, m.roleid, m.grantor FROM below b JOIN pg_auth_members m ON m.roleid = b.role)
 SELECT r.rolname::text, NULL, format('is a member of superuser %I, and can become it', s.rolname), NULL,
-       (SELECT string_agg(format('REVOKE %I FROM %I;', s.rolname, d.rolname), ' ' ORDER BY d.rolname)
-          FROM pg_auth_members m JOIN pg_authid d ON d.oid = m.member WHERE m.roleid = s.oid AND d.oid IN (
-               SELECT r.oid UNION SELECT b.role FROM below b WHERE b.via = s.oid))
-  FROM below b JOIN pg_authid r ON r.oid = b.role JOIN pg_authid s ON s.oid = b.via
- WHERE NOT r.rolsuper AND r.rolcanlogin",
+       string_agg(DISTINCT format('REVOKE %I FROM %I%s;', p.rolname, r.rolname, ' GRANTED BY ' || quote_ident(g.rolname)), ' ')
+  FROM below b JOIN pg_authid r ON r.oid = b.role JOIN pg_authid s ON s.oid = b.via JOIN pg_authid p ON p.oid = b.parent
+  LEFT JOIN pg_authid g ON g.oid = b.grantor
+ WHERE NOT r.rolsuper AND r.rolcanlogin
+ GROUP BY r.rolname, s.rolname",
     },
     Check {
         code: "server_files",
         severity: Severity::Critical,
         sql: "
-WITH RECURSIVE below(role, via, parent) AS (
-       SELECT m.member, m.roleid, m.roleid FROM pg_auth_members m
-        WHERE m.roleid::regrole::text IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
-       UNION SELECT m.member, b.via, b.role FROM below b JOIN pg_auth_members m ON m.roleid = b.role)
-SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change what the server''s user can, and so become a superuser', b.via::regrole), NULL,
-       string_agg(DISTINCT format('REVOKE %s FROM %I;', b.parent::regrole, r.rolname), ' ')
-  FROM below b JOIN pg_authid r ON r.oid = b.role
+WITH RECURSIVE below(role, via, parent, grantor) AS (
+       SELECT m.member, s.oid, m.roleid, m.grantor FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid
+        WHERE s.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
+       UNION SELECT m.member, b.via, m.roleid, m.grantor FROM below b JOIN pg_auth_members m ON m.roleid = b.role)
+SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change what the server''s user can, and so become a superuser', s.rolname), NULL,
+       string_agg(DISTINCT format('REVOKE %I FROM %I%s;', p.rolname, r.rolname, ' GRANTED BY ' || quote_ident(g.rolname)), ' ')
+  FROM below b JOIN pg_authid r ON r.oid = b.role JOIN pg_authid s ON s.oid = b.via JOIN pg_authid p ON p.oid = b.parent
+  LEFT JOIN pg_authid g ON g.oid = b.grantor
  WHERE NOT r.rolsuper
- GROUP BY r.rolname, b.via",
+ GROUP BY r.rolname, s.rolname",
     },
     Check {
         code: "md5_password",
@@ -147,9 +148,10 @@ SELECT NULL, format('schema %I', n.nspname), 'everyone may create in it, and so 
         severity: Severity::High,
         sql: "
 SELECT NULL, format('%I.%I', n.nspname, c.relname),
-       'everyone may ' || string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), NULL,
-       format('REVOKE ALL ON %s %I.%I FROM PUBLIC;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
+       'everyone may ' || string_agg(DISTINCT a.privilege_type, ', '), NULL,
+       string_agg(DISTINCT format(CASE WHEN a.grantor = c.relowner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, g.rolname,
+              format('REVOKE ALL ON %s %I.%I FROM PUBLIC;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname)), ' ')
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_authid g ON g.oid = a.grantor
  WHERE c.oid >= 16384 AND a.grantee = 0
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
  GROUP BY n.nspname, c.relname, c.relkind",
@@ -221,8 +223,8 @@ SELECT r.rolname::text, NULL, 'logs in without a deadline',
         severity: Severity::Medium,
         sql: "
 SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members of it, and itself', NULL,
-       format('REVOKE ADMIN OPTION FOR %I FROM %I;', g.rolname, m.rolname)
-  FROM pg_auth_members a JOIN pg_authid m ON m.oid = a.member JOIN pg_authid g ON g.oid = a.roleid
+       string_agg(format('REVOKE ADMIN OPTION FOR %I FROM %I%s;', g.rolname, m.rolname, ' GRANTED BY ' || quote_ident(b.rolname)), ' ')
+  FROM pg_auth_members a JOIN pg_authid m ON m.oid = a.member JOIN pg_authid g ON g.oid = a.roleid LEFT JOIN pg_authid b ON b.oid = a.grantor
  WHERE a.admin_option AND NOT m.rolsuper
  GROUP BY m.rolname, g.rolname",
     },
@@ -234,8 +236,8 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
             "SELECT rolname::text, NULL, format('should have ended, and is still here%s', ': ' || (label ->> 'error')), rolvaliduntil,
                     'SELECT * FROM scope.expire_roles();'
                FROM o
-              WHERE label ->> 'state' = 'ending' AND label ->> 'kind' <> 'temporary' AND coalesce(rolvaliduntil < now() - interval '1 minute', true)
-                 OR label ->> 'state' = 'active' AND label ->> 'kind' <> 'scope' AND rolvaliduntil < now() - interval '1 minute'"
+              WHERE label ->> 'state' IN ('active', 'ending') AND label ->> 'kind' IN ('credential', 'authenticator')
+                AND rolvaliduntil < now() - interval '1 minute'"
         ),
     },
     Check {
@@ -251,8 +253,10 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         code: "failing",
         severity: Severity::Medium,
         sql: ours!(
-            "SELECT rolname::text, NULL, 'the last attempt to end it failed: ' || (label ->> 'error'), NULL, 'SELECT * FROM scope.expire_roles();'
-               FROM o WHERE label ->> 'error' IS NOT NULL AND label ->> 'state' = 'active'"
+            "SELECT rolname::text, NULL, 'its end waits or fails: ' || (label ->> 'error'), NULL, 'SELECT * FROM scope.expire_roles();'
+               FROM o
+              WHERE label ->> 'error' IS NOT NULL AND label ->> 'state' IN ('active', 'ending') AND label ->> 'kind' <> 'temporary'
+                AND NOT coalesce(label ->> 'kind' <> 'scope' AND rolvaliduntil < now() - interval '1 minute', false)"
         ),
     },
     Check {
@@ -266,8 +270,9 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
                                                    ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) v(word, has) WHERE has
              UNION ALL
              SELECT o.rolname::text, format('role %I', g.rolname), 'a scope has object privileges only, but this one is a member of a role', NULL,
-                    format('REVOKE %I FROM %I;', g.rolname, o.rolname)
-               FROM own o JOIN pg_auth_members m ON m.member = o.oid JOIN pg_authid g ON g.oid = m.roleid
+                    string_agg(format('REVOKE %I FROM %I%s;', g.rolname, o.rolname, ' GRANTED BY ' || quote_ident(b.rolname)), ' ')
+               FROM own o JOIN pg_auth_members m ON m.member = o.oid JOIN pg_authid g ON g.oid = m.roleid LEFT JOIN pg_authid b ON b.oid = m.grantor
+              GROUP BY o.rolname, g.rolname
              UNION ALL
              SELECT o.rolname::text, format('%I.%I', n.nspname, c.relname), format('a scope hands nothing on, but this one may grant %s', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
                     format('REVOKE GRANT OPTION FOR ALL ON %s %I.%I FROM %I CASCADE;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname, o.rolname)
@@ -328,12 +333,16 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
     },
 ];
 
+/// What is said of a login that this server has never seen. Another server may have: one that was the
+/// primary until lately.
+pub const NEVER_SEEN: &str = "has never logged in to this server";
+
 /// Only where logins are remembered.
 pub const UNUSED: Check = Check {
     code: "unused",
     severity: Severity::Medium,
     sql: ours!(
-        "SELECT o.rolname::text, NULL, CASE WHEN f.last_login IS NULL THEN 'has never logged in' ELSE 'has not logged in for long' END,
+        "SELECT o.rolname::text, NULL, CASE WHEN f.last_login IS NULL THEN 'has never logged in to this server' ELSE 'has not logged in for long' END,
                 greatest(f.last_login, (label ->> 'created_at')::timestamptz), format('SELECT scope.revoke_role(%L, ''unused'');', o.rolname)
            FROM o LEFT JOIN scope.login_facts() f ON f.role = o.oid
           WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'
