@@ -14,3 +14,4 @@ GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_sessi
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
 GRANT SELECT ON scope.scopes TO pg_monitor;
 GRANT SELECT ON scope.guarded_logins TO pg_monitor;
+GRANT SELECT ON scope.audit_log TO pg_monitor;

@@ -6,8 +6,13 @@
 pub mod class;
 pub mod event;
 pub mod line;
+mod log;
+pub mod redact;
+pub mod retention;
+pub mod running;
 
 use std::cell::{Cell, RefCell};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use crate::error::{self, Report};
@@ -18,7 +23,7 @@ pub use event::{Action, Event, Fields, Problem};
 pub use line::{Line, Value};
 
 /// What every line begins with.
-const PREFIX: &str = "scope_roles audit: ";
+pub const PREFIX: &str = "scope_roles audit: ";
 /// The channel of alerts.
 const CHANNEL: &std::ffi::CStr = c"scope_alert";
 /// PostgreSQL takes payloads of less than 8,000 bytes.
@@ -29,6 +34,8 @@ thread_local! {
     static TOKEN: RefCell<(u64, Rc<[u8]>)> = RefCell::new((0, Rc::from([])));
     /// What waits for the end of the transaction.
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+    /// The message of the last error, and of which statement.
+    static LAST_ERROR: Cell<u64> = const { Cell::new(0) };
     /// The buffer of the last line.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -50,10 +57,15 @@ pub fn wants(class: Class) -> bool {
     server::classes() & class as u32 != 0
 }
 
+/// What this login does is recorded, whatever role it takes.
+pub fn watch_login() {
+    server::watch_login();
+}
+
 /// Writes the event into the server log, now or, if a rollback would undo it, when its transaction
 /// ends. Never to the client.
 pub fn record(event: Event<'_>) {
-    if !wants(event.class()) {
+    if !event.class().is_none_or(wants) {
         return;
     }
     if event.is_transactional()
@@ -93,16 +105,33 @@ pub fn record(event: Event<'_>) {
 /// Records one of our own errors, before it is raised.
 pub fn refused<E: Report>(class: Class, error: &E, event: impl FnOnce(Problem<'_>) -> Event<'_>) {
     if wants(class) {
+        let message = error.to_string();
+        // It is no second event when PostgreSQL reports it.
+        is_first(message.as_bytes());
         record(event(Problem {
             sqlstate: &error::sqlstate(error.code()),
-            message: &error.to_string(),
-            detail: Some(&error.detail()),
+            message: message.as_bytes(),
+            detail: Some(error.detail().as_bytes()),
         }));
     }
 }
 
+/// Is this the first error with this message in what the client has sent? The same again, as in a
+/// loop that catches it, is recorded once.
+pub fn is_first(message: &[u8]) -> bool {
+    let mut hasher = DefaultHasher::new();
+    (server::statement_time(), message).hash(&mut hasher);
+    let hash = hasher.finish();
+    LAST_ERROR.replace(hash) != hash
+}
+
 /// Records what an administrator has done: call it where it is done, in its transaction.
+/// Also a row of `scope.audit_log`, without which it is not done.
 pub fn administered(action: Action, function: &str, object: &str, fields: Fields<'_>) {
+    if !wants(Class::Admin) {
+        return;
+    }
+    log::insert(action.name(), function, object, fields);
     record(Event::Admin {
         action,
         function,
@@ -118,6 +147,14 @@ pub fn token_members(issuer: Option<&str>, subject: Option<&str>, jti: Option<&s
         members.name(key, claim.map(str::as_bytes));
     }
     members.into_members().into()
+}
+
+/// A deadline as a field.
+pub fn deadline(moment: Option<i64>) -> Value<'static> {
+    match moment {
+        None | Some(i64::MAX) => Value::Null,
+        Some(moment) => Value::Time(moment),
+    }
 }
 
 /// The switch that has just been made is that of this token.

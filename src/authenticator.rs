@@ -113,6 +113,7 @@ fn create_authenticator(
             metadata: &metadata,
         };
         identity::elevated(|| login.create())?;
+        issue::issued("create_authenticator", &login);
         if connect {
             let database = spi::identifier(&server::database_name());
             let role = spi::identifier(role);

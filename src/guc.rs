@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 
+use pgrx::PostgresGucEnum;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use zeroize::Zeroizing;
@@ -27,7 +28,20 @@ static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
+static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
+static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// What audit lines say of a statement's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum AuditText {
+    #[name = c"off"]
+    Off,
+    #[name = c"fingerprint"]
+    Fingerprint,
+    #[name = c"full"]
+    Full,
+}
 
 pub fn init() {
     let none = GucFlags::empty();
@@ -171,6 +185,24 @@ pub fn init() {
         );
     }
     crate::pg::audit::define();
+    GucRegistry::define_enum_guc(
+        c"scope_roles.audit_text",
+        c"What audit lines say of a statement's text.",
+        c"off; fingerprint: query_id, as pg_stat_statements has it; full: also the text, without passwords and tokens.",
+        &AUDIT_TEXT,
+        GucContext::Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.audit_retention",
+        c"How long the rows of scope.audit_log are kept.",
+        c"0: for ever.",
+        &AUDIT_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
     // The lock's own setting has the prefix too and must exist before it is reserved.
     crate::pg::switch_state::define();
     compat::reserve_setting_prefix(c"scope_roles");
@@ -245,6 +277,15 @@ pub fn connection_port() -> Option<i32> {
 /// How many roles.
 pub fn login_facts() -> usize {
     usize::try_from(LOGIN_FACTS.get()).unwrap_or(0)
+}
+
+pub fn audit_text() -> AuditText {
+    AUDIT_TEXT.get()
+}
+
+/// Seconds; `None`: for ever.
+pub fn audit_retention() -> Option<i64> {
+    Some(i64::from(AUDIT_RETENTION.get())).filter(|&age| age > 0)
 }
 
 pub fn expiry() -> bool {

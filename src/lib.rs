@@ -35,10 +35,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["tables"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["login"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views"],
+    requires = ["views", "audit"],
     finalize
 );
 

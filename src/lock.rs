@@ -4,6 +4,7 @@
 pub mod state;
 pub mod verdict;
 
+use crate::audit::{self, Class};
 use crate::error;
 use crate::pg::{clock, gate, hooks, identity, switch_state, timer};
 use crate::switch;
@@ -33,6 +34,9 @@ pub fn enforce(event: &Event<'_>) {
             // The statement may bring a new token.
             hooks::hide_statement();
         }
+        audit::refused(Class::Lock, &violation, |problem| {
+            audit::Event::LockViolation { problem }
+        });
         error::raise(&violation);
     }
 }

@@ -66,6 +66,9 @@ pub fn enforce(user: &str, client: Client) {
     if is_gated {
         gate::close(role.oid);
     }
+    if metadata.is_ok_and(|metadata| metadata.kind != Kind::Guarded) {
+        audit::watch_login();
+    }
     record(client, None);
 }
 

@@ -25,6 +25,7 @@ pub mod server;
 pub mod sessions;
 pub mod shared_tokens;
 pub mod spi;
+pub mod statements;
 pub mod switch_state;
 pub mod time_zone;
 pub mod timer;

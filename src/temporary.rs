@@ -13,6 +13,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Action, Value};
 use crate::credential::authority::{is_over, name_of};
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, issue, life};
@@ -114,6 +115,7 @@ fn grant(
         life::alter(&live.role.name, &issue::valid_until(deadline))?;
         live.metadata.reason = reason.map(str::to_owned);
         label::write(live.role.oid, &live.metadata);
+        granted(&role, &to, deadline, reason);
         return Ok(deadline);
     }
     let name = issue::free_name(&role.name, "temp")?;
@@ -134,10 +136,20 @@ fn grant(
     );
     identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
     if label::attach_metadata(&name, &metadata) {
+        granted(&role, &to, deadline, reason);
         Ok(deadline)
     } else {
         Err(credential::Error::Vanished.into())
     }
+}
+
+fn granted(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) {
+    let fields = [
+        ("to_role", Value::Text(&to.name)),
+        ("valid_until", audit::deadline(Some(deadline))),
+        ("reason", reason.into()),
+    ];
+    audit::administered(Action::Temporary, "grant_temporary", &role.name, &fields);
 }
 
 fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
@@ -168,7 +180,10 @@ fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
         label::write(found.role.oid, &found.metadata);
         ended = true;
     }
-    if !ended {
+    if ended {
+        let fields = [("to_role", Value::Text(&to.name))];
+        audit::administered(Action::Temporary, "revoke_temporary", &role.name, &fields);
+    } else {
         error::notice(
             format!(
                 "role \"{}\" has no temporary membership in role \"{}\"",

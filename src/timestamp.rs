@@ -40,10 +40,14 @@ pub fn write_rfc3339(text: &mut Vec<u8>, micros: i64) {
     text.push(b'Z');
 }
 
-fn digits(text: &mut Vec<u8>, number: i64, width: u32) {
-    for place in (0..width).rev() {
-        text.push(b'0' + (number / 10_i64.pow(place) % 10) as u8);
+/// The last `width` digits of a number.
+fn digits(text: &mut Vec<u8>, mut number: i64, width: usize) {
+    let mut written = [b'0'; 6];
+    for slot in written.iter_mut().take(width).rev() {
+        *slot = b'0' + (number % 10) as u8;
+        number /= 10;
     }
+    text.extend_from_slice(written.get(..width).unwrap_or_default());
 }
 
 /// Reads what [`rfc3339`] writes; a fraction may be missing. `None` for anything else.

@@ -14,6 +14,7 @@ mod cluster {
     pub mod harness;
 }
 
+mod audit;
 mod credentials;
 mod lock;
 mod measure;

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use crate::audit;
 use crate::cluster::harness::literal;
 use crate::credentials;
 use crate::lock;
@@ -25,7 +26,7 @@ const MICROSECONDS: &str = "µs";
 /// As callgrind counts them, for one statement.
 const INSTRUCTIONS: &str = "instructions";
 
-pub const ALL: [Row; 18] = [
+pub const ALL: [Row; 20] = [
     Row {
         name: "warm",
         what: "scope.set_jwt_role, token seen before",
@@ -170,6 +171,22 @@ pub const ALL: [Row; 18] = [
         unit: MICROSECONDS,
         target: 1.0,
         measure: credentials::all_due,
+    },
+    Row {
+        name: "audit_switch",
+        what: "BEGIN, scope.set_jwt_role, COMMIT by a client, with its audit line",
+        peer: "without",
+        unit: MICROSECONDS,
+        target: 1.5,
+        measure: audit::switch,
+    },
+    Row {
+        name: "audit_statements",
+        what: "pgbench -S, statements recorded",
+        peer: "by pgaudit, log = 'read, write'",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: audit::statements,
     },
 ];
 

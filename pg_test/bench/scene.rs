@@ -69,12 +69,23 @@ impl Loop {
 }
 
 impl Scene {
+    /// Without the line in the log that each switch makes: the row `audit_switch` has that.
     pub fn set() -> Scene {
+        Scene::with(&[(
+            "scope_roles.audit",
+            "login, admin, expire, lock, ddl, denied, export",
+        )])
+    }
+
+    pub fn with(settings: &[(&str, &str)]) -> Scene {
         let options = Options::default()
             .set("jit", "off")
             .set("max_parallel_workers_per_gather", "0")
             .set("autovacuum", "off")
             .set("shared_buffers", "256MB");
+        let options = settings
+            .iter()
+            .fold(options, |options, (name, value)| options.set(name, value));
         let scene = Scene {
             server: Server::start(options),
             keys: Keys::generate(),

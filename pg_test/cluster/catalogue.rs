@@ -38,6 +38,8 @@ function scope.set_login_policy(pg_catalog.name,pg_catalog.cidr[],boolean,boolea
 function scope.unguard_login(pg_catalog.name) | 
 function scope.verify_jwt(pg_catalog.text) | 
 schema scope | PUBLIC USAGE
+sequence scope.audit_log_id_seq | 
+table scope.audit_log | pg_monitor SELECT
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 

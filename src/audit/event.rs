@@ -46,24 +46,26 @@ pub enum Event<'a> {
         failed: bool,
     },
     Ddl {
-        /// The command tag.
-        tag: &'a str,
-        /// The object as PostgreSQL names it, where that is known.
-        objects: &'a [String],
+        /// `tag` and `objects`.
+        members: &'a [u8],
     },
     /// An error with SQLSTATE 42501.
-    Denied { problem: Problem<'a> },
-    /// A statement that has run.
+    Denied {
+        problem: Problem<'a>,
+        /// What the client has sent.
+        text: Option<&'a str>,
+    },
+    /// A message that looks like a line of ours, written in place of it.
+    Forgery { message: &'a [u8] },
+    /// A statement that has ended.
     Statement {
-        tag: &'a str,
-        reads: &'a [String],
-        writes: &'a [String],
-        rows: i64,
+        /// `tag`, `reads`, `writes`, `query_id` and `text`.
+        members: &'a [u8],
+        rows: Option<i64>,
         micros: i64,
         /// 1 for what the client has sent, more for what runs inside it.
         depth: i64,
-        query_id: i64,
-        text: Option<&'a str>,
+        failed: bool,
     },
     /// A guard has noticed something. Also a NOTIFY on the channel `scope_alert`, where that is possible.
     Alert {
@@ -79,8 +81,8 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Problem<'a> {
     pub sqlstate: &'a str,
-    pub message: &'a str,
-    pub detail: Option<&'a str>,
+    pub message: &'a [u8],
+    pub detail: Option<&'a [u8]>,
 }
 
 /// What an administrator does; the name of the event.
@@ -122,8 +124,10 @@ impl Action {
 }
 
 impl Event<'_> {
-    pub fn class(&self) -> Class {
-        match self {
+    /// `None`: recorded unless nothing is.
+    pub fn class(&self) -> Option<Class> {
+        Some(match self {
+            Event::Forgery { .. } => return None,
             Event::Login { .. } => Class::Login,
             Event::Switch { .. } | Event::SwitchRefused { .. } | Event::SwitchEnded => {
                 Class::Switch
@@ -135,7 +139,7 @@ impl Event<'_> {
             Event::Denied { .. } => Class::Denied,
             Event::Statement { .. } => Class::Statement,
             Event::Alert { .. } => Class::Export,
-        }
+        })
     }
 
     pub fn name(&self) -> &'static str {
@@ -148,6 +152,7 @@ impl Event<'_> {
             Event::Expire { .. } => "expire",
             Event::Ddl { .. } => "ddl",
             Event::Denied { .. } => "denied",
+            Event::Forgery { .. } => "forgery",
             Event::Statement { .. } => "statement",
             Event::Alert { .. } => "alert",
         }
@@ -162,8 +167,9 @@ impl Event<'_> {
             | Event::SwitchRefused { .. }
             | Event::LockViolation { .. }
             | Event::Denied { .. }
+            | Event::Forgery { .. }
             | Event::Alert { blocked: true, .. } => "refused",
-            Event::Expire { failed: true, .. } => "failed",
+            Event::Expire { failed: true, .. } | Event::Statement { failed: true, .. } => "failed",
             _ => "ok",
         }
     }
@@ -195,7 +201,12 @@ impl Event<'_> {
                 problem.write(line);
             }
             Event::SwitchEnded => {}
-            Event::LockViolation { problem } | Event::Denied { problem } => problem.write(line),
+            Event::Forgery { message } => line.field("message", Value::Bytes(message)),
+            Event::LockViolation { problem } => problem.write(line),
+            Event::Denied { problem, text } => {
+                problem.write(line);
+                line.field("text", text.into());
+            }
             Event::Admin {
                 function,
                 object,
@@ -220,28 +231,18 @@ impl Event<'_> {
                 line.field("sessions_terminated", Value::Number(sessions_terminated));
                 line.field("detail", detail.into());
             }
-            Event::Ddl { tag, objects } => {
-                line.field("tag", Value::Text(tag));
-                line.field("objects", Value::Texts(objects));
-            }
+            Event::Ddl { members } => line.members(members),
             Event::Statement {
-                tag,
-                reads,
-                writes,
+                members,
                 rows,
                 micros,
                 depth,
-                query_id,
-                text,
+                ..
             } => {
-                line.field("tag", Value::Text(tag));
-                line.field("reads", Value::Texts(reads));
-                line.field("writes", Value::Texts(writes));
-                line.field("rows", Value::Number(rows));
+                line.members(members);
+                line.field("rows", rows.map_or(Value::Null, Value::Number));
                 line.field("duration_us", Value::Number(micros));
                 line.field("depth", Value::Number(depth));
-                line.field("query_id", Value::Number(query_id));
-                line.field("text", text.into());
             }
             Event::Alert {
                 guard,
@@ -259,8 +260,8 @@ impl Event<'_> {
 impl Problem<'_> {
     fn write(&self, line: &mut Line) {
         line.field("sqlstate", Value::Text(self.sqlstate));
-        line.field("message", Value::Text(self.message));
-        line.field("detail", self.detail.into());
+        line.field("message", Value::Bytes(self.message));
+        line.field("detail", self.detail.map_or(Value::Null, Value::Bytes));
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Value<'a> {
     Bool(bool),
     Number(i64),
     Text(&'a str),
+    /// Text as PostgreSQL has it, in whatever encoding.
+    Bytes(&'a [u8]),
     /// Unix microseconds, shown as RFC 3339 in UTC.
     Time(i64),
     Texts(&'a [String]),
@@ -55,6 +57,7 @@ impl Line {
             Value::Bool(false) => self.raw("false"),
             Value::Number(number) => self.number(number),
             Value::Text(text) => self.string(text.as_bytes(), MAX_TEXT),
+            Value::Bytes(text) => self.string(text, MAX_TEXT),
             Value::Time(micros) => {
                 self.buffer.push(b'"');
                 crate::timestamp::write_rfc3339(&mut self.buffer, micros);

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::options::Options;
 use super::{Error, MAX_PURPOSE_BYTES, Secret, deadline_of, password, uri};
+use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::name::Name;
@@ -98,12 +99,35 @@ pub fn issue<E: Into<Error>>(
     if let Some(scope) = &membership.acts_as {
         identity::elevated(|| act_as(&role, scope))?;
     }
+    let function = match request.verb {
+        "ro" => "create_readonly_role",
+        "rw" => "create_readwrite_role",
+        "admin" => "create_admin_role",
+        _ => "create_credential",
+    };
+    issued(function, &login);
     Ok(Issued {
         uri: connection_uri(&role, &secret.password, &request.options.rules),
         role,
         password: secret.password,
         valid_until: Some(valid_until),
     })
+}
+
+/// For the audit trail.
+pub fn issued(function: &str, login: &Login<'_>) {
+    let options = &login.metadata.login;
+    audit::administered(
+        Action::Issue,
+        function,
+        login.role,
+        &[
+            ("scopes", Value::Texts(login.memberships)),
+            ("valid_until", audit::deadline(login.valid_until)),
+            ("purpose", login.metadata.purpose.as_deref().into()),
+            ("require_tls", Value::Bool(options.tls)),
+        ],
+    );
 }
 
 /// A login of ours that is being made.

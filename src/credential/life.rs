@@ -8,6 +8,7 @@ use super::authority::{self, Target};
 use super::issue::{self, Issued, Login};
 use super::options::Options;
 use super::{Secret, deadline, parts};
+use crate::audit::{self, Action};
 use crate::label::{self, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, spi, xact};
@@ -113,6 +114,11 @@ fn renew(role: Option<Name>, valid_for: Option<Interval>) -> Result<i64, Error> 
         return Err(Error::BeyondCap { role, latest });
     }
     alter(&role, &issue::valid_until(deadline))?;
+    let fields = [
+        ("valid_until", audit::deadline(Some(deadline))),
+        ("valid_before", audit::deadline(target.role.valid_until)),
+    ];
+    audit::administered(Action::Renew, "renew_role", &role, &fields);
     Ok(deadline)
 }
 
@@ -131,6 +137,7 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         return Err(Error::Overlap);
     }
     let secret = Secret::generate()?;
+    let asked = role.clone();
     let target = Target::claim(&role)?;
     target.require_active()?;
     if let Some(successor) = target.metadata.successor {
@@ -161,6 +168,12 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         label::write(target.role.oid, &replaced);
         successor
     };
+    let successor = Some(name.as_str()).filter(|name| *name != asked);
+    let fields = [
+        ("successor", successor.into()),
+        ("overlap_until", audit::deadline(successor.map(|_| until))),
+    ];
+    audit::administered(Action::Rotate, "rotate_password", &asked, &fields);
     Ok(Issued {
         uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
         role: name,
@@ -301,6 +314,8 @@ fn end(target: &Target, reason: Option<&str>) -> Result<(), Error> {
         ..target.metadata.clone()
     };
     label::write(target.role.oid, &ended);
+    let fields = [("reason", reason.into())];
+    audit::administered(Action::Revoke, "revoke_role", &target.role.name, &fields);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::{Managed, managed};
+use crate::audit::{self, Event};
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
@@ -348,20 +349,39 @@ pub fn note_failure(due: &Managed, error: &str) -> Option<String> {
     noted.and(disabled).err().map(|failure| failure.message)
 }
 
-/// One line in the server log; not again for a quarantine that lasts.
+/// For the audit trail; not again for a quarantine that lasts.
 pub fn record(ended: &Ended, kind: Kind) {
-    let Ended {
-        role,
-        action,
-        sessions_terminated,
-        detail,
-    } = ended;
-    let kind = label::kind_name(kind);
-    let reason = detail
-        .as_ref()
-        .map(|detail| format!(": {detail}"))
-        .unwrap_or_default();
-    log!(
-        "scope_roles: {kind} \"{role}\" {action}, {sessions_terminated} session(s) terminated{reason}"
-    );
+    let step = ended.action.to_string();
+    audit::record(Event::Expire {
+        step: &step,
+        kind: label::kind_name(kind),
+        role_name: &ended.role,
+        sessions_terminated: ended.sessions_terminated.into(),
+        detail: ended.detail.as_deref(),
+        failed: false,
+    });
+}
+
+/// The same, of the first step.
+pub fn record_disabled(role: &Managed) {
+    audit::record(Event::Expire {
+        step: "disabled",
+        kind: label::kind_name(role.metadata.kind),
+        role_name: &role.name,
+        sessions_terminated: 0,
+        detail: None,
+        failed: false,
+    });
+}
+
+/// The same, of a step that has failed, and will be tried again.
+pub fn record_failure(role: &Managed, reason: &str) {
+    audit::record(Event::Expire {
+        step: "failed",
+        kind: label::kind_name(role.metadata.kind),
+        role_name: &role.name,
+        sessions_terminated: 0,
+        detail: Some(reason),
+        failed: true,
+    });
 }

@@ -1,14 +1,15 @@
 //! The launcher: knows who is due when, ends sessions, starts workers. Connected to no database.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
 use super::calendar::Calendar;
 use super::{labels_of, schedule, survey};
+use crate::audit::{self, Class, Event};
 use crate::guc;
-use crate::label::Metadata;
+use crate::label::{self, Kind, Metadata};
 use crate::login::ledger::{self, Ledger};
 use crate::pg::worker::{self, Started};
 use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
@@ -20,6 +21,9 @@ const RUNNING: Duration = Duration::from_secs(1);
 /// After a failure to read the catalogues.
 const RETRY: Duration = Duration::from_secs(1);
 const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Of the databases' visits for `scope.audit_log`.
+const CLEAN_AFTER_START: i64 = 60 * MICROS_PER_SECOND;
+const CLEAN_EVERY: i64 = 86_400 * MICROS_PER_SECOND;
 
 /// Never returns: PostgreSQL ends the process.
 pub fn run() -> ! {
@@ -50,8 +54,19 @@ struct Launcher {
     failures: HashMap<u32, Failures>,
     /// The sessions that were asked to end.
     asked: HashMap<i32, Asked>,
+    cleaning: Cleaning,
     /// For pg_stat_activity.
     problem: Option<&'static std::ffi::CStr>,
+}
+
+/// Old rows of `scope.audit_log` go once in a while, in each database that may have some.
+#[derive(Default)]
+struct Cleaning {
+    /// The setting as it was last seen.
+    retention: Option<i64>,
+    next_at: i64,
+    /// The databases that have not been visited this time.
+    left: Vec<pg_sys::Oid>,
 }
 
 struct Running {
@@ -105,6 +120,9 @@ impl Launcher {
             return if live { sleep.min(STANDBY) } else { sleep };
         }
         self.work(now);
+        if let Some(next_at) = self.clean(now) {
+            sleep = sleep.min(schedule::sleep(now, Some(next_at)));
+        }
         if self.running.is_some() {
             // Its end wakes us.
             return sleep.min(RUNNING);
@@ -188,7 +206,7 @@ impl Launcher {
             return None;
         }
         let mut asked = HashMap::new();
-        let mut first = 0_u32;
+        let mut first: BTreeMap<u32, i64> = BTreeMap::new();
         for (pid, role) in found {
             let role = u32::from(role);
             let before = self.asked.get(&pid).filter(|asked| asked.role == role);
@@ -197,7 +215,9 @@ impl Launcher {
                 before => {
                     sessions::terminate(pid);
                     let times = before.map_or(0, |asked| asked.times);
-                    first += u32::from(times == 0);
+                    if times == 0 {
+                        *first.entry(role).or_default() += 1;
+                    }
                     Asked {
                         role,
                         times: times.saturating_add(1),
@@ -208,9 +228,7 @@ impl Launcher {
             asked.insert(pid, entry);
         }
         self.asked = asked;
-        if first > 0 {
-            log!("scope_roles: terminating {first} session(s) past their deadline");
-        }
+        record_terminations(&first);
         self.asked.values().map(|asked| asked.again_at).min()
     }
 
@@ -270,6 +288,44 @@ impl Launcher {
             .filter_map(|role| Some((role, labels.get(&role)?)))
             .collect();
         self.start_worker(ready, &databases, now);
+    }
+
+    /// Starts a worker for old rows of `scope.audit_log` where it is time; when it is next.
+    fn clean(&mut self, now: i64) -> Option<i64> {
+        let retention = guc::audit_retention();
+        let before = std::mem::replace(&mut self.cleaning.retention, retention);
+        let Some(age) = retention else {
+            self.cleaning.left.clear();
+            return None;
+        };
+        if before != retention {
+            // A new setting counts at once; at the start of the server others come first.
+            self.cleaning.next_at = match self.cleaning.next_at {
+                0 => now.saturating_add(CLEAN_AFTER_START),
+                _ => now,
+            };
+        }
+        if now >= self.cleaning.next_at {
+            let every = age.saturating_mul(MICROS_PER_SECOND);
+            let every = every.clamp(CLEAN_AFTER_START, CLEAN_EVERY);
+            self.cleaning.next_at = now.saturating_add(every);
+            self.cleaning.left = xact::transaction(catalog::databases)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|database| database.allows_connections && !database.is_template)
+                .map(|database| database.oid)
+                .collect();
+        }
+        if self.running.is_none()
+            && let Some(database) = self.cleaning.left.pop()
+        {
+            // What finds no worker now is cleaned the next time.
+            self.running = worker::start_in(database).map(|worker| Running {
+                worker,
+                roles: Vec::new(),
+            });
+        }
+        Some(self.cleaning.next_at)
     }
 
     fn fail(&mut self, oid: u32, now: i64) {
@@ -340,6 +396,41 @@ impl Launcher {
         home.filter(|_| failed.is_multiple_of(2))
             .or_else(any)
             .map(|database| database.oid)
+    }
+}
+
+/// For the audit trail: how many sessions of which roles were asked to end for the first time.
+fn record_terminations(first: &BTreeMap<u32, i64>) {
+    if first.is_empty() || !audit::wants(Class::Expire) {
+        return;
+    }
+    // Without an answer the line is still better than none.
+    let found = xact::transaction(|| -> HashMap<u32, (String, &'static str)> {
+        let look = |&role: &u32| {
+            let kind = match label::read(role.into()) {
+                Some(Ok(metadata)) => metadata.kind,
+                _ => Kind::Credential,
+            };
+            let name = catalog::role_by_oid(role.into())?.name;
+            Some((role, (name, label::kind_name(kind))))
+        };
+        first.keys().filter_map(look).collect()
+    })
+    .unwrap_or_default();
+    for (role, &sessions) in first {
+        let gone = format!("{role} (dropped)");
+        let (name, kind) = match found.get(role) {
+            Some((name, kind)) => (name, *kind),
+            None => (&gone, "credential"),
+        };
+        audit::record(Event::Expire {
+            step: "terminated",
+            kind,
+            role_name: name,
+            sessions_terminated: sessions,
+            detail: None,
+            failed: false,
+        });
     }
 }
 

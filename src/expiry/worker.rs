@@ -10,6 +10,7 @@ use pgrx::spi::SpiResult;
 
 use super::end::{self, Action, Ended, Terminated};
 use super::{Managed, due, managed};
+use crate::audit::retention;
 use crate::guc;
 use crate::pg::xact::Failure;
 use crate::pg::{clock, dependencies, server, worker, xact};
@@ -41,6 +42,7 @@ pub fn run() {
     run.all_steps(due);
     // A GRANT that ran all the time.
     run.dropped.chunks(BATCH).for_each(sweep);
+    retention::run(|| !must_leave());
 }
 
 /// Has the end been suspended, or does somebody need this database without sessions? The launcher
@@ -175,6 +177,8 @@ fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
     for (role, failure) in &failed {
         give_up(role, failure);
     }
+    let is_done = |role: &&Managed| !failed.iter().any(|(other, _)| other.oid == role.oid);
+    batch.iter().filter(is_done).for_each(end::record_disabled);
     failed.into_iter().map(|(role, _)| role.oid).collect()
 }
 
@@ -245,6 +249,7 @@ fn give_up(due: &Managed, failure: &Failure) {
         .filter(|second| !reason.starts_with(second.as_str()))
         .map(|second| format!("; noting the reason: {second}"))
         .unwrap_or_default();
+    end::record_failure(due, &format!("{reason}{second}"));
     warning!(
         "scope_roles: ending role \"{}\" failed: {reason}{second}",
         due.name

@@ -1,6 +1,6 @@
 //! What PostgreSQL knows of this session and transaction, for audit lines, and writing them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -11,7 +11,8 @@ use pgrx::prelude::*;
 use super::server::Peer;
 use super::{compat, raw, server, switch_state};
 use crate::audit::line::Line;
-use crate::audit::{self, End, class};
+use crate::audit::{self, Class, End, Event, Problem, class, running};
+use crate::guc::{self, AuditText};
 
 unsafe extern "C-unwind" {
     // utils/elog.h, without the guard of pgrx's bindings
@@ -61,13 +62,173 @@ pub fn define() {
     }
 }
 
+/// While an error is being reported: no catalogue may be read, and our own lines are no errors.
+static REPORTING: AtomicBool = AtomicBool::new(false);
+/// While a line of ours is being written.
+static WRITING: AtomicBool = AtomicBool::new(false);
+static mut PREVIOUS_EMIT_LOG: pg_sys::emit_log_hook_type = None;
+
+/// Errors that nobody sees inside [`super::hooks::explaining`]: of parsing, and of connecting.
+unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
+    // SAFETY: PostgreSQL passes the error that it is about to write.
+    unsafe {
+        if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
+            denied(error);
+        }
+        if !WRITING.load(Ordering::Relaxed) && classes() != 0 && poses_as_ours((*error).message) {
+            forgery(error);
+            (*error).output_to_server = false;
+        }
+        if let Some(previous) = PREVIOUS_EMIT_LOG {
+            previous(error);
+        }
+    }
+}
+
+/// RAISE LOG writes what anybody likes: a message that begins as our lines do is not written as it
+/// came.
+///
+/// # Safety
+/// Terminated, or NULL.
+unsafe fn poses_as_ours(message: *const c_char) -> bool {
+    // SAFETY: by contract.
+    let message = unsafe { bytes(message) }.unwrap_or_default();
+    message
+        .trim_ascii_start()
+        .starts_with(audit::PREFIX.trim_ascii().as_bytes())
+}
+
+/// # Safety
+/// A valid error.
+#[pg_guard]
+unsafe extern "C-unwind" fn forgery(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract; terminated.
+    unsafe {
+        let message = bytes((*error).message).unwrap_or_default();
+        audit::record(Event::Forgery { message });
+    }
+}
+
+const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
+
+fn is_watched_now() -> bool {
+    let before = REPORTING.swap(true, Ordering::Relaxed);
+    let watched = is_watched();
+    REPORTING.store(before, Ordering::Relaxed);
+    watched
+}
+
+/// For the context callback, which sees errors that are caught later, too.
+///
+/// # Safety
+/// Inside error reporting.
+pub unsafe fn while_reporting() {
+    // SAFETY: by contract; the copy is made in memory that outlives it and freed.
+    unsafe {
+        if pg_sys::geterrcode() == DENIED && audit::wants(Class::Denied) && is_watched_now() {
+            let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            let error = pg_sys::CopyErrorData();
+            denied(error);
+            pg_sys::FreeErrorData(error);
+            pg_sys::MemoryContextSwitchTo(context);
+        }
+    }
+}
+
+/// Once for each error: it passes several callbacks, and then the log.
+///
+/// # Safety
+/// A valid error.
+#[pg_guard]
+unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract; terminated strings or NULL.
+    unsafe {
+        let is_error = (*error).elevel >= PgLogLevel::ERROR as i32;
+        if !is_error || pg_sys::ParallelWorkerNumber >= 0 {
+            return;
+        }
+        let message = bytes((*error).message).unwrap_or_default();
+        if !audit::is_first(message) {
+            return;
+        }
+        let text = match guc::audit_text() {
+            AuditText::Full => super::statements::sent_text(),
+            _ => None,
+        };
+        audit::record(Event::Denied {
+            text: text.as_deref(),
+            problem: Problem {
+                sqlstate: "42501",
+                message,
+                detail: bytes((*error).detail),
+            },
+        });
+    }
+}
+
+/// When the statement of the client arrived that is running.
+pub fn statement_time() -> i64 {
+    // SAFETY: a plain read of a backend global.
+    unsafe { raw::GetCurrentStatementStartTimestamp() }
+}
+
 /// Hears of the ends of transactions; in the postmaster, inherited by every backend.
 pub fn init() {
     // SAFETY: static callbacks of the right types, registered once.
     unsafe {
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+        PREVIOUS_EMIT_LOG = pg_sys::emit_log_hook;
+        pg_sys::emit_log_hook = Some(emit_log);
     }
+}
+
+/// Is the login a managed one?
+static WATCHED_LOGIN: AtomicBool = AtomicBool::new(false);
+
+pub fn watch_login() {
+    WATCHED_LOGIN.store(true, Ordering::Relaxed);
+}
+
+/// Are this session's statements recorded? Of managed logins, of switched sessions, and of those that
+/// have SET ROLE to a managed role.
+pub fn is_watched() -> bool {
+    if switch_state::is_locked() || WATCHED_LOGIN.load(Ordering::Relaxed) {
+        return true;
+    }
+    // SAFETY: reads of backend globals.
+    let (outer, login, is_worker) = unsafe {
+        (
+            raw::GetOuterUserId(),
+            raw::GetSessionUserId(),
+            pg_sys::ParallelWorkerNumber >= 0,
+        )
+    };
+    outer != login && !is_worker && is_managed(outer)
+}
+
+/// Looked up once for each role that is taken; outside transactions, and while an error is under
+/// way, what is known counts.
+fn is_managed(role: pg_sys::Oid) -> bool {
+    thread_local! {
+        static KNOWN: Cell<(u32, bool)> = const { Cell::new((0, false)) };
+    }
+    let (known, answer) = KNOWN.get();
+    if known == u32::from(role) {
+        return answer;
+    }
+    // SAFETY: a read of the transaction's state.
+    if REPORTING.load(Ordering::Relaxed) || !unsafe { pg_sys::IsTransactionState() } {
+        return false;
+    }
+    let answer = look_up(role);
+    KNOWN.set((role.into(), answer));
+    answer
+}
+
+#[pg_guard]
+extern "C-unwind" fn look_up(role: pg_sys::Oid) -> bool {
+    crate::label::read(role).is_some()
 }
 
 #[inline]
@@ -189,6 +350,7 @@ pub fn write(level: Level, line: &[u8]) {
     // SAFETY: the line is terminated. Context callbacks, which could fail, are not called; nor are
     // interrupts taken, so that nothing short of a lack of memory raises an error.
     unsafe {
+        let writing = WRITING.swap(true, Ordering::Relaxed);
         let contexts = pg_sys::error_context_stack;
         let wanted = pg_sys::client_min_messages;
         pg_sys::InterruptHoldoffCount += 1;
@@ -210,6 +372,7 @@ pub fn write(level: Level, line: &[u8]) {
             }
         });
         pg_sys::error_context_stack = contexts;
+        WRITING.store(writing, Ordering::Relaxed);
         pg_sys::InterruptHoldoffCount -= 1;
     }
 }
@@ -261,6 +424,9 @@ unsafe extern "C-unwind" fn assign(_new_value: *const c_char, extra: *mut c_void
         // SAFETY: what `check` made for this value.
         unsafe { *extra.cast::<u32>() }
     };
+    if bits & Class::Statement as u32 != 0 {
+        compat::enable_query_id();
+    }
     CLASSES.store(bits, Ordering::Relaxed);
 }
 
@@ -270,15 +436,18 @@ unsafe extern "C-unwind" fn at_transaction_end(
     event: pg_sys::XactEvent::Type,
     _argument: *mut c_void,
 ) {
-    if !EXPECTING.load(Ordering::Relaxed) {
-        return;
-    }
     let end = match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => End::Committed,
         pg_sys::XactEvent::XACT_EVENT_PREPARE => End::Prepared,
         pg_sys::XactEvent::XACT_EVENT_ABORT => End::Aborted,
         _ => return,
     };
+    if end == End::Aborted && running::is_wanted() {
+        running::transaction_ended(super::hooks::depth());
+    }
+    if !EXPECTING.load(Ordering::Relaxed) {
+        return;
+    }
     EXPECTING.store(false, Ordering::Relaxed);
     audit::ended(end);
 }
@@ -291,7 +460,13 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     _parent: pg_sys::SubTransactionId,
     _argument: *mut c_void,
 ) {
-    if EXPECTING.load(Ordering::Relaxed) && event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+    if event != pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        return;
+    }
+    if running::is_wanted() {
+        running::subtransaction_aborted(subtransaction);
+    }
+    if EXPECTING.load(Ordering::Relaxed) {
         audit::ended(End::Subtransaction(subtransaction));
     }
 }

@@ -277,6 +277,7 @@ unsafe extern "C-unwind" fn executor_run(
         super::hooks::explaining((*query).sourceText, || {
             next(query, direction, count, execute_once)
         });
+        super::statements::ran(query);
     }
 }
 
@@ -298,6 +299,7 @@ unsafe extern "C-unwind" fn executor_run(
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         super::hooks::before_run(query);
         super::hooks::explaining((*query).sourceText, || next(query, direction, count));
+        super::statements::ran(query);
     }
 }
 
@@ -456,6 +458,54 @@ pub unsafe fn remote_peer(port: *mut pg_sys::Port) -> Peer {
 pub unsafe fn uses_tls(port: *mut pg_sys::Port) -> bool {
     // SAFETY: by contract.
     unsafe { (*port.cast::<PortPrefix>()).ssl_in_use }
+}
+
+/// The relations that a plan's statement names, with the rights on them that it needs.
+///
+/// # Safety
+/// A valid plan.
+pub unsafe fn accesses(plan: *mut pg_sys::PlannedStmt, mut look: impl FnMut(pg_sys::Oid, u64)) {
+    // SAFETY: by contract; the lists hold nodes of these types.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        for entry in super::hooks::elements((*plan).rtable) {
+            let entry = entry.cast::<pg_sys::RangeTblEntry>();
+            if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && (*entry).requiredPerms != 0 {
+                look((*entry).relid, (*entry).requiredPerms.into());
+            }
+        }
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        for entry in super::hooks::elements((*plan).permInfos) {
+            let entry = entry.cast::<pg_sys::RTEPermissionInfo>();
+            look((*entry).relid, (*entry).requiredPerms);
+        }
+    }
+}
+
+/// The text of a string node; NULL for any other.
+///
+/// # Safety
+/// A valid node.
+pub unsafe fn string_value(node: *mut pg_sys::Node) -> *const c_char {
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_String {
+            return std::ptr::null();
+        }
+        #[cfg(feature = "pg14")]
+        return (*node.cast::<pg_sys::Value>()).val.str_;
+        #[cfg(not(feature = "pg14"))]
+        return (*node.cast::<pg_sys::String>()).sval;
+    }
+}
+
+/// Has PostgreSQL compute `queryId` for this process, unless `compute_query_id` is off.
+pub fn enable_query_id() {
+    unsafe extern "C-unwind" {
+        fn EnableQueryId();
+    }
+    // SAFETY: sets a flag.
+    unsafe { EnableQueryId() }
 }
 
 /// Policies can mention a role; this takes the mention away, or drops the policy (DROP OWNED).

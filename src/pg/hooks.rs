@@ -12,7 +12,10 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::server::Peer;
-use super::{catalog, compat, gate, leftovers, raw, role_changers, seclabel, switch_state, timer};
+use super::{
+    audit, catalog, compat, gate, leftovers, raw, role_changers, seclabel, statements,
+    switch_state, timer,
+};
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::{jwt, lock, login, temporary};
@@ -63,6 +66,7 @@ pub fn install_lock() {
         pg_sys::object_access_hook = Some(object_access);
     }
     role_changers::install();
+    statements::install();
 }
 
 /// The login check's hook; once, in the postmaster.
@@ -102,6 +106,7 @@ unsafe extern "C-unwind" fn process_utility(
         if is_about_roles(node) {
             before_role_change();
         }
+        let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
         explaining(query, || {
             next(
@@ -115,6 +120,17 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             );
         });
+        if acts_as_another() {
+            // An error may come before anything else could look.
+            audit::is_watched();
+        }
+        if recorded {
+            let rows = match completion.as_ref() {
+                Some(completion) => completion.nprocessed,
+                None => 0,
+            };
+            statements::utility_ended(node as usize, rows);
+        }
     }
 }
 
@@ -127,6 +143,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         if !is_bound() {
             next(query, flags);
+            if statements::are_queries_recorded() {
+                statements::started(query, flags);
+            }
             return;
         }
         explaining(std::ptr::null(), || {
@@ -136,6 +155,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         });
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
+        }
+        if statements::are_queries_recorded() {
+            statements::started(query, flags);
         }
     }
 }
@@ -157,6 +179,24 @@ pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
         pg_sys::error_context_stack = &mut callback;
         next();
         pg_sys::error_context_stack = callback.previous;
+    }
+}
+
+/// How many statements are running, each inside the one before. PostgreSQL puts the list of callbacks
+/// back after every error.
+pub fn depth() -> usize {
+    // SAFETY: backend-local; the list holds valid entries.
+    unsafe {
+        let mut depth = 0;
+        let mut entry = pg_sys::error_context_stack;
+        while !entry.is_null() {
+            let is_ours = (*entry)
+                .callback
+                .is_some_and(|callback| callback as usize == explain as *const () as usize);
+            depth += usize::from(is_ours && !(*entry).arg.is_null());
+            entry = (*entry).previous;
+        }
+        depth
     }
 }
 
@@ -227,6 +267,8 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
             errhidestmt(true);
         }
     }
+    // SAFETY: as above.
+    unsafe { audit::while_reporting() }
     if !switch_state::is_locked() {
         return;
     }
@@ -523,7 +565,7 @@ unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
 ///
 /// # Safety
 /// A valid list of pointers, or NULL, that outlives the iterator.
-unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void> {
+pub unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void> {
     let length = if list.is_null() {
         0
     } else {

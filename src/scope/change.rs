@@ -10,6 +10,7 @@ use super::facts::{self, Planned, Request};
 use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
 use super::privilege::{Privilege, Verbs};
 use super::{Error, Scope, held, lock_key, name, name_of, own};
+use crate::audit::{self, Action as AuditAction, Value};
 use crate::credential::MAX_PURPOSE_BYTES;
 use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
@@ -116,7 +117,40 @@ pub fn make(
             .map(|role| role.oid)
             .ok_or_else(|| Error::Sql("the role that was just created is not there".to_owned()))
     })?;
-    grant(name, role, planned, &grants)
+    grant(name, role, planned, &grants)?;
+    changed(
+        "create_scope",
+        name,
+        "granted",
+        grants.iter().map(|(grant, _)| grant),
+        &planned.plan.names,
+    );
+    Ok(())
+}
+
+/// For the audit trail.
+fn changed<'a>(
+    function: &str,
+    name: &str,
+    what: &'static str,
+    grants: impl Iterator<Item = &'a Grant>,
+    names: &plan::Names,
+) {
+    const SHOWN: usize = 100;
+    let mut grants: Vec<String> = grants
+        .map(|grant| plan::describe(grant, &[names]))
+        .collect();
+    let more = grants.len().saturating_sub(SHOWN);
+    if more > 0 {
+        grants.truncate(SHOWN);
+        grants.push(format!("and {more} more"));
+    }
+    audit::administered(
+        AuditAction::Scope,
+        function,
+        name,
+        &[(what, Value::Texts(&grants))],
+    );
 }
 
 /// Spare grants that nobody can make are left out.
@@ -146,7 +180,17 @@ pub fn extend(
     let grants = grantable(planned.plan.to_grant(&held::by(role)?));
     planned.require_authority(&grants)?;
     planned.require_future(request)?;
-    grant(name, role, planned, &grants)
+    grant(name, role, planned, &grants)?;
+    if !grants.is_empty() {
+        changed(
+            "alter_scope",
+            name,
+            "granted",
+            grants.iter().map(|(grant, _)| grant),
+            &planned.plan.names,
+        );
+    }
+    Ok(())
 }
 
 /// Makes grants, each as the one who can, and looks whether they are there.
@@ -297,6 +341,13 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
         .map(|grant| plan::describe(grant, &[&held.names]))
         .collect();
     if left.is_empty() {
+        changed(
+            "alter_scope",
+            &scope.name,
+            "revoked",
+            gone.iter(),
+            &held.names,
+        );
         Ok(())
     } else {
         Err(Error::NotDone {
@@ -352,6 +403,12 @@ pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
             end::release_and_drop(&role)
         })
     })?;
+    audit::administered(
+        AuditAction::Scope,
+        "drop_scope",
+        name,
+        &[("members", Value::Texts(&members))],
+    );
     if action != Action::Dropped {
         notice(
             &format!("scope \"{name}\" is being dropped"),
@@ -394,6 +451,12 @@ pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
         identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
     }
     if held::public_grantors(function)?.is_empty() {
+        audit::administered(
+            AuditAction::Scope,
+            "restrict_function",
+            &fact.sql,
+            &[("scopes", Value::Texts(scopes))],
+        );
         Ok(())
     } else {
         Err(Error::NotDone {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{Error, Rules, combine};
+use crate::audit::{self, Action, Value};
 use crate::error;
 use crate::guc;
 use crate::jwt::{Algorithm, ClaimPath, KeyError, KeySet, PathError, Policy};
@@ -209,6 +210,7 @@ fn add_jwt_issuer(
         if xact::is_read_only() {
             return Err(Bad::ReadOnly);
         }
+        let audit_audiences = audiences.clone();
         let inserted = identity::elevated(|| {
             spi::query(
                 "INSERT INTO scope.jwt_issuer
@@ -233,10 +235,15 @@ fn add_jwt_issuer(
             )
         })?;
         if inserted.is_empty() {
-            Err(Bad::Exists)
-        } else {
-            Ok(())
+            return Err(Bad::Exists);
         }
+        let fields = [
+            ("registered_iss", Value::Text(issuer)),
+            ("audiences", Value::Texts(&audit_audiences)),
+            ("role_claim", role_claim.into()),
+        ];
+        audit::administered(Action::Issuer, "add_jwt_issuer", name, &fields);
+        Ok(())
     };
     add().map_err(error::report)
 }
@@ -249,6 +256,7 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
         let keys = present("keys", keys)?;
         KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
         change(
+            "set_jwt_keys",
             present("name", name)?,
             "UPDATE scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
               WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
@@ -263,6 +271,7 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
 fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
     let drop = || -> Result<(), Bad> {
         change(
+            "drop_jwt_issuer",
             present("name", name)?,
             "DELETE FROM scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
             None,
@@ -272,7 +281,7 @@ fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
 }
 
 /// Runs a statement on one issuer, which must exist; $1 is its name.
-fn change(name: &str, sql: &str, keys: Option<&str>) -> Result<(), Bad> {
+fn change(function: &str, name: &str, sql: &str, keys: Option<&str>) -> Result<(), Bad> {
     if xact::is_read_only() {
         return Err(Bad::ReadOnly);
     }
@@ -283,6 +292,7 @@ fn change(name: &str, sql: &str, keys: Option<&str>) -> Result<(), Bad> {
     if changed.is_empty() {
         Err(Bad::Unknown(name.to_owned()))
     } else {
+        audit::administered(Action::Issuer, function, name, &[]);
         Ok(())
     }
 }

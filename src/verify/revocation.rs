@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::{Error, Rules};
+use crate::audit::{self, Action};
 use crate::error;
 use crate::jwt::Verified;
 use crate::pg::{identity, invalidation, spi, xact};
@@ -124,7 +125,10 @@ fn revoke_token(
              ON CONFLICT (jti, issuer)
              DO UPDATE SET until = GREATEST(t.until, EXCLUDED.until)",
             &[jti.into(), issuer.unwrap_or_default().into(), until.into()],
-        )
+        )?;
+        let fields = [("of_issuer", issuer.into())];
+        audit::administered(Action::Token, "revoke_token", jti, &fields);
+        Ok(())
     };
     revoke().map_err(error::report)
 }
@@ -151,7 +155,10 @@ fn revoke_subject(
                 issuer.unwrap_or_default().into(),
                 issued_before.into(),
             ],
-        )
+        )?;
+        let fields = [("of_issuer", issuer.into())];
+        audit::administered(Action::Token, "revoke_subject", sub, &fields);
+        Ok(())
     };
     revoke().map_err(error::report)
 }

@@ -1,0 +1,127 @@
+//! What the audit trail costs.
+
+use std::time::Instant;
+
+use crate::cluster::harness::{Options, Server, has_library, output};
+use crate::measure::{Figures, compare, in_turns};
+use crate::scene::{Loop, Runner, Scene, array};
+use crate::tokens::Family;
+
+/// A transaction of a client that is nothing but a switch, with its line in the log and without. The
+/// note has the loop of the row `warm`, which has no client and no network: what is left there is a
+/// switch and PostgreSQL writing a line into a file.
+pub fn switch(_: &Scene) -> Result<Figures, String> {
+    let scenes = [
+        Scene::with(&[("scope_roles.audit", "switch")]),
+        Scene::with(&[("scope_roles.audit", "none")]),
+    ];
+    let mut runners = Vec::new();
+    let mut tokens = Vec::new();
+    let mut transactions = Vec::new();
+    for scene in &scenes {
+        scene.trust_secret();
+        let payload = scene.keys.payload();
+        let token = scene.keys.sign(Family::Hs256, &payload).text;
+        let all = array(std::iter::repeat_n(token.as_str(), 250));
+        let mut runner = scene.login();
+        runner.check(Loop::Switch, &all, &payload);
+        runners.push(runner);
+        tokens.push((all, payload));
+        transactions.push(format!(
+            "BEGIN; SELECT scope.set_jwt_role('{token}'); COMMIT"
+        ));
+    }
+    let whole = in_turns::<2>(301, |_, side| {
+        const TIMES: u32 = 100;
+        let Runner(session) = &mut runners[side];
+        let started = Instant::now();
+        for _ in 0..TIMES {
+            session.run(&transactions[side]);
+        }
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES)
+    });
+    let sides = [
+        (0, Loop::Switch),
+        (0, Loop::Empty),
+        (1, Loop::Switch),
+        (1, Loop::Empty),
+    ];
+    let rounds = in_turns::<4>(301, |_, side| {
+        let (server, what) = sides[side];
+        let (all, payload) = &tokens[server];
+        runners[server].run(what, all, payload)
+    });
+    let lines = scenes.map(|scene| scene.server.log().matches("\"event\":\"switch\"").count());
+    assert!(lines[0] > 100_000 && lines[1] == 0, "{lines:?}");
+    let inside = compare(&rounds, |t| t[0], |t| t[2]);
+    let note = format!(
+        "in a loop inside the server {:.2} against {:.2} µs, ratio {:.2}",
+        inside.ours, inside.peer, inside.ratio.middle
+    );
+    Ok(compare(&whole, |t| t[0], |t| t[1]).with_note(note))
+}
+
+/// Microseconds a transaction, of a client with one connection: a managed login whose statements are
+/// recorded, and a login whose statements pgaudit records.
+pub fn statements(_: &Scene) -> Result<Figures, String> {
+    if !has_library("pgaudit") {
+        return Err("this server has no pgaudit".into());
+    }
+    let quiet = |options: Options| {
+        options
+            .set("jit", "off")
+            .set("autovacuum", "off")
+            .set("shared_buffers", "64MB")
+    };
+    let servers = [
+        Server::start(quiet(
+            Options::default().set("scope_roles.audit", "statement"),
+        )),
+        Server::start(quiet(
+            Options::without_preload()
+                .set("shared_preload_libraries", "pgaudit")
+                .set("pgaudit.log", "read, write"),
+        )),
+    ];
+    for server in &servers {
+        output(
+            server
+                .client("pgbench")
+                .args(["--initialize", "--quiet", "postgres"]),
+        );
+        server.admin("postgres").run("VACUUM FREEZE ANALYZE");
+    }
+    let mut admin = servers[0].admin("postgres");
+    admin.run("CREATE EXTENSION scope_roles");
+    let ours = admin
+        .issue("'pgbench_accounts', role_name => 'bench_login'")
+        .role;
+    servers[1].admin("postgres").run(&format!(
+        "CREATE EXTENSION pgaudit; CREATE ROLE {ours} LOGIN; GRANT SELECT ON pgbench_accounts TO {ours}"
+    ));
+    let rounds = in_turns::<2>(60, |_, side| {
+        let mut pgbench = servers[side].client("pgbench");
+        let report = output(pgbench.args([
+            "--select-only",
+            "--no-vacuum",
+            "--transactions=6000",
+            "--username",
+            &ours,
+            "postgres",
+        ]));
+        let rate = report.lines().find_map(|line| {
+            line.strip_prefix("tps = ")?
+                .split(' ')
+                .next()?
+                .parse::<f64>()
+                .ok()
+        });
+        1e6 / rate.unwrap_or_else(|| panic!("no tps in:\n{report}"))
+    });
+    let told = [
+        servers[0].log().matches("\"event\":\"statement\"").count(),
+        servers[1].log().matches("AUDIT: SESSION").count(),
+    ];
+    assert!(told[0] >= 60 * 6000 && told[1] >= 60 * 6000, "{told:?}");
+    Ok(compare(&rounds, |t| t[0], |t| t[1]))
+}

@@ -1,0 +1,181 @@
+//! Attempts to write, cut or hide a line.
+
+use serde_json::json;
+
+use super::*;
+
+/// What a line of ours looks like, so that a forged one would pass.
+const FORGED: &str = "\n2026-01-01 00:00:00 UTC [1] LOG:  scope_roles audit: {\"event\":\"login\",\"outcome\":\"ok\",\"session_user\":\"forged\"}\n";
+
+const EVIL: [&str; 8] = [
+    FORGED,
+    "\r\n\t\u{8}\u{c}\u{1b}[2J\u{7f}",
+    "\",\"outcome\":\"ok\",\"x\":\"",
+    "\\\",\"subject\":\"root\",\"x\":\"\\",
+    "\\u0000\\n\\",
+    "\u{202e}toor\u{2066}\u{200f}\u{2028}\u{2029}\u{85}\u{feff}",
+    "{\"event\":\"login\"}",
+    "\u{1f600}\u{e4}\u{10ffff}",
+];
+
+#[test]
+fn audit_line_cannot_be_forged_by_claims() {
+    let w = Web::new("audit_claims");
+    for evil in EVIL {
+        let token = sign(&json!({
+            "role": w.user, "exp": now() + 600, "sub": evil, "jti": evil, "iss": evil, evil: evil,
+        }));
+        let mut session = w.f.login(&w.web);
+        session.run(&format!(
+            "BEGIN; SELECT scope.set_jwt_role({})",
+            literal(&token)
+        ));
+        session.denied("SELECT * FROM vault", "42501");
+        // trail() holds every line against the schema, which knows no other field.
+        for event in ["switch", "denied"] {
+            let line = one(
+                w.server(),
+                json!({ "event": event, "session_user": w.web, "subject": evil }),
+            );
+            assert_fields(
+                &line,
+                json!({ "jti": evil, "issuer": evil, "role": w.user }),
+            );
+        }
+    }
+    none(w.server(), json!({ "session_user": "forged" }));
+}
+
+#[test]
+fn audit_line_cannot_be_forged_by_names_and_messages() {
+    let w = Web::new("audit_names");
+    let mut admin = w.f.admin();
+    for (index, evil) in EVIL.into_iter().enumerate() {
+        // An object's name is in the message; PostgreSQL cuts names at 63 bytes.
+        let table: String = format!("t{index}{evil}").chars().take(20).collect();
+        admin.run(&format!("CREATE TABLE {} (id int)", ident(&table)));
+        let mut session = w.f.login(&w.web);
+        session.run(&format!("SET application_name = {}", literal(evil)));
+        session.run(&format!(
+            "BEGIN; SELECT scope.set_jwt_role({})",
+            literal(&w.token(&table))
+        ));
+        session.denied(&format!("SELECT * FROM {}", ident(&table)), "42501");
+        let line = one(
+            w.server(),
+            json!({ "event": "denied", "subject": table, "session_user": w.web }),
+        );
+        assert_eq!(
+            line["message"],
+            json!(format!("permission denied for table {table}"))
+        );
+        // What the error says is the attacker's too.
+        session.run("ROLLBACK");
+        session.run(&format!(
+            "BEGIN; SELECT scope.set_jwt_role({})",
+            literal(&w.token(evil))
+        ));
+        session.denied(
+            &format!(
+                "DO $x$ BEGIN RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = {}, DETAIL = {}; END $x$",
+                literal(evil),
+                literal(evil)
+            ),
+            "42501",
+        );
+        let line = one(
+            w.server(),
+            json!({ "event": "denied", "subject": evil, "session_user": w.web }),
+        );
+        assert_fields(&line, json!({ "message": evil, "detail": evil }));
+    }
+    none(w.server(), json!({ "session_user": "forged" }));
+}
+
+/// A purpose, a reason, a role's name.
+#[test]
+fn audit_line_and_row_cannot_be_forged_by_arguments() {
+    let f = Fixture::new("audit_arguments");
+    let mut admin = f.admin();
+    for evil in EVIL {
+        let purpose: String = evil.chars().take(60).collect();
+        let cred = admin.issue(&format!("'orders', purpose => {}", literal(&purpose)));
+        let line = one(f.server, json!({ "event": "issue", "object": cred.role }));
+        assert_eq!(line["purpose"], json!(purpose));
+        admin.assert_that(&format!(
+            "(SELECT details ->> 'purpose' FROM scope.audit_log WHERE event = 'issue' AND object = '{}') = {}",
+            cred.role,
+            literal(&purpose)
+        ));
+        admin.run(&format!(
+            "SELECT scope.revoke_role('{}', {})",
+            cred.role,
+            literal(&purpose)
+        ));
+        let line = one(f.server, json!({ "event": "revoke", "object": cred.role }));
+        assert_eq!(line["reason"], json!(purpose));
+    }
+    none(f.server, json!({ "session_user": "forged" }));
+}
+
+/// In a database that knows nothing of Unicode.
+#[test]
+fn audit_in_another_encoding() {
+    let f = Fixture::new("audit_latin");
+    let mut admin = f.admin();
+    admin.run("CREATE DATABASE audit_latin1 ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'");
+    let mut latin = f.server.admin("audit_latin1");
+    latin.run("CREATE EXTENSION scope_roles; CREATE TABLE orders (id int); CREATE TABLE \"schl\u{fc}ssel\" (id int)");
+    let cred = latin.issue("'orders', purpose => 'fuer Mueller'");
+    let mut session = f.server.login(&cred.role, "audit_latin1");
+    session.denied("SELECT * FROM \"schl\u{fc}ssel\"", "42501");
+    let line = one(
+        f.server,
+        json!({ "event": "denied", "session_user": cred.role }),
+    );
+    // The bytes of LATIN1, told apart from any others.
+    assert_eq!(line["message"], "permission denied for table schl\\xfcssel");
+    one(f.server, json!({ "event": "issue", "object": cred.role }));
+    latin.assert_that("(SELECT count(*) FROM scope.audit_log WHERE event = 'issue') = 1");
+}
+
+/// PL/pgSQL writes any text into the server's log, at the very level of our lines.
+#[test]
+fn audit_line_cannot_be_forged_by_messages_of_any_level() {
+    let w = Web::new("audit_raise");
+    let anybody = w.f.role("anybody", "LOGIN");
+    let line =
+        "scope_roles audit: {\"event\":\"login\",\"outcome\":\"ok\",\"session_user\":\"forged\"}";
+    let mut session = w.f.login(&anybody);
+    for level in ["LOG", "WARNING", "NOTICE", "EXCEPTION"] {
+        for message in [line.to_owned(), format!("\n {line}"), format!("x\n{line}")] {
+            let _ = session.attempt(&format!(
+                "SET log_error_verbosity = DEFAULT; DO $x$ BEGIN RAISE {level} '%', {}; END $x$",
+                literal(&message)
+            ));
+            let _ = session.attempt(&format!(
+                "DO $x$ BEGIN RAISE {level} '%', {}; END $x$",
+                literal(&message)
+            ));
+        }
+    }
+    let log = w.server().log();
+    for line in log
+        .lines()
+        .filter(|line| line.contains("\"session_user\":\"forged\""))
+    {
+        assert!(
+            line.starts_with('\t')
+                || line.contains(": STATEMENT:  ")
+                || line.contains("STATEMENT:  "),
+            "{line}"
+        );
+    }
+    none(w.server(), json!({ "session_user": "forged" }));
+    let told = find(
+        w.server(),
+        &json!({ "event": "forgery", "session_user": anybody }),
+    );
+    assert!(told.len() >= 6, "{told:#?}");
+    assert_fields(&told[0], json!({ "outcome": "refused", "message": line }));
+}

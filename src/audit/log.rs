@@ -1,0 +1,89 @@
+//! `scope.audit_log`: administrative events as rows, in the transaction of what they record.
+
+use std::cell::RefCell;
+
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiResult};
+
+use super::event::Fields;
+use super::line::Line;
+use crate::pg::{identity, server, switch_state, xact};
+
+thread_local! {
+    static INSERT: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
+}
+
+/// Raises PostgreSQL's error when the row can't be written: nothing is then done unrecorded.
+pub fn insert(event: &str, function: &str, object: &str, fields: Fields<'_>) {
+    let mut line = Line::begin(Vec::new(), "");
+    for (key, value) in fields {
+        line.field(key, *value);
+    }
+    let mut details = line.end();
+    details.pop();
+    // ASCII throughout.
+    let details = String::from_utf8(details).unwrap_or_default();
+    let claims: serde_json::Value = switch_state::with(|state| state.claims.to_owned())
+        .and_then(|claims| serde_json::from_str(&claims).ok())
+        .unwrap_or_default();
+    let claim = |name| {
+        claims
+            .get(name)
+            .and_then(serde_json::Value::as_str)
+            .map(fit)
+    };
+    let arguments = [
+        Some(event.to_owned()),
+        Some(function.to_owned()),
+        Some(fit(object)),
+        claim("iss"),
+        claim("sub"),
+        claim("jti"),
+        Some(details),
+    ];
+    xact::raised(identity::elevated(|| write(&arguments)));
+}
+
+fn write(arguments: &[Option<String>; 7]) -> SpiResult<()> {
+    let arguments = arguments.each_ref().map(|text| text.as_deref().into());
+    Spi::connect_mut(|client| {
+        INSERT.with_borrow_mut(|kept| {
+            if kept.is_none() {
+                let types = [const { PgOid::BuiltIn(PgBuiltInOids::TEXTOID) }; 7];
+                let plan = client.prepare_mut(
+                    "INSERT INTO scope.audit_log
+                       (event, function, object, login, role, issuer, subject, jti, client,
+                        application_name, pid, details)
+                     VALUES ($1, $2, $3, session_user,
+                       CASE pg_catalog.current_setting('role') WHEN 'none' THEN session_user
+                         ELSE pg_catalog.current_setting('role') END,
+                       $4, $5, $6, pg_catalog.inet_client_addr(),
+                       pg_catalog.current_setting('application_name'), pg_catalog.pg_backend_pid(),
+                       $7::json)",
+                    &types,
+                )?;
+                *kept = Some(plan.keep());
+            }
+            match kept {
+                Some(plan) => client.update(&*plan, None, &arguments).map(|_| ()),
+                None => Ok(()),
+            }
+        })
+    })
+}
+
+/// Text as the database can keep it.
+fn fit(text: &str) -> String {
+    if server::is_utf8() {
+        return text.to_owned();
+    }
+    let mut fitting = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            fitting.push(character);
+        } else {
+            fitting.extend(character.escape_unicode());
+        }
+    }
+    fitting
+}

@@ -1,0 +1,61 @@
+//! The end of old rows of `scope.audit_log`; in the worker of a database.
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+
+use crate::guc;
+use crate::pg::{clock, identity, spi, worker, xact};
+
+const BATCH: i64 = 10_000;
+const PATIENCE: &std::ffi::CStr = c"500ms";
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// One commit a batch, while `goes_on`.
+pub fn run(mut goes_on: impl FnMut() -> bool) {
+    let Some(age) = guc::audit_retention() else {
+        return;
+    };
+    let before = clock::now().saturating_sub(age.saturating_mul(MICROS_PER_SECOND));
+    worker::set_for_session(c"lock_timeout", PATIENCE);
+    while goes_on() {
+        match xact::transaction(|| xact::raised(identity::elevated(|| delete(before)))) {
+            Ok(BATCH..) => {}
+            Ok(_) => return,
+            Err(failure) => {
+                warning!(
+                    "scope_roles: deleting old rows of scope.audit_log failed: {}",
+                    failure.message
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// How many rows older than `before` were deleted. Only from the extension's own table: in a database
+/// without it, one of that name is somebody else's, and so are its triggers.
+fn delete(before: i64) -> SpiResult<i64> {
+    let ours = spi::query(
+        "SELECT 1 FROM pg_catalog.pg_depend d, pg_catalog.pg_extension e, pg_catalog.pg_class c, pg_catalog.pg_namespace n
+          WHERE e.extname OPERATOR(pg_catalog.=) 'scope_roles'
+            AND n.nspname OPERATOR(pg_catalog.=) 'scope' AND c.relname OPERATOR(pg_catalog.=) 'audit_log'
+            AND c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relkind OPERATOR(pg_catalog.=) 'r'
+            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+            AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'
+            AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+            AND d.refobjid OPERATOR(pg_catalog.=) e.oid",
+        &[],
+        |_| Ok(()),
+    )?;
+    if ours.is_empty() {
+        return Ok(0);
+    }
+    let deleted = spi::query(
+        "WITH old AS (SELECT id FROM scope.audit_log WHERE at OPERATOR(pg_catalog.<) $1 ORDER BY at LIMIT $2),
+              gone AS (DELETE FROM scope.audit_log a USING old WHERE a.id OPERATOR(pg_catalog.=) old.id RETURNING 1)
+         SELECT pg_catalog.count(*) FROM gone",
+        &[clock::to_sql(before).into(), BATCH.into()],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(deleted.into_iter().flatten().sum())
+}
