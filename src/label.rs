@@ -14,8 +14,8 @@ use crate::login::rules::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
 use crate::timestamp;
 
-/// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours but whose label can't be read: callers
-/// treat it as managed and disabled.
+/// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours
+/// but whose label can't be read: callers treat it as managed and disabled.
 pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
     read_any(role).filter(|metadata| {
         !matches!(

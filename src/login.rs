@@ -66,7 +66,9 @@ pub fn enforce(user: &str, client: Client) {
     if is_gated {
         gate::close(role.oid);
     }
-    audit::watch_login();
+    if metadata.is_ok_and(|metadata| metadata.kind != Kind::Guarded) {
+        audit::watch_login();
+    }
     record(client, None);
 }
 

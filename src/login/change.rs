@@ -231,7 +231,8 @@ fn claim(role: Option<Name>) -> Result<(Role, Option<Metadata>), Error> {
     }
 }
 
-/// What PostgreSQL 16 asks of those who ALTER ROLE; never oneself, or a guard would be no guard.
+/// What PostgreSQL 16 asks of those who ALTER ROLE; never oneself, or a guard would be no guard (in
+/// PostgreSQL 14 a login has ADMIN OPTION on itself).
 fn require_authority(role: &Role) -> Result<(), Error> {
     let caller = identity::current_user();
     let found = catalog::role_by_oid(caller);
@@ -239,8 +240,7 @@ fn require_authority(role: &Role) -> Result<(), Error> {
         found.superuser
             || found.create_role && caller != role.oid && catalog::is_admin_of(caller, role.oid)
     });
-    let itself = identity::session_user() == role.oid && !role.superuser;
-    if may && !itself {
+    if may {
         Ok(())
     } else {
         Err(Error::NotYours {
