@@ -3,6 +3,7 @@
 
 mod credentials;
 mod scopes;
+mod spec;
 mod tokens;
 
 use pgrx::pg_sys::panic::ErrorReport;

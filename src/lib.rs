@@ -14,6 +14,7 @@ mod lock;
 mod login;
 mod pg;
 mod scope;
+mod spec;
 mod switch;
 mod temporary;
 mod timestamp;
@@ -33,10 +34,11 @@ extension_sql_file!(
     requires = ["functions"]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views"],
+    requires = ["views", "spec"],
     finalize
 );
 

@@ -6,6 +6,8 @@ use crate::harness::*;
 const OBJECTS: &str = "
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
+function scope.apply(pg_catalog.jsonb,pg_catalog.text) | 
+function scope.apply(pg_catalog.text,pg_catalog.text) | 
 function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
@@ -16,12 +18,17 @@ function scope.drop_jwt_issuer(pg_catalog.text) |
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
+function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
+function scope.plan(pg_catalog.jsonb) | 
+function scope.plan(pg_catalog.text) | 
+function scope.plan_digest(pg_catalog.jsonb) | 
+function scope.plan_digest(pg_catalog.text) | 
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 

@@ -18,4 +18,5 @@ mod lock;
 mod login;
 mod neighbours;
 mod scope;
+mod spec;
 mod temporary;
