@@ -252,14 +252,25 @@ fn read(spec: Option<&str>) -> Result<Document, Error> {
 }
 
 fn plan(spec: Option<&str>) -> Result<Vec<Row>, Error> {
-    let plan = steps::plan(&read(spec)?)?;
+    let plan = planned(&read(spec)?)?;
     tell(&plan);
     let digest = digest(&plan.steps);
     Ok(rows(plan.steps, &digest))
 }
 
 fn plan_digest(spec: Option<&str>) -> Result<String, Error> {
-    Ok(digest(&steps::plan(&read(spec)?)?.steps))
+    Ok(digest(&planned(&read(spec)?)?.steps))
+}
+
+/// All steps. Where they decide who creates in a schema, and with that whose future objects are to be
+/// covered, what follows from them is found by making them, and undoing that.
+fn planned(document: &Document) -> Result<Plan, Error> {
+    let first = steps::plan(document)?;
+    if first.changes_creators && !xact::is_read_only() {
+        xact::rehearsed(|| carry_out(document))
+    } else {
+        Ok(first)
+    }
 }
 
 fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Error> {
@@ -272,8 +283,9 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
     for name in document.managed() {
         advisory::lock(lock_key(name), Mode::Exclusive);
     }
-    let plan = steps::plan(&document)?;
+    let plan = carry_out(&document)?;
     let digest = digest(&plan.steps);
+    // The error undoes what was done.
     if let Some(expected) = expect_digest.filter(|expected| *expected != digest) {
         return Err(Error::Changed {
             expected: expected.to_owned(),
@@ -281,15 +293,28 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
         });
     }
     tell(&plan);
-    for step in &plan.steps {
-        run(step)?;
+    Ok(rows(plan.steps, &digest))
+}
+
+/// Makes the steps, and those that follow from them, until none is left.
+fn carry_out(document: &Document) -> Result<Plan, Error> {
+    const ROUNDS: usize = 5;
+    let mut all = steps::plan(document)?;
+    all.steps.iter().try_for_each(run)?;
+    for _ in 1..ROUNDS {
+        let next = steps::plan(document)?;
+        if next.steps.is_empty() {
+            return Ok(all);
+        }
+        next.steps.iter().try_for_each(run)?;
+        all.steps.extend(next.steps);
     }
-    // PostgreSQL says with a warning only that it has not granted something.
-    match steps::plan(&document)?.steps.into_iter().next() {
+    match steps::plan(document)?.steps.into_iter().next() {
+        // PostgreSQL says with a warning only that it has not granted something.
         Some(step) => Err(Error::NotReached {
             left: step.statement,
         }),
-        None => Ok(rows(plan.steps, &digest)),
+        None => Ok(all),
     }
 }
 

@@ -82,13 +82,13 @@ fn a_spec_makes_a_scope_that_does_what_it_says() {
         [
             r#"SELECT scope.create_scope('spec_make_a', purpose => 'it''s "so"')"#,
             "GRANT INSERT ON TABLE app.orders TO spec_make_a",
-            "GRANT USAGE ON SEQUENCE app.orders_id_seq TO spec_make_a",
             "GRANT USAGE ON SCHEMA app TO spec_make_a",
+            "GRANT USAGE ON SEQUENCE app.orders_id_seq TO spec_make_a",
             "GRANT SELECT (id, name) ON TABLE app.customers TO spec_make_a",
             "GRANT EXECUTE ON ROUTINE app.f(integer,text) TO spec_make_a",
         ]
     );
-    let cred = admin.handed("SELECT * FROM scope.create_credential('{spec_make_a}')");
+    let cred = admin.handed("scope.create_credential('{spec_make_a}')");
     let mut s = cred.connect();
     s.run("INSERT INTO app.orders (note) VALUES ('x')");
     s.rows("SELECT id, name FROM app.customers");
@@ -108,7 +108,7 @@ fn each_step_says_why_and_as_whom() {
     let owner = f.role("owner", "LOGIN");
     let mut admin = f.admin();
     admin.run(&format!(
-        "ALTER TABLE app.customers OWNER TO {owner}; SELECT scope.create_scope('spec_why_a', tables => '{{app.orders}}');
+        "ALTER TABLE app.customers OWNER TO {owner}; GRANT USAGE ON SCHEMA app TO {owner}; SELECT scope.create_scope('spec_why_a', tables => '{{app.orders}}');
          SET ROLE {owner}; GRANT DELETE ON app.customers TO spec_why_a; RESET ROLE"
     ));
     let spec = one(
@@ -127,11 +127,11 @@ fn each_step_says_why_and_as_whom() {
     assert_eq!(
         rows,
         [
-            "1 | scope spec_why_a | GRANT INSERT ON TABLE app.orders TO spec_why_a | postgres | declared at /scopes/0/grants/1, and not held",
-            "2 | scope spec_why_a | GRANT USAGE ON SEQUENCE app.orders_id_seq TO spec_why_a | postgres | what /scopes/0/grants/1 declares does not work without",
             &format!(
-                "3 | scope spec_why_a | REVOKE DELETE ON TABLE app.customers FROM spec_why_a CASCADE | {owner} | not declared at /scopes/0, which is authoritative"
+                "1 | scope spec_why_a | REVOKE DELETE ON TABLE app.customers FROM spec_why_a CASCADE | {owner} | not declared at /scopes/0, which is authoritative"
             ),
+            "2 | scope spec_why_a | GRANT INSERT ON TABLE app.orders TO spec_why_a | postgres | declared at /scopes/0/grants/1, and not held",
+            "3 | scope spec_why_a | GRANT USAGE ON SEQUENCE app.orders_id_seq TO spec_why_a | postgres | what /scopes/0/grants/1 declares does not work without",
         ]
     );
     apply_twice(&mut admin, &spec);
@@ -152,7 +152,7 @@ fn additive_takes_nothing_away_and_authoritative_what_is_not_declared() {
         [""; 0]
     );
     let planned = apply_twice(&mut admin, &one("authoritative", "spec_modes_a", grants));
-    assert_eq!(planned.len(), 4, "{planned:?}");
+    assert_eq!(planned.len(), 3, "{planned:?}");
     assert_eq!(
         holdings(&mut admin, "spec_modes_a"),
         ["app USAGE", "orders SELECT", "spec_modes CONNECT"]
@@ -316,7 +316,7 @@ fn memberships_are_made_changed_and_ended() {
     assert!(is_member(&mut admin, "ana") && !is_member(&mut admin, "ben"));
     admin.assert_that("NOT pg_has_role('spec_members_lead', 'spec_members_group', 'USAGE WITH ADMIN OPTION')");
     // Logins of ours hold their scopes by the functions; no spec takes them away.
-    let cred = admin.handed("SELECT * FROM scope.create_credential('{spec_members_a}')");
+    let cred = admin.handed("scope.create_credential('{spec_members_a}')");
     assert_eq!(plan(&mut admin, &spec("authoritative", "false")), [""; 0]);
     assert_eq!(admin.scope_of(&cred.role), "spec_members_a");
 }
@@ -397,7 +397,7 @@ fn an_authenticator_is_made_without_a_password() {
     };
     apply_twice(&mut admin, &spec(r#""spec_gate_a""#, r#","purpose":"x""#));
     admin.assert_that("SELECT rolpassword IS NULL AND rolcanlogin FROM pg_authid WHERE rolname = 'spec_gate_api'");
-    let cred = admin.handed("SELECT * FROM scope.rotate_password('spec_gate_api')");
+    let cred = admin.handed("scope.rotate_password('spec_gate_api')");
     cred.connect();
     // Its password is its own; the rest is the spec's.
     apply_twice(

@@ -59,6 +59,8 @@ pub enum Actor {
 /// All that is to be done, in order, and what to tell about it.
 pub struct Plan {
     pub steps: Vec<Step>,
+    /// Others will create in schemas whose future objects are declared.
+    pub changes_creators: bool,
     pub notices: Vec<Notice>,
 }
 
@@ -85,7 +87,8 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
     }
     memberships::steps(document, &mut found)?;
     policies::steps(document, &mut found)?;
-    // What is made comes before what refers to it; who loses a membership does before others get it,
+    // What is made comes before what refers to it. REVOKE on a table takes its columns along, so that
+    // these are granted after it. Who loses a membership does before others get it,
     // since roles cannot be members of each other.
     let Found {
         created,
@@ -97,9 +100,16 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
         dropped,
         notices,
     } = found;
-    let steps = [created, granted, revoked, left, joined, policies, dropped];
+    let has_future = |scope: &Scope| scope.grants.iter().any(|entry| entry.future_tables);
+    let creates = |step: &Step| step.statement.contains("CREATE ON SCHEMA");
+    let changes_creators = document.scopes.iter().any(has_future)
+        && (!left.is_empty()
+            || !joined.is_empty()
+            || granted.iter().chain(&revoked).any(creates));
+    let steps = [created, revoked, granted, left, joined, policies, dropped];
     Ok(Plan {
         steps: steps.into_iter().flatten().collect(),
+        changes_creators,
         notices,
     })
 }
@@ -150,7 +160,17 @@ impl Found {
         };
         check_purpose(at, declared.purpose.as_deref())?;
         let holder = existing.as_ref().map(|existing| existing.oid);
-        let whole = whole(at, declared, holder, &held)?;
+        let mut whole = self::whole(at, declared, holder, &held)?;
+        let mut stays = held.clone();
+        let excess = match mode {
+            Mode::Additive => Vec::new(),
+            Mode::Authoritative => whole.plan.difference(&held).excess,
+        };
+        let lost = held.columns_lost_with(&excess);
+        if !lost.is_empty() {
+            stays.grants.retain(|grant, _| !lost.contains(grant));
+            whole = self::whole(at, declared, holder, &stays)?;
+        }
         match &existing {
             None => {
                 require_function("create_scope", at)?;
@@ -183,12 +203,9 @@ impl Found {
                 }
             }
         }
-        self.grants(at, declared, &whole, &held, existing.is_none())?;
-        if mode == Mode::Authoritative {
-            let excess = whole.plan.difference(&held).excess;
-            if !excess.is_empty() {
-                require_function("alter_scope", at)?;
-            }
+        self.grants(at, declared, &whole, &stays, existing.is_none())?;
+        if !excess.is_empty() {
+            require_function("alter_scope", at)?;
             let reason = format!("not declared at {at}, which is authoritative");
             self.revoke(&declared.name, &held, &excess, &reason);
         }

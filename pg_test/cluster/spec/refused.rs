@@ -192,7 +192,7 @@ fn apply_is_no_way_round_execute_on_the_functions() {
     // And without EXECUTE on them nobody gets as far.
     let nobody = f.role("nobody", "LOGIN");
     f.login(&nobody)
-        .refused("SELECT scope.apply('{\"version\":1}')", "42501");
+        .denied("SELECT scope.apply('{\"version\":1}')", "42501");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_credential_cannot_apply_a_spec_to_itself() {
     let f = fixture("spec_itself");
     let mut admin = f.admin();
     admin.run("SELECT scope.create_scope('spec_itself_a', tables => '{app.orders}')");
-    let cred = admin.handed("SELECT * FROM scope.create_credential('{spec_itself_a}', 'spec_itself_login', allowed_ips => '{127.0.0.0/8}')");
+    let cred = admin.handed("scope.create_credential('{spec_itself_a}', 'spec_itself_login', allowed_ips => '{127.0.0.0/8}')");
     admin.run("GRANT EXECUTE ON FUNCTION scope.apply(text, text), scope.create_credential TO spec_itself_a");
     cred.connect().refused(
         r#"SELECT scope.apply('{"version":1,"logins":[{"role":"spec_itself_login"}]}')"#,
