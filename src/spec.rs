@@ -230,10 +230,7 @@ fn apply_jsonb(
 }
 
 #[pg_extern(sql = false)]
-fn export_spec(
-    roles: Option<Vec<Option<Name>>>,
-    mode: Option<&str>,
-) -> Result<Jsonb, ErrorReport> {
+fn export_spec(roles: Option<Vec<Option<Name>>>, mode: Option<&str>) -> Result<Jsonb, ErrorReport> {
     error::require_preload()?;
     let export = || -> Result<Jsonb, Error> {
         let document = export::export(roles, mode.ok_or(Error::Null("mode"))?)?;

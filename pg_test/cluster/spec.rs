@@ -161,10 +161,8 @@ fn additive_takes_nothing_away_and_authoritative_what_is_not_declared() {
     // Another scope, which was not named, is left alone until its schema is.
     admin.assert_that("has_table_privilege('spec_modes_b', 'app.orders', 'SELECT')");
     let spec = r#"{"version":1,"mode":"authoritative","schemas":["app"]}"#;
-    let with = one("authoritative", "spec_modes_a", grants).replace(
-        "\"scopes\"",
-        "\"schemas\":[\"app\"],\"scopes\"",
-    );
+    let with = one("authoritative", "spec_modes_a", grants)
+        .replace("\"scopes\"", "\"schemas\":[\"app\"],\"scopes\"");
     assert!(plan(&mut admin, spec).len() > plan(&mut admin, &with).len());
     apply_twice(&mut admin, &with);
     assert_eq!(
@@ -178,7 +176,8 @@ fn a_scope_declared_absent_is_dropped() {
     let f = fixture("spec_absent");
     let mut admin = f.admin();
     admin.run("SELECT scope.create_scope('spec_absent_a', tables => '{app.orders}')");
-    let spec = r#"{"version":1,"mode":"authoritative","scopes":[{"name":"spec_absent_a","absent":true}]}"#;
+    let spec =
+        r#"{"version":1,"mode":"authoritative","scopes":[{"name":"spec_absent_a","absent":true}]}"#;
     assert_eq!(
         apply_twice(&mut admin, spec),
         ["SELECT scope.drop_scope('spec_absent_a')"]
@@ -218,11 +217,14 @@ fn a_plan_that_changed_since_its_review_is_not_applied() {
     assert!(refusal.detail.contains(&digest), "{refusal}");
     admin.assert_that("has_table_privilege('spec_digest_a', 'app.orders', 'DELETE')");
     // An empty plan has a digest too: what was reviewed as nothing stays nothing.
-    let spec = literal(&one("authoritative", "spec_digest_a", r#"{"privileges":["DELETE"],"tables":["app.orders"]}"#));
+    let spec = literal(&one(
+        "authoritative",
+        "spec_digest_a",
+        r#"{"privileges":["DELETE"],"tables":["app.orders"]}"#,
+    ));
     let digest = admin.text(&format!("SELECT scope.plan_digest({spec})"));
     admin.run(&format!("SELECT scope.apply({spec}, '{digest}')"));
-    f.admin()
-        .run("GRANT INSERT ON app.orders TO spec_digest_a");
+    f.admin().run("GRANT INSERT ON app.orders TO spec_digest_a");
     admin.refused(&format!("SELECT scope.apply({spec}, '{digest}')"), "55000");
     let digest = admin.text(&format!("SELECT scope.plan_digest({spec})"));
     assert_eq!(
@@ -280,7 +282,9 @@ fn future_tables_are_declared_for_those_who_create_there() {
         apply_twice(&mut admin, &spec),
         [
             "GRANT SELECT ON TABLE app.theirs TO spec_future_a",
-            &format!("ALTER DEFAULT PRIVILEGES FOR ROLE {other} IN SCHEMA app GRANT SELECT ON TABLES TO spec_future_a"),
+            &format!(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE {other} IN SCHEMA app GRANT SELECT ON TABLES TO spec_future_a"
+            ),
         ]
     );
 }
@@ -308,13 +312,17 @@ fn memberships_are_made_changed_and_ended() {
     };
     apply_twice(&mut admin, &spec("additive", "true"));
     assert!(is_member(&mut admin, "ana") && is_member(&mut admin, "ben"));
-    admin.assert_that("pg_has_role('spec_members_lead', 'spec_members_group', 'USAGE WITH ADMIN OPTION')");
+    admin.assert_that(
+        "pg_has_role('spec_members_lead', 'spec_members_group', 'USAGE WITH ADMIN OPTION')",
+    );
     // Additive leaves what is more than declared.
     assert_eq!(plan(&mut admin, &spec("additive", "false")), [""; 0]);
     let planned = apply_twice(&mut admin, &spec("authoritative", "false"));
     assert_eq!(planned.len(), 2, "{planned:?}");
     assert!(is_member(&mut admin, "ana") && !is_member(&mut admin, "ben"));
-    admin.assert_that("NOT pg_has_role('spec_members_lead', 'spec_members_group', 'USAGE WITH ADMIN OPTION')");
+    admin.assert_that(
+        "NOT pg_has_role('spec_members_lead', 'spec_members_group', 'USAGE WITH ADMIN OPTION')",
+    );
     // Logins of ours hold their scopes by the functions; no spec takes them away.
     let cred = admin.handed("scope.create_credential('{spec_members_a}')");
     assert_eq!(plan(&mut admin, &spec("authoritative", "false")), [""; 0]);
@@ -335,7 +343,10 @@ fn membership_options_and_grantors_are_of_16_and_later() {
     );
     if f.server.version() < 160_000 {
         let refusal = admin.refused(&format!("SELECT scope.plan({spec})"), "0A000");
-        assert!(refusal.detail.contains("\"/memberships/0/inherit\""), "{refusal}");
+        assert!(
+            refusal.detail.contains("\"/memberships/0/inherit\""),
+            "{refusal}"
+        );
         return;
     }
     let spec = &spec[1..spec.len() - 1];
@@ -368,11 +379,13 @@ fn login_policies_are_declared_whole() {
     let f = fixture("spec_logins");
     let mut admin = f.admin();
     let cred = admin.issue("'app.orders', 'spec_logins_a', allowed_ips => '{10.0.0.0/8}'");
-    let spec = |rules: &str| {
-        format!(r#"{{"version":1,"logins":[{{"role":"spec_logins_a"{rules}}}]}}"#)
-    };
+    let spec =
+        |rules: &str| format!(r#"{{"version":1,"logins":[{{"role":"spec_logins_a"{rules}}}]}}"#);
     assert_eq!(
-        plan(&mut admin, &spec(r#","allowed_ips":["10.0.0.0/8"],"allow_local":false"#)),
+        plan(
+            &mut admin,
+            &spec(r#","allowed_ips":["10.0.0.0/8"],"allow_local":false"#)
+        ),
         [""; 0]
     );
     assert!(cred.try_connect().is_err());
@@ -381,7 +394,9 @@ fn login_policies_are_declared_whole() {
     assert!(f.server.try_login("spec_logins_a", &f.name).is_err());
     apply_twice(&mut admin, &spec(""));
     f.login("spec_logins_a");
-    let rules = admin.rows("SELECT allowed_ips, allow_local FROM scope.credentials WHERE role = 'spec_logins_a'");
+    let rules = admin.rows(
+        "SELECT allowed_ips, allow_local FROM scope.credentials WHERE role = 'spec_logins_a'",
+    );
     assert_eq!(rules, [[None, Some("t".into())]]);
 }
 
@@ -396,7 +411,9 @@ fn an_authenticator_is_made_without_a_password() {
         )
     };
     apply_twice(&mut admin, &spec(r#""spec_gate_a""#, r#","purpose":"x""#));
-    admin.assert_that("SELECT rolpassword IS NULL AND rolcanlogin FROM pg_authid WHERE rolname = 'spec_gate_api'");
+    admin.assert_that(
+        "SELECT rolpassword IS NULL AND rolcanlogin FROM pg_authid WHERE rolname = 'spec_gate_api'",
+    );
     let cred = admin.handed("scope.rotate_password('spec_gate_api')");
     cred.connect();
     // Its password is its own; the rest is the spec's.
@@ -431,7 +448,10 @@ fn an_issuer_is_registered_without_keys_and_keeps_those_it_gets() {
         now() + 60,
         now()
     );
-    let verify = format!("SELECT scope.verify_jwt({})", literal(&sign_raw(r#"{"alg":"HS256"}"#, &claims)));
+    let verify = format!(
+        "SELECT scope.verify_jwt({})",
+        literal(&sign_raw(r#"{"alg":"HS256"}"#, &claims))
+    );
     admin.refused(&verify, "28000");
     admin.run(&format!(
         "SELECT scope.set_jwt_keys('corp', {})",
@@ -485,8 +505,9 @@ fn what_no_spec_can_say_is_told() {
     let spec = admin.text("SELECT scope.export_spec('{spec_untold_a}', 'authoritative')");
     let told = admin.notices();
     assert!(
-        told.iter().any(|notice| notice.detail.contains("grant option")
-            && notice.detail.contains("app.owned")),
+        told.iter()
+            .any(|notice| notice.detail.contains("grant option")
+                && notice.detail.contains("app.owned")),
         "{told:?}"
     );
     assert_eq!(plan(&mut admin, &spec), [""; 0]);

@@ -152,11 +152,10 @@ impl Login<'_> {
         }
         sql += &settings(&role, self.options);
         spi::execute(&sql)?;
-        let made = catalog::role_by_name(self.role)
-            .is_some_and(|role| {
-                self.verifier
-                    .is_none_or(|verifier| catalog::set_password(role.oid, verifier))
-            });
+        let made = catalog::role_by_name(self.role).is_some_and(|role| {
+            self.verifier
+                .is_none_or(|verifier| catalog::set_password(role.oid, verifier))
+        });
         if made && label::attach_metadata(self.role, self.metadata) {
             Ok(())
         } else {

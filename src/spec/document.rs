@@ -242,10 +242,7 @@ impl Document {
         if self.version != VERSION {
             return Err(Bad::at(
                 "/version",
-                format!(
-                    "version {} is not known; this is {VERSION}",
-                    self.version
-                ),
+                format!("version {} is not known; this is {VERSION}", self.version),
             ));
         }
         names_once("/schemas", &self.schemas)?;
@@ -288,9 +285,10 @@ impl Document {
             if let Some(grantor) = &membership.grantor {
                 name(&format!("{at}/grantor"), grantor)?;
             }
-            let others = self.memberships.iter().filter(|other| {
-                other.role == membership.role && other.member == membership.member
-            });
+            let others = self
+                .memberships
+                .iter()
+                .filter(|other| other.role == membership.role && other.member == membership.member);
             if membership.grantor.is_none() && others.count() > 1 {
                 return Err(Bad::at(
                     at,
@@ -385,10 +383,7 @@ impl Grants {
             }
         } else if self.database || !self.future.is_empty() {
             let key = if self.database { "database" } else { "future" };
-            return Err(Bad::at(
-                format!("{at}/{key}"),
-                "only an exact entry has it",
-            ));
+            return Err(Bad::at(format!("{at}/{key}"), "only an exact entry has it"));
         }
         Ok(())
     }
@@ -501,21 +496,45 @@ mod tests {
         for (text, pointer, problem) in [
             ("", "", "EOF"),
             ("[]", "", "invalid type"),
-            ("[1,\"additive\",[],[],[],[],[],[],[]]", "", "expected an object"),
-            (r#"{"version":1,"scopes":[["a",null,[],false]]}"#, "/scopes/0", "expected an object"),
+            (
+                "[1,\"additive\",[],[],[],[],[],[],[]]",
+                "",
+                "expected an object",
+            ),
+            (
+                r#"{"version":1,"scopes":[["a",null,[],false]]}"#,
+                "/scopes/0",
+                "expected an object",
+            ),
             (
                 r#"{"version":1,"scopes":[{"name":"a","grants":["SELECT"]}]}"#,
                 "/scopes/0/grants/0",
                 "expected an object",
             ),
-            (r#"{"version":1,"scopes":{"name":"a"}}"#, "/scopes", "invalid type"),
+            (
+                r#"{"version":1,"scopes":{"name":"a"}}"#,
+                "/scopes",
+                "invalid type",
+            ),
             ("{}", "", "missing field `version`"),
             ("{\"version\":1} 2", "", "trailing"),
             ("{\"version\":2}", "/version", "version 2 is not known"),
             ("{\"version\":\"1\"}", "/version", "invalid type"),
-            ("{\"version\":1,\"version\":1}", "", "duplicate field `version`"),
-            ("{\"version\":1,\"scops\":[]}", "/scops", "unknown field `scops`"),
-            ("{\"version\":1,\"mode\":\"both\"}", "/mode", "unknown variant"),
+            (
+                "{\"version\":1,\"version\":1}",
+                "",
+                "duplicate field `version`",
+            ),
+            (
+                "{\"version\":1,\"scops\":[]}",
+                "/scops",
+                "unknown field `scops`",
+            ),
+            (
+                "{\"version\":1,\"mode\":\"both\"}",
+                "/mode",
+                "unknown variant",
+            ),
             (
                 r#"{"version":1,"scopes":[{"name":"a"},{"name":"b","grants":[{"privileges":["SELECT"],"table":["x.y"]}]}]}"#,
                 "/scopes/1/grants/0/table",
@@ -582,6 +601,13 @@ mod tests {
     #[test]
     fn spec_nested_deeper_than_any_is_an_error_and_no_crash() {
         assert_ne!(bad(&"[".repeat(100_000)).0, "valid");
-        assert_ne!(bad(&format!("{{\"version\":1,\"scopes\":{}", "[".repeat(100_000))).0, "valid");
+        assert_ne!(
+            bad(&format!(
+                "{{\"version\":1,\"scopes\":{}",
+                "[".repeat(100_000)
+            ))
+            .0,
+            "valid"
+        );
     }
 }

@@ -250,7 +250,10 @@ impl Writer<'_> {
         }
         let mut groups: BTreeMap<(Rank, BTreeSet<Privilege>), Vec<Object>> = BTreeMap::new();
         for (object, words) in by_object {
-            groups.entry((Rank::of(object), words)).or_default().push(object);
+            groups
+                .entry((Rank::of(object), words))
+                .or_default()
+                .push(object);
         }
         for ((rank, words), objects) in groups {
             // What an earlier entry has brought along since needs no entry.
@@ -318,8 +321,7 @@ impl Writer<'_> {
                 Class::Table | Class::Column => FutureClass::Tables,
             },
             creator: names::unquoted(&self.name(object)),
-            schema: (schema != 0)
-                .then(|| names::unquoted(&self.name(Object::Schema(schema)))),
+            schema: (schema != 0).then(|| names::unquoted(&self.name(Object::Schema(schema)))),
         })
     }
 

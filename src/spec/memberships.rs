@@ -206,9 +206,7 @@ fn alter(
         ));
     }
     if differs(row.admin, declared.admin) && !declared.admin {
-        statements.push(format!(
-            "REVOKE ADMIN OPTION FOR {role} FROM {member}{by}"
-        ));
+        statements.push(format!("REVOKE ADMIN OPTION FOR {role} FROM {member}{by}"));
     }
     for statement in statements {
         if !catalog::is_admin_of(identity::current_user(), oid(&row.role)) {
@@ -272,9 +270,7 @@ fn ordered(joins: Vec<(&Membership, String)>) -> Vec<(&Membership, String)> {
     while !waiting.is_empty() {
         let waits = |one: &Membership, others: &[(&Membership, String)]| {
             others.iter().any(|(other, _)| {
-                other.admin
-                    && other.role == one.role
-                    && one.grantor.as_ref() == Some(&other.member)
+                other.admin && other.role == one.role && one.grantor.as_ref() == Some(&other.member)
             })
         };
         let (now, later): (Vec<_>, Vec<_>) = waiting

@@ -238,14 +238,20 @@ fn authenticator(
         )?;
     }
     if document.mode == Mode::Authoritative {
-        for row in rows.iter().filter(|row| !declared.roles.contains(&row.role)) {
+        for row in rows
+            .iter()
+            .filter(|row| !declared.roles.contains(&row.role))
+        {
             let by = if compat::HAS_MEMBERSHIP_OPTIONS {
                 format!(" GRANTED BY {}", spi::identifier(&row.grantor))
             } else {
                 String::new()
             };
             push(
-                format!("REVOKE {} FROM {identifier}{by}", spi::identifier(&row.role)),
+                format!(
+                    "REVOKE {} FROM {identifier}{by}",
+                    spi::identifier(&row.role)
+                ),
                 format!("not declared at {at}/roles, which is authoritative"),
             )?;
         }
@@ -274,10 +280,7 @@ pub fn options(at: &str, declared: &Authenticator) -> Result<Options, Error> {
 
 /// As a call would be written.
 fn creation(declared: &Authenticator) -> String {
-    let mut arguments = vec![
-        spi::literal(&declared.name),
-        array(&declared.roles),
-    ];
+    let mut arguments = vec![spi::literal(&declared.name), array(&declared.roles)];
     let mut named = |name: &str, value: Option<String>| {
         arguments.extend(value.map(|value| format!("{name} => {value}")));
     };
@@ -295,7 +298,10 @@ fn creation(declared: &Authenticator) -> String {
         "connection_limit",
         declared.connection_limit.map(|limit| limit.to_string()),
     );
-    format!("SELECT scope.create_authenticator({})", arguments.join(", "))
+    format!(
+        "SELECT scope.create_authenticator({})",
+        arguments.join(", ")
+    )
 }
 
 fn array(items: &[String]) -> String {
@@ -361,7 +367,9 @@ fn issuers(document: &Document, found: &mut Found) -> Result<(), Error> {
 fn columns(issuer: &Issuer) -> Vec<(&'static str, String)> {
     let text = |text: &Option<String>| text.as_deref().map_or("NULL".to_owned(), spi::literal);
     let seconds = |seconds: Option<u32>| {
-        seconds.map_or("NULL".to_owned(), |seconds| format!("interval '{seconds} seconds'"))
+        seconds.map_or("NULL".to_owned(), |seconds| {
+            format!("interval '{seconds} seconds'")
+        })
     };
     vec![
         ("issuer", spi::literal(&issuer.issuer)),

@@ -103,9 +103,7 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
     let has_future = |scope: &Scope| scope.grants.iter().any(|entry| entry.future_tables);
     let creates = |step: &Step| step.statement.contains("CREATE ON SCHEMA");
     let changes_creators = document.scopes.iter().any(has_future)
-        && (!left.is_empty()
-            || !joined.is_empty()
-            || granted.iter().chain(&revoked).any(creates));
+        && (!left.is_empty() || !joined.is_empty() || granted.iter().chain(&revoked).any(creates));
     let steps = [created, revoked, granted, left, joined, policies, dropped];
     Ok(Plan {
         steps: steps.into_iter().flatten().collect(),
@@ -263,7 +261,14 @@ impl Found {
             groups.entry(group).or_default().push(grant);
         }
         if !groups.is_empty() {
-            require_function(if is_new { "create_scope" } else { "alter_scope" }, at)?;
+            require_function(
+                if is_new {
+                    "create_scope"
+                } else {
+                    "alter_scope"
+                },
+                at,
+            )?;
         }
         let role = spi::identifier(&declared.name);
         for ((entry, comes_along, grantor), grants) in groups {
@@ -352,14 +357,19 @@ impl Found {
             let Some(found) = catalog::role_by_name(&role.name) else {
                 continue;
             };
-            let is_callers = matches!(label::read(found.oid), Some(Ok(metadata)) if is_over(caller, &metadata));
+            let is_callers =
+                matches!(label::read(found.oid), Some(Ok(metadata)) if is_over(caller, &metadata));
             if role.kind != "scope" || is_declared || !is_callers {
                 continue;
             }
             let held = held::by(found.oid)?;
             let mut excess: BTreeMap<&str, Vec<Grant>> = BTreeMap::new();
             for grant in held.grants.keys() {
-                if let Some(at) = held.schemas.get(&grant.object).and_then(|schema| schemas.get(schema)) {
+                if let Some(at) = held
+                    .schemas
+                    .get(&grant.object)
+                    .and_then(|schema| schemas.get(schema))
+                {
                     excess.entry(at).or_default().push(*grant);
                 }
             }
@@ -407,9 +417,7 @@ fn require(planned: &Planned, request: &Request, held: &Holdings) -> Result<(), 
         .plan
         .grants
         .iter()
-        .filter(|(grant, wanted)| {
-            wanted.need != Need::Spare && !held.grants.contains_key(grant)
-        })
+        .filter(|(grant, wanted)| wanted.need != Need::Spare && !held.grants.contains_key(grant))
         .map(|(&grant, &wanted)| (grant, wanted))
         .collect();
     planned.require_authority(&lacking)?;

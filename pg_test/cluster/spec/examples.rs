@@ -22,7 +22,13 @@ fn every_example_is_run_here() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/specs");
     let mut names: Vec<String> = std::fs::read_dir(path)
         .expect("docs/specs")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     assert_eq!(

@@ -25,9 +25,21 @@ fn mischief(dice: &mut Dice, db: &str) -> String {
     let scope = format!("{db}_{scope}");
     let owner = format!("{db}_owner");
     let person = format!("{db}_{}", dice.pick(&["ana", "ben"]));
-    let table = dice.pick(&["app.orders", "app.customers", "app.\"Odd \"\"t\"", "public.vault"]);
-    let word = dice.pick(&["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"]);
-    let class = dice.pick(&["SELECT ON TABLES", "USAGE ON SEQUENCES", "EXECUTE ON FUNCTIONS", "INSERT ON TABLES"]);
+    let table = dice.pick(&[
+        "app.orders",
+        "app.customers",
+        "app.\"Odd \"\"t\"",
+        "public.vault",
+    ]);
+    let word = dice.pick(&[
+        "SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER",
+    ]);
+    let class = dice.pick(&[
+        "SELECT ON TABLES",
+        "USAGE ON SEQUENCES",
+        "EXECUTE ON FUNCTIONS",
+        "INSERT ON TABLES",
+    ]);
     let place = dice.pick(&["IN SCHEMA app", "IN SCHEMA app", "IN SCHEMA public", ""]);
     match dice.roll(17) {
         0..=2 => format!("GRANT {word} ON {table} TO {scope}"),
@@ -35,23 +47,39 @@ fn mischief(dice: &mut Dice, db: &str) -> String {
         4 => format!("SET ROLE {owner}; GRANT {word} ON app.customers TO {scope}; RESET ROLE"),
         5 => format!("GRANT SELECT (id), UPDATE (note) ON app.orders TO {scope}"),
         6 => format!("REVOKE USAGE ON SCHEMA app FROM {scope}"),
-        7 => format!("GRANT {} ON SCHEMA {} TO {scope}", dice.pick(&["USAGE", "CREATE"]), dice.pick(&["app", "\"Empty one\""])),
-        8 => format!("GRANT {} ON SEQUENCE app.orders_id_seq TO {scope}", dice.pick(&["USAGE", "SELECT"])),
+        7 => format!(
+            "GRANT {} ON SCHEMA {} TO {scope}",
+            dice.pick(&["USAGE", "CREATE"]),
+            dice.pick(&["app", "\"Empty one\""])
+        ),
+        8 => format!(
+            "GRANT {} ON SEQUENCE app.orders_id_seq TO {scope}",
+            dice.pick(&["USAGE", "SELECT"])
+        ),
         9 => format!("GRANT EXECUTE ON FUNCTION app.f(int, text) TO {scope}"),
         10 => format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} {place} GRANT {class} TO {scope}"),
         11 => format!("ALTER DEFAULT PRIVILEGES {place} GRANT {class} TO {scope}"),
-        12 => format!("GRANT {scope} TO {person} {}", dice.pick(&["", "WITH ADMIN OPTION"])),
+        12 => format!(
+            "GRANT {scope} TO {person} {}",
+            dice.pick(&["", "WITH ADMIN OPTION"])
+        ),
         13 => format!("REVOKE {scope} FROM {person}"),
         14 => format!("GRANT {db}_group TO {scope}"),
-        15 => format!("{} CONNECT ON DATABASE {db} FROM_TO PUBLIC", dice.pick(&["GRANT", "REVOKE"])),
+        15 => format!(
+            "{} CONNECT ON DATABASE {db} FROM_TO PUBLIC",
+            dice.pick(&["GRANT", "REVOKE"])
+        ),
         _ => format!("GRANT SELECT ON pg_catalog.pg_authid TO {scope}"),
     }
-
 }
 
 /// `GRANT … TO` and `REVOKE … FROM`.
 fn spelled(sql: &str) -> String {
-    let word = if sql.starts_with("REVOKE") { "FROM" } else { "TO" };
+    let word = if sql.starts_with("REVOKE") {
+        "FROM"
+    } else {
+        "TO"
+    };
     sql.replace("FROM_TO", word)
 }
 
@@ -70,11 +98,11 @@ const ENTRIES: [&str; 10] = [
 
 fn any_spec(dice: &mut Dice, db: &str, mode: &str) -> String {
     let mut scope = |name: &str| {
-        let entries: Vec<&str> = ENTRIES
-            .into_iter()
-            .filter(|_| dice.roll(4) == 0)
-            .collect();
-        format!(r#"{{"name":"{db}_{name}","grants":[{}]}}"#, entries.join(","))
+        let entries: Vec<&str> = ENTRIES.into_iter().filter(|_| dice.roll(4) == 0).collect();
+        format!(
+            r#"{{"name":"{db}_{name}","grants":[{}]}}"#,
+            entries.join(",")
+        )
     };
     let scopes = [scope("one"), scope("two")].join(",");
     let mut memberships = Vec::new();
@@ -138,7 +166,10 @@ fn every_spec_is_reached_from_every_state_and_once_is_enough() {
         if mode == "additive" {
             let lost: Vec<_> = before.iter().filter(|held| !after.contains(held)).collect();
             // An option that was added is another line of the same membership.
-            assert!(lost.iter().all(|held| held.ends_with(" false")), "seed {seed}: {lost:?}");
+            assert!(
+                lost.iter().all(|held| held.ends_with(" false")),
+                "seed {seed}: {lost:?}"
+            );
             continue;
         }
         // From nothing it is the same.
@@ -156,7 +187,10 @@ fn every_spec_is_reached_from_every_state_and_once_is_enough() {
         );
         let lacking: Vec<_> = anew.iter().filter(|held| !after.contains(held)).collect();
         let excess: Vec<_> = after.iter().filter(|held| !anew.contains(held)).collect();
-        assert!(excess.is_empty() && lacking.is_empty(), "seed {seed}: {spec}\nexcess {excess:?}\nlacking {lacking:?}");
+        assert!(
+            excess.is_empty() && lacking.is_empty(),
+            "seed {seed}: {spec}\nexcess {excess:?}\nlacking {lacking:?}"
+        );
     }
 }
 
@@ -172,7 +206,10 @@ fn every_state_exports_as_a_spec_with_an_empty_plan() {
             admin.run(&spelled(&mischief(&mut dice, db)));
         }
         if dice.roll(4) == 0 {
-            apply(&mut admin, &any_spec(&mut Dice(seed + 77), db, "authoritative"));
+            apply(
+                &mut admin,
+                &any_spec(&mut Dice(seed + 77), db, "authoritative"),
+            );
         }
         for mode in ["additive", "authoritative"] {
             let spec = admin.text(&format!("SELECT scope.export_spec(mode => '{mode}')"));

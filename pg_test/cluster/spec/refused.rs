@@ -14,7 +14,10 @@ fn a_spec_that_is_not_understood_is_refused_with_its_place() {
         (r#"{"version":2}"#, "/version"),
         (r#"{"version":1,"scops":[]}"#, "/scops"),
         (r#"{"version":1,"version":1}"#, ""),
-        (r#"{"version":1,"scopes":[{"name":"a","name":"b"}]}"#, "/scopes/0"),
+        (
+            r#"{"version":1,"scopes":[{"name":"a","name":"b"}]}"#,
+            "/scopes/0",
+        ),
         (r#"{"version":1,"scopes":[["a"]]}"#, "/scopes/0"),
         (r#"{"version":1,"scopes":[{"name":1}]}"#, "/scopes/0/name"),
         (
@@ -51,36 +54,122 @@ fn what_a_spec_names_and_is_not_there_is_refused_with_its_place() {
     let mut admin = f.admin();
     admin.run("SELECT scope.create_credential('{}'::name[] || scope.create_scope('spec_missing_a', tables => '{app.orders}'), 'spec_missing_login')");
     for (spec, pointer, sqlstate) in [
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.none"]}]}]"#, "/scopes/0/grants/0/tables/0", "42P01"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["USAGE"],"sequences":["app.none"]}]}]"#, "/scopes/0/grants/0/sequences/0", "42P01"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["USAGE"],"sequences":["app.orders"]}]}]"#, "/scopes/0/grants/0", "42809"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["EXECUTE"],"functions":["app.f(integer)"]}]}]"#, "/scopes/0/grants/0/functions/0", "42883"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"schemas":["none"]}]}]"#, "/scopes/0/grants/0/schemas/0", "3F000"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.orders"],"columns":["none"]}]}]"#, "/scopes/0/grants/0", "42703"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.orders"],"columns":["none"],"exact":true}]}]"#, "/scopes/0/grants/0/columns/0", "42703"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELEKT"],"tables":["app.orders"]}]}]"#, "/scopes/0/grants/0/privileges", "22023"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["pg_catalog.pg_authid"]}]}]"#, "/scopes/0/grants/0", "42501"),
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["pg_catalog.pg_authid"],"exact":true}]}]"#, "/scopes/0/grants/0", "42501"),
-        (r#""scopes":[{"name":"Big Name"}]"#, "/scopes/0/name", "42602"),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.none"]}]}]"#,
+            "/scopes/0/grants/0/tables/0",
+            "42P01",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["USAGE"],"sequences":["app.none"]}]}]"#,
+            "/scopes/0/grants/0/sequences/0",
+            "42P01",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["USAGE"],"sequences":["app.orders"]}]}]"#,
+            "/scopes/0/grants/0",
+            "42809",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["EXECUTE"],"functions":["app.f(integer)"]}]}]"#,
+            "/scopes/0/grants/0/functions/0",
+            "42883",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"schemas":["none"]}]}]"#,
+            "/scopes/0/grants/0/schemas/0",
+            "3F000",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.orders"],"columns":["none"]}]}]"#,
+            "/scopes/0/grants/0",
+            "42703",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.orders"],"columns":["none"],"exact":true}]}]"#,
+            "/scopes/0/grants/0/columns/0",
+            "42703",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELEKT"],"tables":["app.orders"]}]}]"#,
+            "/scopes/0/grants/0/privileges",
+            "22023",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["pg_catalog.pg_authid"]}]}]"#,
+            "/scopes/0/grants/0",
+            "42501",
+        ),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["pg_catalog.pg_authid"],"exact":true}]}]"#,
+            "/scopes/0/grants/0",
+            "42501",
+        ),
+        (
+            r#""scopes":[{"name":"Big Name"}]"#,
+            "/scopes/0/name",
+            "42602",
+        ),
         (r#""scopes":[{"name":"postgres"}]"#, "/scopes/0", "42809"),
-        (r#""scopes":[{"name":"spec_missing_login"}]"#, "/scopes/0", "42809"),
-        (r#""mode":"authoritative","schemas":["none"]"#, "/schemas/0", "3F000"),
+        (
+            r#""scopes":[{"name":"spec_missing_login"}]"#,
+            "/scopes/0",
+            "42809",
+        ),
+        (
+            r#""mode":"authoritative","schemas":["none"]"#,
+            "/schemas/0",
+            "3F000",
+        ),
         (r#""roles":["none"]"#, "/roles/0", "42704"),
-        (r#""memberships":[{"role":"spec_missing_a","member":"none"}]"#, "/memberships/0/member", "42704"),
-        (r#""memberships":[{"role":"spec_missing_a","member":"spec_missing_login"}]"#, "/memberships/0/member", "42809"),
+        (
+            r#""memberships":[{"role":"spec_missing_a","member":"none"}]"#,
+            "/memberships/0/member",
+            "42704",
+        ),
+        (
+            r#""memberships":[{"role":"spec_missing_a","member":"spec_missing_login"}]"#,
+            "/memberships/0/member",
+            "42809",
+        ),
         (r#""logins":[{"role":"none"}]"#, "/logins/0/role", "42704"),
         (r#""logins":[{"role":"postgres"}]"#, "/logins/0", "42809"),
-        (r#""logins":[{"role":"spec_missing_login","allowed_ips":["x"]}]"#, "/logins/0", "22023"),
-        (r#""authenticators":[{"name":"spec_missing_login","roles":["spec_missing_a"]}]"#, "/authenticators/0", "42809"),
-        (r#""authenticators":[{"name":"x","roles":["none"]}]"#, "/authenticators/0", "42501"),
-        (r#""authenticators":[{"name":"x","roles":["postgres"]}]"#, "/authenticators/0", "42501"),
-        (r#""issuers":[{"name":"a","issuer":"b","algorithms":["none"]}]"#, "/issuers/0/algorithms/0", "22023"),
-        (r#""issuers":[{"name":"a","issuer":"b","role_claim":"$[?"}]"#, "/issuers/0/role_claim", "22023"),
+        (
+            r#""logins":[{"role":"spec_missing_login","allowed_ips":["x"]}]"#,
+            "/logins/0",
+            "22023",
+        ),
+        (
+            r#""authenticators":[{"name":"spec_missing_login","roles":["spec_missing_a"]}]"#,
+            "/authenticators/0",
+            "42809",
+        ),
+        (
+            r#""authenticators":[{"name":"x","roles":["none"]}]"#,
+            "/authenticators/0",
+            "42501",
+        ),
+        (
+            r#""authenticators":[{"name":"x","roles":["postgres"]}]"#,
+            "/authenticators/0",
+            "42501",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","algorithms":["none"]}]"#,
+            "/issuers/0/algorithms/0",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","role_claim":"$[?"}]"#,
+            "/issuers/0/role_claim",
+            "22023",
+        ),
     ] {
         let spec = format!(r#"{{"version":1,{spec}}}"#);
         for function in ["plan", "apply"] {
-            let refusal =
-                admin.refused(&format!("SELECT scope.{function}({})", literal(&spec)), sqlstate);
+            let refusal = admin.refused(
+                &format!("SELECT scope.{function}({})", literal(&spec)),
+                sqlstate,
+            );
             assert!(
                 refusal.detail.contains(&format!("\"{pointer}\"")),
                 "{spec}: {refusal}"
@@ -159,7 +248,8 @@ fn apply_gives_nobody_what_they_may_not_grant() {
         .run("SELECT scope.create_scope('spec_authority_c', tables => '{app.orders}')");
     let schema = r#"{"version":1,"mode":"authoritative","schemas":["app"]}"#;
     s.rows(&format!("SELECT scope.apply({})", literal(schema)));
-    f.admin().assert_that("has_table_privilege('spec_authority_c', 'app.orders', 'SELECT')");
+    f.admin()
+        .assert_that("has_table_privilege('spec_authority_c', 'app.orders', 'SELECT')");
 }
 
 #[test]
@@ -171,12 +261,21 @@ fn apply_is_no_way_round_execute_on_the_functions() {
     ));
     let mut s = f.login(&me);
     for (spec, function) in [
-        (r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.customers"]}]}]"#, "create_scope"),
-        (r#""authenticators":[{"name":"x","roles":["spec_execute_g"]}]"#, "create_authenticator"),
+        (
+            r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.customers"]}]}]"#,
+            "create_scope",
+        ),
+        (
+            r#""authenticators":[{"name":"x","roles":["spec_execute_g"]}]"#,
+            "create_authenticator",
+        ),
         (r#""issuers":[{"name":"x","issuer":"y"}]"#, "add_jwt_issuer"),
     ] {
         let spec = literal(&format!(r#"{{"version":1,{spec}}}"#));
-        for call in [format!("SELECT scope.plan({spec})"), format!("SELECT scope.apply({spec})")] {
+        for call in [
+            format!("SELECT scope.plan({spec})"),
+            format!("SELECT scope.apply({spec})"),
+        ] {
             let refusal = s.refused(&call, "42501");
             assert!(refusal.message.contains(function), "{refusal}");
         }
@@ -187,8 +286,9 @@ fn apply_is_no_way_round_execute_on_the_functions() {
     );
     f.admin().run(&format!("CREATE ROLE {me}_two"));
     s.rows(&format!("SELECT scope.apply({})", literal(&spec)));
-    f.admin()
-        .assert_that(&format!("pg_has_role('{me}_two', 'spec_execute_g', 'MEMBER')"));
+    f.admin().assert_that(&format!(
+        "pg_has_role('{me}_two', 'spec_execute_g', 'MEMBER')"
+    ));
     // And without EXECUTE on them nobody gets as far.
     let nobody = f.role("nobody", "LOGIN");
     f.login(&nobody)
@@ -220,9 +320,20 @@ fn names_in_a_spec_inject_nothing() {
     }
     assert_eq!(plan(&mut admin, spec), [""; 0]);
     admin.run("ROLLBACK");
-    for function in ["app.f(integer,text); DROP TABLE vault)", "app.f(integer,text) x"] {
-        let spec = one("additive", "x", &format!(r#"{{"privileges":["EXECUTE"],"functions":["{function}"]}}"#));
-        assert!(admin.attempt(&format!("SELECT scope.plan({})", literal(&spec))).is_err());
+    for function in [
+        "app.f(integer,text); DROP TABLE vault)",
+        "app.f(integer,text) x",
+    ] {
+        let spec = one(
+            "additive",
+            "x",
+            &format!(r#"{{"privileges":["EXECUTE"],"functions":["{function}"]}}"#),
+        );
+        assert!(
+            admin
+                .attempt(&format!("SELECT scope.plan({})", literal(&spec)))
+                .is_err()
+        );
     }
     admin.rows("SELECT * FROM vault");
 }
