@@ -13,3 +13,4 @@ GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_sessi
     scope.jwt_claim(text), scope.jwt_subject(), scope.jwt_expires_at() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
 GRANT SELECT ON scope.scopes TO pg_monitor;
+GRANT EXECUTE ON FUNCTION scope.role_map(text) TO pg_monitor;

@@ -2,6 +2,7 @@
 //! No text here holds a token, a secret, a password or a claim's value.
 
 mod credentials;
+mod map;
 mod scopes;
 mod spec;
 mod tokens;

@@ -12,6 +12,7 @@ mod jwt;
 mod label;
 mod lock;
 mod login;
+mod map;
 mod pg;
 mod scope;
 mod spec;
@@ -35,10 +36,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
 extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["views"]);
+extension_sql_file!("../sql/map.sql", name = "map", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "spec"],
+    requires = ["views", "spec", "map"],
     finalize
 );
 

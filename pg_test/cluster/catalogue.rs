@@ -35,6 +35,7 @@ function scope.revoke_role(pg_catalog.name,pg_catalog.text) |
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
 function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.role_map(pg_catalog.text) | pg_monitor EXECUTE
 function scope.rotate_password(pg_catalog.name,interval) | 
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE

@@ -16,6 +16,7 @@ mod expiry;
 mod jwt;
 mod lock;
 mod login;
+mod map;
 mod neighbours;
 mod scope;
 mod spec;
