@@ -1,6 +1,7 @@
 //! From each room's errors to what the client sees: SQLSTATE, message, DETAIL, HINT.
 //! No text here holds a token, a secret, a password or a claim's value.
 
+mod access;
 mod credentials;
 mod map;
 mod scopes;

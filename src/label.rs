@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-pub use glance::{glance, kind_name};
+pub use glance::{Glance, glance, kind_name};
 pub use text::{Kind, Metadata, State, Temporary};
 
 use crate::login::rules::Rules;

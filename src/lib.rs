@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+mod access;
 mod authenticator;
 mod claims;
 mod credential;
@@ -35,12 +36,13 @@ extension_sql_file!(
     requires = ["functions"]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
 extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["views"]);
 extension_sql_file!("../sql/map.sql", name = "map", requires = ["views"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "spec", "map"],
+    requires = ["views", "access", "spec", "map"],
     finalize
 );
 

@@ -1,6 +1,7 @@
 //! Everything that touches PostgreSQL's C interface. The only room with `unsafe` code: each block
 //! says why it is sound, and what leaves this room is safe to call from any backend code.
 
+pub mod acl;
 pub mod advisory;
 pub mod arguments;
 pub mod catalog;

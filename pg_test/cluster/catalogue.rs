@@ -16,6 +16,7 @@ function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interva
 function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
 function scope.drop_jwt_issuer(pg_catalog.text) | 
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
+function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
 function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
@@ -41,6 +42,7 @@ function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) |
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.verify_jwt(pg_catalog.text) | 
+function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 schema scope | PUBLIC USAGE
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 

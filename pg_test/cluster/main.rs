@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod access;
 mod catalogue;
 mod credential;
 mod documented;

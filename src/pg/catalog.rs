@@ -29,6 +29,7 @@ pub struct Role {
     pub create_role: bool,
     pub replication: bool,
     pub bypass_rls: bool,
+    pub inherits: bool,
     pub has_password: bool,
     /// Unix microseconds; `None` without VALID UNTIL.
     pub valid_until: Option<i64>,
@@ -137,6 +138,7 @@ fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
             create_role: form.rolcreaterole,
             replication: form.rolreplication,
             bypass_rls: form.rolbypassrls,
+            inherits: form.rolinherit,
             has_password: !no_password,
             valid_until: (!is_null).then(|| clock::from_postgres(valid_until.value() as i64)),
         };
@@ -283,6 +285,25 @@ pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
         visit(
             form.oid,
             form.rolsuper,
+            deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
+        );
+    });
+}
+
+/// OID, name, superuser, INHERIT and VALID UNTIL (Unix microseconds) of every role, in no order.
+pub fn each_role(mut visit: impl FnMut(pg_sys::Oid, String, bool, bool, Option<i64>)) {
+    each_row(pg_sys::AuthIdRelationId, |tuple, description| {
+        // SAFETY: the fixed part of a pg_authid row is a C struct; a NAME is a terminated string.
+        let (form, name) = unsafe {
+            let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
+            (form, CStr::from_ptr(form.rolname.data.as_ptr()))
+        };
+        let deadline = attribute(tuple, description, pg_sys::Anum_pg_authid_rolvaliduntil);
+        visit(
+            form.oid,
+            name.to_string_lossy().into_owned(),
+            form.rolsuper,
+            form.rolinherit,
             deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
         );
     });

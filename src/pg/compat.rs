@@ -40,6 +40,21 @@ pub const HAS_MEMBERSHIP_OPTIONS: bool = !cfg!(any(feature = "pg14", feature = "
 /// Is there a privilege MAINTAIN?
 pub const HAS_MAINTAIN: bool = cfg!(any(feature = "pg17", feature = "pg18"));
 
+/// Whether a row `m` of pg_auth_members inherits and allows SET ROLE; before 16 the first is an
+/// attribute of the member, a row `r` of pg_authid, and the second is always so.
+pub const MEMBERSHIP_INHERITS_AND_SETS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
+    "r.rolinherit, true"
+} else {
+    "m.inherit_option, m.set_option"
+};
+
+/// Does the owner of the database inherit from pg_database_owner although it is NOINHERIT? The
+/// membership is in no catalogue, so it has no options.
+pub const DATABASE_OWNER_INHERITS: bool = !cfg!(any(feature = "pg14", feature = "pg15"));
+
+/// Are there privileges on settings?
+pub const HAS_PARAMETER_PRIVILEGES: bool = !cfg!(feature = "pg14");
+
 /// The column `roleid` of pg_auth_members (catalog/pg_auth_members.h), which pgrx does not bind.
 pub const MEMBERSHIP_ROLE_COLUMN: i16 = if cfg!(any(feature = "pg14", feature = "pg15")) {
     1

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use pgrx::spi::{SpiHeapTupleData, SpiResult};
+pub use pgrx::spi::{SpiHeapTupleData as Row, SpiResult};
 use serde::de::DeserializeOwned;
 
 thread_local! {
@@ -23,9 +23,18 @@ pub fn execute(sql: &str) -> SpiResult<()> {
 pub fn query<R>(
     sql: &str,
     arguments: &[DatumWithOid<'_>],
-    mut row: impl FnMut(SpiHeapTupleData<'_>) -> SpiResult<R>,
+    mut row: impl FnMut(Row<'_>) -> SpiResult<R>,
 ) -> SpiResult<Vec<R>> {
     Spi::connect_mut(|client| client.update(sql, None, arguments)?.map(&mut row).collect())
+}
+
+/// Runs a query that changes nothing, also on a standby, and maps each row.
+pub fn read<R>(
+    sql: &str,
+    arguments: &[DatumWithOid<'_>],
+    mut row: impl FnMut(Row<'_>) -> SpiResult<R>,
+) -> SpiResult<Vec<R>> {
+    Spi::connect(|client| client.select(sql, None, arguments)?.map(&mut row).collect())
 }
 
 /// An identifier, quoted where it needs to be.
