@@ -1,6 +1,7 @@
 //! The map: roles, what they are members of, what scopes reach, and when it ends.
 
 mod dot;
+mod drawing;
 mod fold;
 mod mermaid;
 
@@ -51,6 +52,11 @@ fn role_map(format: Option<&str>) -> Result<String, ErrorReport> {
 struct Everything {
     roles: Vec<Role>,
     memberships: Vec<Membership>,
+}
+
+/// The map as SVG, for pages.
+pub fn drawing() -> Result<Option<String>, Error> {
+    Ok(drawing::svg(&folded()?))
 }
 
 /// The map as it is drawn.
