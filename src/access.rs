@@ -150,6 +150,37 @@ fn who_can(
     rows().map_err(error::report)
 }
 
+/// What a role can do in this database, without what everyone can, each as a line. Sorted. For whoever
+/// may know.
+pub fn lines(role: pg_sys::Oid) -> Result<Vec<String>, Error> {
+    let role = catalog::role_by_oid(role).ok_or(Error::NoSuchRole { oid: role.into() })?;
+    let listing = Listing::new(Scene::of(role)?, None)?;
+    let mut lines: Vec<String> = listing
+        .into_rows()
+        .filter(|(_, _, _, _, mode, ..)| mode != Mode::Public.word())
+        .map(|(_, kind, object, right, mode, path, _, grant_option, _)| {
+            let path: Vec<String> = path
+                .into_iter()
+                .skip(1)
+                .map(|Name(role)| spi::identifier(&role))
+                .collect();
+            let via = match path.is_empty() {
+                true => String::new(),
+                false => format!(" through {}", path.join(" > ")),
+            };
+            let grant = if grant_option {
+                " with grant option"
+            } else {
+                ""
+            };
+            format!("{right} on {kind} {object}{grant} ({mode}{via})")
+        })
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    Ok(lines)
+}
+
 /// Who asks. Members of pg_monitor see every role, others those whose privileges they have.
 struct Viewer {
     role: pg_sys::Oid,

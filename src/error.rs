@@ -4,6 +4,7 @@
 mod access;
 mod credentials;
 mod map;
+mod review;
 mod scopes;
 mod spec;
 mod tokens;

@@ -24,6 +24,8 @@ static JWT_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static ANON_ROLE: Text = Text::new(None);
 static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
+static MAX_PASSWORD_AGE: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
+static UNUSED_AFTER: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -130,6 +132,26 @@ pub fn init() {
         GucContext::Sighup,
         seconds,
     );
+    GucRegistry::define_int_guc(
+        c"scope_roles.max_password_age",
+        c"From which age on scope.review() finds a password too old.",
+        c"",
+        &MAX_PASSWORD_AGE,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.unused_after",
+        c"How long a login must not have been used to be found by scope.review() and scope.prune().",
+        c"",
+        &UNUSED_AFTER,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        seconds,
+    );
     GucRegistry::define_string_guc(
         c"scope_roles.connection_host",
         c"The host in connection URIs.",
@@ -217,6 +239,16 @@ pub fn default_ttl() -> i64 {
 /// Seconds.
 pub fn max_ttl() -> i64 {
     MAX_TTL.get().into()
+}
+
+/// Seconds.
+pub fn max_password_age() -> i32 {
+    MAX_PASSWORD_AGE.get()
+}
+
+/// Seconds.
+pub fn unused_after() -> i32 {
+    UNUSED_AFTER.get()
 }
 
 pub fn connection_host() -> Option<String> {

@@ -17,6 +17,7 @@ mod login;
 mod map;
 mod page;
 mod pg;
+mod review;
 mod scope;
 mod spec;
 mod switch;
@@ -41,10 +42,16 @@ extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
 extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["views"]);
 extension_sql_file!("../sql/map.sql", name = "map", requires = ["views"]);
+extension_sql_file!("../sql/review.sql", name = "review", requires = ["access"]);
+extension_sql_file!(
+    "../sql/page.sql",
+    name = "page",
+    requires = ["review", "map"]
+);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "access", "spec", "map"],
+    requires = ["views", "access", "spec", "page"],
     finalize
 );
 

@@ -4,10 +4,12 @@ use crate::harness::*;
 
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
+function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
 function scope.apply(pg_catalog.jsonb,pg_catalog.text) | 
 function scope.apply(pg_catalog.text,pg_catalog.text) | 
+function scope.attest(pg_catalog.regrole,pg_catalog.text) | 
 function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
@@ -21,6 +23,7 @@ function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
 function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
+function scope.harden(boolean) | 
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
@@ -30,8 +33,11 @@ function scope.plan(pg_catalog.jsonb) |
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
 function scope.plan_digest(pg_catalog.text) | 
+function scope.prune(boolean) | 
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
+function scope.review() | pg_monitor EXECUTE
+function scope.review_html() | pg_monitor EXECUTE
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
@@ -44,6 +50,8 @@ function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.verify_jwt(pg_catalog.text) | 
 function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 schema scope | PUBLIC USAGE
+table scope.accepted_finding | 
+table scope.attestation | 
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 

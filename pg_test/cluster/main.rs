@@ -19,6 +19,8 @@ mod lock;
 mod login;
 mod map;
 mod neighbours;
+mod page;
+mod review;
 mod scope;
 mod spec;
 mod temporary;

@@ -1,0 +1,465 @@
+//! `scope.review` and what goes with it: each planted fault is found, what mends it mends it, and nothing else is found.
+
+use crate::harness::*;
+
+/// What is found and not accepted, as "code role object".
+fn findings(session: &mut Session) -> Vec<String> {
+    session.column(
+        "SELECT concat_ws(' ', code, role_name, object_name) FROM scope.review() WHERE accepted_reason IS NULL ORDER BY 1",
+    )
+}
+
+const NOTHING: [&str; 0] = [];
+
+/// A cluster in which nothing is wrong.
+fn clean<'a>(server: &'a Server, name: &str) -> Fixture<'a> {
+    let f = Fixture::on(server, name);
+    f.admin().run("SELECT scope.harden(true)");
+    f
+}
+
+struct Fault {
+    plant: &'static str,
+    found: &'static str,
+    /// Whether the SQL that is shown can be run as it is.
+    mends: bool,
+    clean_up: &'static str,
+}
+
+const fn fault(plant: &'static str, found: &'static str, clean_up: &'static str) -> Fault {
+    Fault {
+        plant,
+        found,
+        mends: true,
+        clean_up,
+    }
+}
+
+const FAULTS: &[Fault] = &[
+    fault("CREATE ROLE rv_boss SUPERUSER", "superuser rv_boss", "DROP ROLE rv_boss"),
+    fault(
+        "CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT postgres TO rv_joe",
+        "superuser_member rv_joe",
+        "DROP ROLE rv_joe",
+    ),
+    fault(
+        "CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT pg_read_server_files TO rv_joe",
+        "server_files rv_joe",
+        "DROP ROLE rv_joe",
+    ),
+    Fault {
+        mends: false,
+        ..fault(
+            "SET password_encryption = 'md5'; CREATE ROLE rv_joe LOGIN PASSWORD 'x' VALID UNTIL '2100-01-01'; RESET password_encryption",
+            "md5_password rv_joe",
+            "DROP ROLE rv_joe",
+        )
+    },
+    fault("CREATE ROLE rv_joe LOGIN BYPASSRLS VALID UNTIL '2100-01-01'", "bypassrls rv_joe", "DROP ROLE rv_joe"),
+    fault("CREATE ROLE rv_joe LOGIN CREATEROLE VALID UNTIL '2100-01-01'", "createrole rv_joe", "DROP ROLE rv_joe"),
+    fault("CREATE ROLE rv_joe LOGIN REPLICATION VALID UNTIL '2100-01-01'", "replication rv_joe", "DROP ROLE rv_joe"),
+    fault(
+        "CREATE FUNCTION \"rv f\"(int) RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION \"rv f\" FROM PUBLIC",
+        "definer_search_path postgres public.\"rv f\"(integer)",
+        "DROP FUNCTION \"rv f\"",
+    ),
+    fault(
+        "CREATE FUNCTION rv_f() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT 1'",
+        "definer_public postgres public.rv_f()",
+        "DROP FUNCTION rv_f",
+    ),
+    fault("GRANT CREATE ON SCHEMA public TO PUBLIC", "public_create schema public", ""),
+    fault("GRANT SELECT, INSERT ON orders TO PUBLIC", "public_table public.orders", ""),
+    fault(
+        "CREATE SEQUENCE rv_s; GRANT USAGE ON rv_s TO PUBLIC",
+        "public_table public.rv_s",
+        "DROP SEQUENCE rv_s",
+    ),
+    fault(
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC",
+        "default_privileges postgres tables in schema public",
+        "",
+    ),
+    fault(
+        "CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO rv_joe WITH GRANT OPTION",
+        "default_privileges postgres tables",
+        "DROP OWNED BY rv_joe; DROP ROLE rv_joe",
+    ),
+    fault("GRANT CONNECT ON DATABASE review_faults TO PUBLIC", "public_connect database review_faults", ""),
+    fault("GRANT TEMPORARY ON DATABASE review_faults TO PUBLIC", "public_temp database review_faults", ""),
+    fault("CREATE ROLE \"rv \"\"joe\" LOGIN", "no_deadline rv \"joe", "DROP ROLE \"rv \"\"joe\""),
+    fault(
+        "CREATE ROLE rv_team; CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT rv_team TO rv_joe WITH ADMIN OPTION",
+        "admin_option rv_joe role rv_team",
+        "DROP ROLE rv_team, rv_joe",
+    ),
+    Fault {
+        mends: false,
+        ..fault(
+            "CREATE ROLE rv_1; CREATE ROLE rv_2; CREATE ROLE rv_3; CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01';
+             GRANT rv_1 TO rv_2; GRANT rv_2 TO rv_3; GRANT rv_3 TO rv_joe",
+            "long_chain rv_joe",
+            "DROP ROLE rv_1, rv_2, rv_3, rv_joe",
+        )
+    },
+    fault("CREATE ROLE rv_team", "empty_role rv_team", ""),
+    fault(
+        "SELECT scope.create_scope('rv_scope', tables => '{orders}')",
+        "empty_scope rv_scope",
+        "",
+    ),
+    fault(
+        "SELECT scope.create_scope('rv_scope', tables => '{orders}'); SELECT scope.create_credential('{rv_scope}', 'rv_cred');
+         ALTER ROLE rv_scope CREATEDB",
+        "scope_has_more rv_scope",
+        "",
+    ),
+    fault("GRANT pg_checkpoint TO rv_scope", "scope_has_more rv_scope role pg_checkpoint", ""),
+    fault(
+        "GRANT SELECT ON orders TO rv_scope WITH GRANT OPTION",
+        "scope_has_more rv_scope public.orders",
+        "",
+    ),
+    // Ours from here on: its label says what is to be found.
+    fault(
+        "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
+            (SELECT regexp_replace(label, '\"created_at\":\"[^\"]*\"', '\"created_at\":\"2020-01-01T00:00:00Z\"') FROM pg_shseclabel
+              WHERE objoid = 'rv_cred'::regrole AND provider = 'scope_roles')); END $$",
+        "old_password rv_cred",
+        "",
+    ),
+    Fault {
+        mends: false,
+        ..fault(
+            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
+            (SELECT regexp_replace(label, '}$', ',\"error\":\"the disk is full\"}') FROM pg_shseclabel
+              WHERE objoid = 'rv_cred'::regrole AND provider = 'scope_roles')); END $$",
+            "failing rv_cred",
+            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
+            (SELECT replace(label, ',\"error\":\"the disk is full\"', '') FROM pg_shseclabel
+              WHERE objoid = 'rv_cred'::regrole AND provider = 'scope_roles')); END $$",
+        )
+    },
+];
+
+#[test]
+fn each_planted_fault_is_found_and_mended_and_nothing_else_is() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_faults");
+    let mut admin = f.admin();
+    assert_eq!(findings(&mut admin), NOTHING, "on a clean cluster");
+    for fault in FAULTS {
+        admin.run(fault.plant);
+        assert_eq!(findings(&mut admin), [fault.found], "{}", fault.plant);
+        let mend = admin.text("SELECT mend FROM scope.review()");
+        assert!(!mend.is_empty(), "{}", fault.found);
+        if fault.mends {
+            admin.run(&mend);
+            let left = findings(&mut admin);
+            assert!(
+                !left.contains(&fault.found.to_owned()),
+                "{mend} does not mend it: {left:?}"
+            );
+        }
+        admin.run(fault.clean_up);
+        assert_eq!(findings(&mut admin), NOTHING, "after {}", fault.plant);
+    }
+    // A scope's own credential with what it made is kept, and said so.
+    admin.run(
+        "SELECT scope.create_credential('{rv_scope}', 'rv_owner'); CREATE TABLE rv_t (); ALTER TABLE rv_t OWNER TO rv_owner;
+         SELECT scope.revoke_role('rv_owner')",
+    );
+    wait_until("it is quarantined", 30, || {
+        findings(&mut admin) == ["quarantined rv_owner"]
+    });
+    admin.run("DROP TABLE rv_t");
+    wait_until("it is gone", 30, || findings(&mut admin) == NOTHING);
+}
+
+#[test]
+fn what_should_have_ended_is_found() {
+    let server = Server::start(Options::default().set("scope_roles.expiry", "off"));
+    let f = clean(&server, "review_expired");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    assert_eq!(findings(&mut admin), NOTHING);
+    admin.run(&format!(
+        "UPDATE pg_authid SET rolvaliduntil = now() - interval '1 hour' WHERE rolname = '{}'",
+        cred.role
+    ));
+    assert_eq!(findings(&mut admin), [format!("expired {}", cred.role)]);
+    admin.assert_that("(SELECT since < now() - interval '59 minutes' FROM scope.review())");
+}
+
+#[test]
+fn a_member_of_pg_monitor_reviews_and_nobody_else() {
+    let f = Fixture::new("review_who");
+    let watch = f.role("watch", "LOGIN");
+    let joe = f.role("joe", "LOGIN");
+    f.admin().run(&format!("GRANT pg_monitor TO {watch}"));
+    let mut w = f.login(&watch);
+    assert!(findings(&mut w).contains(&format!("no_deadline {joe}")));
+    // It reads verifiers to tell MD5 from SCRAM, and shows none.
+    let all = w.text("SELECT string_agg(r::text, ' ') FROM scope.review() r");
+    assert!(!all.contains("SCRAM-SHA-256$"), "{all}");
+    for call in [
+        "scope.accept_finding('no_deadline', 'x', 'y', '1 day')",
+        "scope.harden()",
+        "scope.harden(true)",
+        "scope.prune()",
+        "scope.attest('postgres', 'x')",
+    ] {
+        w.denied(&format!("SELECT {call}"), "42501");
+    }
+    w.denied("SELECT * FROM scope.attestation", "42501");
+    f.login(&joe)
+        .denied("SELECT * FROM scope.review()", "42501");
+}
+
+#[test]
+fn worse_findings_come_first_and_accepted_ones_last_with_their_reason() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_accept");
+    let mut admin = f.admin();
+    admin.run("CREATE ROLE rv_team; CREATE ROLE rv_joe LOGIN; CREATE ROLE rv_boss SUPERUSER");
+    let codes = "SELECT code FROM scope.review()";
+    assert_eq!(
+        admin.column(codes),
+        ["superuser", "no_deadline", "empty_role"]
+    );
+    admin.run("SELECT scope.accept_finding('superuser', 'rv_boss', 'break-glass, sealed in the safe', '90 days')");
+    assert_eq!(
+        admin.column(codes),
+        ["no_deadline", "empty_role", "superuser"]
+    );
+    let shown = admin.rows(
+        "SELECT accepted_reason, accepted_by, (accepted_until > now() + interval '89 days')::text FROM scope.review() WHERE code = 'superuser'",
+    );
+    assert_eq!(
+        shown,
+        [
+            ["break-glass, sealed in the safe", "postgres", "true"]
+                .map(|cell| Some(cell.to_owned()))
+        ]
+    );
+    // It is for that role, and for that time.
+    admin.run("CREATE ROLE rv_two SUPERUSER");
+    assert_eq!(admin.text(codes), "superuser");
+    assert_eq!(
+        findings(&mut admin),
+        [
+            "empty_role rv_team",
+            "no_deadline rv_joe",
+            "superuser rv_two"
+        ]
+    );
+    admin.run("UPDATE scope.accepted_finding SET until = now() - interval '1 second'");
+    assert_eq!(findings(&mut admin).len(), 4);
+    for (call, sqlstate) in [
+        ("'nothing', NULL, 'x', '1 day'", "42704"),
+        ("'superuser', 'rv_joe', 'x', '1 day'", "42704"),
+        ("'superuser', 'rv_two', ' ', '1 day'", "22023"),
+        ("'superuser', 'rv_two', 'x', '0'", "22023"),
+        ("'superuser', 'rv_two', 'x', '2 years'", "22023"),
+        ("'superuser', 'rv_two', 'x', 'infinity'", "22023"),
+        ("'superuser', 'rv_two', NULL, '1 day'", "22004"),
+        ("NULL, 'rv_two', 'x', '1 day'", "22004"),
+    ] {
+        // PostgreSQL before 17 has no infinite intervals.
+        if call.contains("infinity") && server.version() < 170_000 {
+            continue;
+        }
+        admin.refused(&format!("SELECT scope.accept_finding({call})"), sqlstate);
+    }
+    admin.run("BEGIN READ ONLY");
+    admin.refused(
+        "SELECT scope.accept_finding('superuser', 'rv_two', 'x', '1 day')",
+        "25006",
+    );
+    admin.run("ROLLBACK");
+}
+
+#[test]
+fn hardening_says_what_it_breaks_and_keeps_what_is_in_use() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "review_harden");
+    let mut admin = f.admin();
+    admin.run(
+        "CREATE ROLE user_of LOGIN; GRANT SELECT ON orders TO user_of; CREATE ROLE team; GRANT SELECT ON vault TO team; CREATE ROLE member_of LOGIN;
+         GRANT team TO member_of; CREATE ROLE stranger LOGIN; CREATE ROLE \"odd; role\" LOGIN;
+         GRANT CREATE ON SCHEMA public TO PUBLIC;
+         CREATE FUNCTION danger() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS 'SELECT 1'",
+    );
+    let mut odd = server.login("odd; role", "review_harden");
+    odd.run("CREATE TEMPORARY TABLE t (); CREATE TABLE public.mine ()");
+    let before = admin.rows("SELECT statement, done FROM scope.harden() ORDER BY 1");
+    assert!(
+        before.iter().all(|row| row[1].as_deref() == Some("f")),
+        "{before:?}"
+    );
+    // It was a proposal: nothing has changed.
+    admin.assert_that("has_database_privilege('stranger', 'review_harden', 'CONNECT')");
+    let breaks =
+        admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
+    assert_eq!(breaks, "can connect no more: stranger");
+    let after = admin.rows("SELECT statement, done FROM scope.harden(true) ORDER BY 1");
+    assert!(
+        after.iter().all(|row| row[1].as_deref() == Some("t")),
+        "{after:?}"
+    );
+    for (role, can) in [
+        ("user_of", true),
+        ("member_of", true),
+        ("odd; role", true),
+        ("stranger", false),
+    ] {
+        assert_eq!(
+            server.try_login(role, "review_harden").is_ok(),
+            can,
+            "{role}"
+        );
+    }
+    odd.run("CREATE TEMPORARY TABLE t2 (); CREATE TABLE public.mine_too ()");
+    let mut user = server.login("user_of", "review_harden");
+    user.rows("SELECT * FROM orders");
+    user.denied("CREATE TEMPORARY TABLE t ()", "42501");
+    user.denied("CREATE TABLE public.t ()", "42501");
+    user.denied("SELECT danger()", "42501");
+    admin.run("CREATE FUNCTION later() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    user.denied("SELECT later()", "42501");
+    assert_eq!(
+        admin.rows("SELECT * FROM scope.harden()"),
+        Vec::<Vec<Option<String>>>::new(),
+        "a second time"
+    );
+    admin.refused("SELECT * FROM scope.harden(NULL)", "22004");
+    admin.run("GRANT TEMPORARY ON DATABASE review_harden TO PUBLIC");
+    admin.run("BEGIN READ ONLY");
+    admin.refused("SELECT * FROM scope.harden(true)", "25006");
+    admin.run("ROLLBACK");
+    // One that may call it is no superuser for that.
+    admin.run("GRANT EXECUTE ON FUNCTION scope.harden TO user_of");
+    let done = user.column("SELECT DISTINCT done FROM scope.harden(true)");
+    assert_eq!(done, ["f"], "what had no effect is not done");
+    admin.assert_that("has_database_privilege('stranger', 'review_harden', 'TEMPORARY')");
+}
+
+#[test]
+fn pruning_ends_scopes_that_nobody_has() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "review_prune");
+    let mut admin = f.admin();
+    admin.run(
+        "SELECT scope.create_scope('idle', tables => '{orders}'); SELECT scope.create_scope('busy', tables => '{vault}');
+         SELECT scope.create_credential('{busy}', 'worker'); SELECT scope.create_scope('policed', tables => '{orders}');
+         CREATE POLICY p ON orders TO policed",
+    );
+    let list = "SELECT concat_ws(' ', role_name, done) FROM scope.prune()";
+    assert_eq!(admin.column(list), ["idle f"]);
+    assert!(admin.role_exists("idle"));
+    assert_eq!(
+        admin.column("SELECT role_name FROM scope.prune(true) WHERE done"),
+        ["idle"]
+    );
+    assert!(
+        !admin.role_exists("idle") && admin.role_exists("busy") && admin.role_exists("policed")
+    );
+    assert_eq!(admin.column(list), NOTHING);
+}
+
+#[test]
+fn attestations_tell_what_has_changed_and_what_is_overdue() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_attest");
+    let mut admin = f.admin();
+    admin
+        .run("CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT SELECT ON orders TO rv_joe");
+    admin.run("SELECT scope.attest('rv_joe', 'reads orders for the reports')");
+    assert_eq!(findings(&mut admin), NOTHING);
+    admin.run("GRANT INSERT ON orders TO rv_joe; REVOKE SELECT ON orders FROM rv_joe");
+    let what = admin.text("SELECT finding FROM scope.review() WHERE code = 'attestation_changed'");
+    assert_eq!(
+        what,
+        "since postgres attested its access: new: INSERT on table public.orders (direct); gone: SELECT on table public.orders (direct)"
+    );
+    admin.run("SELECT scope.attest('rv_joe', 'writes now')");
+    assert_eq!(findings(&mut admin), NOTHING);
+    admin.run("UPDATE scope.attestation SET attested_at = attested_at - interval '91 days'");
+    assert_eq!(findings(&mut admin), ["attestation_overdue rv_joe"]);
+    let mend = admin.text("SELECT mend FROM scope.review()");
+    admin.run(&mend);
+    assert_eq!(findings(&mut admin), NOTHING);
+    // A role that was made anew under the name has not been attested.
+    admin.run("DROP OWNED BY rv_joe; DROP ROLE rv_joe; CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT DELETE ON vault TO rv_joe");
+    assert_eq!(findings(&mut admin), NOTHING);
+    // Nobody signs for themselves, as whoever they act.
+    admin.run("CREATE ROLE rv_reviewer LOGIN VALID UNTIL '2100-01-01'; GRANT CONNECT ON DATABASE review_attest TO rv_reviewer; GRANT rv_joe TO rv_reviewer; GRANT EXECUTE ON FUNCTION scope.attest TO rv_reviewer, rv_joe");
+    let mut reviewer = server.login("rv_reviewer", "review_attest");
+    reviewer.refused("SELECT scope.attest('rv_reviewer', 'fine')", "42501");
+    reviewer.run("SELECT scope.attest('rv_joe', 'fine')");
+    reviewer.run("SET ROLE rv_joe");
+    reviewer.refused("SELECT scope.attest('rv_reviewer', 'fine')", "42501");
+    reviewer.refused("SELECT scope.attest('rv_joe', 'fine')", "42501");
+    // The signature is the login's.
+    assert_eq!(
+        admin.text("SELECT attested_by FROM scope.attestation ORDER BY attested_at DESC LIMIT 1"),
+        "rv_reviewer"
+    );
+    admin.refused("SELECT scope.attest('rv_joe', '')", "22023");
+    admin.refused("SELECT scope.attest('rv_joe', NULL)", "22004");
+    admin.refused(
+        "SELECT scope.attest(4294967295::oid::regrole, 'x')",
+        "42704",
+    );
+}
+
+/// Names are data: in what is found, in what mends it, and in what hardening runs.
+#[test]
+fn injection_through_names_into_the_sql_that_mends() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_names");
+    let mut admin = f.admin();
+    let name = r#"x"; ALTER ROLE postgres NOLOGIN; --"#;
+    admin.run(&format!("CREATE ROLE {} LOGIN", ident(name)));
+    let mend = admin.text("SELECT mend FROM scope.review()");
+    admin.run(&mend);
+    assert_eq!(findings(&mut admin), NOTHING);
+    admin.assert_that("(SELECT rolcanlogin FROM pg_roles WHERE oid = 10)");
+    admin.run(&format!(
+        "CREATE SCHEMA {}; GRANT CREATE ON SCHEMA {} TO PUBLIC",
+        ident(name),
+        ident(name)
+    ));
+    admin.run("SELECT scope.harden(true)");
+    assert_eq!(findings(&mut admin), NOTHING);
+    admin.assert_that("(SELECT rolcanlogin FROM pg_roles WHERE oid = 10)");
+}
+
+#[test]
+fn every_code_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/review.md")).expect("docs/review.md");
+    let code = std::fs::read_to_string(root.join("src/review/findings.rs")).expect("findings.rs");
+    let named = |line: &str| {
+        let (_, rest) = line.split_once("code: \"").or_else(|| {
+            line.split_once("pub const ATTESTATION_")?
+                .1
+                .split_once("= \"")
+                .map(|(_, rest)| ("", rest))
+        })?;
+        rest.split_once('"').map(|(code, _)| code.to_owned())
+    };
+    let mut codes: Vec<String> = code.lines().filter_map(named).collect();
+    let mut documented: Vec<String> = page
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("## `")?
+                .strip_suffix('`')
+                .map(str::to_owned)
+        })
+        .collect();
+    codes.sort();
+    documented.sort();
+    assert!(codes.len() > 20, "{codes:?}");
+    assert_eq!(codes, documented);
+}

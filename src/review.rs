@@ -1,0 +1,551 @@
+//! The review: findings about roles and privileges, worst first, each with the SQL that mends it; what
+//! has been accepted; hardening, pruning and signatures.
+
+mod findings;
+mod harden;
+
+use std::collections::HashMap;
+
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::pg::name::Name;
+use crate::pg::{catalog, clock, identity, spi, xact};
+use crate::{access, error, guc};
+use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, Severity, UNUSED};
+
+const MAX_TEXT_BYTES: usize = 200;
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * 1_000_000;
+/// A quarter of a year.
+const ATTESTED_FOR_DAYS: i64 = 90;
+const LONGEST_ACCEPTANCE_DAYS: i64 = 366;
+/// Of what has changed since an attestation, this many are shown.
+const SHOWN_CHANGES: usize = 5;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error("unknown finding \"{code}\"")]
+    NoSuchCode { code: String },
+    #[error("there is no finding \"{code}\" to accept")]
+    NoSuchFinding { code: String, about: String },
+    #[error("role with OID {oid} does not exist")]
+    NoSuchRole { oid: u32 },
+    #[error("cannot attest the access of role \"{role}\"")]
+    Oneself { role: String },
+    #[error("{what} must have 1 to {MAX_TEXT_BYTES} bytes")]
+    Text { what: &'static str, bytes: usize },
+    #[error("a finding cannot be accepted for so long or so short")]
+    Duration,
+    #[error("cannot record a review in a read-only transaction")]
+    ReadOnly,
+    #[error("the catalogs could not be read")]
+    Sql(String),
+    #[error(transparent)]
+    Access(#[from] access::Error),
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Finding {
+    severity: Severity,
+    code: &'static str,
+    role: Option<String>,
+    object: Option<String>,
+    what: String,
+    /// Unix microseconds.
+    since: Option<i64>,
+    mend: Option<String>,
+}
+
+impl Finding {
+    /// What an acceptance is for.
+    fn key(&self) -> (String, String, String) {
+        (
+            self.code.to_owned(),
+            self.role.clone().unwrap_or_default(),
+            self.object.clone().unwrap_or_default(),
+        )
+    }
+}
+
+struct Accepted {
+    reason: String,
+    until: i64,
+    by: String,
+}
+
+/// Documented in `sql/review.sql`, as are the others.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn review() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(severity, String),
+            name!(code, String),
+            name!(role_name, Option<Name>),
+            name!(object_name, Option<String>),
+            name!(finding, String),
+            name!(since, Option<TimestampWithTimeZone>),
+            name!(mend, Option<String>),
+            name!(accepted_reason, Option<String>),
+            name!(accepted_until, Option<TimestampWithTimeZone>),
+            name!(accepted_by, Option<Name>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let rows = || -> Result<_, Error> {
+        let mut accepted = accepted()?;
+        let mut rows: Vec<_> = find()?
+            .into_iter()
+            .map(|finding| {
+                let accepted = accepted.remove(&finding.key());
+                (finding, accepted)
+            })
+            .collect();
+        rows.sort_by_cached_key(|(finding, accepted)| {
+            (accepted.is_some(), finding.severity, finding.key())
+        });
+        Ok(rows)
+    };
+    let rows = rows().map_err(error::report)?;
+    Ok(TableIterator::new(rows.into_iter().map(
+        |(finding, accepted)| {
+            let (reason, until, by) = match accepted {
+                Some(accepted) => (
+                    Some(accepted.reason),
+                    clock::to_sql(accepted.until),
+                    Some(Name(accepted.by)),
+                ),
+                None => (None, None, None),
+            };
+            (
+                finding.severity.word().to_owned(),
+                finding.code.to_owned(),
+                finding.role.map(Name),
+                finding.object,
+                finding.what,
+                finding.since.and_then(clock::to_sql),
+                finding.mend,
+                reason,
+                until,
+                by,
+            )
+        },
+    )))
+}
+
+/// Everything that is wrong, in no order.
+fn find() -> Result<Vec<Finding>, Error> {
+    let mut found = Vec::new();
+    for check in CHECKS {
+        found.extend(run(check)?);
+    }
+    if remembers_logins()? {
+        found.extend(run(&UNUSED)?);
+    }
+    found.extend(of_attestations()?);
+    Ok(found)
+}
+
+fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
+    let sql = format!(
+        "SELECT f.role::text, f.object::text, f.what::text,
+                CASE WHEN isfinite(f.since::timestamptz) THEN (extract(epoch FROM f.since::timestamptz) * 1000000)::bigint END, f.mend::text
+           FROM ({}) f(role, object, what, since, mend)",
+        check.sql
+    );
+    let arguments: [DatumWithOid<'_>; 2] = [
+        f64::from(guc::max_password_age()).into(),
+        f64::from(guc::unused_after()).into(),
+    ];
+    let rows = identity::elevated(|| {
+        spi::read(&sql, &arguments, |row| {
+            Ok(Finding {
+                severity: check.severity,
+                code: check.code,
+                role: row.get(1)?,
+                object: row.get(2)?,
+                what: row.get::<String>(3)?.unwrap_or_default(),
+                since: row.get(4)?,
+                mend: row.get(5)?,
+            })
+        })
+    })?;
+    Ok(rows)
+}
+
+/// Is there a memory of logins in this library?
+fn remembers_logins() -> Result<bool, Error> {
+    let none: [DatumWithOid<'_>; 0] = [];
+    let found = identity::elevated(|| {
+        spi::read(
+            "SELECT pg_catalog.to_regprocedure('scope.login_facts()') IS NOT NULL",
+            &none,
+            |row| row.get::<bool>(1),
+        )
+    })?;
+    Ok(found == [Some(true)])
+}
+
+/// Acceptances that still hold.
+fn accepted() -> Result<HashMap<(String, String, String), Accepted>, Error> {
+    let none: [DatumWithOid<'_>; 0] = [];
+    let text = |row: &spi::Row<'_>, number| {
+        Ok::<_, pgrx::spi::Error>(row.get::<String>(number)?.unwrap_or_default())
+    };
+    let rows = identity::elevated(|| {
+        spi::read(
+            "SELECT code, role, object, reason, accepted_by, (extract(epoch FROM until) * 1000000)::bigint
+               FROM scope.accepted_finding WHERE until > now()",
+            &none,
+            |row| {
+                let key = (text(&row, 1)?, text(&row, 2)?, text(&row, 3)?);
+                let accepted = Accepted {
+                    reason: text(&row, 4)?,
+                    by: text(&row, 5)?,
+                    until: row.get(6)?.unwrap_or(0),
+                };
+                Ok((key, accepted))
+            },
+        )
+    })?;
+    Ok(rows.into_iter().collect())
+}
+
+struct Attestation {
+    role: u32,
+    name: String,
+    by: String,
+    at: i64,
+    access: Vec<String>,
+}
+
+/// Signatures that are too old, and access that is another than what was signed.
+fn of_attestations() -> Result<Vec<Finding>, Error> {
+    let none: [DatumWithOid<'_>; 0] = [];
+    // A role of the same name that was made since is another one.
+    let last = identity::elevated(|| {
+        spi::read(
+            "SELECT DISTINCT ON (a.role_oid) a.role_oid, r.rolname::text, a.attested_by, (extract(epoch FROM a.attested_at) * 1000000)::bigint, a.access
+               FROM scope.attestation a JOIN pg_authid r ON r.oid = a.role_oid AND r.rolname = a.role
+              ORDER BY a.role_oid, a.attested_at DESC",
+            &none,
+            |row| {
+                Ok(Attestation {
+                    role: row.get::<pg_sys::Oid>(1)?.map_or(0, u32::from),
+                    name: row.get::<String>(2)?.unwrap_or_default(),
+                    by: row.get::<String>(3)?.unwrap_or_default(),
+                    at: row.get::<i64>(4)?.unwrap_or(0),
+                    access: row.get::<Vec<String>>(5)?.unwrap_or_default(),
+                })
+            },
+        )
+    })?;
+    let now = clock::now();
+    let mut found = Vec::new();
+    for attestation in last {
+        let finding = |severity, code, what| Finding {
+            severity,
+            code,
+            role: Some(attestation.name.clone()),
+            object: None,
+            what,
+            since: Some(attestation.at),
+            mend: Some(format!(
+                "SELECT scope.attest({}, 'reviewed');",
+                spi::literal(&spi::identifier(&attestation.name))
+            )),
+        };
+        let days = now.saturating_sub(attestation.at) / MICROS_PER_DAY;
+        if days >= ATTESTED_FOR_DAYS {
+            found.push(finding(
+                Severity::Low,
+                ATTESTATION_OVERDUE,
+                format!("{} attested its access {days} days ago", attestation.by),
+            ));
+        }
+        let today = access::lines(attestation.role.into())?;
+        let changes = changes(&attestation.access, &today);
+        if !changes.is_empty() {
+            let more = changes.len().saturating_sub(SHOWN_CHANGES);
+            let mut what = format!(
+                "since {} attested its access: {}",
+                attestation.by,
+                changes
+                    .into_iter()
+                    .take(SHOWN_CHANGES)
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            );
+            if more > 0 {
+                what += &format!("; and {more} more");
+            }
+            found.push(finding(Severity::Medium, ATTESTATION_CHANGED, what));
+        }
+    }
+    Ok(found)
+}
+
+/// Both are sorted.
+fn changes(before: &[String], now: &[String]) -> Vec<String> {
+    let lacks = |list: &[String], line: &String| list.binary_search(line).is_err();
+    let new = now.iter().filter(|line| lacks(before, line));
+    let gone = before.iter().filter(|line| lacks(now, line));
+    new.map(|line| format!("new: {line}"))
+        .chain(gone.map(|line| format!("gone: {line}")))
+        .collect()
+}
+
+#[pg_extern(sql = false)]
+fn accept_finding(
+    code: Option<&str>,
+    role: Option<Name>,
+    reason: Option<&str>,
+    valid_for: Option<Interval>,
+    object: Option<&str>,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let accept = || -> Result<i64, Error> {
+        let code = code.ok_or(Error::Null("code"))?;
+        let reason = text("reason", reason)?;
+        let valid_for = valid_for.ok_or(Error::Null("valid_for"))?;
+        writable()?;
+        if !findings::codes().any(|known| known == code) {
+            return Err(Error::NoSuchCode {
+                code: code.to_owned(),
+            });
+        }
+        let now = clock::now();
+        let until = clock::after(now, valid_for);
+        if until <= now || until > now.saturating_add(LONGEST_ACCEPTANCE_DAYS * MICROS_PER_DAY) {
+            return Err(Error::Duration);
+        }
+        let role = role.map(|Name(role)| role);
+        let key = (
+            code.to_owned(),
+            role.unwrap_or_default(),
+            object.unwrap_or_default().to_owned(),
+        );
+        if !find()?.iter().any(|finding| finding.key() == key) {
+            return Err(Error::NoSuchFinding {
+                code: code.to_owned(),
+                about: match (key.1.is_empty(), key.2.is_empty()) {
+                    (true, true) => "Neither a role nor an object was given".to_owned(),
+                    (false, true) => format!("It is asked for role \"{}\" and no object", key.1),
+                    (true, false) => format!("It is asked for no role and object {}", key.2),
+                    (false, false) => {
+                        format!("It is asked for role \"{}\" and object {}", key.1, key.2)
+                    }
+                },
+            });
+        }
+        let (code, role, object) = key;
+        let arguments: [DatumWithOid<'_>; 6] = [
+            code.into(),
+            role.into(),
+            object.into(),
+            reason.into(),
+            clock::to_sql(until).into(),
+            name_of(identity::current_user()).into(),
+        ];
+        identity::elevated(|| {
+            spi::query(
+                "INSERT INTO scope.accepted_finding (code, role, object, reason, until, accepted_by) VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (code, role, object) DO UPDATE
+                    SET reason = excluded.reason, until = excluded.until, accepted_by = excluded.accepted_by, accepted_at = excluded.accepted_at",
+                &arguments,
+                |_| Ok(()),
+            )
+        })?;
+        Ok(until)
+    };
+    accept().map(clock::to_sql).map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn harden(
+    apply: Option<bool>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(statement, Option<String>),
+            name!(reason, String),
+            name!(breaks, Option<String>),
+            name!(done, bool),
+        ),
+    >,
+    ErrorReport,
+> {
+    let steps = || -> Result<Vec<(harden::Step, bool)>, Error> {
+        let apply = apply.ok_or(Error::Null("apply"))?;
+        let steps = harden::plan()?;
+        let mut left = Vec::new();
+        if apply {
+            writable()?;
+            // As the caller: PostgreSQL asks whether they may.
+            let statements: Vec<&str> = steps
+                .iter()
+                .filter_map(|step| step.statement.as_deref())
+                .collect();
+            identity::pinned(|| statements.into_iter().try_for_each(spi::execute))?;
+            // A REVOKE by somebody who may not is a mere warning.
+            left = harden::plan()?;
+        }
+        let done = |step: &harden::Step| {
+            apply
+                && step.statement.is_some()
+                && !left.iter().any(|left| left.statement == step.statement)
+        };
+        Ok(steps
+            .into_iter()
+            .map(|step| {
+                let done = done(&step);
+                (step, done)
+            })
+            .collect())
+    };
+    let steps = steps().map_err(error::report)?;
+    Ok(TableIterator::new(steps.into_iter().map(|(step, done)| {
+        (
+            step.statement.map(|statement| statement + ";"),
+            step.reason,
+            step.breaks,
+            done,
+        )
+    })))
+}
+
+/// Scopes of this database that nobody has, and that hold nothing together.
+const EMPTY_SCOPES: &str = "
+SELECT r.rolname::text, format('SELECT scope.drop_scope(%L)', r.rolname), 'a scope without members'
+  FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
+ WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
+   AND l.label::jsonb ->> 'database' = current_database()
+   AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid)
+   AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
+                      AND (d.deptype = 'r' OR d.deptype = 'o' AND d.classid <> 'pg_default_acl'::regclass))
+ ORDER BY 1";
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn prune(
+    apply: Option<bool>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(statement, String),
+            name!(reason, String),
+            name!(done, bool),
+        ),
+    >,
+    ErrorReport,
+> {
+    let steps = || -> Result<Vec<(String, String, String)>, Error> {
+        let apply = apply.ok_or(Error::Null("apply"))?;
+        let none: [DatumWithOid<'_>; 0] = [];
+        let mut steps = identity::elevated(|| {
+            spi::read(EMPTY_SCOPES, &none, |row| {
+                let text = |number| {
+                    Ok::<_, pgrx::spi::Error>(row.get::<String>(number)?.unwrap_or_default())
+                };
+                Ok((text(1)?, text(2)?, text(3)?))
+            })
+        })?;
+        if remembers_logins()? {
+            for finding in run(&UNUSED)? {
+                let mend = finding.mend.unwrap_or_default();
+                let statement = mend.trim_end_matches(';').to_owned();
+                steps.push((finding.role.unwrap_or_default(), statement, finding.what));
+            }
+        }
+        if apply {
+            writable()?;
+            // As the caller: these functions ask whether they may.
+            identity::pinned(|| {
+                steps
+                    .iter()
+                    .try_for_each(|(_, statement, _)| spi::execute(statement))
+            })?;
+        }
+        Ok(steps)
+    };
+    let apply = apply.unwrap_or(false);
+    let steps = steps().map_err(error::report)?;
+    Ok(TableIterator::new(steps.into_iter().map(
+        move |(role, statement, reason)| (Name(role), statement + ";", reason, apply),
+    )))
+}
+
+#[pg_extern(sql = false)]
+fn attest(
+    role: Option<pg_sys::Oid>,
+    note: Option<&str>,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let attest = || -> Result<Option<TimestampWithTimeZone>, Error> {
+        let oid = role.ok_or(Error::Null("role"))?;
+        let note = text("note", note)?;
+        writable()?;
+        let role = catalog::role_by_oid(oid).ok_or(Error::NoSuchRole { oid: oid.into() })?;
+        let reviewer = identity::session_user();
+        // Nobody signs for themselves.
+        if [reviewer, identity::current_user()].contains(&role.oid) {
+            return Err(Error::Oneself { role: role.name });
+        }
+        let access = access::lines(role.oid)?;
+        let arguments: [DatumWithOid<'_>; 5] = [
+            role.name.into(),
+            role.oid.into(),
+            note.into(),
+            name_of(reviewer).into(),
+            access.into(),
+        ];
+        let at = identity::elevated(|| {
+            spi::query(
+                "INSERT INTO scope.attestation (role, role_oid, note, attested_by, access) VALUES ($1, $2, $3, $4, $5) RETURNING attested_at",
+                &arguments,
+                |row| row.get::<TimestampWithTimeZone>(1),
+            )
+        })?;
+        Ok(at.into_iter().flatten().next())
+    };
+    attest().map_err(error::report)
+}
+
+fn writable() -> Result<(), Error> {
+    if xact::is_read_only() {
+        Err(Error::ReadOnly)
+    } else {
+        Ok(())
+    }
+}
+
+fn text(what: &'static str, text: Option<&str>) -> Result<String, Error> {
+    let text = text.ok_or(Error::Null(what))?.trim();
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES {
+        return Err(Error::Text {
+            what,
+            bytes: text.len(),
+        });
+    }
+    Ok(text.to_owned())
+}
+
+fn name_of(role: pg_sys::Oid) -> String {
+    catalog::role_by_oid(role)
+        .map(|role| role.name)
+        .unwrap_or_default()
+}

@@ -1,0 +1,355 @@
+//! What a review looks for: each code with its severity and the query that finds it. Documented in
+//! docs/review.md, which a test compares with this list.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Critical,
+    High,
+    Medium,
+    Low,
+}
+
+impl Severity {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
+pub struct Check {
+    pub code: &'static str,
+    pub severity: Severity,
+    /// Role, object, what is wrong, since when, the SQL that mends it. $1: scope_roles.max_password_age,
+    /// $2: scope_roles.unused_after, in seconds. They run with search_path pinned and read catalogues only.
+    pub sql: &'static str,
+}
+
+/// Managed roles with their labels, as `o`.
+macro_rules! ours {
+    ($rest:literal) => {
+        concat!(
+            "WITH o AS (
+               SELECT r.oid, r.rolname, r.rolvaliduntil, l.label::jsonb AS label
+                 FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid
+                WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles') ",
+            $rest
+        )
+    };
+}
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        code: "superuser",
+        severity: Severity::Critical,
+        sql: "
+SELECT rolname::text, NULL, 'is a superuser besides the one that initdb made: no privilege and no policy binds it', NULL,
+       format('ALTER ROLE %I NOSUPERUSER;', rolname)
+  FROM pg_authid WHERE rolsuper AND oid <> 10",
+    },
+    Check {
+        code: "superuser_member",
+        severity: Severity::Critical,
+        sql: "
+WITH RECURSIVE below(role, via) AS (
+       SELECT m.member, s.oid FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid WHERE s.rolsuper
+       UNION SELECT m.member, b.via FROM below b JOIN pg_auth_members m ON m.roleid = b.role)
+SELECT r.rolname::text, NULL, format('is a member of superuser %I, and can become it', s.rolname), NULL,
+       (SELECT string_agg(format('REVOKE %I FROM %I;', s.rolname, d.rolname), ' ' ORDER BY d.rolname)
+          FROM pg_auth_members m JOIN pg_authid d ON d.oid = m.member WHERE m.roleid = s.oid AND d.oid IN (
+               SELECT r.oid UNION SELECT b.role FROM below b WHERE b.via = s.oid))
+  FROM below b JOIN pg_authid r ON r.oid = b.role JOIN pg_authid s ON s.oid = b.via
+ WHERE NOT r.rolsuper AND r.rolcanlogin",
+    },
+    Check {
+        code: "server_files",
+        severity: Severity::Critical,
+        sql: "
+WITH RECURSIVE below(role, via, parent) AS (
+       SELECT m.member, m.roleid, m.roleid FROM pg_auth_members m
+        WHERE m.roleid::regrole::text IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
+       UNION SELECT m.member, b.via, b.role FROM below b JOIN pg_auth_members m ON m.roleid = b.role)
+SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change what the server''s user can, and so become a superuser', b.via::regrole), NULL,
+       string_agg(DISTINCT format('REVOKE %s FROM %I;', b.parent::regrole, r.rolname), ' ')
+  FROM below b JOIN pg_authid r ON r.oid = b.role
+ WHERE NOT r.rolsuper
+ GROUP BY r.rolname, b.via",
+    },
+    Check {
+        code: "md5_password",
+        severity: Severity::High,
+        sql: "
+SELECT rolname::text, NULL, 'has an MD5 password: what is stored is enough to log in, and quick to guess from', NULL,
+       format(E'SET password_encryption = ''scram-sha-256''; \\\\password %I', rolname)
+  FROM pg_authid WHERE rolpassword ~ '^md5[0-9a-f]{32}$'",
+    },
+    Check {
+        code: "bypassrls",
+        severity: Severity::High,
+        sql: "
+SELECT rolname::text, NULL, 'has BYPASSRLS: no row security policy binds it', NULL, format('ALTER ROLE %I NOBYPASSRLS;', rolname)
+  FROM pg_authid WHERE rolbypassrls AND NOT rolsuper",
+    },
+    Check {
+        code: "createrole",
+        severity: Severity::High,
+        sql: "
+SELECT rolname::text, NULL, 'has CREATEROLE: it can make roles, and change or join those of others (before PostgreSQL 16 all but superusers)', NULL,
+       format('ALTER ROLE %I NOCREATEROLE;', rolname)
+  FROM pg_authid WHERE rolcreaterole AND NOT rolsuper",
+    },
+    Check {
+        code: "replication",
+        severity: Severity::High,
+        sql: "
+SELECT rolname::text, NULL, 'has REPLICATION: it can copy the whole cluster', NULL, format('ALTER ROLE %I NOREPLICATION;', rolname)
+  FROM pg_authid WHERE rolreplication AND NOT rolsuper",
+    },
+    Check {
+        code: "definer_search_path",
+        severity: Severity::High,
+        sql: "
+SELECT r.rolname::text, p.oid::regprocedure::text,
+       'is SECURITY DEFINER without a search_path of its own: who calls it chooses which objects it meets, and acts as its owner', NULL,
+       format('ALTER ROUTINE %s SET search_path = pg_catalog, %s, pg_temp;', p.oid::regprocedure, quote_ident(n.nspname))
+  FROM pg_proc p JOIN pg_authid r ON r.oid = p.proowner JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE p.prosecdef AND p.oid >= 16384
+   AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%')",
+    },
+    Check {
+        code: "definer_public",
+        severity: Severity::High,
+        sql: "
+SELECT r.rolname::text, p.oid::regprocedure::text, 'is SECURITY DEFINER, and everyone may execute it', NULL,
+       format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC;', p.oid::regprocedure)
+  FROM pg_proc p JOIN pg_authid r ON r.oid = p.proowner
+ WHERE p.prosecdef AND p.oid >= 16384
+   -- Triggers are fired, not called.
+   AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+   AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')",
+    },
+    Check {
+        code: "public_create",
+        severity: Severity::High,
+        sql: "
+SELECT NULL, format('schema %I', n.nspname), 'everyone may create in it, and so put objects before those that others mean', NULL,
+       format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC;', n.nspname)
+  FROM pg_namespace n
+ WHERE n.nspname !~ '^pg_(toast|temp)'
+   AND EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CREATE')",
+    },
+    Check {
+        code: "public_table",
+        severity: Severity::High,
+        sql: "
+SELECT NULL, format('%I.%I', n.nspname, c.relname),
+       'everyone may ' || string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), NULL,
+       format('REVOKE ALL ON %s %I.%I FROM PUBLIC;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
+ WHERE c.oid >= 16384 AND a.grantee = 0
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ GROUP BY n.nspname, c.relname, c.relkind",
+    },
+    Check {
+        code: "default_privileges",
+        severity: Severity::Medium,
+        sql: "
+SELECT r.rolname::text, format('%s%s', CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
+                                            WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'large objects' END,
+                               ' in schema ' || quote_ident(n.nspname)),
+       CASE WHEN a.grantee = 0 THEN 'what it creates is open to everyone: ' ELSE 'what it creates may be handed on by others: ' END
+         || string_agg(DISTINCT a.privilege_type, ', '), NULL,
+       format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE %s ON %s FROM %s;', r.rolname, ' IN SCHEMA ' || quote_ident(n.nspname),
+              CASE WHEN a.grantee = 0 THEN 'ALL' ELSE 'GRANT OPTION FOR ALL' END,
+              CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES' WHEN 'T' THEN 'TYPES'
+                                   WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END,
+              CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(g.rolname) END)
+  FROM pg_default_acl d JOIN pg_authid r ON r.oid = d.defaclrole LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+ CROSS JOIN LATERAL aclexplode(d.defaclacl) a LEFT JOIN pg_authid g ON g.oid = a.grantee
+ WHERE (a.grantee = 0 AND NOT (d.defaclnamespace = 0 AND d.defaclobjtype IN ('f', 'T')))
+    OR (a.is_grantable AND a.grantee NOT IN (0, d.defaclrole))
+ GROUP BY r.rolname, d.defaclobjtype, n.nspname, a.grantee, g.rolname",
+    },
+    Check {
+        code: "public_connect",
+        severity: Severity::Medium,
+        sql: "
+SELECT NULL, format('database %I', d.datname), 'every login may connect to it', NULL,
+       format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC;', d.datname)
+  FROM pg_database d
+ WHERE d.datname = current_database()
+   AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')",
+    },
+    Check {
+        code: "public_temp",
+        severity: Severity::Medium,
+        sql: "
+SELECT NULL, format('database %I', d.datname), 'everyone may make temporary tables in it: they fill its disk, and hide tables from careless functions', NULL,
+       format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC;', d.datname)
+  FROM pg_database d
+ WHERE d.datname = current_database()
+   AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0 AND a.privilege_type = 'TEMPORARY')",
+    },
+    Check {
+        code: "no_deadline",
+        severity: Severity::Medium,
+        sql: "
+SELECT r.rolname::text, NULL, 'logs in without a deadline',
+       (SELECT (l.label::jsonb ->> 'created_at')::timestamptz FROM pg_shseclabel l
+         WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'),
+       format('ALTER ROLE %I VALID UNTIL %L;', r.rolname, (now() + interval '90 days')::date)
+  FROM pg_authid r
+ WHERE r.rolcanlogin AND r.oid <> 10 AND (r.rolvaliduntil IS NULL OR NOT isfinite(r.rolvaliduntil))",
+    },
+    Check {
+        code: "old_password",
+        severity: Severity::Medium,
+        sql: ours!(
+            "SELECT rolname::text, NULL, format('has a password of %s days', extract(day FROM now() - since)), since,
+                    format('SELECT * FROM scope.rotate_password(%L, ''1 hour'');', rolname)
+               FROM (SELECT *, coalesce(label ->> 'rotated_at', label ->> 'created_at')::timestamptz AS since FROM o) o
+              WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active' AND label ->> 'successor' IS NULL
+                AND since < now() - make_interval(secs => $1)"
+        ),
+    },
+    Check {
+        code: "admin_option",
+        severity: Severity::Medium,
+        sql: "
+SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members of it, and itself', NULL,
+       format('REVOKE ADMIN OPTION FOR %I FROM %I;', g.rolname, m.rolname)
+  FROM pg_auth_members a JOIN pg_authid m ON m.oid = a.member JOIN pg_authid g ON g.oid = a.roleid
+ WHERE a.admin_option AND NOT m.rolsuper
+ GROUP BY m.rolname, g.rolname",
+    },
+    Check {
+        code: "expired",
+        severity: Severity::Medium,
+        // The worker ends it within seconds, so that a minute means that something holds it up.
+        sql: ours!(
+            "SELECT rolname::text, NULL, format('should have ended, and is still here%s', ': ' || (label ->> 'error')), rolvaliduntil,
+                    'SELECT * FROM scope.expire_roles();'
+               FROM o
+              WHERE label ->> 'state' = 'ending' AND label ->> 'kind' <> 'temporary' AND coalesce(rolvaliduntil < now() - interval '1 minute', true)
+                 OR label ->> 'state' = 'active' AND label ->> 'kind' <> 'scope' AND rolvaliduntil < now() - interval '1 minute'"
+        ),
+    },
+    Check {
+        code: "quarantined",
+        severity: Severity::Medium,
+        sql: ours!(
+            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s', ': ' || (label ->> 'error')), rolvaliduntil,
+                    format('REASSIGN OWNED BY %I TO …;', rolname)
+               FROM o WHERE label ->> 'state' = 'quarantined'"
+        ),
+    },
+    Check {
+        code: "failing",
+        severity: Severity::Medium,
+        sql: ours!(
+            "SELECT rolname::text, NULL, 'the last attempt to end it failed: ' || (label ->> 'error'), NULL, 'SELECT * FROM scope.expire_roles();'
+               FROM o WHERE label ->> 'error' IS NOT NULL AND label ->> 'state' = 'active'"
+        ),
+    },
+    Check {
+        code: "scope_has_more",
+        severity: Severity::Medium,
+        sql: ours!(
+            ", own AS (SELECT o.*, r.rolsuper, r.rolcanlogin, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
+                 FROM o JOIN pg_authid r USING (oid) WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active')
+             SELECT rolname::text, NULL, format('a scope has object privileges only, but this one has %s', word), NULL, format('ALTER ROLE %I NO%s;', rolname, word)
+               FROM own CROSS JOIN LATERAL (VALUES ('LOGIN', rolcanlogin), ('CREATEDB', rolcreatedb), ('SUPERUSER', rolsuper), ('CREATEROLE', rolcreaterole),
+                                                   ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) v(word, has) WHERE has
+             UNION ALL
+             SELECT o.rolname::text, format('role %I', g.rolname), 'a scope has object privileges only, but this one is a member of a role', NULL,
+                    format('REVOKE %I FROM %I;', g.rolname, o.rolname)
+               FROM own o JOIN pg_auth_members m ON m.member = o.oid JOIN pg_authid g ON g.oid = m.roleid
+             UNION ALL
+             SELECT o.rolname::text, format('%I.%I', n.nspname, c.relname), format('a scope hands nothing on, but this one may grant %s', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
+                    format('REVOKE GRANT OPTION FOR ALL ON %s %I.%I FROM %I CASCADE;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname, o.rolname)
+               FROM own o JOIN pg_class c ON c.relacl IS NOT NULL AND c.oid >= 16384 AND c.relowner <> o.oid CROSS JOIN LATERAL aclexplode(c.relacl) a
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE a.grantee = o.oid AND a.is_grantable
+              GROUP BY o.rolname, n.nspname, c.relname, c.relkind"
+        ),
+    },
+    Check {
+        code: "long_chain",
+        severity: Severity::Low,
+        // A temporary membership is a role in between that nobody sees.
+        sql: "
+WITH RECURSIVE up(login, role, path, length) AS (
+       SELECT r.oid, r.oid, ARRAY[r.rolname], 0 FROM pg_authid r WHERE r.rolcanlogin
+       UNION ALL
+       SELECT u.login, g.oid, u.path || g.rolname, u.length + CASE WHEN l.label::jsonb ->> 'kind' = 'temporary' THEN 0 ELSE 1 END
+         FROM up u JOIN pg_auth_members m ON m.member = u.role JOIN pg_authid g ON g.oid = m.roleid
+         LEFT JOIN pg_shseclabel l ON l.objoid = g.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
+        WHERE u.length < 3)
+SELECT DISTINCT ON (login) path[1]::text, NULL, 'reaches roles over more than two memberships: ' || array_to_string(path, ' > '), NULL::timestamptz,
+       format('-- grant the role directly: GRANT %I TO %I;', path[cardinality(path)], path[1])
+  FROM up WHERE length > 2
+ ORDER BY login, path",
+    },
+    Check {
+        code: "empty_role",
+        severity: Severity::Low,
+        sql: "
+SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', NULL, format('DROP ROLE %I;', r.rolname)
+  FROM pg_authid r
+ WHERE NOT r.rolcanlogin AND NOT r.rolsuper AND r.oid >= 16384
+   AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE r.oid IN (m.roleid, m.member))
+   AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid)
+   AND NOT EXISTS (SELECT FROM pg_shseclabel l WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles')",
+    },
+    Check {
+        code: "empty_scope",
+        severity: Severity::Low,
+        sql: ours!(
+            "SELECT rolname::text, NULL, 'is a scope without members', (label ->> 'created_at')::timestamptz, format('SELECT scope.drop_scope(%L);', rolname)
+               FROM o WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active'
+                AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = o.oid)"
+        ),
+    },
+    Check {
+        code: "many_addresses",
+        severity: Severity::Low,
+        sql: ours!(
+            "SELECT o.rolname::text, NULL, format('is in use from %s addresses at once: one credential for each service tells them apart, and ends one alone',
+                                                  count(DISTINCT a.client_addr)), min(a.backend_start),
+                    format('SELECT * FROM scope.rotate_password(%L, ''1 hour'');', o.rolname)
+               FROM o JOIN pg_stat_get_activity(NULL) a ON a.usesysid = o.oid AND a.client_addr IS NOT NULL
+              WHERE label ->> 'kind' = 'credential'
+              GROUP BY o.rolname HAVING count(DISTINCT a.client_addr) > 3"
+        ),
+    },
+];
+
+/// Only where logins are remembered.
+pub const UNUSED: Check = Check {
+    code: "unused",
+    severity: Severity::Medium,
+    sql: ours!(
+        "SELECT o.rolname::text, NULL, CASE WHEN f.last_login IS NULL THEN 'has never logged in' ELSE 'has not logged in for long' END,
+                greatest(f.last_login, (label ->> 'created_at')::timestamptz), format('SELECT scope.revoke_role(%L, ''unused'');', o.rolname)
+           FROM o LEFT JOIN scope.login_facts() f ON f.role = o.oid
+          WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'
+            AND greatest(f.last_login, (label ->> 'created_at')::timestamptz) < now() - make_interval(secs => $2)
+            AND NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.usesysid = o.oid)"
+    ),
+};
+
+/// Codes that are no query: they compare a role with what was attested.
+pub const ATTESTATION_OVERDUE: &str = "attestation_overdue";
+pub const ATTESTATION_CHANGED: &str = "attestation_changed";
+
+pub fn codes() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|check| check.code).chain([
+        UNUSED.code,
+        ATTESTATION_OVERDUE,
+        ATTESTATION_CHANGED,
+    ])
+}

@@ -1,0 +1,113 @@
+//! The statements that close PUBLIC's defaults in this database, and what each would break.
+
+use pgrx::datum::DatumWithOid;
+
+use super::Error;
+use crate::pg::{identity, spi};
+
+pub struct Step {
+    /// `None`: left as it is.
+    pub statement: Option<String>,
+    pub reason: String,
+    pub breaks: Option<String>,
+}
+
+/// In the order in which they are to run: what is in use gets its own grant before PUBLIC loses it.
+pub fn plan() -> Result<Vec<Step>, Error> {
+    let none: [DatumWithOid<'_>; 0] = [];
+    let step = |row: spi::Row<'_>| {
+        Ok(Step {
+            statement: row.get(1)?,
+            reason: row.get::<String>(2)?.unwrap_or_default(),
+            breaks: row.get(3)?,
+        })
+    };
+    let mut steps = Vec::new();
+    for sql in [DATABASE, SCHEMAS, FUNCTIONS, FUTURE] {
+        steps.extend(identity::elevated(|| spi::read(sql, &none, step))?);
+    }
+    Ok(steps)
+}
+
+/// Roles that hold something here themselves or by a role that they inherit from or may become: they are
+/// taken to use the database.
+const DATABASE: &str = "
+WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d', datdba)) AS acl FROM pg_database WHERE datname = current_database()),
+     open AS (SELECT a.privilege_type FROM d, aclexplode(d.acl) a WHERE a.grantee = 0),
+     has(role, privilege) AS (
+       SELECT a.grantee, a.privilege_type FROM d, aclexplode(d.acl) a WHERE a.grantee <> 0
+       UNION SELECT m.member, h.privilege FROM has h JOIN pg_auth_members m ON m.roleid = h.role),
+     here(role) AS (
+       SELECT s.refobjid FROM pg_shdepend s, d WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = d.oid
+       UNION SELECT m.member FROM here JOIN pg_auth_members m ON m.roleid = here.role),
+     logins AS (
+       SELECT r.oid, r.rolname,
+              r.oid IN (SELECT role FROM here) OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a, d WHERE a.usesysid = r.oid AND a.datid = d.oid) AS uses,
+              EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid WHERE n.nspname ~ '^pg_temp' AND c.relowner = r.oid) AS makes_temporary
+         FROM pg_authid r WHERE r.rolcanlogin AND NOT r.rolsuper),
+     loses AS (SELECT l.*, o.privilege_type FROM logins l, open o
+                WHERE NOT EXISTS (SELECT FROM has h WHERE h.role = l.oid AND h.privilege = o.privilege_type))
+SELECT statement, reason, breaks FROM (
+  SELECT 1 AS place, l.rolname AS name, format('GRANT CONNECT ON DATABASE %I TO %I', d.datname, l.rolname) AS statement,
+         format('%I uses this database and may connect as PUBLIC only', l.rolname) AS reason, NULL AS breaks
+    FROM loses l, d WHERE l.privilege_type = 'CONNECT' AND l.uses
+  UNION ALL
+  SELECT 2, '', format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', d.datname), 'every login may connect to this database',
+         (SELECT 'can connect no more: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses)
+    FROM d WHERE EXISTS (SELECT FROM open WHERE privilege_type = 'CONNECT')
+  UNION ALL
+  SELECT 3, l.rolname, format('GRANT TEMPORARY ON DATABASE %I TO %I', d.datname, l.rolname),
+         format('%I has temporary tables now, as PUBLIC only', l.rolname), NULL
+    FROM loses l, d WHERE l.privilege_type = 'TEMPORARY' AND l.makes_temporary
+  UNION ALL
+  SELECT 4, '', format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', d.datname), 'everyone may make temporary tables in this database',
+         (SELECT 'can make temporary tables no more: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname)
+            FROM loses l WHERE l.privilege_type = 'TEMPORARY' AND l.uses AND NOT l.makes_temporary)
+    FROM d WHERE EXISTS (SELECT FROM open WHERE privilege_type = 'TEMPORARY')) steps
+ ORDER BY place, name";
+
+/// Who owns something in the schema is taken to create there.
+const SCHEMAS: &str = "
+WITH RECURSIVE n AS (
+       SELECT oid, nspname, nspacl FROM pg_namespace
+        WHERE nspname !~ '^pg_(toast|temp)' AND EXISTS (SELECT FROM aclexplode(nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CREATE')),
+     has(schema, role) AS (
+       SELECT n.oid, a.grantee FROM n, aclexplode(n.nspacl) a WHERE a.grantee <> 0 AND a.privilege_type = 'CREATE'
+       UNION SELECT h.schema, CASE WHEN h.role = 6171 THEN d.datdba ELSE m.member END
+         FROM has h LEFT JOIN pg_auth_members m ON m.roleid = h.role JOIN pg_database d ON d.datname = current_database()
+        WHERE m.member IS NOT NULL OR h.role = 6171),
+     owners AS (SELECT relnamespace AS schema, relowner AS role FROM pg_class UNION SELECT pronamespace, proowner FROM pg_proc UNION SELECT typnamespace, typowner FROM pg_type)
+SELECT statement, reason, breaks FROM (
+  SELECT n.nspname, 1 AS place, format('GRANT CREATE ON SCHEMA %I TO %I', n.nspname, r.rolname) AS statement,
+         format('%I owns objects there and may create as PUBLIC only', r.rolname) AS reason, NULL AS breaks
+    FROM n JOIN owners o ON o.schema = n.oid JOIN pg_authid r ON r.oid = o.role
+   WHERE NOT r.rolsuper AND NOT EXISTS (SELECT FROM has h WHERE h.schema = n.oid AND h.role = r.oid)
+  UNION ALL
+  SELECT n.nspname, 2, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', n.nspname), 'everyone may create in this schema',
+         'can create there no more: all who own nothing there and have no CREATE of their own'
+    FROM n) steps
+ ORDER BY nspname, place, statement";
+
+const FUNCTIONS: &str = "
+SELECT CASE WHEN coalesce(s.calls, 0) = 0 THEN format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', p.oid::regprocedure) END,
+       CASE WHEN coalesce(s.calls, 0) = 0 THEN 'SECURITY DEFINER, and everyone may execute it'
+            ELSE format('%s is SECURITY DEFINER and everyone may execute it, but it has been called %s times: grant EXECUTE to those who call it, and revoke it from PUBLIC',
+                        p.oid::regprocedure, s.calls) END,
+       CASE WHEN coalesce(s.calls, 0) = 0 THEN format('can execute it no more: all but %s and those with EXECUTE of their own', quote_ident(r.rolname)) END
+  FROM pg_proc p JOIN pg_authid r ON r.oid = p.proowner
+  LEFT JOIN (SELECT oid, pg_stat_get_function_calls(oid) AS calls FROM pg_proc) s ON s.oid = p.oid
+ WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+   AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
+ ORDER BY 1";
+
+/// For those who own functions here.
+const FUTURE: &str = "
+SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE EXECUTE ON ROUTINES FROM PUBLIC', r.rolname),
+       format('everyone may execute what %I is going to create', r.rolname),
+       'functions that are created from now on need a GRANT EXECUTE'
+  FROM pg_authid r
+ WHERE r.oid IN (SELECT p.proowner FROM pg_proc p WHERE p.oid >= 16384
+                    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+   AND NOT EXISTS (SELECT FROM pg_default_acl d WHERE d.defaclrole = r.oid AND d.defaclnamespace = 0 AND d.defaclobjtype = 'f'
+                      AND NOT EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE'))
+ ORDER BY 1";
