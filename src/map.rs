@@ -62,7 +62,11 @@ pub fn drawing() -> Result<Option<String>, Error> {
 /// The map as it is drawn.
 fn folded() -> Result<Folded, Error> {
     let everything = read()?;
-    Ok(fold::fold(&everything.roles, &everything.memberships, READABLE))
+    Ok(fold::fold(
+        &everything.roles,
+        &everything.memberships,
+        READABLE,
+    ))
 }
 
 fn read() -> Result<Everything, Error> {

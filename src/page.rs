@@ -13,9 +13,7 @@ use render::{Access, Finding, Page, Place};
 /// Documented in `sql/page.sql`.
 #[pg_extern(sql = false)]
 fn review_html() -> Result<String, ErrorReport> {
-    page()
-        .map(|page| page.html())
-        .map_err(error::report)
+    page().map(|page| page.html()).map_err(error::report)
 }
 
 fn page() -> Result<Page, map::Error> {
@@ -48,8 +46,8 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
   FROM scope.review() WITH ORDINALITY AS f
  ORDER BY f.ordinality";
 
-/// By schema, or by kind for what is in none. What superusers have and what everyone has says nothing
-/// about a role, and what waits is nothing yet.
+/// By schema, or by kind for what is in none. What superusers and predefined roles have, and what
+/// everyone has, says nothing about a role, and what waits is nothing yet.
 const ACCESS: &str = "
 SELECT pg_catalog.jsonb_build_object('role', g.role_name, 'place', g.place, 'objects', g.objects, 'privileges', g.privileges)::text
   FROM (
@@ -59,6 +57,7 @@ SELECT pg_catalog.jsonb_build_object('role', g.role_name, 'place', g.place, 'obj
                              ELSE coalesce(pg_catalog.substring(e.object_name, '^(\"(?:[^\"]|\"\")*\"|[^.\"(]+)\\.'),
                                            e.object_type || ' ' || e.object_name) END AS place
               FROM scope.effective_access() e
-             WHERE e.mode NOT IN ('superuser', 'public', 'default') AND e.object_type <> 'role') a
+             WHERE e.mode NOT IN ('superuser', 'public', 'default') AND e.object_type <> 'role'
+               AND e.role_name NOT LIKE 'pg\\_%') a
      GROUP BY a.role_name, a.place) g
  ORDER BY g.role_name, g.place";

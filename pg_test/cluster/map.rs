@@ -36,13 +36,19 @@ fn the_map_of_a_small_server_shows_every_role_and_membership() {
     }
     assert!(!mermaid.contains("pg_signal_backend"), "{mermaid}");
     let dot = admin.text("SELECT scope.role_map('DOT')");
-    assert!(dot.starts_with("digraph roles {") && dot.contains("orders_read\\nscope"), "{dot}");
+    assert!(
+        dot.starts_with("digraph roles {") && dot.contains("orders_read\\nscope"),
+        "{dot}"
+    );
     let json = admin.rows(
         "SELECT r ->> 'kind', r ->> 'database' FROM jsonb_array_elements(scope.role_map('json')::jsonb -> 'roles') r
           WHERE r ->> 'name' IN ('orders_read', 'report_svc', 'web_api', 'ana', 'team') ORDER BY r ->> 'name'",
     );
     let kinds: Vec<_> = json.into_iter().filter_map(|row| row[0].clone()).collect();
-    assert_eq!(kinds, ["login", "scope", "credential", "group", "authenticator"]);
+    assert_eq!(
+        kinds,
+        ["login", "scope", "credential", "group", "authenticator"]
+    );
     admin.assert_that(
         "SELECT count(*) = 5 FROM jsonb_array_elements(scope.role_map('json')::jsonb -> 'memberships') m
           WHERE m ->> 'role' IN ('orders_read', 'team', 'pg_monitor') AND m ->> 'member' IN ('ana', 'team', 'report_svc', 'web_api')",
@@ -74,7 +80,10 @@ fn the_map_of_a_large_server_is_folded_and_quick() {
     let nodes = mermaid.matches("<br/>").count();
     let lines = mermaid.lines().count();
     assert!(lines < 200 && nodes < 400, "{lines} lines\n{mermaid}");
-    assert!(mermaid.contains("200 logins<br/>person_1<br/>"), "{mermaid}");
+    assert!(
+        mermaid.contains("200 logins<br/>person_1<br/>"),
+        "{mermaid}"
+    );
     assert!(mermaid.contains("first ends 20"), "{mermaid}");
     admin.assert_that(
         "SELECT jsonb_array_length(scope.role_map('json')::jsonb -> 'roles') = count(*) FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%'",
@@ -87,11 +96,20 @@ fn names_on_the_map_inject_nothing() {
     let f = Fixture::on(&server, "map_inject");
     let mut admin = f.admin();
     let evil = "x\"]; n0 --> n1 <script>alert(1)</script> \\";
-    admin.run(&format!("CREATE ROLE {0}; CREATE ROLE member; GRANT {0} TO member", ident(evil)));
+    admin.run(&format!(
+        "CREATE ROLE {0}; CREATE ROLE member; GRANT {0} TO member",
+        ident(evil)
+    ));
     let mermaid = admin.text("SELECT scope.role_map('mermaid')");
-    assert!(!mermaid.contains("<script>") && !mermaid.contains("x\"]"), "{mermaid}");
+    assert!(
+        !mermaid.contains("<script>") && !mermaid.contains("x\"]"),
+        "{mermaid}"
+    );
     let dot = admin.text("SELECT scope.role_map('dot')");
-    assert!(dot.contains(r#"label="x\"]; n0 --> n1 <script>alert(1)</script> \\\n"#), "{dot}");
+    assert!(
+        dot.contains(r#"label="x\"]; n0 --> n1 <script>alert(1)</script> \\\n"#),
+        "{dot}"
+    );
     admin.assert_that(&format!(
         "SELECT count(*) = 1 FROM jsonb_array_elements(scope.role_map('json')::jsonb -> 'roles') r WHERE r ->> 'name' = {}",
         literal(evil)
@@ -101,7 +119,14 @@ fn names_on_the_map_inject_nothing() {
 #[test]
 fn the_map_is_for_monitors() {
     let f = Fixture::new("map_monitor");
-    let (monitor, nobody) = (f.role("monitor", "LOGIN IN ROLE pg_monitor"), f.role("nobody", "LOGIN"));
-    assert!(f.login(&monitor).text("SELECT scope.role_map()").starts_with("flowchart"));
+    let (monitor, nobody) = (
+        f.role("monitor", "LOGIN IN ROLE pg_monitor"),
+        f.role("nobody", "LOGIN"),
+    );
+    assert!(
+        f.login(&monitor)
+            .text("SELECT scope.role_map()")
+            .starts_with("flowchart")
+    );
     f.login(&nobody).denied("SELECT scope.role_map()", "42501");
 }

@@ -8,13 +8,29 @@ fn page(session: &mut Session) -> String {
     let html = session.text("SELECT scope.review_html()");
     assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
     assert!(html.is_ascii() && html.contains("default-src 'none'"));
-    for forbidden in ["<script", "javascript:", "<iframe", "<link", "<img", " onclick", " onload", "@import", "url(http"] {
+    for forbidden in [
+        "<script",
+        "javascript:",
+        "<iframe",
+        "<link",
+        "<img",
+        " onclick",
+        " onload",
+        "@import",
+        "url(http",
+    ] {
         assert!(!html.contains(forbidden), "{forbidden}");
     }
-    for element in ["section", "table", "tr", "td", "th", "div", "svg", "g", "pre", "span", "text"] {
+    for element in [
+        "section", "table", "tr", "td", "th", "div", "svg", "g", "pre", "span", "text",
+    ] {
         let opened = html.matches(&format!("<{element}>")).count()
             + html.matches(&format!("<{element} ")).count();
-        assert_eq!(opened, html.matches(&format!("</{element}>")).count(), "{element}");
+        assert_eq!(
+            opened,
+            html.matches(&format!("</{element}>")).count(),
+            "{element}"
+        );
     }
     // To be looked at in a browser.
     if let Some(folder) = std::env::var_os("SCOPE_ROLES_PAGES") {

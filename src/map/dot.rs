@@ -24,7 +24,9 @@ pub fn text(map: &Folded) -> String {
             Kind::Group | Kind::Predefined => "box",
         };
         let label = lines.join("\\n");
-        write(format_args!("  n{index} [shape={shape}, label=\"{label}\"];"));
+        write(format_args!(
+            "  n{index} [shape={shape}, label=\"{label}\"];"
+        ));
     }
     for edge in &map.edges {
         let (member, role) = (edge.member, edge.role);

@@ -200,7 +200,10 @@ impl RenderBackend for Canvas<'_> {
         if dashed {
             attributes += " stroke-dasharray=\"5 4\"";
         }
-        let _ = write!(self.arrows, "<path class=\"edge\" d=\"{curve}\"{attributes}/>");
+        let _ = write!(
+            self.arrows,
+            "<path class=\"edge\" d=\"{curve}\"{attributes}/>"
+        );
     }
 
     fn create_clip(&mut self, _: Point, _: Point, _: usize) -> ClipHandle {

@@ -269,7 +269,10 @@ fn build(roles: &[Role], class: &[usize], edges: &[(usize, usize, String)]) -> F
         node.reaches.extend(described.reaches.iter().cloned());
     }
     for node in &mut nodes {
-        node.reaches.sort();
+        // The objects before the way to them.
+        let is_way =
+            |reach: &String| reach.starts_with("CONNECT on ") || reach.starts_with("USAGE on schema");
+        node.reaches.sort_by_key(|reach| (is_way(reach), reach.clone()));
         node.reaches.dedup();
     }
     let position = |role: &usize| order.get(&class_of(class, *role)).copied();
@@ -353,7 +356,10 @@ mod tests {
         let folded = fold(&roles, &memberships, 60);
         assert_eq!(folded.nodes.len(), 5);
         assert_eq!(folded.edges.len(), 4);
-        let by_token = folded.edges.iter().filter(|edge| edge.options == "by token");
+        let by_token = folded
+            .edges
+            .iter()
+            .filter(|edge| edge.options == "by token");
         assert_eq!(by_token.count(), 1);
     }
 

@@ -27,7 +27,10 @@ pub fn text(map: &Folded) -> String {
             Some(database) => format!("{title} of database {database}"),
             None => title.to_owned(),
         };
-        write(format_args!("  subgraph g{number}[\"{}\"]", escaped(&title)));
+        write(format_args!(
+            "  subgraph g{number}[\"{}\"]",
+            escaped(&title)
+        ));
         for index in nodes {
             let Some(node) = map.nodes.get(index) else {
                 continue;

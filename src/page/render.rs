@@ -125,36 +125,81 @@ fn findings(out: &mut String, list: &[&Finding], none: &str) {
     }
     *out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Findings\"><table><thead><tr><th scope=\"col\">Severity</th>\
              <th scope=\"col\">Role and object</th><th scope=\"col\">Finding</th><th scope=\"col\">Since</th></tr></thead><tbody>";
-    for one in list {
-        let severity = match one.severity.as_str() {
-            known @ ("critical" | "high" | "medium" | "low") => known,
-            _ => "low",
-        };
-        let _ = write!(
-            out,
-            "<tr><td><span class=\"{severity}\">{severity}</span><br><code>{}</code></td><td><b>{}</b>",
-            escaped(&one.code),
-            escaped(&one.role)
-        );
-        if !one.object.is_empty() {
-            let _ = write!(out, "<br>{}", escaped(&one.object));
+    // The same of many roles is one row.
+    let mut rows: Vec<Vec<&Finding>> = Vec::new();
+    let mut known: BTreeMap<[&str; 5], usize> = BTreeMap::new();
+    for one in list.iter().copied() {
+        let accepted = one.accepted.as_deref().unwrap_or_default();
+        let key = [&one.severity, &one.code, &one.object, &one.finding, accepted];
+        let row = *known.entry(key).or_insert(rows.len());
+        match rows.get_mut(row) {
+            Some(row) => row.push(one),
+            None => rows.push(vec![one]),
         }
-        let _ = write!(out, "</td><td>{}", escaped(&one.finding));
-        if let Some(reason) = &one.accepted {
-            let _ = write!(
-                out,
-                "<br>Accepted by {} until {}: {}",
-                escaped(&one.accepted_by),
-                escaped(&one.accepted_until),
-                escaped(reason)
-            );
-        }
-        if !one.mend.is_empty() {
-            let _ = write!(out, "<pre>{}</pre>", escaped(&one.mend));
-        }
-        let _ = write!(out, "</td><td>{}</td></tr>", escaped(&one.since));
+    }
+    for row in rows {
+        self::row(out, &row);
     }
     *out += "</tbody></table></div>";
+}
+
+fn row(out: &mut String, findings: &[&Finding]) {
+    const SHOWN: usize = 4;
+    let Some(one) = findings.first() else {
+        return;
+    };
+    let more = findings.len().saturating_sub(SHOWN);
+    let several = |texts: Vec<&str>, separator: &str| {
+        let texts = texts.into_iter().filter(|text| !text.is_empty());
+        texts.map(escaped).collect::<Vec<_>>().join(separator)
+    };
+    let shown = || findings.iter().take(SHOWN);
+    let severity = match one.severity.as_str() {
+        known @ ("critical" | "high" | "medium" | "low") => known,
+        _ => "low",
+    };
+    let _ = write!(
+        out,
+        "<tr><td><span class=\"{severity}\">{severity}</span><br><code>{}</code></td><td>",
+        escaped(&one.code)
+    );
+    let roles = several(shown().map(|one| one.role.as_str()).collect(), "<br>");
+    if !roles.is_empty() {
+        let _ = write!(out, "<b>{roles}</b><br>");
+    }
+    if more > 0 {
+        let _ = write!(out, "\u{2026} {more} more<br>");
+    }
+    let _ = write!(
+        out,
+        "{}</td><td>{}",
+        escaped(&one.object),
+        escaped(&one.finding)
+    );
+    if let Some(reason) = &one.accepted {
+        let _ = write!(
+            out,
+            "<br>Accepted by {} until {}: {}",
+            escaped(&one.accepted_by),
+            escaped(&one.accepted_until),
+            escaped(reason)
+        );
+    }
+    let mends = several(shown().map(|one| one.mend.as_str()).collect(), "\n");
+    if !mends.is_empty() {
+        let _ = write!(out, "<pre>{mends}");
+        if more > 0 {
+            let _ = write!(
+                out,
+                "\n-- {more} more: SELECT mend FROM scope.review() WHERE code = {};",
+                escaped(&format!("'{}'", one.code.replace('\'', "''")))
+            );
+        }
+        *out += "</pre>";
+    }
+    let since = findings.iter().map(|one| one.since.as_str());
+    let first = since.filter(|since| !since.is_empty()).min();
+    let _ = write!(out, "</td><td>{}</td></tr>", escaped(first.unwrap_or_default()));
 }
 
 /// Roles by schemas. Roles that can do the same are one row.
@@ -181,7 +226,10 @@ fn access(out: &mut String, list: &[Access]) {
             *place,
         )
     });
-    let beyond: BTreeSet<&str> = places.split_off(places.len().min(PLACES)).into_iter().collect();
+    let beyond: BTreeSet<&str> = places
+        .split_off(places.len().min(PLACES))
+        .into_iter()
+        .collect();
     let mut rows: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
     for (role, cells) in &roles {
         let mut row: Vec<String> = places
@@ -196,7 +244,7 @@ fn access(out: &mut String, list: &[Access]) {
         });
         rows.entry(row).or_default().push(role);
     }
-    *out += "<p>Without superusers and what everyone has; the number of objects in brackets. Roles that can do the same share a row.</p>\
+    *out += "<p>Without superusers and what everyone has; the number of objects in brackets. Roles with the same privileges on as many objects share a row.</p>\
              <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Access\"><table><thead><tr><th scope=\"col\">Role</th>";
     for place in &places {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(place));
@@ -248,7 +296,7 @@ h1{font-size:1.6rem;margin:0}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bot
 header p{margin:.25rem 0;color:var(--dim)}a{color:var(--link)}nav a{margin-right:1rem}a:focus-visible,.scroll:focus-visible{outline:3px solid var(--link);outline-offset:2px}\
 .skip{position:absolute;left:-99rem}.skip:focus{position:static}.scroll{overflow:auto;max-width:100%;border:1px solid var(--line);border-radius:6px}\
 table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid var(--line)}\
-thead th{background:var(--soft);position:sticky;top:0}tbody th{font-weight:600}td,th{overflow-wrap:anywhere}pre{margin:.4rem 0 0;padding:.4rem .6rem;background:var(--soft);\
+thead th{background:var(--soft);position:sticky;top:0}tbody th{font-weight:600;min-width:11rem}td,th{overflow-wrap:anywhere}pre{margin:.4rem 0 0;padding:.4rem .6rem;background:var(--soft);\
 white-space:pre-wrap;font-size:.85rem}.critical,.high,.medium,.low{font-weight:600}.critical{color:var(--crit)}.high{color:var(--high)}.medium{color:var(--med)}.low{color:var(--low)}\
 .counts span{margin-right:1rem}svg.map{display:block;max-width:none;background:var(--bg)}svg text{fill:var(--fg);font:12px system-ui,sans-serif;text-anchor:middle}svg .first{font-weight:600}\
 svg .option{fill:var(--dim);font-size:11px;paint-order:stroke;stroke:var(--bg);stroke-width:4px}svg rect{fill:var(--soft);stroke:var(--dim)}svg .scope rect{fill:var(--scope)}svg .login rect{fill:var(--login)}\
@@ -301,9 +349,36 @@ mod tests {
             }],
         };
         let html = page.html();
-        assert!(!html.contains("<script") && !html.contains("\"'&"), "{html}");
+        assert!(
+            !html.contains("<script") && !html.contains("\"'&"),
+            "{html}"
+        );
         assert!(html.matches("&lt;script&gt;").count() > 10);
         assert!(html.is_ascii());
+    }
+
+    #[test]
+    fn page_has_one_row_for_the_same_finding_of_many() {
+        let finding = |role: usize| Finding {
+            severity: "medium".to_owned(),
+            code: "no_deadline".to_owned(),
+            role: format!("person_{role}"),
+            object: String::new(),
+            finding: "logs in without a deadline".to_owned(),
+            since: String::new(),
+            mend: format!("ALTER ROLE person_{role} \u{2026};"),
+            accepted: None,
+            accepted_by: String::new(),
+            accepted_until: String::new(),
+        };
+        let page = Page {
+            findings: (0..200).map(finding).collect(),
+            ..Page::default()
+        };
+        let html = page.html();
+        assert_eq!(html.matches("logs in without").count(), 1);
+        assert!(html.contains(">200 medium<") && html.contains("196 more<br>"));
+        assert!(html.contains("WHERE code = &#39;no_deadline&#39;;"));
     }
 
     #[test]
