@@ -275,10 +275,10 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
         return Err(Error::ReadOnly);
     }
     let document = read(spec)?;
-    // One at a time, and nobody changes what the spec names while we look and act.
-    advisory::lock(lock_key("scope.apply()"), Mode::Exclusive);
-    for name in document.managed() {
-        advisory::lock(lock_key(name), Mode::Exclusive);
+    // Asks for authority first, so that nobody else can take the locks.
+    steps::plan(&document)?;
+    for name in document.locks() {
+        advisory::lock(lock_key(&name), Mode::Exclusive);
     }
     let plan = carry_out(&document)?;
     let digest = digest(&plan.steps);

@@ -270,9 +270,11 @@ fn build(roles: &[Role], class: &[usize], edges: &[(usize, usize, String)]) -> F
     }
     for node in &mut nodes {
         // The objects before the way to them.
-        let is_way =
-            |reach: &String| reach.starts_with("CONNECT on ") || reach.starts_with("USAGE on schema");
-        node.reaches.sort_by_key(|reach| (is_way(reach), reach.clone()));
+        let is_way = |reach: &String| {
+            reach.starts_with("CONNECT on ") || reach.starts_with("USAGE on schema")
+        };
+        node.reaches
+            .sort_by_key(|reach| (is_way(reach), reach.clone()));
         node.reaches.dedup();
     }
     let position = |role: &usize| order.get(&class_of(class, *role)).copied();

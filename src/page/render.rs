@@ -130,7 +130,13 @@ fn findings(out: &mut String, list: &[&Finding], none: &str) {
     let mut known: BTreeMap<[&str; 5], usize> = BTreeMap::new();
     for one in list.iter().copied() {
         let accepted = one.accepted.as_deref().unwrap_or_default();
-        let key = [&one.severity, &one.code, &one.object, &one.finding, accepted];
+        let key = [
+            &one.severity,
+            &one.code,
+            &one.object,
+            &one.finding,
+            accepted,
+        ];
         let row = *known.entry(key).or_insert(rows.len());
         match rows.get_mut(row) {
             Some(row) => row.push(one),
@@ -199,7 +205,11 @@ fn row(out: &mut String, findings: &[&Finding]) {
     }
     let since = findings.iter().map(|one| one.since.as_str());
     let first = since.filter(|since| !since.is_empty()).min();
-    let _ = write!(out, "</td><td>{}</td></tr>", escaped(first.unwrap_or_default()));
+    let _ = write!(
+        out,
+        "</td><td>{}</td></tr>",
+        escaped(first.unwrap_or_default())
+    );
 }
 
 /// Roles by schemas. Roles that can do the same are one row.

@@ -224,16 +224,20 @@ impl Document {
         Ok(document)
     }
 
-    /// The roles of ours that it says something of, in one order, so that two callers never wait for
-    /// each other.
-    pub fn managed(&self) -> BTreeSet<&str> {
-        let scopes = self.scopes.iter().map(|scope| &scope.name);
-        let authenticators = self.authenticators.iter().map(|one| &one.name);
-        let logins = self.logins.iter().map(|login| &login.role);
+    /// What others must not change meanwhile, in one order, so that two callers never wait for each
+    /// other. A role of ours by its name, as everywhere.
+    pub fn locks(&self) -> BTreeSet<String> {
+        let scopes = self.scopes.iter().map(|scope| scope.name.clone());
+        let authenticators = self.authenticators.iter().map(|one| one.name.clone());
+        let logins = self.logins.iter().map(|login| login.role.clone());
+        let members = self.memberships.iter().map(|one| &one.role);
+        let members = members.chain(&self.roles);
+        let issuers = self.issuers.iter().map(|one| &one.name);
         scopes
             .chain(authenticators)
             .chain(logins)
-            .map(String::as_str)
+            .chain(members.map(|role| format!("members of {role}")))
+            .chain(issuers.map(|name| format!("issuer {name}")))
             .collect()
     }
 

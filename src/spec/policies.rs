@@ -28,7 +28,12 @@ impl Change {
     pub fn apply(&self, metadata: &mut Metadata) {
         match self {
             Self::Purpose(purpose) => metadata.purpose = Some(purpose.clone()),
-            Self::Rules(rules) => metadata.login = rules.clone(),
+            // Just what a spec can say of a policy.
+            Self::Rules(rules) => {
+                metadata.login.ips.clone_from(&rules.ips);
+                metadata.login.local = rules.local;
+                metadata.login.tls = rules.tls;
+            }
         }
     }
 }

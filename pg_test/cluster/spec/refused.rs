@@ -354,3 +354,22 @@ fn a_credential_cannot_apply_a_spec_to_itself() {
         "42501",
     );
 }
+
+#[test]
+fn apply_locks_nothing_for_those_who_may_not_change_it() {
+    let f = fixture("spec_lock");
+    let me = caller(&f, ALL);
+    f.admin()
+        .run("SELECT scope.create_scope('spec_lock_a', tables => '{app.orders}')");
+    let mut holder = f.login(&me);
+    holder.run("BEGIN; SELECT scope.create_scope('spec_lock_z', tables => '{app.customers}')");
+    // A session that waits for its own other one would hold what it has locked on the way.
+    let mut s = f.login(&me);
+    s.run("SET lock_timeout = '2s'");
+    let spec = r#"{"version":1,"scopes":[{"name":"spec_lock_a"},{"name":"spec_lock_z"}]}"#;
+    s.refused(&format!("SELECT scope.apply({})", literal(spec)), "42501");
+    let own = r#"{"version":1,"scopes":[{"name":"spec_lock_z"}]}"#;
+    s.denied(&format!("SELECT scope.apply({})", literal(own)), "55P03");
+    holder.run("COMMIT");
+    s.rows(&format!("SELECT scope.apply({})", literal(own)));
+}
