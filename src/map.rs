@@ -83,7 +83,7 @@ fn read() -> Result<Everything, Error> {
 const ROLES: &str = "
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'name', r.rolname,
-         'kind', CASE WHEN l.label IS NOT NULL THEN l.label ->> 'kind'
+         'kind', CASE WHEN l.label ->> 'kind' IN ('scope', 'credential', 'authenticator', 'temporary') THEN l.label ->> 'kind'
                       WHEN r.rolsuper THEN 'superuser'
                       WHEN r.rolname LIKE 'pg\\_%' THEN 'predefined'
                       WHEN r.rolcanlogin THEN 'login' ELSE 'group' END,

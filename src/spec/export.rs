@@ -66,13 +66,19 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
         return Err(steps::missing("role", name, ""));
     };
     match label::read(role.oid) {
-        None => document.roles.push(role.name),
         Some(Ok(metadata)) if metadata.kind == Kind::Scope => {
             let scope = scope::own(name)?;
             scope.require_usable()?;
             document.scopes.push(self::scope(&scope)?);
         }
-        Some(_) => {
+        Some(read)
+            if read.as_ref().map_or(true, |metadata| {
+                matches!(
+                    metadata.kind,
+                    Kind::Credential | Kind::Authenticator | Kind::Temporary
+                )
+            }) =>
+        {
             let target = Target::look(name).at("")?;
             let rules = Policy::of(&target.metadata.login);
             if target.metadata.kind == Kind::Authenticator {
@@ -94,6 +100,7 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
                 });
             }
         }
+        _ => document.roles.push(role.name),
     }
     Ok(())
 }

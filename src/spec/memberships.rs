@@ -5,6 +5,7 @@ use super::document::{Document, Membership, Mode};
 use super::state::{self, Member};
 use super::steps::{Actor, Found, Step, Work, is_declarable, missing};
 use super::{At, Error};
+use crate::label::{self, Kind};
 use crate::pg::{catalog, compat, identity, spi};
 use crate::temporary;
 
@@ -127,13 +128,21 @@ fn check(document: &Document, declared: &Membership, at: &str) -> Result<(), Err
 /// A role that is there, and no login of ours.
 fn require_role(name: &str, at: &str) -> Result<(), Error> {
     let role = catalog::role_by_name(name).ok_or_else(|| missing("role", name, at))?;
-    match crate::label::read(role.oid) {
-        None => Ok(()),
-        Some(Ok(metadata)) if metadata.kind == crate::label::Kind::Scope => Ok(()),
-        Some(_) => Err(Error::OfOurs {
+    let is_ours = match label::read(role.oid) {
+        None => false,
+        Some(Ok(metadata)) => matches!(
+            metadata.kind,
+            Kind::Credential | Kind::Authenticator | Kind::Temporary
+        ),
+        Some(Err(_)) => true,
+    };
+    if is_ours {
+        Err(Error::OfOurs {
             role: name.to_owned(),
             pointer: at.to_owned(),
-        }),
+        })
+    } else {
+        Ok(())
     }
 }
 

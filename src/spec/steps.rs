@@ -773,6 +773,11 @@ pub fn missing(what: &'static str, name: &str, at: &str) -> Error {
 
 /// Is it between roles that a spec declares? Logins of ours get theirs by the functions that issue them.
 pub fn is_declarable(member: &Member) -> bool {
-    let plain = |kind: &Option<String>| kind.as_deref().is_none_or(|kind| kind == "scope");
-    plain(&member.role_kind) && plain(&member.member_kind)
+    let issued = |kind: &Option<String>| {
+        matches!(
+            kind.as_deref(),
+            Some("credential" | "authenticator" | "temporary")
+        )
+    };
+    !issued(&member.role_kind) && !issued(&member.member_kind)
 }
