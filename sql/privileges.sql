@@ -13,5 +13,6 @@ GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_sessi
     scope.jwt_claim(text), scope.jwt_subject(), scope.jwt_expires_at() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
 GRANT SELECT ON scope.scopes, scope.audit_log, scope.guards, scope.guarded_logins TO pg_monitor;
+GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;
 -- Each sees what is theirs; the functions ask for membership in pg_monitor for the rest.
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;

@@ -5,7 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::credential::issue::{self, Login};
-use crate::credential::{self, Issued, Secret};
+use crate::credential::{self, Issued, Options, Secret};
 use crate::error;
 use crate::label::{self, Kind};
 use crate::pg::arguments::Cidr;
@@ -94,33 +94,17 @@ fn create_authenticator(
             .map(|interval| credential::deadline_of(Some(interval)))
             .transpose()
             .map_err(credential::Error::from)?;
-        let caller = identity::current_user();
-        for granted in &roles {
-            may_grant(caller, granted)?;
-        }
-        let connect = must_grant_connect(caller)?;
+        let new = New {
+            role,
+            roles: &roles,
+            purpose,
+            options: &options,
+            valid_until,
+        };
+        let connects = new.check()?;
         issue::require_free(role)?;
         let secret = Secret::generate()?;
-        let mut metadata = label::fresh(Kind::Authenticator, caller, purpose);
-        metadata.login = options.rules.clone();
-        let login = Login {
-            role,
-            verifier: &secret.verifier,
-            valid_until,
-            memberships: &roles,
-            inherits: false,
-            options: &options,
-            metadata: &metadata,
-        };
-        identity::elevated(|| login.create())?;
-        issue::issued("create_authenticator", &login);
-        if connect {
-            let database = spi::identifier(&server::database_name());
-            let role = spi::identifier(role);
-            identity::pinned(|| {
-                spi::execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
-            })?;
-        }
+        new.make(Some(&secret.verifier), connects)?;
         Ok(Issued {
             role: role.to_owned(),
             uri: issue::connection_uri(role, &secret.password, &options.rules),
@@ -133,8 +117,56 @@ fn create_authenticator(
         .map_err(error::report)
 }
 
+/// An authenticator that is to be made.
+pub struct New<'a> {
+    pub role: &'a str,
+    pub roles: &'a [String],
+    pub purpose: Option<&'a str>,
+    pub options: &'a Options,
+    /// Unix microseconds.
+    pub valid_until: Option<i64>,
+}
+
+impl New<'_> {
+    /// May the caller make it? Tells whether it needs a CONNECT of its own.
+    pub fn check(&self) -> Result<bool, Error> {
+        let caller = identity::current_user();
+        for granted in self.roles {
+            may_grant(caller, granted)?;
+        }
+        must_grant_connect(caller)
+    }
+
+    /// Makes it, after [`Self::check`], under a name that is free and locked. Without a verifier it
+    /// has no password until that is rotated.
+    pub fn make(&self, verifier: Option<&str>, connects: bool) -> Result<(), Error> {
+        let caller = identity::current_user();
+        let mut metadata = label::fresh(Kind::Authenticator, caller, self.purpose);
+        metadata.login = self.options.rules.clone();
+        let login = Login {
+            role: self.role,
+            verifier,
+            valid_until: self.valid_until,
+            memberships: self.roles,
+            inherits: false,
+            options: self.options,
+            metadata: &metadata,
+        };
+        identity::elevated(|| login.create())?;
+        issue::issued("create_authenticator", &login);
+        if connects {
+            let database = spi::identifier(&server::database_name());
+            let role = spi::identifier(self.role);
+            identity::pinned(|| {
+                spi::execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.
-fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<(), Error> {
+pub fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<(), Error> {
     let target = switch::takeable(role)?;
     if catalog::is_admin_of(caller, target.oid) || scope::may_hand_out(caller, target.oid) {
         Ok(())

@@ -5,8 +5,10 @@ mod access;
 mod credentials;
 mod guards;
 mod login;
+mod map;
 mod review;
 mod scopes;
+mod spec;
 mod tokens;
 
 use pgrx::pg_sys::panic::ErrorReport;

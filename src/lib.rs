@@ -11,13 +11,17 @@ mod error;
 mod expiry;
 mod guard;
 mod guc;
+mod html;
 mod jwt;
 mod label;
 mod lock;
 mod login;
+mod map;
+mod page;
 mod pg;
 mod review;
 mod scope;
+mod spec;
 mod switch;
 mod temporary;
 mod timestamp;
@@ -41,15 +45,22 @@ extension_sql_file!("../sql/views.sql", name = "views", requires = ["login"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
+extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["views"]);
+extension_sql_file!("../sql/map.sql", name = "map", requires = ["views"]);
 extension_sql_file!(
     "../sql/review.sql",
     name = "review",
     requires = ["access", "audit"]
 );
 extension_sql_file!(
+    "../sql/page.sql",
+    name = "page",
+    requires = ["review", "map"]
+);
+extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "audit", "guards", "access", "review"],
+    requires = ["views", "audit", "guards", "access", "spec", "page"],
     finalize
 );
 

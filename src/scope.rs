@@ -5,12 +5,12 @@
 //! right grantor; only making, narrowing and dropping the role is elevated, after the question
 //! whether the caller controls it.
 
-mod change;
-mod facts;
-mod held;
+pub mod change;
+pub mod facts;
+pub mod held;
 pub mod name;
-mod plan;
-mod privilege;
+pub mod plan;
+pub mod privilege;
 mod short;
 
 use aws_lc_rs::digest;

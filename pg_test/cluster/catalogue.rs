@@ -8,6 +8,8 @@ function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,in
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
+function scope.apply(pg_catalog.jsonb,pg_catalog.text) | 
+function scope.apply(pg_catalog.text,pg_catalog.text) | 
 function scope.attest(pg_catalog.regrole,pg_catalog.text) | 
 function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
@@ -20,6 +22,7 @@ function scope.drop_scope(pg_catalog.text,boolean,boolean) |
 function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.expire_roles() | 
+function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.harden(boolean) | 
@@ -29,14 +32,20 @@ function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
 function scope.login_facts() | pg_monitor EXECUTE
+function scope.plan(pg_catalog.jsonb) | 
+function scope.plan(pg_catalog.text) | 
+function scope.plan_digest(pg_catalog.jsonb) | 
+function scope.plan_digest(pg_catalog.text) | 
 function scope.prune(boolean) | 
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE
+function scope.review_html() | pg_monitor EXECUTE
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
 function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
+function scope.role_map(pg_catalog.text) | pg_monitor EXECUTE
 function scope.rotate_password(pg_catalog.name,interval) | 
 function scope.set_guard(pg_catalog.name,bigint,bigint,interval,pg_catalog.text[],pg_catalog.text) | 
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 

@@ -50,7 +50,8 @@ impl Target {
         Self::look(name)
     }
 
-    fn look(name: &str) -> Result<Self, Error> {
+    /// The same without a lock, for saying what would be done.
+    pub fn look(name: &str) -> Result<Self, Error> {
         let role = catalog::role_by_name(name).ok_or_else(|| Error::Unknown {
             role: name.to_owned(),
         })?;

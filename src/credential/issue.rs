@@ -88,7 +88,7 @@ pub fn issue<E: Into<Error>>(
     metadata.login = request.options.rules.clone();
     let login = Login {
         role: &role,
-        verifier: &secret.verifier,
+        verifier: Some(&secret.verifier),
         valid_until: Some(valid_until),
         memberships: &membership.scopes,
         inherits: membership.acts_as.is_none(),
@@ -133,7 +133,8 @@ pub fn issued(function: &str, login: &Login<'_>) {
 /// A login of ours that is being made.
 pub struct Login<'a> {
     pub role: &'a str,
-    pub verifier: &'a str,
+    /// `None`: no password, until it is rotated.
+    pub verifier: Option<&'a str>,
     pub valid_until: Option<i64>,
     pub memberships: &'a [String],
     /// What its roles hold is its own; else it can only take them.
@@ -175,8 +176,10 @@ impl Login<'_> {
         }
         sql += &settings(&role, self.options);
         spi::execute(&sql)?;
-        let made = catalog::role_by_name(self.role)
-            .is_some_and(|role| catalog::set_password(role.oid, self.verifier));
+        let made = catalog::role_by_name(self.role).is_some_and(|role| {
+            self.verifier
+                .is_none_or(|verifier| catalog::set_password(role.oid, verifier))
+        });
         if made && label::attach_metadata(self.role, self.metadata) {
             Ok(())
         } else {

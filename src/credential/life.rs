@@ -224,7 +224,7 @@ fn succeed(target: &Target, name: &str, secret: &Secret, now: i64) -> Result<(),
     };
     let login = Login {
         role: name,
-        verifier: &secret.verifier,
+        verifier: Some(&secret.verifier),
         valid_until: target.role.valid_until,
         memberships: &memberships,
         inherits,

@@ -1,4 +1,4 @@
-//! SQL types as arguments that pgrx does not read: `name` and `cidr`, alone and in arrays.
+//! SQL types as arguments that pgrx does not read: `name`, `cidr` and `jsonb`, alone and in arrays.
 
 use std::ffi::CStr;
 
@@ -14,6 +14,10 @@ use super::name::Name;
 /// The text of a `cidr` value.
 #[derive(Debug, Clone)]
 pub struct Cidr(pub String);
+
+/// The text of a `jsonb` value, which has no key twice.
+#[derive(Debug, Clone)]
+pub struct JsonText(pub String);
 
 /// A type that is read from its datum by a function of ours.
 trait Read: Sized {
@@ -35,6 +39,15 @@ impl Read for Cidr {
         // SAFETY: by contract; cidr_out takes a cidr and never returns NULL.
         let text = unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::cidr_out, &[Some(datum)]) };
         Cidr(text.unwrap_or_default().to_string_lossy().into_owned())
+    }
+}
+
+impl Read for JsonText {
+    unsafe fn read(datum: pg_sys::Datum) -> Self {
+        // SAFETY: by contract; jsonb_out takes a jsonb and never returns NULL.
+        let text =
+            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) };
+        JsonText(text.unwrap_or_default().to_string_lossy().into_owned())
     }
 }
 
@@ -86,6 +99,7 @@ macro_rules! argument {
 
 argument!(Name);
 argument!(Cidr);
+argument!(JsonText);
 
 // SAFETY: names the built-in type that is read.
 unsafe impl SqlTranslatable for Cidr {
@@ -94,4 +108,13 @@ unsafe impl SqlTranslatable for Cidr {
     const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("cidr"));
     const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
         Ok(ReturnsRef::One(SqlMappingRef::literal("cidr")));
+}
+
+// SAFETY: names the built-in type that is read.
+unsafe impl SqlTranslatable for JsonText {
+    const TYPE_IDENT: &'static str = pgrx_resolved_type!(JsonText);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
 }

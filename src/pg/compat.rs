@@ -34,6 +34,9 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "p
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// Do memberships have the options INHERIT and SET, and one row for each grantor?
+pub const HAS_MEMBERSHIP_OPTIONS: bool = !cfg!(any(feature = "pg14", feature = "pg15"));
+
 /// catalog/pg_namespace.dat
 pub const PUBLIC_SCHEMA: u32 = 2200;
 

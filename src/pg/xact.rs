@@ -77,6 +77,18 @@ pub fn raised<R>(result: pgrx::spi::SpiResult<R>) -> R {
 
 /// Runs `work` in a subtransaction: its effects go when it fails.
 pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
+    in_subtransaction(work, true)
+}
+
+/// Runs `work` and undoes it, for its answer alone. An error is raised.
+pub fn rehearsed<R>(work: impl FnOnce() -> R) -> R {
+    match in_subtransaction(work, false) {
+        Ok(value) => value,
+        Err(failure) => raise(failure),
+    }
+}
+
+fn in_subtransaction<R>(work: impl FnOnce() -> R, keep: bool) -> Result<R, Failure> {
     // SAFETY: the pattern of plpgsql's exception blocks: memory context and resource owner are put
     // back after the subtransaction has ended either way.
     unsafe {
@@ -87,8 +99,8 @@ pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
         let mut work = Some(work);
         let result = caught(|| work.take().map(|work| work()));
         match result {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => {
+            Ok(_) if keep => pg_sys::ReleaseCurrentSubTransaction(),
+            _ => {
                 pg_sys::CurrentMemoryContext = context;
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
             }

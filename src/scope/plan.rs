@@ -66,7 +66,7 @@ pub struct Plan {
 }
 
 /// What a scope holds in this database.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Holdings {
     /// Grantors by grant.
     pub grants: BTreeMap<Grant, BTreeSet<u32>>,
@@ -82,6 +82,32 @@ pub enum Other {
     Owns { what: String, schema: u32 },
     Policy { what: String },
     Else { what: String },
+}
+
+impl Holdings {
+    /// Privileges on columns that go when others on their tables are revoked, as PostgreSQL does it:
+    /// by each grantor.
+    pub fn columns_lost_with(&self, revoked: &[Grant]) -> Vec<Grant> {
+        let nobody = BTreeSet::new();
+        let grantors_of_table = |grant: &Grant| match grant.object {
+            Object::Column(table, _) => {
+                let whole = Grant {
+                    object: Object::Table(table),
+                    ..*grant
+                };
+                self.grants
+                    .get(&whole)
+                    .filter(|_| revoked.contains(&whole))
+                    .unwrap_or(&nobody)
+            }
+            _ => &nobody,
+        };
+        self.grants
+            .iter()
+            .filter(|(grant, grantors)| grantors.is_subset(grantors_of_table(grant)))
+            .map(|(&grant, _)| grant)
+            .collect()
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -590,6 +616,28 @@ mod tests {
             statements(&grants[2..3], &names, "s", Direction::Revoke),
             ["REVOKE INSERT ON TABLE public.\"T\" FROM s CASCADE"]
         );
+    }
+
+    #[test]
+    fn plan_knows_the_columns_that_go_with_a_table() {
+        use Privilege::{Insert, Select};
+        let column = Object::Column(1, 2);
+        let mut held = holdings(&[
+            (ORDERS, Select),
+            (ORDERS, Insert),
+            (column, Select),
+            (column, Insert),
+            (Object::Column(2, 2), Select),
+        ]);
+        let table = [grant(ORDERS, Select)];
+        assert_eq!(held.columns_lost_with(&table), [grant(column, Select)]);
+        // Somebody else's grant of the column stays.
+        held.grants
+            .entry(grant(column, Select))
+            .or_default()
+            .insert(11);
+        assert!(held.columns_lost_with(&table).is_empty());
+        assert!(held.columns_lost_with(&[]).is_empty());
     }
 
     #[test]

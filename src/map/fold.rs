@@ -1,0 +1,424 @@
+//! From every role to a picture that can be read: those that are alike become one. Pure.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Superuser,
+    Login,
+    Credential,
+    Authenticator,
+    Temporary,
+    Group,
+    Scope,
+    Predefined,
+}
+
+impl Kind {
+    /// One of them, and several.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Superuser => ("superuser", "superusers"),
+            Self::Login => ("login", "logins"),
+            Self::Credential => ("credential", "credentials"),
+            Self::Authenticator => ("authenticator", "authenticators"),
+            Self::Temporary => ("temporary membership", "temporary memberships"),
+            Self::Group => ("role", "roles"),
+            Self::Scope => ("scope", "scopes"),
+            Self::Predefined => ("predefined role", "predefined roles"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    pub name: String,
+    pub kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// UTC; sorts as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What a scope holds, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reaches: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    pub member: String,
+    pub role: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grantor: Option<String>,
+    pub admin: bool,
+    /// 16 and later have these two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherit: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<bool>,
+}
+
+/// One role, or several that are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub kind: Kind,
+    pub names: Vec<String>,
+    pub database: Option<String>,
+    pub state: Option<String>,
+    /// The deadline, of several the first.
+    pub until: Option<String>,
+    pub reaches: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edge {
+    pub member: usize,
+    pub role: usize,
+    /// What is not as always, in words.
+    pub options: String,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    pub nodes: Vec<Node>,
+    pub edges: Vec<Edge>,
+}
+
+impl Node {
+    /// What is written on it, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        const NAMES: usize = 3;
+        const REACHES: usize = 4;
+        let (one, several) = self.kind.words();
+        let mut lines = Vec::new();
+        match self.names.as_slice() {
+            [only] => {
+                lines.push(only.clone());
+                lines.push(one.to_owned());
+            }
+            many => {
+                lines.push(format!("{} {several}", many.len()));
+                lines.extend(first(many, NAMES));
+            }
+        }
+        if let Some(state) = self.state.as_deref().filter(|state| *state != "active") {
+            lines.push(state.to_owned());
+        }
+        lines.extend(first(&self.reaches, REACHES));
+        if let Some(until) = &self.until {
+            let minute = until.get(..16).unwrap_or(until);
+            lines.push(if self.names.len() > 1 {
+                format!("first ends {minute}Z")
+            } else {
+                format!("until {minute}Z")
+            });
+        }
+        lines
+    }
+}
+
+fn first(items: &[String], shown: usize) -> Vec<String> {
+    let mut lines: Vec<String> = items.iter().take(shown).map(|item| cut(item)).collect();
+    if items.len() > shown {
+        lines.push(format!("… {} more", items.len() - shown));
+    }
+    lines
+}
+
+fn cut(text: &str) -> String {
+    const WIDTH: usize = 60;
+    if text.chars().count() > WIDTH {
+        text.chars().take(WIDTH - 1).chain(['…']).collect()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Roles of one kind and state with the same memberships become one node; then, while more are left
+/// than can be read, scopes that reach into the same places.
+pub fn fold(roles: &[Role], memberships: &[Membership], readable: usize) -> Folded {
+    let index: BTreeMap<&str, usize> = roles
+        .iter()
+        .enumerate()
+        .map(|(index, role)| (role.name.as_str(), index))
+        .collect();
+    let edges: Vec<(usize, usize, String)> = memberships
+        .iter()
+        .filter_map(|membership| {
+            let member = *index.get(membership.member.as_str())?;
+            let role = *index.get(membership.role.as_str())?;
+            let kind = roles.get(member)?.kind;
+            Some((member, role, options(kind, membership)))
+        })
+        .collect();
+    let mut class: Vec<usize> = (0..roles.len()).collect();
+    let with_members: BTreeSet<usize> = edges.iter().map(|(_, to, _)| *to).collect();
+    let is_leaf = |role: usize| !with_members.contains(&role);
+    // Logins first: nobody is a member of them. Then what has the same members and memberships.
+    for round in 0..4 {
+        let count = class.iter().collect::<BTreeSet<_>>().len();
+        if round > 0 && count <= readable {
+            break;
+        }
+        let neighbours = Neighbours::of(&class, &edges);
+        class = regroup(roles, &class, |role| {
+            let Some(described) = roles.get(role) else {
+                return format!("{role}");
+            };
+            let own = (described.kind, &described.state, &described.database);
+            let around = neighbours.around(class_of(&class, role));
+            match (round, described.kind) {
+                (0, _) if !is_leaf(role) || described.kind == Kind::Scope => {
+                    format!("alone {role}")
+                }
+                (2.., Kind::Scope) => format!("{own:?} {:?}", places(&described.reaches)),
+                (3, _) => format!("{own:?} {:?}", around.is_empty()),
+                _ => format!("{own:?} {around:?}"),
+            }
+        });
+    }
+    build(roles, &class, &edges)
+}
+
+fn class_of(class: &[usize], role: usize) -> usize {
+    class.get(role).copied().unwrap_or(role)
+}
+
+/// What each class is joined to.
+struct Neighbours(BTreeMap<usize, BTreeSet<(bool, usize, String)>>);
+
+impl Neighbours {
+    fn of(class: &[usize], edges: &[(usize, usize, String)]) -> Self {
+        let mut found: BTreeMap<usize, BTreeSet<(bool, usize, String)>> = BTreeMap::new();
+        for (member, role, options) in edges {
+            let (member, role) = (class_of(class, *member), class_of(class, *role));
+            let up = (true, role, options.clone());
+            found.entry(member).or_default().insert(up);
+            let down = (false, member, options.clone());
+            found.entry(role).or_default().insert(down);
+        }
+        Self(found)
+    }
+
+    fn around(&self, class: usize) -> Vec<&(bool, usize, String)> {
+        self.0.get(&class).into_iter().flatten().collect()
+    }
+}
+
+/// Roles of the same description are one class from now on, and so are all that were one with them.
+fn regroup(roles: &[Role], class: &[usize], describe: impl Fn(usize) -> String) -> Vec<usize> {
+    let mut representatives: BTreeMap<String, usize> = BTreeMap::new();
+    let mut renamed: BTreeMap<usize, usize> = BTreeMap::new();
+    for role in 0..roles.len() {
+        let old = class_of(class, role);
+        if renamed.contains_key(&old) {
+            continue;
+        }
+        let new = *representatives.entry(describe(role)).or_insert(old);
+        renamed.insert(old, new);
+    }
+    class
+        .iter()
+        .map(|old| renamed.get(old).copied().unwrap_or(*old))
+        .collect()
+}
+
+/// The schemas in what a scope reaches: `SELECT on table app.orders` is in `app`.
+fn places(reaches: &[String]) -> BTreeSet<String> {
+    reaches
+        .iter()
+        .filter_map(|text| {
+            let name = text.rsplit(' ').next()?;
+            Some(name.split('.').next()?.to_owned())
+        })
+        .collect()
+}
+
+fn build(roles: &[Role], class: &[usize], edges: &[(usize, usize, String)]) -> Folded {
+    let mut order: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut nodes: Vec<Node> = Vec::new();
+    for (role, described) in roles.iter().enumerate() {
+        let class = class_of(class, role);
+        let position = *order.entry(class).or_insert_with(|| {
+            nodes.push(Node {
+                kind: described.kind,
+                names: Vec::new(),
+                database: described.database.clone(),
+                state: described.state.clone(),
+                until: None,
+                reaches: Vec::new(),
+            });
+            nodes.len() - 1
+        });
+        let Some(node) = nodes.get_mut(position) else {
+            continue;
+        };
+        node.names.push(described.name.clone());
+        node.until = match (node.until.take(), described.until.clone()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        node.reaches.extend(described.reaches.iter().cloned());
+    }
+    for node in &mut nodes {
+        // The objects before the way to them.
+        let is_way = |reach: &String| {
+            reach.starts_with("CONNECT on ") || reach.starts_with("USAGE on schema")
+        };
+        node.reaches
+            .sort_by_key(|reach| (is_way(reach), reach.clone()));
+        node.reaches.dedup();
+    }
+    let position = |role: &usize| order.get(&class_of(class, *role)).copied();
+    let edges: BTreeSet<Edge> = edges
+        .iter()
+        .filter_map(|(member, role, options)| {
+            Some(Edge {
+                member: position(member)?,
+                role: position(role)?,
+                options: options.clone(),
+            })
+        })
+        .filter(|edge| edge.member != edge.role)
+        .collect();
+    Folded {
+        nodes,
+        edges: edges.into_iter().collect(),
+    }
+}
+
+/// What a reader would not take for granted.
+fn options(member: Kind, membership: &Membership) -> String {
+    let mut words = Vec::new();
+    if member == Kind::Authenticator {
+        words.push("by token");
+    } else if membership.inherit == Some(false) && membership.set == Some(false) {
+        words.push("neither INHERIT nor SET");
+    } else if membership.inherit == Some(false) {
+        words.push("SET only");
+    } else if membership.set == Some(false) {
+        words.push("INHERIT only");
+    }
+    if membership.admin {
+        words.push("ADMIN");
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(name: &str, kind: Kind) -> Role {
+        Role {
+            name: name.to_owned(),
+            kind,
+            state: None,
+            database: None,
+            purpose: None,
+            until: None,
+            reaches: Vec::new(),
+        }
+    }
+
+    fn member(member: &str, role: &str) -> Membership {
+        Membership {
+            member: member.to_owned(),
+            role: role.to_owned(),
+            grantor: None,
+            admin: false,
+            inherit: None,
+            set: None,
+        }
+    }
+
+    #[test]
+    fn map_of_five_roles_shows_each() {
+        let roles = [
+            role("ana", Kind::Login),
+            role("team", Kind::Group),
+            role("orders_ro", Kind::Scope),
+            role("svc", Kind::Credential),
+            role("api", Kind::Authenticator),
+        ];
+        let memberships = [
+            member("ana", "team"),
+            member("team", "orders_ro"),
+            member("svc", "orders_ro"),
+            member("api", "orders_ro"),
+        ];
+        let folded = fold(&roles, &memberships, 60);
+        assert_eq!(folded.nodes.len(), 5);
+        assert_eq!(folded.edges.len(), 4);
+        let by_token = folded
+            .edges
+            .iter()
+            .filter(|edge| edge.options == "by token");
+        assert_eq!(by_token.count(), 1);
+    }
+
+    #[test]
+    fn map_of_thousands_of_roles_stays_readable_and_forgets_none() {
+        let mut roles = Vec::new();
+        let mut memberships = Vec::new();
+        for scope in 0..150 {
+            let name = format!("scope_{scope}");
+            roles.push(Role {
+                reaches: vec![format!("SELECT on table s{}.t{scope}", scope % 7)],
+                database: Some("app".into()),
+                ..role(&name, Kind::Scope)
+            });
+            for credential in 0..4 {
+                let credential = format!("cred_{scope}_{credential}");
+                roles.push(Role {
+                    until: Some(format!("2026-11-2{} 10:00:00Z", scope % 10)),
+                    ..role(&credential, Kind::Credential)
+                });
+                memberships.push(member(&credential, &name));
+            }
+        }
+        for person in 0..300 {
+            roles.push(role(&format!("person_{person}"), Kind::Login));
+        }
+        let folded = fold(&roles, &memberships, 60);
+        assert!(folded.nodes.len() <= 60, "{}", folded.nodes.len());
+        let shown: usize = folded.nodes.iter().map(|node| node.names.len()).sum();
+        assert_eq!(shown, roles.len());
+        assert!(folded.nodes.iter().all(|node| node.lines().len() < 14));
+        let first = folded
+            .nodes
+            .iter()
+            .filter_map(|node| node.until.as_deref())
+            .min();
+        assert_eq!(first, Some("2026-11-20 10:00:00Z"));
+        assert!(!folded.edges.is_empty());
+    }
+
+    #[test]
+    fn map_says_what_is_not_as_always() {
+        let membership = |inherit, set, admin| Membership {
+            inherit: Some(inherit),
+            set: Some(set),
+            admin,
+            ..member("a", "b")
+        };
+        let said = |kind, inherit, set, admin| options(kind, &membership(inherit, set, admin));
+        assert_eq!(said(Kind::Login, true, true, false), "");
+        assert_eq!(said(Kind::Login, true, false, true), "INHERIT only, ADMIN");
+        assert_eq!(said(Kind::Login, false, true, false), "SET only");
+        assert_eq!(
+            said(Kind::Login, false, false, false),
+            "neither INHERIT nor SET"
+        );
+        assert_eq!(said(Kind::Authenticator, false, true, false), "by token");
+        assert_eq!(options(Kind::Login, &member("a", "b")), "");
+    }
+}

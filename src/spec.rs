@@ -1,0 +1,426 @@
+//! Declared roles: a spec says what there is to be; the plan is what has to change for that.
+//!
+//! A spec does nothing that its caller could not do by the functions and statements that it stands for.
+
+mod document;
+mod export;
+mod memberships;
+mod names;
+mod policies;
+mod state;
+mod steps;
+
+use aws_lc_rs::digest;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::authenticator;
+use crate::credential::authority::{Target, name_of};
+use crate::credential::issue;
+use crate::error::{self, Report};
+use crate::label::{self, Kind};
+use crate::pg::advisory::{self, Mode};
+use crate::pg::arguments::JsonText;
+use crate::pg::json::Jsonb;
+use crate::pg::name::Name;
+use crate::pg::{catalog, identity, server, spi, xact};
+use crate::scope::facts::Request;
+use crate::scope::privilege::Verbs;
+use crate::scope::{self, change, lock_key};
+pub use document::Bad;
+use document::Document;
+use steps::{Actor, Plan, Step, Work};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    #[error(transparent)]
+    Bad(#[from] Bad),
+    #[error("{what} \"{name}\" does not exist")]
+    Missing {
+        what: &'static str,
+        name: String,
+        pointer: String,
+    },
+    #[error("role \"{role}\" is a login of scope_roles")]
+    OfOurs { role: String, pointer: String },
+    #[error("role \"{role}\" is not an authenticator")]
+    NotAnAuthenticator { role: String, pointer: String },
+    #[error("membership option \"{key}\" does not exist on this server")]
+    TooNew { key: &'static str, pointer: String },
+    #[error("permission denied for function scope.{function}")]
+    MayNotCall {
+        function: &'static str,
+        pointer: String,
+    },
+    #[error("the plan is no longer the one that was reviewed")]
+    Changed { expected: String, found: String },
+    #[error("the spec could not be applied as planned")]
+    NotReached { left: String },
+    #[error("cannot apply a spec in a read-only transaction")]
+    ReadOnly,
+    #[error("unknown mode \"{0}\"")]
+    Mode(String),
+    #[error("the catalogs could not be read")]
+    Sql(String),
+    #[error(transparent)]
+    Scope(#[from] scope::Error),
+    /// An error of another room, with the place in the spec that brought it about.
+    #[error("{error}")]
+    Placed {
+        pointer: String,
+        error: Box<dyn Report>,
+    },
+}
+
+impl Error {
+    fn bad(pointer: &str, problem: &str) -> Self {
+        Bad::at(pointer, problem).into()
+    }
+
+    /// Gives an error a place when it has none yet.
+    fn placed(self, pointer: &str) -> Self {
+        match self {
+            Self::Scope(error) => Self::Placed {
+                pointer: pointer.to_owned(),
+                error: Box::new(error),
+            },
+            other => other,
+        }
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
+/// Says where in the spec an error of another room comes from.
+trait At<T> {
+    fn at(self, pointer: &str) -> Result<T, Error>;
+}
+
+impl<T, E: Report + 'static> At<T> for Result<T, E> {
+    fn at(self, pointer: &str) -> Result<T, Error> {
+        self.map_err(|error| Error::Placed {
+            pointer: pointer.to_owned(),
+            error: Box::new(error),
+        })
+    }
+}
+
+/// `step, object, statement, runs_as, reason, digest`
+type Row = (i32, String, String, Name, String, String);
+
+/// Documented in `sql/spec.sql`, as are the others.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn plan_text(
+    spec: Option<&str>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(object, String),
+            name!(statement, String),
+            name!(runs_as, Name),
+            name!(reason, String),
+            name!(digest, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    plan(spec).map(TableIterator::new).map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn plan_jsonb(
+    spec: Option<JsonText>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(object, String),
+            name!(statement, String),
+            name!(runs_as, Name),
+            name!(reason, String),
+            name!(digest, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    plan(text(spec.as_ref()))
+        .map(TableIterator::new)
+        .map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+fn plan_digest_text(spec: Option<&str>) -> Result<String, ErrorReport> {
+    error::require_preload()?;
+    plan_digest(spec).map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+fn plan_digest_jsonb(spec: Option<JsonText>) -> Result<String, ErrorReport> {
+    error::require_preload()?;
+    plan_digest(text(spec.as_ref())).map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn apply_text(
+    spec: Option<&str>,
+    expect_digest: Option<&str>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(object, String),
+            name!(statement, String),
+            name!(runs_as, Name),
+            name!(reason, String),
+            name!(digest, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    apply(spec, expect_digest)
+        .map(TableIterator::new)
+        .map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn apply_jsonb(
+    spec: Option<JsonText>,
+    expect_digest: Option<&str>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(object, String),
+            name!(statement, String),
+            name!(runs_as, Name),
+            name!(reason, String),
+            name!(digest, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    error::require_preload()?;
+    apply(text(spec.as_ref()), expect_digest)
+        .map(TableIterator::new)
+        .map_err(error::report)
+}
+
+#[pg_extern(sql = false)]
+fn export_spec(roles: Option<Vec<Option<Name>>>, mode: Option<&str>) -> Result<Jsonb, ErrorReport> {
+    error::require_preload()?;
+    let export = || -> Result<Jsonb, Error> {
+        let document = export::export(roles, mode.ok_or(Error::Null("mode"))?)?;
+        let text = serde_json::to_string(&document)?;
+        Ok(Jsonb(std::ffi::CString::new(text).unwrap_or_default()))
+    };
+    export().map_err(error::report)
+}
+
+fn text(spec: Option<&JsonText>) -> Option<&str> {
+    spec.map(|JsonText(text)| text.as_str())
+}
+
+fn read(spec: Option<&str>) -> Result<Document, Error> {
+    Ok(Document::parse(spec.ok_or(Error::Null("spec"))?)?)
+}
+
+fn plan(spec: Option<&str>) -> Result<Vec<Row>, Error> {
+    let plan = planned(&read(spec)?)?;
+    tell(&plan);
+    let digest = digest(&plan.steps);
+    Ok(rows(plan.steps, &digest))
+}
+
+fn plan_digest(spec: Option<&str>) -> Result<String, Error> {
+    Ok(digest(&planned(&read(spec)?)?.steps))
+}
+
+/// All steps. Where they decide who creates in a schema, and with that whose future objects are to be
+/// covered, what follows from them is found by making them, and undoing that.
+fn planned(document: &Document) -> Result<Plan, Error> {
+    let first = steps::plan(document)?;
+    if first.changes_creators && !xact::is_read_only() {
+        xact::rehearsed(|| carry_out(document))
+    } else {
+        Ok(first)
+    }
+}
+
+fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Error> {
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    let document = read(spec)?;
+    // Asks for authority first, so that nobody else can take the locks.
+    steps::plan(&document)?;
+    for name in document.locks() {
+        advisory::lock(lock_key(&name), Mode::Exclusive);
+    }
+    let plan = carry_out(&document)?;
+    let digest = digest(&plan.steps);
+    // The error undoes what was done.
+    if let Some(expected) = expect_digest.filter(|expected| *expected != digest) {
+        return Err(Error::Changed {
+            expected: expected.to_owned(),
+            found: digest,
+        });
+    }
+    tell(&plan);
+    Ok(rows(plan.steps, &digest))
+}
+
+/// Makes the steps, and those that follow from them, until none is left.
+fn carry_out(document: &Document) -> Result<Plan, Error> {
+    const ROUNDS: usize = 5;
+    let mut all = steps::plan(document)?;
+    all.steps.iter().try_for_each(run)?;
+    for _ in 1..ROUNDS {
+        let next = steps::plan(document)?;
+        if next.steps.is_empty() {
+            return Ok(all);
+        }
+        next.steps.iter().try_for_each(run)?;
+        all.steps.extend(next.steps);
+    }
+    match steps::plan(document)?.steps.into_iter().next() {
+        // PostgreSQL says with a warning only that it has not granted something.
+        Some(step) => Err(Error::NotReached {
+            left: step.statement,
+        }),
+        None => Ok(all),
+    }
+}
+
+fn tell(plan: &Plan) {
+    for notice in &plan.notices {
+        error::notice(notice.message.clone(), &notice.detail, notice.hint);
+    }
+}
+
+fn rows(steps: Vec<Step>, digest: &str) -> Vec<Row> {
+    steps
+        .into_iter()
+        .zip(1..)
+        .map(|(step, number)| {
+            let runs_as = Name(actor_name(&step));
+            (
+                number,
+                step.object,
+                step.statement,
+                runs_as,
+                step.reason,
+                digest.to_owned(),
+            )
+        })
+        .collect()
+}
+
+/// The role with whose rights a step is made.
+fn actor_name(step: &Step) -> String {
+    name_of(match step.work {
+        Work::Sql(Actor::Role(role)) => role.into(),
+        Work::Sql(Actor::Extension) | Work::Label { .. } | Work::Issuer(_) => {
+            pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID)
+        }
+        _ => identity::current_user(),
+    })
+}
+
+/// What will be done, where and by whom: SHA-256 of the statements in their order, in hexadecimal.
+fn digest(steps: &[Step]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut add = |text: &str| {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    };
+    add(&server::database_name());
+    for step in steps {
+        add(&actor_name(step));
+        add(&step.statement);
+    }
+    let bytes = context.finish();
+    bytes
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn run(step: &Step) -> Result<(), Error> {
+    // Other tools change the same rows without our lock.
+    let work = || xact::retrying(|| spi::execute(&step.statement));
+    match &step.work {
+        Work::Sql(Actor::Caller) => identity::pinned(work)?,
+        Work::Sql(Actor::Role(role)) => identity::acting_as((*role).into(), work)?,
+        Work::Sql(Actor::Extension) => identity::elevated(work)?,
+        Work::CreateScope { name, purpose } => {
+            let nothing = Request {
+                verbs: Verbs::read(),
+                tables: Vec::new(),
+                columns: None,
+                sequences: Vec::new(),
+                functions: Vec::new(),
+                schemas: Vec::new(),
+                future: false,
+            };
+            change::create(name, &nothing, purpose.as_deref(), false)?;
+        }
+        Work::DropScope { name } => change::drop(name, false, true)?,
+        Work::Label { role, change } => relabel(role, change)?,
+        Work::CreateAuthenticator(declared) => {
+            let options = policies::options("/authenticators", declared)?;
+            issue::require_free(&declared.name).at("/authenticators")?;
+            let new = authenticator::New {
+                role: &declared.name,
+                roles: &declared.roles,
+                purpose: declared.purpose.as_deref(),
+                options: &options,
+                valid_until: None,
+            };
+            let connects = new.check().at("/authenticators")?;
+            new.make(None, connects).at("/authenticators")?;
+        }
+        Work::Issuer(change) => policies::write_issuer(change)?,
+    }
+    Ok(())
+}
+
+fn relabel(role: &str, change: &policies::Change) -> Result<(), Error> {
+    let is_scope = catalog::role_by_name(role)
+        .and_then(|role| label::read(role.oid))
+        .is_some_and(|read| read.is_ok_and(|metadata| metadata.kind == Kind::Scope));
+    let (oid, mut metadata) = if is_scope {
+        let scope = scope::own(role)?;
+        (scope.oid, scope.metadata)
+    } else {
+        let target = Target::claim(role).at("/logins")?;
+        (target.role.oid, target.metadata)
+    };
+    change.apply(&mut metadata);
+    label::write(oid, &metadata);
+    Ok(())
+}
