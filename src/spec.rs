@@ -14,6 +14,7 @@ use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::audit::{self, Action};
 use crate::authenticator;
 use crate::credential::authority::{Target, name_of};
 use crate::credential::issue;
@@ -288,6 +289,10 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
             expected: expected.to_owned(),
             found: digest,
         });
+    }
+    for step in &plan.steps {
+        let fields = [("statement", Some(step.statement.as_str()).into())];
+        audit::administered(Action::Policy, "apply", &step.object, &fields);
     }
     tell(&plan);
     Ok(rows(plan.steps, &digest))
