@@ -282,6 +282,13 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
         advisory::lock(lock_key(&name), Mode::Exclusive);
     }
     let plan = carry_out(&document)?;
+    if !plan.steps.is_empty() {
+        document
+            .scopes
+            .iter()
+            .filter_map(|scope| catalog::role_by_name(&scope.name))
+            .try_for_each(|role| change::redeclare(role.oid))?;
+    }
     let digest = digest(&plan.steps);
     // The error undoes what was done.
     if let Some(expected) = expect_digest.filter(|expected| *expected != digest) {

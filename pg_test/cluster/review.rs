@@ -139,7 +139,7 @@ const FAULTS: &[Fault] = &[
     // Ours from here on: its label says what is to be found.
     fault(
         "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
-            (SELECT regexp_replace(label, '\"created_at\":\"[^\"]*\"', '\"created_at\":\"2020-01-01T00:00:00Z\"') FROM pg_shseclabel
+            (SELECT regexp_replace(label, '}$', ',\"rotated_at\":\"2020-01-01T00:00:00Z\"}') FROM pg_shseclabel
               WHERE objoid = 'rv_cred'::regrole AND provider = 'scope_roles')); END $$",
         "old_password rv_cred",
         "",

@@ -280,12 +280,7 @@ pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
         let name = CStr::from_ptr((*form).proname.data.as_ptr()).to_bytes();
         let is_volatile = (*form).provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE;
-        let reaches = name.starts_with(b"pg_stat_get_")
-            || matches!(
-                name,
-                b"pg_lock_status" | b"pg_blocking_pids" | b"pg_prepared_xact"
-            )
-            || is_volatile && !HARMLESS.contains(&name);
+        let reaches = name.starts_with(b"pg_stat_get_") || is_volatile && !HARMLESS.contains(&name);
         pg_sys::ReleaseSysCache(tuple);
         reaches
     }

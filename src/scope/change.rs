@@ -363,6 +363,12 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
     }
 }
 
+/// Writes down what a scope is for, after what it holds has changed.
+pub fn redeclare(scope: pg_sys::Oid) -> Result<(), Error> {
+    label::declare(scope, access(&held::by(scope)?));
+    Ok(())
+}
+
 /// What a scope is for, by what it holds.
 fn access(held: &Holdings) -> Access {
     let owns = held

@@ -14,7 +14,7 @@
 //! ````
 //!
 //! `as=`, who runs the block; `token=`, to the end of the line, claims of the token that takes the place of `'eyJ…'`; the other lines
-//! are SQL that the superuser runs before it. `{"keys": [ … ]}` stands for a key set. A statement fails, or warns, exactly where a
+//! are SQL that the superuser runs before it. The last JSON block is in the file `roles.json`. `{"keys": [ … ]}` stands for a key set. A statement fails, or warns, exactly where a
 //! comment on its last line says `ERROR:` or `WARNING:` and how the message begins.
 
 use std::path::{Path, PathBuf};
@@ -31,11 +31,13 @@ struct Block {
     claims: Option<String>,
     before: String,
     sql: String,
+    /// The last JSON block before it: the file that it reads.
+    json: String,
 }
 
 fn blocks(page: &str) -> Vec<Block> {
     let mut found = Vec::new();
-    let mut next = Block::default();
+    let (mut next, mut json) = (Block::default(), String::new());
     let mut lines = page.lines().enumerate();
     while let Some((index, line)) = lines.next() {
         if let Some(options) = line.strip_prefix("<!-- test") {
@@ -63,7 +65,11 @@ fn blocks(page: &str) -> Vec<Block> {
             let is_sql = fence.eq_ignore_ascii_case("sql");
             next.line = index + 1;
             next.sql = up_to("```", &mut lines);
+            if fence.eq_ignore_ascii_case("json") {
+                json.clone_from(&next.sql);
+            }
             if is_sql {
+                next.json.clone_from(&json);
                 found.push(std::mem::take(&mut next));
             } else {
                 assert!(next.before.is_empty(), "line {}: no SQL block", index + 1);
@@ -162,10 +168,11 @@ fn verdict(announced: &[(usize, String)], reported: &[(usize, String)]) -> Vec<S
     wrong
 }
 
-fn psql(server: &Server, role: &str, name: &str, sql: &str) -> Vec<String> {
+fn psql(server: &Server, role: &str, name: &str, sql: &str, json: &str) -> Vec<String> {
     let folder = server.data().with_file_name("psql");
     make_dir(&folder);
     std::fs::write(folder.join(name), sql).expect("a script");
+    std::fs::write(folder.join("roles.json"), json).expect("a spec");
     let done = server
         .client("psql")
         .args(["-X", "-q", "-o", "/dev/null", "-f", name])
@@ -207,7 +214,7 @@ fn run(page: &str) -> Vec<String> {
             break;
         }
         let role = block.role.as_deref().unwrap_or("postgres");
-        let of_block = psql(&server, role, "block", &filled_in(&block));
+        let of_block = psql(&server, role, "block", &filled_in(&block), &block.json);
         wrong.extend(
             of_block
                 .into_iter()
@@ -283,6 +290,7 @@ fn the_comment_before_a_block_is_read() {
             claims: Some("{\"role\": \"a\"}".into()),
             before: "SELECT 1;\n".into(),
             sql: "SELECT 'eyJh.…';\n".into(),
+            json: String::new(),
         }
     );
     assert!(filled_in(&found[0]).starts_with("SELECT 'eyJ"));

@@ -278,6 +278,56 @@ fn trigger_on_another_owners_table_that_a_foreign_key_fires() {
     s.run("ROLLBACK");
 }
 
+/// The statement is judged by a name, which may mean another table once its lock has been waited for; and partitions get clones.
+#[test]
+fn trigger_that_lands_on_another_owners_table() {
+    let g = Gate::new("lock_landing");
+    let owner = g.f.role("owner", "NOLOGIN");
+    let reader = &g.reader;
+    g.f.admin().run(&format!(
+        "CREATE SCHEMA mal AUTHORIZATION {reader}; CREATE SCHEMA v; GRANT USAGE ON SCHEMA v, mal TO PUBLIC;
+         CREATE TABLE v.child (id int); ALTER TABLE v.child OWNER TO {owner}; GRANT TRIGGER ON v.child TO {reader};
+         CREATE TABLE v.q (id int NOT NULL); ALTER TABLE v.q OWNER TO {owner}; GRANT TRIGGER ON v.q TO {reader};
+         CREATE TABLE mal.child (id int); CREATE TABLE mal.p (id int NOT NULL) PARTITION BY RANGE (id);
+         ALTER TABLE mal.p ATTACH PARTITION v.q FOR VALUES FROM (1) TO (9);
+         ALTER TABLE mal.child OWNER TO {reader}; ALTER TABLE mal.p OWNER TO {reader};
+         CREATE FUNCTION mal.tg() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'"
+    ));
+    let take = switch(&g.token(json!({})));
+    let mut first = g.login();
+    first.run(&format!(
+        "BEGIN; {take}; ALTER TABLE mal.child RENAME TO away"
+    ));
+    let mut second = g.login();
+    second.run(&format!("BEGIN; {take}; SET LOCAL search_path = mal, v"));
+    let pid = second.text("SELECT pg_backend_pid()");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            second.attempt(
+                "CREATE TRIGGER t BEFORE DELETE ON child FOR EACH ROW EXECUTE FUNCTION mal.tg()",
+            )
+        });
+        let mut admin = g.f.admin();
+        wait_until("it waits for the lock", 15, || {
+            admin.holds(&format!(
+                "EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"
+            ))
+        });
+        first.run("COMMIT");
+        let outcome = waiting.join().expect("the session");
+        assert_eq!(outcome.expect_err("an escape").code, "42501");
+    });
+    second.run("ROLLBACK");
+    second.run(&format!("BEGIN; {take}"));
+    second.denied(
+        "CREATE TRIGGER t BEFORE DELETE ON mal.p FOR EACH ROW EXECUTE FUNCTION mal.tg()",
+        "42501",
+    );
+    second.run("ROLLBACK");
+    g.f.admin()
+        .assert_that("NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid IN ('v.child'::regclass, 'v.q'::regclass))");
+}
+
 /// Rights are looked at when the role is taken. One that is granted afterwards opens the guard, but what follows is not run.
 #[test]
 fn right_to_set_the_role_granted_during_the_switch() {

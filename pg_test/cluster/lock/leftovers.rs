@@ -338,3 +338,143 @@ fn login_of_another_kind_keeps_what_it_makes() {
     assert_eq!(s.text("SHOW search_path"), "public");
     s.assert_that("pg_my_temp_schema() <> 0");
 }
+
+/// Made by the schema's own name, a domain is no use of the temporary schema as PostgreSQL counts it.
+#[test]
+fn temporary_domain_by_the_schemas_own_name() {
+    let mut s = POOL.connect();
+    POOL.attack(&mut s, "CREATE TEMP TABLE x ()");
+    s.run(&format!(
+        "BEGIN; {};
+         DO $$ BEGIN
+           EXECUTE format('CREATE FUNCTION %I.keep(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS ''BEGIN RAISE NOTICE ''''stolen''''; RETURN true; END''', pg_my_temp_schema()::regnamespace);
+           EXECUTE format('CREATE DOMAIN %1$I.text AS pg_catalog.text CHECK (%1$I.keep(VALUE))', pg_my_temp_schema()::regnamespace);
+           EXECUTE format('CREATE TYPE %I.jsonb AS ENUM (''x'')', pg_my_temp_schema()::regnamespace);
+         END $$;
+         COMMIT",
+        POOL.attacker
+    ));
+    s.notices();
+    s.run("BEGIN");
+    s.run(&format!("{}::text)", POOL.victim.trim_end_matches(')')));
+    assert_eq!(s.text("SELECT '{}'::jsonb"), "{}");
+    assert!(s.notices().is_empty(), "a stolen token");
+    s.run("COMMIT");
+}
+
+/// PL/pgSQL keeps what a type's name meant at the first call in the session, whoever calls next.
+#[test]
+fn plpgsql_function_compiled_under_the_previous_users_path() {
+    let f = &POOL.g.f;
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC;
+         CREATE FUNCTION app.greet(n pg_catalog.text) RETURNS pg_catalog.text LANGUAGE plpgsql AS $$ DECLARE t text; BEGIN t := n; RETURN t; END $$;
+         CREATE SCHEMA {reader} AUTHORIZATION {reader}; GRANT USAGE ON SCHEMA {reader} TO PUBLIC",
+        reader = POOL.g.reader
+    ));
+    for (schema, path) in [
+        (
+            "evil".to_owned(),
+            "SET LOCAL search_path = evil, pg_catalog;",
+        ),
+        // The default path begins with the role's own schema.
+        (POOL.g.reader.clone(), ""),
+    ] {
+        let mut s = POOL.connect();
+        POOL.attack(
+            &mut s,
+            &format!(
+                "CREATE FUNCTION {schema}.steal(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'stolen as %', current_user; RETURN true; END $$;
+                 CREATE DOMAIN {schema}.text AS pg_catalog.text CHECK ({schema}.steal(VALUE));
+                 {path} SELECT app.greet('attacker')"
+            ),
+        );
+        // Before the switch too: the login is nobody, but may call what everyone may.
+        s.run("BEGIN; SET LOCAL search_path = evil, pg_catalog");
+        let _ = s.attempt("SELECT app.greet('nobody')");
+        s.run("ROLLBACK");
+        s.notices();
+        s.run(&format!("BEGIN; {}", POOL.victim));
+        assert_eq!(s.text("SELECT app.greet('victim')"), "victim");
+        assert!(s.notices().is_empty(), "the attacker's code ran");
+        s.run("COMMIT");
+        // Named in full it is there for whoever means it.
+        POOL.attack(
+            &mut s,
+            &format!("SELECT 'x'::{schema}.text; DROP DOMAIN {schema}.text"),
+        );
+    }
+}
+
+/// What a login without a token could do to the other users of its pool.
+#[test]
+fn authenticator_looks_at_and_ends_the_sessions_of_others() {
+    let mut victim = POOL.connect();
+    victim.run(&format!(
+        "BEGIN; {}; SELECT 'secret of the victim'",
+        POOL.victim
+    ));
+    let mut s = POOL.connect();
+    for attack in [
+        "SELECT query FROM pg_stat_activity",
+        "SELECT pg_stat_get_backend_activity(1)",
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+        "SELECT pg_cancel_backend(pg_backend_pid())",
+        "DO $$ BEGIN PERFORM pg_terminate_backend(1); END $$",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT lo_creat(-1)",
+        "SELECT pg_notify('orders', 'forged')",
+        "SELECT pg_logical_emit_message(false, 'x', 'y')",
+        "EXPLAIN ANALYZE CREATE TABLE planted AS SELECT 1",
+        "EXPLAIN ANALYZE CREATE TEMP TABLE planted AS SELECT 1",
+        "EXPLAIN ANALYZE SELECT 1 INTO planted",
+    ] {
+        s.denied(attack, "42501");
+    }
+    // What poolers and drivers ask.
+    for harmless in [
+        "SELECT 1",
+        "SELECT set_config('application_name', 'x', false), current_setting('server_version'), version(), pg_backend_pid()",
+        "SELECT pg_is_in_recovery(), now(), clock_timestamp(), pg_advisory_unlock_all()",
+        "SELECT oid, typname, format_type(oid, NULL) FROM pg_type WHERE typname = 'text'",
+        "EXPLAIN SELECT 1",
+        "DISCARD ALL",
+    ] {
+        s.run(harmless);
+    }
+    // With a token all that is the role's own affair again.
+    s.run(&format!(
+        "BEGIN; {}; SELECT pg_notify('orders', 'x'); COMMIT",
+        POOL.attacker
+    ));
+    assert_eq!(victim.text("SELECT current_user"), POOL.g.writer);
+}
+
+/// What PL/pgSQL has made ready calls set_config() without a hook in between.
+#[test]
+fn gate_holds_after_a_switch_that_an_exception_block_rolled_back() {
+    let mut s = POOL.connect();
+    let outcome = s.attempt(&format!(
+        "DO $$ DECLARE n text; v text; r text; BEGIN
+           FOR i IN 1..3 LOOP
+             n := CASE i WHEN 3 THEN 'role' ELSE 'work_mem' END;
+             v := CASE i WHEN 3 THEN '{writer}' ELSE '5MB' END;
+             IF i = 2 THEN
+               BEGIN {take}; RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END;
+             ELSE
+               r := set_config(n, v, false);
+               IF i = 3 THEN RAISE WARNING 'as %', current_user; END IF;
+             END IF;
+           END LOOP;
+         END $$",
+        writer = POOL.g.writer,
+        take = POOL.attacker.replacen("SELECT", "PERFORM", 1),
+    ));
+    assert_eq!(outcome.expect_err("an escape").code, "42501");
+    assert!(s.notices().iter().all(|n| !n.message.starts_with("as ")));
+    // And the connection is good for the next user.
+    s.run(&format!("BEGIN; {}", POOL.victim));
+    assert_eq!(s.text("SELECT current_user"), POOL.g.writer);
+    s.run("COMMIT");
+}

@@ -163,3 +163,28 @@ fn pipeline_of_a_statement_parsed_before_the_lock() {
         wire.query("ROLLBACK");
     }
 }
+
+/// The fast path has no statement whose start could be judged.
+#[test]
+fn fast_path_call_after_the_deadline() {
+    let gate = &STAGE.gate;
+    let backend = oid_of("pg_catalog.pg_backend_pid()");
+    let brief = gate.token(serde_json::json!({"exp": now() - 30 + 2}));
+    let mut wire = open();
+    wire.query(&format!("BEGIN; {}", switch(&brief)));
+    assert!(
+        wire.call(backend, &[])
+            .iter()
+            .any(|(kind, _)| *kind == b'V')
+    );
+    wire.query("SAVEPOINT s");
+    wait_until("the token has ended", 15, || {
+        let answers = wire.call(backend, &[]);
+        if has_error(&answers, "28000") {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        false
+    });
+    wire.query("ROLLBACK");
+}

@@ -121,7 +121,7 @@ fn a_role_dropped_while_it_is_guarded_leaves_no_label() {
 
 #[test]
 fn logins_are_guarded_by_those_who_rule_them_only() {
-    let f = Fixture::new("guard_authority");
+    let f = Fixture::new("guard_rulers");
     let mut admin = f.admin();
     let bob = f.role("bob", "LOGIN CREATEROLE");
     let root = f.role("root", "LOGIN SUPERUSER");
