@@ -6,6 +6,7 @@ mod claims;
 mod json;
 mod key;
 mod path;
+mod public;
 mod redact;
 mod refusal;
 mod token;
