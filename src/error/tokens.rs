@@ -305,6 +305,7 @@ impl Report for revocation::Bad {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Missing(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
@@ -312,6 +313,10 @@ impl Report for revocation::Bad {
     fn detail(&self) -> String {
         match self {
             Self::Missing(what) => format!("The argument {what} is needed."),
+            Self::TooLong { bytes, .. } => format!(
+                "It has {bytes} bytes; at most {} are accepted.",
+                crate::jwt::MAX_ID_BYTES
+            ),
             Self::ReadOnly => READ_ONLY.into(),
             Self::Sql(problem) => sentence(problem),
         }
@@ -319,6 +324,10 @@ impl Report for revocation::Bad {
     fn hint(&self) -> String {
         match self {
             Self::ReadOnly => "Revoke on the primary; standbys follow.".into(),
+            Self::TooLong { what: "issuer", .. } => "Leave issuer out: NULL stands for any.".into(),
+            Self::TooLong { .. } => {
+                "Nothing is to be done: tokens with so long a claim are refused anyway.".into()
+            }
             Self::Missing(_) => "Pass the jti or sub claim as the token has it, and a time.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
         }
