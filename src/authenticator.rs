@@ -24,6 +24,8 @@ pub enum Error {
     MayNotGrant { role: String, caller: String },
     #[error("permission denied to grant CONNECT on database \"{database}\"")]
     MayNotConnect { database: String, caller: String },
+    #[error("a role was dropped or renamed meanwhile")]
+    Replaced,
     #[error(transparent)]
     Role(#[from] Untakeable),
     #[error(transparent)]
@@ -95,11 +97,20 @@ fn create_authenticator(
             .transpose()
             .map_err(credential::Error::from)?;
         let caller = identity::current_user();
-        for granted in &roles {
-            may_grant(caller, granted)?;
-        }
-        let connect = must_grant_connect(caller)?;
+        let may = || -> Result<_, Error> {
+            let granted: Vec<pg_sys::Oid> = roles
+                .iter()
+                .map(|role| may_grant(caller, role))
+                .collect::<Result<_, _>>()?;
+            Ok((granted, must_grant_connect(caller)?))
+        };
+        let before = may()?;
         issue::require_free(role)?;
+        // What was true before we waited may not be so any more.
+        let (granted, connect) = may()?;
+        if granted != before.0 {
+            return Err(Error::Replaced);
+        }
         let secret = Secret::generate()?;
         let mut metadata = label::fresh(Kind::Authenticator, caller, purpose);
         metadata.login = options.rules.clone();
@@ -134,16 +145,18 @@ fn create_authenticator(
 }
 
 /// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.
-fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<(), Error> {
+fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<pg_sys::Oid, Error> {
     let target = switch::takeable(role)?;
-    if catalog::is_admin_of(caller, target.oid) || scope::may_hand_out(caller, target.oid) {
-        Ok(())
-    } else {
-        Err(Error::MayNotGrant {
-            role: target.name,
-            caller: name_of(caller),
-        })
+    if !catalog::is_admin_of(caller, target.oid) {
+        if !scope::may_hand_out(caller, target.oid) {
+            return Err(Error::MayNotGrant {
+                role: target.name,
+                caller: name_of(caller),
+            });
+        }
+        scope::require_authority(caller, target.oid).map_err(credential::Error::from)?;
     }
+    Ok(target.oid)
 }
 
 /// Whether the authenticator needs a CONNECT of its own, which the caller must be able to grant.
