@@ -85,7 +85,7 @@ COMMENT ON FUNCTION scope.create_scope(text, text[], regclass[], text[], regclas
 privileges: SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN (from PostgreSQL 17 on) for tables; SELECT, UPDATE, USAGE for sequences, where INSERT stands for USAGE; EXECUTE for functions, which needs not be said; CREATE for schemas. columns: of the one table given, instead of all. With INSERT or UPDATE come USAGE on the sequences that the columns of the tables own; with everything USAGE on the schemas and CONNECT on the database.
 schemas: all their tables; with INSERT, UPDATE or USAGE their sequences, with EXECUTE their functions. future_tables: also what will be created there by their owner, by those who have CREATE there or own something there now, as far as the caller may act for them; a NOTICE names the others.
 name: [a-z_][a-z0-9_]*, at most 63 bytes, not a reserved word. if_not_exists: a scope of this name with exactly these privileges is fine; one with future tables gets those of roles that create there by now. The caller must own each object, or hold what is given WITH GRANT OPTION.
-Errors: 42P01, 3F000, 42883, 42703 no such table or sequence, schema, function, column; 42809 not a table, not a sequence; 42501 may not be granted, or belongs to the system; 42710 the name exists, or has other privileges; 42602, 42622, 42939 bad, too long, reserved name; 22023 unknown privilege, one that fits nothing, columns without one table, bad purpose; 22004 NULL; 55000 not preloaded, or the scope is of another database; 25006 read-only.';
+Errors: 42P01, 3F000, 42883, 42703 no such table or sequence, schema, function, column; 42809 not a table, not a sequence; 42501 may not be granted, or belongs to the system; 42710 the name exists, or has other privileges; 42602, 42622, 42939 bad, too long, reserved name; 22023 unknown privilege, one that fits nothing, columns without one table, bad purpose; 54000 over 10,000 objects in one list; 22004 NULL; 55000 not preloaded, or the scope is of another database; 25006 read-only.';
 
 CREATE FUNCTION scope.alter_scope(
     name text,
@@ -142,8 +142,8 @@ COMMENT ON FUNCTION scope.create_credential(name[], text, interval, text, cidr[]
 role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes.
 allowed_ips: the networks that it may log in from; NULL: anywhere; empty: none, for Unix sockets only. IPv4 addresses mapped into IPv6 count as IPv4. allow_local: whether by Unix socket; NULL: when allowed_ips is NULL. require_tls: whether TCP connections must use TLS. These three hold for every authentication method, and never for superusers.
 connection_limit: sessions at a time, at least 1; NULL: no limit. statement_timeout, idle_in_transaction_session_timeout, search_path: what its sessions start with; they may SET others.
-The caller must be a creator of each scope, a member of that role, hold ADMIN OPTION on the scope, or be a superuser.
-Errors: 42704 no such scope; 42809 not a scope; 42501 a scope may not be handed out; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option, no scopes, a scope of another database; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, a scope is being dropped, or TLS required of a server without.';
+The caller must hold ADMIN OPTION on each scope, be a superuser, or be its creator or a member of that role and still able to grant what the scope holds.
+Errors: 42704 no such scope; 42809 not a scope; 42501 a scope may not be handed out; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option, no scopes, a scope of another database; 54000 too many networks or schemas; 22004 NULL; 25006 read-only; 55000 not preloaded, a scope is being dropped, or TLS required of a server without.';
 
 CREATE FUNCTION scope.renew_role(role name, valid_for interval DEFAULT NULL)
 RETURNS timestamptz
@@ -179,7 +179,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'grant_temporary_wrapper';
 COMMENT ON FUNCTION scope.grant_temporary(name, name, interval, text) IS
 'Makes a person''s own login a member of a role until a deadline, which it returns. At the deadline the membership is revoked, and sessions that have SET ROLE to it fail at their next statement (42501; RESET ROLE is allowed). Called again for the same two, the new deadline counts. valid_for: positive, at most scope_roles.max_ttl. reason: at most 200 bytes, shown in scope.credentials.
-The caller needs ADMIN OPTION on the role, or must be the creator of the scope.
+The caller needs ADMIN OPTION on the role, or must be the creator of the scope and still able to grant what it holds.
 Errors: 42704 no such role; 42501 may not be granted, or a superuser; 42809 a credential, or not a login; 0LP01 a circle; 42710 a member without a deadline already; 22023 bad valid_for or reason; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.revoke_temporary(role name, to_role name)
@@ -226,7 +226,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_authenticator_wrapper';
 COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
 'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() and scope.set_jwt_session() only, never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
-valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role.
+valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds.
 Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
 CREATE FUNCTION scope.set_jwt_session(token text, claim text DEFAULT NULL)
@@ -298,8 +298,8 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'add_jwt_issuer_wrapper';
 COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval) IS
 'Registers an issuer in this database. Tokens whose iss claim equals issuer are verified by its keys alone.
-keys: a JWKS or JWK (RFC 7517), a PEM public key, or a secret of at least 32 bytes. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat.
-Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path or duration; 22004 NULL.';
+keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key, or a secret of at least 32 bytes; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat.
+Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path or duration, or keys that serve none of the algorithms; 22004 NULL.';
 
 CREATE FUNCTION scope.set_jwt_keys(name text, keys text)
 RETURNS void
@@ -307,7 +307,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'set_jwt_keys_wrapper';
 COMMENT ON FUNCTION scope.set_jwt_keys(text, text) IS
 'Replaces the keys of an issuer, in every backend from the commit on. To rotate, pass old and new keys in one JWKS first, and the new ones alone when the old tokens have ended.
-Errors: 42704 no such issuer; 22023 bad keys; 22004 NULL.';
+Errors: 42704 no such issuer; 22023 bad keys, or none for the issuer''s algorithms; 22004 NULL.';
 
 CREATE FUNCTION scope.drop_jwt_issuer(name text)
 RETURNS void
@@ -322,7 +322,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'revoke_token_wrapper';
 COMMENT ON FUNCTION scope.revoke_token(text, timestamptz, text) IS
 'Refuses the tokens with this jti claim (RFC 7519 section 4.1.7) until a moment, best the token''s exp: from the commit on, in every backend, cached or not, and at the next statement of a transaction that it has already switched. issuer: the iss; NULL: any. Entries past their date go by themselves.
-Errors: 22004 NULL or empty.';
+Errors: 22004 NULL or empty; 22023 over 1,024 bytes (tokens with a longer jti are refused anyway).';
 
 CREATE FUNCTION scope.revoke_subject(sub text, issued_before timestamptz DEFAULT now(), issuer text DEFAULT NULL)
 RETURNS void
@@ -330,4 +330,4 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'revoke_subject_wrapper';
 COMMENT ON FUNCTION scope.revoke_subject(text, timestamptz, text) IS
 'For a lost account: refuses all tokens with this sub claim that were issued (iat) before a moment, or that have no iat, as scope.revoke_token() does. issuer: the iss; NULL: any.
-Errors: 22004 NULL or empty.';
+Errors: 22004 NULL or empty; 22023 over 1,024 bytes (tokens with a longer sub are refused anyway).';

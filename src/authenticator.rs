@@ -24,6 +24,8 @@ pub enum Error {
     MayNotGrant { role: String, caller: String },
     #[error("permission denied to grant CONNECT on database \"{database}\"")]
     MayNotConnect { database: String, caller: String },
+    #[error("a role was dropped or renamed meanwhile")]
+    Replaced,
     #[error(transparent)]
     Role(#[from] Untakeable),
     #[error(transparent)]
@@ -101,10 +103,15 @@ fn create_authenticator(
             options: &options,
             valid_until,
         };
-        let connects = new.check()?;
+        let before = new.check()?;
         issue::require_free(role)?;
+        // What was true before we waited may not be so any more.
+        let now = new.check()?;
+        if now.granted != before.granted {
+            return Err(Error::Replaced);
+        }
         let secret = Secret::generate()?;
-        new.make(Some(&secret.verifier), connects)?;
+        new.make(Some(&secret.verifier), now.connects)?;
         Ok(Issued {
             role: role.to_owned(),
             uri: issue::connection_uri(role, &secret.password, &options.rules),
@@ -127,14 +134,22 @@ pub struct New<'a> {
     pub valid_until: Option<i64>,
 }
 
+/// What [`New::check`] has found.
+pub struct Checked {
+    granted: Vec<pg_sys::Oid>,
+    /// It needs a CONNECT of its own.
+    pub connects: bool,
+}
+
 impl New<'_> {
-    /// May the caller make it? Tells whether it needs a CONNECT of its own.
-    pub fn check(&self) -> Result<bool, Error> {
+    /// May the caller make it?
+    pub fn check(&self) -> Result<Checked, Error> {
         let caller = identity::current_user();
-        for granted in self.roles {
-            may_grant(caller, granted)?;
-        }
-        must_grant_connect(caller)
+        let granted = self.roles.iter().map(|role| may_grant(caller, role));
+        Ok(Checked {
+            granted: granted.collect::<Result<_, _>>()?,
+            connects: must_grant_connect(caller)?,
+        })
     }
 
     /// Makes it, after [`Self::check`], under a name that is free and locked. Without a verifier it
@@ -166,16 +181,18 @@ impl New<'_> {
 }
 
 /// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.
-pub fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<(), Error> {
+pub fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<pg_sys::Oid, Error> {
     let target = switch::takeable(role)?;
-    if catalog::is_admin_of(caller, target.oid) || scope::may_hand_out(caller, target.oid) {
-        Ok(())
-    } else {
-        Err(Error::MayNotGrant {
-            role: target.name,
-            caller: name_of(caller),
-        })
+    if !catalog::is_admin_of(caller, target.oid) {
+        if !scope::may_hand_out(caller, target.oid) {
+            return Err(Error::MayNotGrant {
+                role: target.name,
+                caller: name_of(caller),
+            });
+        }
+        scope::require_authority(caller, target.oid).map_err(credential::Error::from)?;
     }
+    Ok(target.oid)
 }
 
 /// Whether the authenticator needs a CONNECT of its own, which the caller must be able to grant.

@@ -6,11 +6,12 @@ mod claims;
 mod json;
 mod key;
 mod path;
+mod public;
 mod redact;
 mod refusal;
 mod token;
 
-pub use claims::{Policy, Verified};
+pub use claims::{MAX_ID_BYTES, Policy, Verified};
 pub use key::{Algorithm, KeyError, KeySet};
 pub use path::{ClaimPath, PathError, RoleClaim};
 pub use redact::redact;

@@ -13,6 +13,8 @@ pub mod plan;
 pub mod privilege;
 mod short;
 
+use std::collections::HashSet;
+
 use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -23,14 +25,24 @@ use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity, server, xact};
 use facts::Request;
+use plan::Need;
 pub use plan::some_of;
 pub use privilege::BadVerb;
 use privilege::{Privilege, Verbs};
+
+/// More than these are a schema, not a list: each is looked up, and locked while it is granted.
+const MAX_NAMED: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{0} must not be null")]
     Null(&'static str),
+    #[error("{what} names too many objects")]
+    TooMany {
+        what: &'static str,
+        count: usize,
+        max: usize,
+    },
     #[error(transparent)]
     Verb(#[from] BadVerb),
     #[error("unknown action \"{0}\"")]
@@ -250,7 +262,12 @@ fn request(
     future_tables: Option<bool>,
 ) -> Result<Request, Error> {
     let words = elements(privileges, "privileges")?;
-    let columns = columns.map(|columns| elements(Some(columns), "columns"));
+    let columns = columns.map(|columns| {
+        let mut columns = elements(Some(columns), "columns")?;
+        let mut seen = HashSet::new();
+        columns.retain(|column| seen.insert(column.clone()));
+        Ok::<_, Error>(columns)
+    });
     Ok(Request {
         verbs: Verbs::parse(&words, compat::HAS_MAINTAIN)?,
         tables: oids(tables, "tables")?,
@@ -267,12 +284,23 @@ fn elements<T>(list: Option<Vec<Option<T>>>, what: &'static str) -> Result<Vec<T
         .ok_or(Error::Null(what))
 }
 
+/// Each once, in the order of the list.
 fn oids(list: Option<Vec<Option<pg_sys::Oid>>>, what: &'static str) -> Result<Vec<u32>, Error> {
+    let mut seen = HashSet::new();
     let mut unique: Vec<u32> = Vec::new();
     for oid in elements(list, what)? {
+        pgrx::check_for_interrupts!();
         let oid = u32::from(oid);
-        if !unique.contains(&oid) {
-            unique.push(oid);
+        if !seen.insert(oid) {
+            continue;
+        }
+        unique.push(oid);
+        if unique.len() > MAX_NAMED {
+            return Err(Error::TooMany {
+                what,
+                count: unique.len(),
+                max: MAX_NAMED,
+            });
         }
     }
     Ok(unique)
@@ -286,6 +314,21 @@ pub fn may_hand_out(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
             && metadata.state == State::Active
             && is_over(caller, &metadata)
     )
+}
+
+/// The one who made a scope hands out what it holds only while they may grant that themselves: the
+/// table may have another owner by now.
+pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
+    let held = held::by(scope)?;
+    let planned = facts::plan_of(&held, caller, scope)?;
+    let grants: Vec<_> = planned
+        .plan
+        .grants
+        .iter()
+        .filter(|(grant, wanted)| wanted.need != Need::Spare && held.grants.contains_key(grant))
+        .map(|(&grant, &wanted)| (grant, wanted))
+        .collect();
+    planned.require_authority(&grants)
 }
 
 /// May members of this scope create objects? Its logins then work as the scope, which owns what they

@@ -413,8 +413,8 @@ fn run(step: &Step) -> Result<(), Error> {
                 options: &options,
                 valid_until: None,
             };
-            let connects = new.check().at("/authenticators")?;
-            new.make(None, connects).at("/authenticators")?;
+            let checked = new.check().at("/authenticators")?;
+            new.make(None, checked.connects).at("/authenticators")?;
         }
         Work::Issuer(change) => policies::write_issuer(change)?,
     }

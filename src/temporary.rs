@@ -24,7 +24,7 @@ use crate::pg::advisory::{self, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
-use crate::scope::lock_key;
+use crate::scope::{self, lock_key};
 use verdict::{Graph, Membership, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,11 @@ fn grant(
     let deadline = credential::deadline_of(Some(valid_for))?;
     let (role, to) = pair(role, to_role)?;
     check(&role, &to)?;
-    let live = lock_pair(&role, &to)
+    let found = lock_pair(&role, &to);
+    // What was true before we waited may not be so any more.
+    let (role, to) = (again(role)?, again(to)?);
+    check(&role, &to)?;
+    let live = found
         .into_iter()
         .find(|found| found.ends_at() > clock::now());
     if let Some(mut live) = live {
@@ -204,6 +208,13 @@ fn pair(role: Option<Name>, to_role: Option<Name>) -> Result<(Role, Role), Error
     Ok((look(role, "role")?, look(to_role, "to_role")?))
 }
 
+/// The role as it is now, under the same name.
+fn again(before: Role) -> Result<Role, Error> {
+    catalog::role_by_name(&before.name)
+        .filter(|role| role.oid == before.oid)
+        .ok_or(Error::Unknown { role: before.name })
+}
+
 /// May the caller grant this role to that login, and does it make sense?
 fn check(role: &Role, to: &Role) -> Result<(), Error> {
     let caller = identity::current_user();
@@ -220,13 +231,14 @@ fn check(role: &Role, to: &Role) -> Result<(), Error> {
             });
         }
     };
-    if !catalog::is_admin_of(caller, role.oid)
-        && !scope.is_some_and(|metadata| is_over(caller, metadata))
-    {
-        return Err(Error::MayNotGrant {
-            role: role.name.clone(),
-            caller: name_of(caller),
-        });
+    if !catalog::is_admin_of(caller, role.oid) {
+        if !scope.is_some_and(|metadata| is_over(caller, metadata)) {
+            return Err(Error::MayNotGrant {
+                role: role.name.clone(),
+                caller: name_of(caller),
+            });
+        }
+        scope::require_authority(caller, role.oid).map_err(credential::Error::from)?;
     }
     for superuser in [role, to] {
         if superuser.superuser {

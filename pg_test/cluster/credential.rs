@@ -76,6 +76,94 @@ fn it_reads_what_its_scopes_read_and_nothing_else() {
     admin.assert_that("NOT EXISTS (SELECT FROM scope.credentials WHERE kind = 'scope')");
 }
 
+/// Having made a scope is no right to what it holds: that may have been taken from the maker since.
+#[test]
+fn credential_of_a_scope_whose_table_changed_hands() {
+    let f = Fixture::new("credential_hands");
+    let (maker, other) = (manager(&f, "maker"), f.role("other", "LOGIN"));
+    let person = f.role("person", "LOGIN");
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO {maker} WITH GRANT OPTION; GRANT CREATE ON SCHEMA app TO {other};
+         CREATE TABLE app.mine (id serial, note text); CREATE TABLE app.part (id int, note text);
+         CREATE FUNCTION app.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         REVOKE EXECUTE ON FUNCTION app.f() FROM PUBLIC;
+         ALTER TABLE app.mine OWNER TO {maker}; ALTER TABLE app.part OWNER TO {maker};
+         ALTER FUNCTION app.f() OWNER TO {maker}"
+    ));
+    let mut s = f.login(&maker);
+    let scope = "credential_hands_scope";
+    s.run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT,INSERT}}', '{{app.mine}}', functions => '{{app.f()}}');
+         SELECT scope.create_scope('{scope}_part', '{{SELECT}}', '{{app.part}}', '{{note}}');
+         SELECT scope.create_scope('{scope}_future', '{{SELECT}}', schemas => '{{app}}', future_tables => true)"
+    ));
+    let calls = |scope: &str| {
+        [
+            format!("SELECT scope.create_credential('{{{scope}}}')"),
+            format!("SELECT scope.grant_temporary('{scope}', '{person}', '1 hour')"),
+            format!("SELECT scope.create_authenticator('credential_hands_gated', '{{{scope}}}')"),
+        ]
+    };
+    let parts = [
+        scope.to_owned(),
+        format!("{scope}_part"),
+        format!("{scope}_future"),
+    ];
+    for call in parts.iter().flat_map(|scope| calls(scope)) {
+        s.run(&format!("BEGIN; {call}; ROLLBACK"));
+    }
+    let give = |what: &str, to: &str| format!("ALTER {what} OWNER TO {to}");
+    for (scope, taken, back) in [
+        (
+            &parts[0],
+            give("TABLE app.mine", &other),
+            give("TABLE app.mine", &maker),
+        ),
+        (
+            &parts[0],
+            give("FUNCTION app.f()", &other),
+            give("FUNCTION app.f()", &maker),
+        ),
+        (
+            &parts[1],
+            give("TABLE app.part", &other),
+            give("TABLE app.part", &maker),
+        ),
+        (
+            &parts[2],
+            give("TABLE app.part", &other),
+            give("TABLE app.part", &maker),
+        ),
+        (
+            &parts[0],
+            format!(
+                "REVOKE GRANT OPTION FOR USAGE ON SCHEMA app FROM {maker} CASCADE; GRANT USAGE ON SCHEMA app TO {scope}"
+            ),
+            format!("GRANT USAGE ON SCHEMA app TO {maker} WITH GRANT OPTION"),
+        ),
+    ] {
+        admin.run(&taken);
+        for call in calls(scope) {
+            let refusal = s.refused(&call, "42501");
+            assert!(refusal.message.contains("to grant"), "{taken}: {refusal}");
+        }
+        // Whoever PostgreSQL lets grant the role itself may.
+        for call in calls(scope) {
+            admin.run(&format!("BEGIN; {call}; ROLLBACK"));
+        }
+        admin.run(&format!("GRANT {scope} TO {maker} WITH ADMIN OPTION"));
+        for call in calls(scope) {
+            s.run(&format!("BEGIN; {call}; ROLLBACK"));
+        }
+        admin.run(&format!("REVOKE {scope} FROM {maker}"));
+        admin.run(&back);
+        for call in calls(scope) {
+            s.run(&format!("BEGIN; {call}; ROLLBACK"));
+        }
+    }
+}
+
 #[test]
 fn only_who_may_hand_out_a_scope_issues_from_it() {
     let f = Fixture::new("credential_who");

@@ -582,7 +582,7 @@ fn a_login_that_nobody_uses_is_found_and_pruned_only_when_this_server_has_seen_i
     admin.run(&format!(
         "INSERT INTO seen VALUES ('{cred}'::regrole, now() - interval '91 days')"
     ));
-    assert_eq!(admin.column(pruned), [cred.clone()]);
+    assert_eq!(admin.column(pruned), std::slice::from_ref(&cred));
     // Not while it is in use.
     let session = f.login(&cred);
     assert_eq!(admin.column(pruned), NOTHING);

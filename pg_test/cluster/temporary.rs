@@ -510,3 +510,72 @@ fn what_makes_no_sense_is_refused() {
     admin.run("ROLLBACK");
     assert_eq!(scene.between(), [""; 0]);
 }
+
+/// A caller waits for the lock of another one, and is stripped of the right meanwhile.
+#[test]
+fn right_to_grant_lost_while_waiting_for_the_lock() {
+    let f = Fixture::new("temporary_lost");
+    let (owner, person) = (f.role("owner", "NOLOGIN"), f.role("person", "LOGIN"));
+    let caller = f.role("caller", "LOGIN");
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {caller}"
+    ));
+    let name = "temporary_lost_gated";
+    let temporary = format!("scope.grant_temporary('{owner}', '{person}', '1 hour')");
+    let authenticator = format!("scope.create_authenticator('{name}', '{{{owner}}}')");
+    for call in [&temporary, &authenticator] {
+        let call = format!("SELECT {call}");
+        admin.run(&format!("GRANT {owner} TO {caller} WITH ADMIN OPTION"));
+        let mut first = f.admin();
+        first.run(&format!("BEGIN; {call}"));
+        let mut second = f.login(&caller);
+        let pid = second.text("SELECT pg_backend_pid()");
+        let refusal = std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| second.attempt(&call));
+            wait_until("the caller waits for the lock", 20, || {
+                admin.holds(&format!(
+                    "EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted AND locktype = 'advisory')"
+                ))
+            });
+            admin.run(&format!("REVOKE {owner} FROM {caller}"));
+            first.run("ROLLBACK");
+            waiting.join().expect("a thread").expect_err(&call)
+        });
+        assert_eq!(refusal.code, "42501", "{call}: {refusal}");
+        // The caller was refused for the right alone.
+        admin.run(&format!("GRANT {owner} TO {caller} WITH ADMIN OPTION"));
+        second.run(&format!("BEGIN; {call}; ROLLBACK"));
+        admin.run(&format!("REVOKE {owner} FROM {caller}"));
+    }
+    assert!(!admin.role_exists(name));
+    admin.assert_that(&format!("NOT pg_has_role('{person}', '{owner}', 'MEMBER')"));
+}
+
+/// The name that was checked belongs to another role when the wait is over.
+#[test]
+fn role_of_the_same_name_made_while_waiting_for_the_lock() {
+    let f = Fixture::new("temporary_swapped");
+    let (owner, person) = (f.role("owner", "NOLOGIN"), f.role("person", "LOGIN"));
+    let mut admin = f.admin();
+    let call = format!("SELECT scope.grant_temporary('{owner}', '{person}', '1 hour')");
+    let mut first = f.admin();
+    first.run(&format!("BEGIN; {call}"));
+    let mut second = f.admin();
+    let pid = second.text("SELECT pg_backend_pid()");
+    let refusal = std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| second.attempt(&call));
+        wait_until("the caller waits for the lock", 20, || {
+            admin.holds(&format!(
+                "EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted AND locktype = 'advisory')"
+            ))
+        });
+        admin.run(&format!(
+            "ALTER ROLE {owner} RENAME TO {owner}_before; CREATE ROLE {owner}"
+        ));
+        first.run("ROLLBACK");
+        waiting.join().expect("a thread").expect_err(&call)
+    });
+    assert_eq!(refusal.code, "42704", "{refusal}");
+    admin.assert_that(&format!("NOT pg_has_role('{person}', '{owner}', 'MEMBER')"));
+}

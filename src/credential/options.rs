@@ -8,6 +8,8 @@ use crate::login::rules::Rules;
 
 /// Leaves room in a label for everything else; about 30 networks.
 const MAX_RULES_BYTES: usize = 600;
+/// More never fit; a list is not read before that is known.
+const MAX_ELEMENTS: usize = 1_000;
 const MICROS_PER_MILLISECOND: i64 = 1_000;
 /// PostgreSQL's limit for identifiers (NAMEDATALEN - 1).
 const MAX_NAME_BYTES: usize = 63;
@@ -43,6 +45,12 @@ pub enum BadOption {
     Duration { option: &'static str },
     #[error("search_path has an element that is no schema's name")]
     SchemaName,
+    #[error("{option} has too many elements")]
+    TooMany {
+        option: &'static str,
+        count: usize,
+        max: usize,
+    },
     #[error("the rules of the login are too long")]
     TooLong { bytes: usize, max: usize },
 }
@@ -103,8 +111,20 @@ pub fn check_rules(rules: &Rules) -> Result<(), BadOption> {
     Ok(())
 }
 
+fn few<T>(option: &'static str, list: &[T]) -> Result<(), BadOption> {
+    if list.len() > MAX_ELEMENTS {
+        return Err(BadOption::TooMany {
+            option,
+            count: list.len(),
+            max: MAX_ELEMENTS,
+        });
+    }
+    Ok(())
+}
+
 /// Hours from their texts, each once.
 pub fn hours(texts: Vec<Option<String>>) -> Result<Vec<Window>, BadOption> {
+    few("allowed_hours", &texts)?;
     let mut hours: Vec<Window> = Vec::with_capacity(texts.len());
     for text in texts {
         let text = text.ok_or(BadOption::NullElement("allowed_hours"))?;
@@ -118,6 +138,7 @@ pub fn hours(texts: Vec<Option<String>>) -> Result<Vec<Window>, BadOption> {
 
 /// Networks from the texts of `cidr` values, each once.
 pub fn networks(texts: Vec<Option<String>>) -> Result<Vec<Network>, BadOption> {
+    few("allowed_ips", &texts)?;
     let mut networks: Vec<Network> = Vec::with_capacity(texts.len());
     for text in texts {
         let text = text.ok_or(BadOption::NullElement("allowed_ips"))?;
@@ -130,6 +151,7 @@ pub fn networks(texts: Vec<Option<String>>) -> Result<Vec<Network>, BadOption> {
 }
 
 fn schemas(names: Vec<Option<String>>) -> Result<Vec<String>, BadOption> {
+    few("search_path", &names)?;
     names
         .into_iter()
         .map(|name| {
@@ -227,5 +249,10 @@ mod tests {
         };
         assert!(many(30).check().is_ok());
         assert!(matches!(many(60).check(), Err(BadOption::TooLong { .. })));
+        let same = Given {
+            allowed_ips: Some(vec![Some("10.0.0.0/8".to_owned()); 1_001]),
+            ..Given::default()
+        };
+        assert!(matches!(same.check(), Err(BadOption::TooMany { .. })));
     }
 }

@@ -67,10 +67,10 @@ pub fn membership(scopes: &[String]) -> Result<Membership, super::Error> {
     })
 }
 
-fn check(name: &str) -> Result<(), Error> {
-    let scope = || name.to_owned();
+fn check(name: &str) -> Result<(), super::Error> {
+    let named = || name.to_owned();
     let Some(role) = catalog::role_by_name(name) else {
-        return Err(Error::Unknown { scope: scope() });
+        return Err(Error::Unknown { scope: named() }.into());
     };
     let metadata = match label::read(role.oid) {
         Some(Ok(
@@ -78,34 +78,41 @@ fn check(name: &str) -> Result<(), Error> {
                 kind: Kind::Scope, ..
             },
         )) => metadata,
-        _ => return Err(Error::NotAScope { scope: scope() }),
+        _ => return Err(Error::NotAScope { scope: named() }.into()),
     };
     let caller = identity::current_user();
-    if !is_over(caller, &metadata) && !catalog::is_admin_of(caller, role.oid) {
+    let is_admin = catalog::is_admin_of(caller, role.oid);
+    if !is_admin && !is_over(caller, &metadata) {
         return Err(Error::NotYours {
-            scope: scope(),
+            scope: named(),
             caller: name_of(caller),
-        });
+        }
+        .into());
     }
     if metadata.state != State::Active {
-        return Err(Error::Ending { scope: scope() });
+        return Err(Error::Ending { scope: named() }.into());
     }
     // Only a restore leaves a scope without its database.
     match metadata.database {
         Some(database) if database != server::database_name() => {
             return Err(Error::Elsewhere {
-                scope: scope(),
+                scope: named(),
                 database,
-            });
+            }
+            .into());
         }
         _ => {}
     }
     // Somebody may have made more of it by hand.
-    match switch::privileged(&role) {
-        Some(why) => Err(Error::Privileged {
-            scope: scope(),
+    if let Some(why) = switch::privileged(&role) {
+        return Err(Error::Privileged {
+            scope: named(),
             why,
-        }),
-        None => Ok(()),
+        }
+        .into());
     }
+    if !is_admin {
+        scope::require_authority(caller, role.oid)?;
+    }
+    Ok(())
 }

@@ -36,12 +36,17 @@ impl Report for BadOption {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::TooLong { .. } | Self::TooMany { .. } => {
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            }
             _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         }
     }
     fn detail(&self) -> String {
         match self {
+            Self::TooMany { count, max, .. } => {
+                format!("It has {count}; at most {max} are looked at.")
+            }
             Self::NullElement(option) => format!("Each element of {option} must have a value."),
             Self::NoWayIn => {
                 "allowed_ips is empty, so no address may connect, and allow_local is not true."
@@ -86,6 +91,7 @@ impl Report for BadOption {
                     .into()
             }
             Self::TooLong { .. } => "Name fewer, larger networks, and fewer hours.".into(),
+            Self::TooMany { .. } => "Name fewer.".into(),
         }
     }
 }
@@ -402,6 +408,7 @@ impl Report for authenticator::Error {
             Self::MayNotGrant { .. } | Self::MayNotConnect { .. } => {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
+            Self::Replaced => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             Self::Role(error) => error.code(),
             Self::Credential(error) => error.code(),
         }
@@ -410,6 +417,7 @@ impl Report for authenticator::Error {
         match self {
             Self::Null(what) => format!("The argument {what} is needed."),
             Self::NoRoles => "Without one its tokens could switch to nothing.".into(),
+            Self::Replaced => "Another role has one of the names now.".into(),
             Self::MayNotGrant { caller, .. } => {
                 format!("\"{caller}\" has no ADMIN OPTION on it.")
             }
@@ -425,6 +433,7 @@ impl Report for authenticator::Error {
             Self::Null(_) | Self::NoRoles => {
                 "Pass the name of the login and the roles that its tokens may name.".into()
             }
+            Self::Replaced => "Look at the roles, and call it again.".into(),
             Self::MayNotGrant { role, caller } => {
                 format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
             }

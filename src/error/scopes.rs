@@ -40,6 +40,7 @@ impl Report for scope::Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::TooMany { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::Verb(_)
             | Self::Action(_)
             | Self::NothingNamed
@@ -79,6 +80,9 @@ impl Report for scope::Error {
     fn detail(&self) -> String {
         match self {
             Self::Null(what) => format!("The argument {what} is needed, without NULL elements."),
+            Self::TooMany { count, max, .. } => {
+                format!("There are {count} or more; at most {max} are taken at a time.")
+            }
             Self::Verb(error) => verb_problem(error),
             Self::Action(_) => "It is \"add\" or \"remove\".".into(),
             Self::NothingNamed => {
@@ -159,6 +163,9 @@ impl Report for scope::Error {
             Self::Verb(_) => {
                 "Tables have SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER and (from PostgreSQL 17 on) MAINTAIN; sequences SELECT, UPDATE and USAGE; functions EXECUTE; schemas CREATE."
                     .into()
+            }
+            Self::TooMany { .. } => {
+                "Pass their schema, or add them in several calls of scope.alter_scope().".into()
             }
             Self::Null(_) | Self::Action(_) => "See \\df+ scope.*".into(),
             Self::NothingNamed => "Pass the objects that the privileges are on.".into(),

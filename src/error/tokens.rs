@@ -255,6 +255,7 @@ impl Report for issuer::Bad {
             Self::Empty(_)
             | Self::Keys(_)
             | Self::Algorithm(_)
+            | Self::Unserved
             | Self::RoleClaim(_)
             | Self::Duration(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         }
@@ -268,6 +269,7 @@ impl Report for issuer::Bad {
                 "Known are HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA."
                     .into()
             }
+            Self::Unserved => "No token could ever be verified.".into(),
             Self::RoleClaim(path) => path_problem(path),
             Self::Duration(_) => "It is a length of time.".into(),
             Self::Exists => "Names are unique, and each iss has one issuer.".into(),
@@ -279,7 +281,12 @@ impl Report for issuer::Bad {
     fn hint(&self) -> String {
         match self {
             Self::Keys(_) => {
-                "Pass a JWKS, a JWK, a PEM public key, or a secret of at least 32 bytes.".into()
+                "Pass the text itself of a JWKS, a JWK, a PEM public key, or a random secret of at least 32 bytes."
+                    .into()
+            }
+            Self::Unserved => {
+                "Secrets serve HS256, HS384 and HS512 as far as they are long enough, RSA keys RS and PS, keys on P-256, P-384 and P-521 ES256, ES384 and ES512, Ed25519 EdDSA."
+                    .into()
             }
             Self::RoleClaim(_) => PATH_HINT.into(),
             Self::Duration(_) => "Pass an interval such as '30 seconds', or NULL.".into(),
@@ -298,6 +305,7 @@ impl Report for revocation::Bad {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Missing(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
@@ -305,6 +313,10 @@ impl Report for revocation::Bad {
     fn detail(&self) -> String {
         match self {
             Self::Missing(what) => format!("The argument {what} is needed."),
+            Self::TooLong { bytes, .. } => format!(
+                "It has {bytes} bytes; at most {} are accepted.",
+                crate::jwt::MAX_ID_BYTES
+            ),
             Self::ReadOnly => READ_ONLY.into(),
             Self::Sql(problem) => sentence(problem),
         }
@@ -312,6 +324,10 @@ impl Report for revocation::Bad {
     fn hint(&self) -> String {
         match self {
             Self::ReadOnly => "Revoke on the primary; standbys follow.".into(),
+            Self::TooLong { what: "issuer", .. } => "Leave issuer out: NULL stands for any.".into(),
+            Self::TooLong { .. } => {
+                "Nothing is to be done: tokens with so long a claim are refused anyway.".into()
+            }
             Self::Missing(_) => "Pass the jti or sub claim as the token has it, and a time.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
         }

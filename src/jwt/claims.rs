@@ -7,6 +7,8 @@ use super::Refusal;
 use super::json::{self, JsonError};
 
 const MICROSECONDS: i64 = 1_000_000;
+/// What can be revoked has an entry in an index, which holds no more.
+pub const MAX_ID_BYTES: usize = 1_024;
 
 /// What a token must satisfy beyond its signature.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,8 +71,8 @@ impl Verified {
                 "iat" => claims.issued_at = Some(date("iat", value)?),
                 "nbf" => claims.not_before = Some(date("nbf", value)?),
                 "iss" => claims.issuer = Some(string("iss", value)?),
-                "sub" => claims.subject = Some(string("sub", value)?),
-                "jti" => claims.token_id = Some(string("jti", value)?),
+                "sub" => claims.subject = Some(identifier("sub", value)?),
+                "jti" => claims.token_id = Some(identifier("jti", value)?),
                 "aud" => claims.audience = audience(value)?,
                 _ => {}
             }
@@ -161,6 +163,15 @@ fn string(claim: &'static str, value: &str) -> Result<String, Refusal> {
             claim,
             expected: "a string",
         })
+}
+
+/// A string that is short enough to be revoked.
+fn identifier(claim: &'static str, value: &str) -> Result<String, Refusal> {
+    let text = string(claim, value)?;
+    if text.len() > MAX_ID_BYTES {
+        return Err(Refusal::ClaimLength(claim));
+    }
+    Ok(text)
 }
 
 fn date(claim: &'static str, value: &str) -> Result<i64, Refusal> {

@@ -18,8 +18,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::Refusal;
 use super::json::{self, JsonError};
+use super::{Refusal, public};
 
 /// The shortest secret, in bytes: the hash length of HS256 (RFC 7518 section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -130,6 +130,9 @@ pub enum KeyError {
     /// The text starts like a JWK or JWKS and is not strict JSON.
     #[error("the text starts with a brace but is not a JSON object without duplicate members")]
     NotJson,
+    /// A text that others can know would be the secret with which tokens are signed.
+    #[error("the text {0}, and would be a secret that others know")]
+    Public(&'static str),
     /// A JSON object that is neither a JWK nor a JWKS (RFC 7517 sections 4 and 5).
     #[error("the JSON object is neither a JWK (member kty) nor a key set (member keys)")]
     NotJwk,
@@ -182,13 +185,13 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Reads a secret of at least 32 bytes, a JWK (RFC 7517 section 4), a JWKS (section 5) or a PEM
-    /// public key (RFC 7468 section 13, or PKCS #1). With `is_base64` the text is decoded first, in
-    /// the standard or the URL alphabet, with or without padding.
+    /// Reads a secret of at least 32 bytes, a JWK (RFC 7517 section 4), a JWKS (section 5), an array
+    /// of JWKs or a PEM public key (RFC 7468 section 13, or PKCS #1). With `is_base64` the text is
+    /// decoded first, in the standard or the URL alphabet, with or without padding.
     ///
     /// Keys of a set that are for something else (unknown `kty`, `use` other than `sig`, `key_ops`
-    /// without `verify`) are left out. A text that looks like a public key is never taken as a
-    /// secret.
+    /// without `verify`) are left out. A text that looks like a public key, or says where one is, is
+    /// never taken as a secret.
     ///
     /// # Errors
     /// [`KeyError`] says what is wrong, without the value.
@@ -199,16 +202,26 @@ impl KeySet {
         if !is_base64 {
             return match document(text) {
                 Some(document) => from_document(document),
-                None => from_secret(text),
+                None => match public::written(without_mark(text)) {
+                    Some(what) => Err(KeyError::Public(what)),
+                    None => from_secret(text),
+                },
             };
         }
         let decoded = decode_base64(text)?;
         match document(&decoded) {
             // One random secret in 256 starts with a brace: only real JSON is a document.
-            Some(Document::Json(json)) if json::object(json).is_err() => from_secret(&decoded),
+            Some(Document::Json(json)) if json::object(json).is_err() && !is_array(json) => {
+                from_decoded(&decoded)
+            }
             Some(document) => from_document(document),
-            None => from_secret(&decoded),
+            None => from_decoded(&decoded),
         }
+    }
+
+    /// Whether any of the keys may verify tokens of this algorithm.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.allows(algorithm))
     }
 
     /// Whether checking a signature takes public-key work.
@@ -435,16 +448,29 @@ enum Document<'a> {
 }
 
 fn document(bytes: &[u8]) -> Option<Document<'_>> {
-    let trimmed = bytes.trim_ascii();
-    // A byte order mark would otherwise turn a document into a secret.
-    let trimmed = trimmed.strip_prefix(b"\xef\xbb\xbf").unwrap_or(trimmed);
-    if trimmed.starts_with(b"{") {
-        Some(Document::Json(std::str::from_utf8(trimmed).unwrap_or("{")))
+    let trimmed = without_mark(bytes);
+    let text = std::str::from_utf8(trimmed);
+    if trimmed.starts_with(b"{") || text.is_ok_and(is_array) {
+        Some(Document::Json(text.unwrap_or("{")))
     } else if trimmed.starts_with(b"-----BEGIN") {
-        Some(Document::Pem(std::str::from_utf8(trimmed).unwrap_or("")))
+        Some(Document::Pem(text.unwrap_or("")))
     } else {
         None
     }
+}
+
+/// A byte order mark would otherwise turn a document into a secret.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    let trimmed = bytes.trim_ascii();
+    trimmed
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(trimmed)
+        .trim_ascii()
+}
+
+/// Whether the text is JSON that starts with a bracket.
+fn is_array(text: &str) -> bool {
+    text.starts_with('[') && json::object(text) == Err(JsonError::NotObject)
 }
 
 fn from_document(document: Document<'_>) -> Result<KeySet, KeyError> {
@@ -453,6 +479,13 @@ fn from_document(document: Document<'_>) -> Result<KeySet, KeyError> {
         Document::Pem(text) => Ok(KeySet {
             keys: vec![unrestricted(read_pem(text)?)],
         }),
+    }
+}
+
+fn from_decoded(secret: &[u8]) -> Result<KeySet, KeyError> {
+    match public::decoded(secret) {
+        Some(what) => Err(KeyError::Public(what)),
+        None => from_secret(secret),
     }
 }
 
@@ -471,6 +504,9 @@ fn unrestricted(material: Material) -> Key {
 }
 
 fn from_json(text: &str) -> Result<KeySet, KeyError> {
+    if is_array(text) {
+        return from_list(text);
+    }
     // Every error of the reader is one for the administrator: the text is not what it should be.
     let members = json::object(text).map_err(|_: JsonError| KeyError::NotJson)?;
     let Some(list) = member(&members, "keys") else {
@@ -483,6 +519,11 @@ fn from_json(text: &str) -> Result<KeySet, KeyError> {
     if !list.starts_with('[') {
         return Err(KeyError::Member("keys"));
     }
+    from_list(list)
+}
+
+/// The keys of an array of JWKs.
+fn from_list(list: &str) -> Result<KeySet, KeyError> {
     let mut keys = Vec::new();
     for (index, text) in json::elements(list).enumerate() {
         let key = read_jwk(text).map_err(|error| KeyError::InSet {

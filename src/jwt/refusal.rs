@@ -43,6 +43,9 @@ pub enum Refusal {
         /// What it has to be, with its article.
         expected: &'static str,
     },
+    /// `sub` or `jti` is longer than [`MAX_ID_BYTES`](super::MAX_ID_BYTES), and could not be revoked.
+    #[error("the {0} claim is longer than 1024 bytes")]
+    ClaimLength(&'static str),
     /// The policy requires `exp` and the token has none.
     #[error("the token has no exp claim")]
     MissingExp,
@@ -83,6 +86,7 @@ impl Refusal {
             Self::BadSignature => "bad_signature",
             Self::DuplicateClaim => "duplicate_claim",
             Self::ClaimType { .. } => "claim_type",
+            Self::ClaimLength(_) => "claim_length",
             Self::MissingExp => "missing_exp",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
@@ -123,6 +127,9 @@ impl Refusal {
             Self::DuplicateClaim => "Have the identity provider name every claim only once.",
             Self::ClaimType { .. } => {
                 "Have the identity provider issue the claim as RFC 7519 defines it."
+            }
+            Self::ClaimLength(_) => {
+                "Have the identity provider issue a shorter identifier, by which it can be revoked."
             }
             Self::MissingExp => {
                 "Have the identity provider set exp, or turn the requirement for exp off."
@@ -169,6 +176,7 @@ mod tests {
                 claim: "exp",
                 expected: "a number",
             },
+            Refusal::ClaimLength("jti"),
             Refusal::MissingExp,
             Refusal::Expired,
             Refusal::NotYetValid,

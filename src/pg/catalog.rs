@@ -244,7 +244,7 @@ pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
 
 /// Functions of PostgreSQL's own that change something but belong to what poolers and drivers do
 /// between transactions.
-const HARMLESS: [&[u8]; 14] = [
+const HARMLESS: [&[u8]; 15] = [
     b"set_config",
     b"clock_timestamp",
     b"timeofday",
@@ -259,6 +259,7 @@ const HARMLESS: [&[u8]; 14] = [
     b"pg_last_wal_replay_lsn",
     b"pg_last_xact_replay_timestamp",
     b"pg_advisory_unlock_all",
+    b"pg_lock_status",
 ];
 
 /// Is it a function of PostgreSQL's own that shows other sessions, or changes what is not this

@@ -26,7 +26,7 @@ pub fn create(
     if_not_exists: bool,
 ) -> Result<(), Error> {
     name::check(name)?;
-    if spi::identifier(name) != name {
+    if is_keyword(name)? {
         return Err(name::BadName::Keyword.into());
     }
     if let Some(purpose) = purpose.filter(|purpose| purpose.len() > MAX_PURPOSE_BYTES) {
@@ -45,6 +45,20 @@ pub fn create(
     make(name, request, &planned, purpose)?;
     tell_uncovered(&planned);
     Ok(())
+}
+
+/// Whether a plain identifier needs quotes for being a word of SQL, as PostgreSQL's own quoting
+/// decides; that quotes everything in sessions with `quote_all_identifiers`.
+fn is_keyword(name: &str) -> Result<bool, Error> {
+    let words = identity::elevated(|| {
+        spi::facts::<bool>(
+            "SELECT 'true'::text FROM pg_catalog.pg_get_keywords()
+              WHERE word OPERATOR(pg_catalog.=) $1::text
+                AND catcode OPERATOR(pg_catalog.<>) 'U'::\"char\"",
+            &[name],
+        )
+    })?;
+    Ok(!words.is_empty())
 }
 
 /// A role of this name exists. Fine when it is a scope with just these privileges, and the caller

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 use serde::Deserialize;
 
-use super::plan::{Grant, Grantor, Need, Object, Plan, Wanted};
+use super::plan::{Grant, Grantor, Holdings, Need, Object, Plan, Wanted};
 use super::privilege::{Class, Named, Privilege, Verbs};
 use super::{Error, may_hand_out};
 use crate::pg::{catalog, identity, spi};
@@ -75,28 +75,88 @@ pub fn plan(
     if request.future && request.schemas.is_empty() {
         return Err(Error::FutureOfWhat);
     }
-    let mut planned = Planned {
-        plan: Plan::default(),
-        first: String::new(),
-        objects: request.tables.len()
-            + request.sequences.len()
-            + request.functions.len()
-            + request.schemas.len(),
-        sequences_of: BTreeMap::new(),
-        through_schemas: Vec::new(),
-        uncovered: Vec::new(),
-        covered: BTreeSet::new(),
-        caller,
-        holder: holder.map(u32::from),
-        owners: BTreeMap::new(),
-    };
+    let objects = request.tables.len()
+        + request.sequences.len()
+        + request.functions.len()
+        + request.schemas.len();
+    let mut planned = Planned::new(caller, holder, objects);
     // Read as the bootstrap superuser, since administrators may have closed catalogues; what the
     // caller may do is asked of them by OID.
     identity::elevated(|| planned.collect(request))?;
     Ok(planned)
 }
 
+/// What a scope holds already, and whether the caller may hand that out.
+pub fn plan_of(
+    held: &Holdings,
+    caller: pg_sys::Oid,
+    holder: pg_sys::Oid,
+) -> Result<Planned, Error> {
+    let mut planned = Planned::new(caller, Some(holder), 0);
+    identity::elevated(|| planned.collect_held(held))?;
+    Ok(planned)
+}
+
 impl Planned {
+    fn new(caller: pg_sys::Oid, holder: Option<pg_sys::Oid>, objects: usize) -> Self {
+        Self {
+            plan: Plan::default(),
+            first: String::new(),
+            objects,
+            sequences_of: BTreeMap::new(),
+            through_schemas: Vec::new(),
+            uncovered: Vec::new(),
+            covered: BTreeSet::new(),
+            caller,
+            holder: holder.map(u32::from),
+            owners: BTreeMap::new(),
+        }
+    }
+
+    /// A grant for each that is held. Where the object is gone, so is the grant.
+    fn collect_held(&mut self, held: &Holdings) -> Result<(), Error> {
+        let caller = u32::from(self.caller).to_string();
+        let grants: Vec<Grant> = held.grants.keys().copied().collect();
+        let asked: Vec<_> = grants
+            .iter()
+            .enumerate()
+            .map(|(place, grant)| {
+                let (class, object, sub) = match grant.object {
+                    Object::Table(oid) => ("table", oid, 0),
+                    Object::Column(oid, number) => ("column", oid, number),
+                    Object::Sequence(oid) => ("sequence", oid, 0),
+                    Object::Function(oid) => ("function", oid, 0),
+                    Object::Schema(oid) => ("schema", oid, 0),
+                    Object::Database(oid) => ("database", oid, 0),
+                    Object::Future { creator, .. } => ("role", creator, 0),
+                };
+                serde_json::json!({
+                    "place": place, "class": class, "object": object, "sub": sub,
+                    "privilege": grant.privilege.word(),
+                })
+            })
+            .collect();
+        self.plan.names.clone_from(&held.names);
+        let asked = serde_json::to_string(&asked)?;
+        for fact in spi::facts::<Authority>(AUTHORITY, &[&asked, &caller])? {
+            let Some(grant) = grants.get(fact.place) else {
+                continue;
+            };
+            if Some(fact.owner) == self.holder {
+                continue;
+            }
+            let grantable = fact.may.then(|| grant.privilege.word().to_owned());
+            self.want(
+                grant.object,
+                grant.privilege,
+                needed(fact.everyones),
+                grantable.as_slice(),
+                fact.owner,
+            );
+        }
+        Ok(())
+    }
+
     fn collect(&mut self, request: &Request) -> Result<(), Error> {
         let caller = u32::from(self.caller).to_string();
         let mut namespaces: BTreeSet<u32> = request.schemas.iter().copied().collect();
@@ -656,6 +716,15 @@ struct Creator {
     may: bool,
 }
 
+/// What the caller may do with one grant of another's.
+#[derive(Deserialize)]
+struct Authority {
+    place: usize,
+    owner: u32,
+    everyones: bool,
+    may: bool,
+}
+
 // In all: $2 (or $1 of DATABASE) is the caller. They run with search_path pinned.
 
 macro_rules! relations {
@@ -770,6 +839,34 @@ SELECT pg_catalog.jsonb_build_object(
                            THEN '{CONNECT}'::text[] ELSE '{}' END)::text
   FROM pg_catalog.pg_database d
  WHERE d.datname = pg_catalog.current_database()";
+
+/// $1: grants as JSON. Default privileges are for those to give who may act for their role.
+const AUTHORITY: &str = "
+SELECT pg_catalog.jsonb_build_object(
+         'place', g.place, 'owner', o.owner::bigint,
+         'everyones', CASE g.class
+             WHEN 'table' THEN pg_catalog.has_table_privilege('public', g.object, g.privilege)
+             WHEN 'column' THEN pg_catalog.has_column_privilege('public', g.object, g.sub, g.privilege)
+             WHEN 'sequence' THEN pg_catalog.has_sequence_privilege('public', g.object, g.privilege)
+             WHEN 'function' THEN pg_catalog.has_function_privilege('public', g.object, g.privilege)
+             WHEN 'schema' THEN pg_catalog.has_schema_privilege('public', g.object, g.privilege)
+             WHEN 'database' THEN pg_catalog.has_database_privilege('public', g.object, g.privilege)
+             ELSE false END,
+         'may', CASE g.class
+             WHEN 'table' THEN pg_catalog.has_table_privilege($2::text::oid, g.object, g.privilege || ' WITH GRANT OPTION')
+             WHEN 'column' THEN pg_catalog.has_column_privilege($2::text::oid, g.object, g.sub, g.privilege || ' WITH GRANT OPTION')
+             WHEN 'sequence' THEN pg_catalog.has_sequence_privilege($2::text::oid, g.object, g.privilege || ' WITH GRANT OPTION')
+             WHEN 'function' THEN pg_catalog.has_function_privilege($2::text::oid, g.object, g.privilege || ' WITH GRANT OPTION')
+             WHEN 'schema' THEN pg_catalog.has_schema_privilege($2::text::oid, g.object, g.privilege || ' WITH GRANT OPTION')
+             WHEN 'database' THEN pg_catalog.has_database_privilege($2::text::oid, g.object, g.privilege || ' WITH GRANT OPTION')
+             ELSE pg_catalog.pg_has_role($2::text::oid, g.object, 'USAGE') END)::text
+  FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS g(place int, class text, object oid, sub smallint, privilege text)
+ CROSS JOIN LATERAL (
+       SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = g.object AND g.class IN ('table', 'column', 'sequence')
+        UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc p WHERE p.oid = g.object AND g.class = 'function'
+        UNION ALL SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.oid = g.object AND g.class = 'schema'
+        UNION ALL SELECT d.datdba FROM pg_catalog.pg_database d WHERE d.oid = g.object AND g.class = 'database'
+        UNION ALL SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.oid = g.object AND g.class = 'role') o(owner)";
 
 /// Who creates in the schemas $1: their owners, those with CREATE, the owners of what is there, and
 /// the members of all these who have CREATE by it. Not our logins, which own nothing.

@@ -29,6 +29,8 @@ pub enum Bad {
     Keys(KeyError),
     #[error("\"{0}\" is no signature algorithm")]
     Algorithm(String),
+    #[error("the keys serve none of the algorithms")]
+    Unserved,
     #[error("the path of the role claim is not valid")]
     RoleClaim(PathError),
     #[error("{0} must not be negative or infinite")]
@@ -173,6 +175,18 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, Bad> {
         .collect()
 }
 
+/// Keys that can be used, for one of the algorithms at least: with none, no token would ever hold,
+/// and often the keys are not of the kind that was meant.
+fn check_keys(keys: &str, names: &[String]) -> Result<(), Bad> {
+    let keys = KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
+    let algorithms = algorithms(names)?;
+    if algorithms.is_empty() || algorithms.iter().any(|&algorithm| keys.serves(algorithm)) {
+        Ok(())
+    } else {
+        Err(Bad::Unserved)
+    }
+}
+
 /// Registers an issuer. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
@@ -194,10 +208,9 @@ fn add_jwt_issuer(
         let name = present("name", name)?;
         let issuer = present("issuer", issuer)?;
         let keys = present("keys", keys)?;
-        KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
         let audiences = list("audiences", audiences)?;
         let names = list("algorithms", algorithms)?;
-        self::algorithms(&names)?;
+        check_keys(keys, &names)?;
         if let Some(path) = role_claim {
             ClaimPath::parse(path).map_err(Bad::RoleClaim)?;
         }
@@ -254,10 +267,23 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
     crate::pg::hooks::hide_statement();
     let set = || -> Result<(), Bad> {
         let keys = present("keys", keys)?;
-        KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
+        let name = present("name", name)?;
+        check_keys(keys, &[])?;
+        let algorithms = identity::elevated(|| {
+            spi::latest(
+                "SELECT pg_catalog.to_jsonb(algorithms)::text FROM scope.jwt_issuer
+                  WHERE name OPERATOR(pg_catalog.=) $1",
+                &[Some(name)],
+            )
+        });
+        for names in algorithms {
+            let names: Vec<String> =
+                serde_json::from_str(&names).map_err(|error| Bad::Sql(error.to_string()))?;
+            check_keys(keys, &names)?;
+        }
         change(
             "set_jwt_keys",
-            present("name", name)?,
+            name,
             "UPDATE scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
               WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
             Some(keys),

@@ -9,13 +9,15 @@ use pgrx::prelude::*;
 use super::{Error, Rules};
 use crate::audit::{self, Action};
 use crate::error;
-use crate::jwt::Verified;
+use crate::jwt::{MAX_ID_BYTES, Verified};
 use crate::pg::{identity, invalidation, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
     #[error("{0} must not be null or empty")]
     Missing(&'static str),
+    #[error("{what} is too long")]
+    TooLong { what: &'static str, bytes: usize },
     #[error("cannot revoke in a read-only transaction")]
     ReadOnly,
     #[error("the revocation could not be written")]
@@ -110,9 +112,8 @@ fn revoke_token(
     issuer: Option<&str>,
 ) -> Result<(), ErrorReport> {
     let revoke = || -> Result<(), Bad> {
-        let jti = jti
-            .filter(|jti| !jti.is_empty())
-            .ok_or(Bad::Missing("jti"))?;
+        let jti = identifier("jti", jti)?;
+        let issuer = of_issuer(issuer)?;
         let until = until.ok_or(Bad::Missing("until"))?;
         // Entries past their date refuse nothing any more.
         write(
@@ -141,9 +142,8 @@ fn revoke_subject(
     issuer: Option<&str>,
 ) -> Result<(), ErrorReport> {
     let revoke = || -> Result<(), Bad> {
-        let sub = sub
-            .filter(|sub| !sub.is_empty())
-            .ok_or(Bad::Missing("sub"))?;
+        let sub = identifier("sub", sub)?;
+        let issuer = of_issuer(issuer)?;
         let issued_before = issued_before.ok_or(Bad::Missing("issued_before"))?;
         write(
             "INSERT INTO scope.jwt_revoked_subject AS s (sub, issuer, issued_before)
@@ -161,6 +161,26 @@ fn revoke_subject(
         Ok(())
     };
     revoke().map_err(error::report)
+}
+
+fn identifier<'a>(what: &'static str, text: Option<&'a str>) -> Result<&'a str, Bad> {
+    match text.unwrap_or_default() {
+        "" => Err(Bad::Missing(what)),
+        text => short(what, text),
+    }
+}
+
+fn of_issuer(issuer: Option<&str>) -> Result<Option<&str>, Bad> {
+    issuer.map(|issuer| short("issuer", issuer)).transpose()
+}
+
+/// Tokens with a longer jti or sub are refused anyway.
+fn short<'a>(what: &'static str, text: &'a str) -> Result<&'a str, Bad> {
+    let bytes = text.len();
+    if bytes > MAX_ID_BYTES {
+        return Err(Bad::TooLong { what, bytes });
+    }
+    Ok(text)
 }
 
 fn write(sql: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Result<(), Bad> {

@@ -292,12 +292,10 @@ fn assert_agrees(admin: &mut Session, round: usize) {
         "round {round}: PostgreSQL gives it, the list does not have it"
     );
     assert_eq!(
-        admin.column(&format!(
-            "SELECT format('%s %s %s %s', l.role_name, l.privilege_type, l.object_name, l.mode) FROM listed l
+        admin.column("SELECT format('%s %s %s %s', l.role_name, l.privilege_type, l.object_name, l.mode) FROM listed l
              LEFT JOIN named n ON n.class = l.class AND n.name = l.object_name
               WHERE l.mode NOT IN ('set role', 'default') AND l.class NOT IN ('role', 'large object')
-                AND NOT EXISTS (SELECT FROM truth t WHERE (t.role, t.class, t.objid, t.sub, t.privilege) = (l.role, n.class, n.objid, n.sub, l.privilege_type))"
-        )),
+                AND NOT EXISTS (SELECT FROM truth t WHERE (t.role, t.class, t.objid, t.sub, t.privilege) = (l.role, n.class, n.objid, n.sub, l.privilege_type))"),
         nothing,
         "round {round}: the list has it, PostgreSQL does not give it"
     );

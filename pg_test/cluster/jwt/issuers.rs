@@ -62,6 +62,75 @@ fn token_without_kid(key: &Key, algorithm: &str, claims: &Value) -> String {
     key.token_with(&json!({"alg": algorithm}), claims)
 }
 
+/// Whoever can read a public key could sign with it, were it taken for an HMAC secret.
+#[test]
+fn public_material_is_never_taken_for_a_secret() {
+    let g = Gate::new("jwt_iss_public");
+    let mut admin = g.f.admin();
+    register(&g, "taken", &ED.pem(), "algorithms => '{EdDSA}'");
+    let pem = RSA.pem();
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let set = jwks(&[&RSA]);
+    for public in [
+        der.clone(),
+        pem.lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        format!("the key of our provider\n{pem}"),
+        pem.replacen("-----BEGIN", "----BEGIN", 1),
+        json!(set).to_string(),
+        format!("'{set}'"),
+        format!("[{}", RSA.jwk()),
+        "https://login.example.org/.well-known/jwks.json".into(),
+        "@/etc/postgresql/keys/login.example.org.pem".into(),
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ".into(),
+    ] {
+        let keys = literal(&public);
+        for sql in [
+            format!("SELECT scope.add_jwt_issuer('new', 'https://new.example/', {keys})"),
+            format!("SELECT scope.set_jwt_keys('taken', {keys})"),
+        ] {
+            let refusal = admin.refused(&sql, "22023");
+            assert!(
+                !format!("{refusal}").contains(&public[..24]),
+                "{public}: {refusal}"
+            );
+        }
+    }
+    // An array of keys is a set of public keys, with which nothing can be forged.
+    let array = json!([RSA.jwk(), P256.jwk()]).to_string();
+    register(&g, "array", &array, "");
+    let mut s = g.login();
+    let good = claims(&g, "array", json!({}));
+    takes(&mut s, &RSA.token("RS256", &good), &g.reader);
+    takes(&mut s, &P256.token("ES256", &good), &g.reader);
+    let forged = sign_with(&good, &array, Algorithm::HS256);
+    s.refused(&switch(&forged), "28000");
+    // Keys that serve none of the algorithms are not the ones that were meant.
+    let secret = literal("a secret of this issuer, 40 bytes long..");
+    let rsa = "algorithms => '{RS256,PS256}'";
+    admin.refused(
+        &format!("SELECT scope.add_jwt_issuer('new', 'https://new.example/', {secret}, {rsa})"),
+        "22023",
+    );
+    for keys in [&secret, &literal(&pem)] {
+        admin.refused(
+            &format!("SELECT scope.set_jwt_keys('taken', {keys})"),
+            "22023",
+        );
+    }
+    takes(
+        &mut s,
+        &ED.token("EdDSA", &claims(&g, "taken", json!({}))),
+        &g.reader,
+    );
+    assert_eq!(
+        admin.column("SELECT name FROM scope.jwt_issuers ORDER BY name"),
+        ["array", "taken"]
+    );
+}
+
 #[test]
 fn every_algorithm_and_every_form_of_keys() {
     let g = Gate::new("jwt_iss_forms");

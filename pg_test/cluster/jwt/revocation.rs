@@ -387,3 +387,58 @@ fn a_helper_who_may_revoke_sees_and_undoes_nothing() {
     helper.denied(&revoke("other"), "25006");
     helper.run("ROLLBACK");
 }
+
+/// What no index can hold could not be revoked, so it must not switch.
+#[test]
+fn a_very_long_jti_can_be_revoked_or_does_not_switch() {
+    let g = Gate::new("jwt_rev_long");
+    let mut admin = g.f.admin();
+    let mut s = g.login();
+    // Of characters that PostgreSQL cannot compress.
+    let long = |bytes: usize| {
+        let text = (1..=bytes / 32 + 1).map(letters).collect::<String>();
+        text[..bytes].to_owned()
+    };
+    let issuer = long(1_024);
+    let longest = long(1_024);
+    let token_of =
+        |claim: &str, text: &str| sign(&g.claims(json!({claim: text, "iat": now() - 60})));
+    for (claim, revocation) in [
+        (
+            "jti",
+            "SELECT scope.revoke_token($, now() + interval '1 hour', £)",
+        ),
+        (
+            "sub",
+            "SELECT scope.revoke_subject($, now() + interval '1 hour', £)",
+        ),
+    ] {
+        let revoke =
+            |text: &str, issuer: &str| revocation.replace('$', &literal(text)).replace('£', issuer);
+        let good = token_of(claim, &longest);
+        takes(&mut s, &good, &g.reader);
+        admin.run(&revoke(&longest, &literal(&issuer)));
+        takes(&mut s, &good, &g.reader);
+        admin.run(&revoke(&longest, "NULL"));
+        revoked(&mut s, &good);
+        for bytes in [1_025, 9_000, 30_000] {
+            let text = long(bytes);
+            s.refused_with(&switch(&token_of(claim, &text)), "28000", "claim_length");
+            admin.refused(&revoke(&text, "NULL"), "22023");
+            admin.refused(&revoke("short", &literal(&text)), "22023");
+        }
+    }
+}
+
+/// 32 letters that look random.
+fn letters(n: usize) -> String {
+    let mut state = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..32)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b"0123456789abcdefghijklmnopqrstuv"[(state >> 40) as usize % 32])
+        })
+        .collect()
+}

@@ -262,3 +262,92 @@ fn without_preload_everything_says_so() {
         }
     }
 }
+
+/// Long lists are not for searching through, once for each element, deaf to a cancel.
+#[test]
+fn a_huge_array_is_refused_or_can_be_cancelled() {
+    let f = Fixture::new("input_huge");
+    let mut admin = f.admin();
+    let list = |kind: &str| {
+        format!("(SELECT array_agg(n::oid::{kind}) FROM generate_series(100000, 500000) n)")
+    };
+    let networks =
+        "(SELECT array_agg(('10.0.0.0'::inet + n)::cidr) FROM generate_series(0, 400000) n)";
+    for call in [
+        format!(
+            "create_scope('input_huge_s', '{{SELECT}}', {})",
+            list("regclass")
+        ),
+        format!(
+            "create_scope('input_huge_s', '{{USAGE}}', sequences => {})",
+            list("regclass")
+        ),
+        format!(
+            "create_scope('input_huge_s', functions => {})",
+            list("regprocedure")
+        ),
+        format!(
+            "create_scope('input_huge_s', '{{SELECT}}', schemas => {})",
+            list("regnamespace")
+        ),
+        format!(
+            "alter_scope('input_huge_s', 'add', '{{SELECT}}', {})",
+            list("regclass")
+        ),
+        format!(
+            "create_readonly_role('orders', tables => {})",
+            list("regclass")
+        ),
+        format!("create_readonly_role('orders', allowed_ips => {networks})"),
+        "create_readonly_role('orders', search_path => (SELECT array_agg('s' || n) FROM generate_series(1, 400000) n))".to_owned(),
+    ] {
+        let start = std::time::Instant::now();
+        let refusal = admin.refused(&format!("SELECT scope.{call}"), "54000");
+        assert!(!refusal.hint.is_empty(), "{refusal}");
+        assert!(
+            start.elapsed().as_secs() < 20,
+            "{call}: {:?}",
+            start.elapsed()
+        );
+    }
+    // The same one many times is one.
+    let again = "(SELECT array_agg('orders'::regclass) FROM generate_series(1, 400000))";
+    admin.run(&format!(
+        "SELECT scope.create_scope('input_huge_s', '{{SELECT}}', {again}); SELECT scope.drop_scope('input_huge_s')"
+    ));
+    admin.assert_that("NOT EXISTS (SELECT FROM scope.roles WHERE database = current_database())");
+}
+
+/// A setting of the session decides nothing about names.
+#[test]
+fn names_under_quote_all_identifiers() {
+    let f = Fixture::new("input_quoted");
+    let mut admin = f.admin();
+    for quotes in ["on", "off"] {
+        admin.run(&format!("SET quote_all_identifiers = {quotes}"));
+        let name = format!("input_quoted_{quotes}");
+        admin.run(&format!(
+            "SELECT scope.create_scope('{name}', '{{SELECT,INSERT}}', '{{orders}}');
+             SELECT scope.alter_scope('{name}', 'add', '{{SELECT}}', '{{vault}}')"
+        ));
+        let cred = admin.handed(&format!("scope.create_credential('{{{name}}}')"));
+        cred.connect().rows("SELECT * FROM orders, vault");
+        admin
+            .issue("'orders'")
+            .connect()
+            .rows("SELECT * FROM orders");
+        for word in ["select", "user", "authorization", "int", "between"] {
+            admin.refused(
+                &format!("SELECT scope.create_scope('{word}', '{{SELECT}}', '{{orders}}')"),
+                "42939",
+            );
+        }
+        // Words that need no quotes.
+        for word in ["abort", "zone"] {
+            admin.run(&format!(
+                "SELECT scope.create_scope('{word}', '{{SELECT}}', '{{orders}}'); SELECT scope.drop_scope('{word}')"
+            ));
+        }
+        admin.run(&format!("SELECT scope.drop_scope('{name}', force => true)"));
+    }
+}
