@@ -124,6 +124,30 @@ pub const UNION_GRANTORS: &str = if cfg!(any(feature = "pg14", feature = "pg15")
     ""
 };
 
+/// A timer that goes off at a moment, and from then on again and again; once only on PostgreSQL 14.
+///
+/// # Safety
+/// A registered timeout, outside signal handlers.
+pub unsafe fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32) {
+    // utils/timeout.h, which pgrx does not bind.
+    unsafe extern "C-unwind" {
+        #[cfg(feature = "pg14")]
+        fn enable_timeout_at(id: u32, at: pg_sys::TimestampTz);
+        #[cfg(not(feature = "pg14"))]
+        fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32);
+    }
+    // SAFETY: by contract.
+    #[cfg(feature = "pg14")]
+    unsafe {
+        let _ = interval_ms;
+        enable_timeout_at(id, at);
+    }
+    #[cfg(not(feature = "pg14"))]
+    unsafe {
+        enable_timeout_every(id, at, interval_ms);
+    }
+}
+
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(feature = "pg14") {
     10

@@ -9,7 +9,6 @@ use super::{clock, compat, switch_state};
 // utils/timeout.h, which pgrx does not bind.
 unsafe extern "C-unwind" {
     fn RegisterTimeout(id: u32, handler: unsafe extern "C-unwind" fn()) -> u32;
-    fn enable_timeout_at(id: u32, at: pg_sys::TimestampTz);
     fn disable_timeout(id: u32, keep_indicator: bool);
     fn get_timeout_active(id: u32) -> bool;
 }
@@ -18,6 +17,11 @@ unsafe extern "C-unwind" {
 static TIMEOUT: AtomicU32 = AtomicU32::new(0);
 /// The running statement was cancelled because the token has ended.
 static ENDED: AtomicBool = AtomicBool::new(false);
+/// How often one statement has been cancelled: a block with an exception handler may swallow it.
+static CANCELLED: AtomicU32 = AtomicU32::new(0);
+const PATIENCE: u32 = 20;
+/// Where the timer repeats itself.
+const INTERVAL_MS: i32 = 100;
 
 /// Makes sure that the timer runs; PostgreSQL stops all timers after an error. In a backend, while
 /// a role is locked.
@@ -34,7 +38,8 @@ pub fn ensure() {
             TIMEOUT.store(id, Ordering::Relaxed);
         }
         if !get_timeout_active(id) {
-            enable_timeout_at(id, clock::to_postgres(at));
+            CANCELLED.store(0, Ordering::Relaxed);
+            compat::enable_timeout_every(id, clock::to_postgres(at), INTERVAL_MS);
         }
     }
 }
@@ -59,7 +64,15 @@ unsafe extern "C-unwind" fn handler() {
     if !switch_state::is_locked() {
         return;
     }
+    // SAFETY: a plain read; no statement is running where there is no text of one.
+    if unsafe { pg_sys::debug_query_string.is_null() } {
+        return;
+    }
     ENDED.store(true, Ordering::Relaxed);
+    if CANCELLED.fetch_add(1, Ordering::Relaxed) >= PATIENCE {
+        // SAFETY: what the handler of SIGTERM does (tcop/postgres.c).
+        unsafe { pg_sys::ProcDiePending = 1 }
+    }
     // SAFETY: what StatementCancelHandler does (tcop/postgres.c).
     unsafe {
         pg_sys::InterruptPending = 1;
