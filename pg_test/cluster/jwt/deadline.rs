@@ -333,3 +333,33 @@ fn a_deadline_far_away_or_absent_cancels_nothing() {
         s.run("COMMIT");
     }
 }
+
+/// A block with an exception handler gets the cancellation first. It is repeated, and in the end the session goes.
+#[test]
+fn a_statement_that_swallows_its_cancellation() {
+    let g = Gate::new("jwt_end_swallow");
+    if g.f.server.version() < 150_000 {
+        return;
+    }
+    let mut s = g.login();
+    let (token, end) = brief(&g, json!({}));
+    s.run(&format!("BEGIN; {}", switch(&token)));
+    let refusal = s
+        .attempt(
+            "DO $$ BEGIN
+               LOOP
+                 BEGIN
+                   LOOP PERFORM 1; END LOOP;
+                 EXCEPTION WHEN query_canceled OR OTHERS THEN NULL;
+                 END;
+               END LOOP;
+             END $$",
+        )
+        .expect_err("an end");
+    assert!(
+        ["57P01", "08006", "28000", ""].contains(&refusal.code.as_str()),
+        "{refusal}"
+    );
+    let late = Instant::now().saturating_duration_since(end);
+    assert!(late < Duration::from_secs(15), "{late:?} late");
+}
