@@ -137,13 +137,13 @@ pub unsafe fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms
         fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32);
     }
     // SAFETY: by contract.
-    #[cfg(feature = "pg14")]
     unsafe {
-        let _ = interval_ms;
-        enable_timeout_at(id, at);
-    }
-    #[cfg(not(feature = "pg14"))]
-    unsafe {
+        #[cfg(feature = "pg14")]
+        let () = {
+            let _ = interval_ms;
+            enable_timeout_at(id, at);
+        };
+        #[cfg(not(feature = "pg14"))]
         enable_timeout_every(id, at, interval_ms);
     }
 }
