@@ -355,8 +355,17 @@ impl Server {
     /// A session of anyone, through the socket, which asks for no password.
     #[track_caller]
     pub fn login(&self, role: &str, db: &str) -> Session {
-        self.try_login(role, db)
-            .unwrap_or_else(|e| panic!("{role} cannot log in to {db}: {e}"))
+        let give_up = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.try_login(role, db) {
+                Ok(session) => return session,
+                // It recovers from a crash that a test has made.
+                Err(refusal) if refusal.code == "57P03" && Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(refusal) => panic!("{role} cannot log in to {db}: {refusal}"),
+            }
+        }
     }
 
     pub fn try_login(&self, role: &str, db: &str) -> Result<Session, Refusal> {
