@@ -515,6 +515,10 @@ fn what_makes_no_sense_is_refused() {
 #[test]
 fn right_to_grant_lost_while_waiting_for_the_lock() {
     let f = Fixture::new("temporary_lost");
+    // From 16 on PostgreSQL locks a role that is granted: a REVOKE waits as well.
+    if f.server.version() >= 160_000 {
+        return;
+    }
     let (owner, person) = (f.role("owner", "NOLOGIN"), f.role("person", "LOGIN"));
     let caller = f.role("caller", "LOGIN");
     let mut admin = f.admin();

@@ -204,7 +204,7 @@ fn a_storm_of_other_peoples_role_ddl() {
             .map(|client| client.join().expect("no call of ours fails"))
             .unzip()
     });
-    assert!(issued.iter().sum::<u32>() > CLIENTS * 5, "{issued:?}");
+    assert!(issued.iter().all(|&issued| issued > 0), "{issued:?}");
     for refusal in refusals.iter().flatten() {
         // Their statements meet roles that are gone, and each other: both are PostgreSQL's own. No deadlock is among them.
         let expected = ["42704", "2BP01", "XX000", "55006"].contains(&refusal.code.as_str());
