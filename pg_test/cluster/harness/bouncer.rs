@@ -67,7 +67,9 @@ impl Bouncer {
             .spawn()
             .expect("a shell to watch PgBouncer");
         let bouncer = Bouncer { dir, shell };
-        wait_until("PgBouncer listens", 10, || bouncer.socket().exists());
+        wait_until("PgBouncer listens", 30, || {
+            std::os::unix::net::UnixStream::connect(bouncer.socket()).is_ok()
+        });
         Some(bouncer)
     }
 
