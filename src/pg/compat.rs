@@ -103,9 +103,8 @@ pub const MEMBERSHIP_ROLE_COLUMN: i16 = if cfg!(any(feature = "pg14", feature = 
     2
 };
 
-/// Can a GRANT of a role that runs at the same time as a DROP ROLE leave a membership of a role that
-/// is gone? Later versions record memberships in pg_shdepend.
-pub const GRANT_MAY_OUTLIVE_DROP: bool = cfg!(any(feature = "pg14", feature = "pg15"));
+/// Are memberships objects, with an OID and rows in pg_shdepend?
+pub const MEMBERSHIPS_ARE_OBJECTS: bool = !cfg!(any(feature = "pg14", feature = "pg15"));
 
 /// Is this row `s` of pg_shdepend a membership that DROP ROLE takes away by itself? All but those
 /// that the role has granted are.

@@ -84,20 +84,26 @@ pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
 /// Removes memberships of roles that are gone, which a GRANT at the same time as the DROP ROLE may
 /// have left: a later role could get the same OID. Of these roles, or of any.
 pub fn sweep_memberships(dropped: Option<&[pg_sys::Oid]>) -> SpiResult<()> {
-    if !compat::GRANT_MAY_OUTLIVE_DROP {
-        return Ok(());
-    }
     for column in ["member", "roleid"] {
-        spi::query(
-            &format!(
-                "DELETE FROM pg_catalog.pg_auth_members m
-                  WHERE ($1 IS NULL OR m.{column} = ANY ($1))
-                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid r WHERE r.oid = m.{column})
-                  RETURNING 1"
-            ),
-            &[dropped.map(<[pg_sys::Oid]>::to_vec).into()],
-            |_| Ok(()),
-        )?;
+        let delete = format!(
+            "DELETE FROM pg_catalog.pg_auth_members m
+              WHERE ($1 IS NULL OR m.{column} = ANY ($1))
+                AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid r WHERE r.oid = m.{column})"
+        );
+        let sql = if compat::MEMBERSHIPS_ARE_OBJECTS {
+            format!(
+                "WITH gone AS ({delete} RETURNING m.oid)
+                 DELETE FROM pg_catalog.pg_shdepend s USING gone
+                  WHERE s.dbid = 0 AND s.objid = gone.oid
+                    AND s.classid = 'pg_catalog.pg_auth_members'::pg_catalog.regclass
+                 RETURNING 1"
+            )
+        } else {
+            format!("{delete} RETURNING 1")
+        };
+        spi::query(&sql, &[dropped.map(<[pg_sys::Oid]>::to_vec).into()], |_| {
+            Ok(())
+        })?;
     }
     Ok(())
 }
