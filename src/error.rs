@@ -50,14 +50,17 @@ pub fn raise<E: Report>(error: &E) -> ! {
 }
 
 /// Tells the caller something that is no error.
-pub fn notice(message: String, detail: &str, hint: &str) {
-    ErrorReport::new(
+pub fn notice<'a>(message: String, detail: &str, hint: impl Into<Option<&'a str>>) {
+    let report = ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
         message,
         "scope_roles",
     )
-    .set_detail(detail)
-    .set_hint(hint)
+    .set_detail(detail);
+    match hint.into() {
+        Some(hint) => report.set_hint(hint),
+        None => report,
+    }
     .report(PgLogLevel::NOTICE);
 }
 

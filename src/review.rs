@@ -152,9 +152,7 @@ fn find() -> Result<Vec<Finding>, Error> {
     for check in CHECKS {
         found.extend(run(check)?);
     }
-    if remembers_logins()? {
-        found.extend(run(&UNUSED)?);
-    }
+    found.extend(run(&UNUSED)?);
     found.extend(of_attestations()?);
     Ok(found)
 }
@@ -184,19 +182,6 @@ fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
         })
     })?;
     Ok(rows)
-}
-
-/// Is there a memory of logins in this library?
-fn remembers_logins() -> Result<bool, Error> {
-    let none: [DatumWithOid<'_>; 0] = [];
-    let found = identity::elevated(|| {
-        spi::read(
-            "SELECT pg_catalog.to_regprocedure('scope.login_facts()') IS NOT NULL",
-            &none,
-            |row| row.get::<bool>(1),
-        )
-    })?;
-    Ok(found == [Some(true)])
 }
 
 /// Acceptances that still hold.
@@ -477,13 +462,11 @@ fn prune(
                 Ok((text(1)?, text(2)?, text(3)?))
             })
         })?;
-        if remembers_logins()? {
-            let seen = |finding: &Finding| finding.what != findings::NEVER_SEEN;
-            for finding in run(&UNUSED)?.into_iter().filter(seen) {
-                let mend = finding.mend.unwrap_or_default();
-                let statement = mend.trim_end_matches(';').to_owned();
-                steps.push((finding.role.unwrap_or_default(), statement, finding.what));
-            }
+        let seen = |finding: &Finding| finding.what != findings::NEVER_SEEN;
+        for finding in run(&UNUSED)?.into_iter().filter(seen) {
+            let mend = finding.mend.unwrap_or_default();
+            let statement = mend.trim_end_matches(';').to_owned();
+            steps.push((finding.role.unwrap_or_default(), statement, finding.what));
         }
         if apply {
             writable()?;

@@ -312,11 +312,6 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     }
 }
 
-fn explaining_before_query() {
-    // SAFETY: in the backend, while it executes something.
-    unsafe { explaining(std::ptr::null(), || before_query()) }
-}
-
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,
     class: pg_sys::Oid,
@@ -325,19 +320,19 @@ unsafe extern "C-unwind" fn object_access(
     argument: *mut c_void,
 ) {
     if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+        // The fast path of the protocol calls functions without a statement.
+        // SAFETY: a plain read of a backend global.
+        let is_fast_path = unsafe { pg_sys::ActivePortal.is_null() };
         if is_bound() {
-            // The fast path of the protocol calls functions without a statement.
-            // SAFETY: a plain read of a backend global.
-            if unsafe { pg_sys::ActivePortal.is_null() } {
-                explaining_before_query();
+            if is_fast_path {
+                // SAFETY: in the backend, while it executes something.
+                unsafe { explaining(std::ptr::null(), || before_query()) }
             }
             before_function(object);
         }
         // SAFETY: in a transaction, as all execution.
         unsafe { guards::before_function(object) }
-        // The fast path of the protocol calls functions without a statement.
-        // SAFETY: a plain read of a backend global.
-        if acts_as_another() && unsafe { pg_sys::ActivePortal.is_null() } {
+        if is_fast_path && acts_as_another() {
             before_query_of_another();
         }
     } else if is_bound() {

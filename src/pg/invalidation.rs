@@ -21,7 +21,6 @@ static SCHEMAS: AtomicU64 = AtomicU64::new(1);
 /// Grows with each change of functions. Backend-local.
 static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
-static LISTENING_TO_FUNCTIONS: AtomicBool = AtomicBool::new(false);
 
 const TABLES: [&std::ffi::CStr; 4] = [
     c"jwt_issuer",
@@ -60,6 +59,11 @@ fn listen() {
             Some(schemas_changed),
             pg_sys::Datum::null(),
         );
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::PROCOID as i32,
+            Some(functions_changed),
+            pg_sys::Datum::null(),
+        );
     }
 }
 
@@ -75,16 +79,7 @@ pub fn roles() -> u64 {
 
 /// Differs from the last one if a function may have changed, of what has been taken in.
 pub fn functions() -> u64 {
-    if !LISTENING_TO_FUNCTIONS.swap(true, Ordering::Relaxed) {
-        // SAFETY: a callback of the right type, registered once.
-        unsafe {
-            pg_sys::CacheRegisterSyscacheCallback(
-                pg_sys::SysCacheIdentifier::PROCOID as i32,
-                Some(functions_changed),
-                pg_sys::Datum::null(),
-            );
-        }
-    }
+    listen();
     FUNCTIONS.load(Ordering::Relaxed)
 }
 

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::*;
 
 use super::facts::{self, Planned, Request};
 use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
@@ -12,6 +10,7 @@ use super::privilege::{Privilege, Verbs};
 use super::{Error, Scope, held, lock_key, name, name_of, own};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::credential::MAX_PURPOSE_BYTES;
+use crate::error;
 use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
 use crate::label::{self, Access, Kind, State};
@@ -93,9 +92,10 @@ fn already_there(
         // What it was to get in future exists by now, or who makes it does.
         own(name)?;
         extend(name, role, request, &planned)?;
-        notice(
-            &format!("scope \"{name}\" already exists, completing"),
+        error::notice(
+            format!("scope \"{name}\" already exists, completing"),
             "It has got what came into its schemas since.",
+            None,
         );
         tell_uncovered(&planned);
         return Ok(());
@@ -106,9 +106,10 @@ fn already_there(
             difference: plan::some_of(&difference),
         });
     }
-    notice(
-        &format!("scope \"{name}\" already exists, skipping"),
+    error::notice(
+        format!("scope \"{name}\" already exists, skipping"),
         "It has just these privileges.",
+        None,
     );
     Ok(())
 }
@@ -404,9 +405,10 @@ fn access(held: &Holdings) -> Access {
 pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
     advisory::lock(lock_key(name), Mode::Exclusive);
     if if_exists && catalog::role_by_name(name).is_none() {
-        notice(
-            &format!("scope \"{name}\" does not exist, skipping"),
+        error::notice(
+            format!("scope \"{name}\" does not exist, skipping"),
             "No role has this name.",
+            None,
         );
         return Ok(());
     }
@@ -453,12 +455,13 @@ pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
         &[("members", Value::Texts(&members))],
     );
     if action != Action::Dropped {
-        notice(
-            &format!("scope \"{name}\" is being dropped"),
+        error::notice(
+            format!("scope \"{name}\" is being dropped"),
             &format!(
                 "Its members have lost it; {}.",
                 detail.unwrap_or_else(|| "the background worker goes on".to_owned())
             ),
+            None,
         );
     }
     Ok(())
@@ -569,22 +572,13 @@ pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
 /// Promises nothing about the tables of roles for whom the caller may not speak.
 pub fn tell_uncovered(planned: &Planned) {
     if !planned.uncovered.is_empty() {
-        notice(
-            "future tables of some roles are not covered",
+        error::notice(
+            "future tables of some roles are not covered".to_owned(),
             &format!(
                 "Only {} and superusers can set their default privileges.",
                 planned.uncovered.join(", ")
             ),
+            None,
         );
     }
-}
-
-fn notice(message: &str, detail: &str) {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        message.to_owned(),
-        function_name!(),
-    )
-    .set_detail(detail.to_owned())
-    .report(PgLogLevel::NOTICE);
 }
