@@ -18,6 +18,7 @@ pub mod json;
 pub mod leftovers;
 pub mod login_memory;
 pub mod name;
+pub mod own_table;
 pub mod planted;
 pub mod preload;
 mod raw;

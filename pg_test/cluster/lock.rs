@@ -4,6 +4,7 @@ mod attacks;
 mod beyond;
 mod leftovers;
 mod legitimate;
+mod lookalikes;
 mod prepared;
 mod wire;
 

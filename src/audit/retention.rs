@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use crate::guc;
-use crate::pg::{clock, identity, spi, worker, xact};
+use crate::pg::{clock, identity, own_table, spi, worker, xact};
 
 const BATCH: i64 = 10_000;
 const PATIENCE: &std::ffi::CStr = c"500ms";
@@ -35,19 +35,7 @@ pub fn run(mut goes_on: impl FnMut() -> bool) {
 /// How many rows older than `before` were deleted. Only from the extension's own table: in a database
 /// without it, one of that name is somebody else's, and so are its triggers.
 fn delete(before: i64) -> SpiResult<i64> {
-    let ours = spi::query(
-        "SELECT 1 FROM pg_catalog.pg_depend d, pg_catalog.pg_extension e, pg_catalog.pg_class c, pg_catalog.pg_namespace n
-          WHERE e.extname OPERATOR(pg_catalog.=) 'scope_roles'
-            AND n.nspname OPERATOR(pg_catalog.=) 'scope' AND c.relname OPERATOR(pg_catalog.=) 'audit_log'
-            AND c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relkind OPERATOR(pg_catalog.=) 'r'
-            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-            AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'
-            AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
-            AND d.refobjid OPERATOR(pg_catalog.=) e.oid",
-        &[],
-        |_| Ok(()),
-    )?;
-    if ours.is_empty() {
+    if own_table::find(c"audit_log").is_none() {
         return Ok(0);
     }
     let deleted = spi::query(

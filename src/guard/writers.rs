@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use crate::credential::authority::name_of;
-use crate::pg::{identity, invalidation, spi, xact};
+use crate::pg::{identity, invalidation, own_table, spi, xact};
 
 thread_local! {
     static ALLOWED: RefCell<HashSet<u32>> = RefCell::default();
@@ -53,20 +53,17 @@ pub fn learn() {
         return;
     }
     invalidation::learn();
-    let functions = identity::elevated(|| {
-        let exists = spi::latest(
-            "SELECT pg_catalog.to_regclass('scope.writing_function')::text",
-            &[],
-        );
-        if exists.is_empty() {
-            return Vec::new();
-        }
+    let functions = if own_table::has_rows(c"writing_function") {
         // By name: one that is made anew is another function by number only.
-        spi::latest(
-            "SELECT pg_catalog.to_regprocedure(function)::pg_catalog.oid::text FROM scope.writing_function",
-            &[],
-        )
-    });
+        identity::elevated(|| {
+            spi::latest(
+                "SELECT pg_catalog.to_regprocedure(function)::pg_catalog.oid::text FROM scope.writing_function",
+                &[],
+            )
+        })
+    } else {
+        Vec::new()
+    };
     let functions = functions
         .into_iter()
         .filter_map(|oid| oid.parse().ok())
