@@ -65,12 +65,14 @@ pub enum Untakeable {
 }
 
 thread_local! {
-    /// The token of the switch, to look for its revocation; the state's digest tells whether it is
+    /// The token of the switch, to look for its revocation; the state's tag tells whether it is
     /// still that of the switch.
     static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
     static CHECKING: Cell<bool> = const { Cell::new(false) };
     /// The last claim path that was parsed: calls tend to repeat it.
     static PATH: RefCell<Option<(String, ClaimPath)>> = const { RefCell::new(None) };
+    /// The last role that was permitted, and on what grounds.
+    static PERMITTED: RefCell<Option<(Grounds, Role)>> = const { RefCell::new(None) };
 }
 
 struct Active {
@@ -173,10 +175,10 @@ fn holder(active: Option<&Active>) -> Holder<'_> {
     if let Some(active) = active.filter(|active| active.seen_at.get() == epoch) {
         return Holder::Active(active);
     }
-    let digest = switch_state::with(|state| state.digest).filter(|digest| *digest != [0; 32]);
-    match (digest, active) {
+    let tag = switch_state::with(|state| state.tag).filter(|&tag| tag != 0);
+    match (tag, active) {
         (None, _) => Holder::Nobody,
-        (Some(digest), Some(active)) if active.token.digest == digest => {
+        (Some(tag), Some(active)) if active.token.tag == tag => {
             active.seen_at.set(epoch);
             Holder::Active(active)
         }
@@ -226,7 +228,7 @@ pub struct Switch {
     made_for: Asked,
     claim: Option<String>,
     role: CString,
-    /// What `scope_roles.switch` is set to.
+    /// What `scope.switch` is set to.
     state: Prepared,
     /// What its audit lines say of the token.
     audit: Rc<[u8]>,
@@ -236,16 +238,21 @@ pub struct Switch {
 #[derive(PartialEq, Eq)]
 struct Asked {
     extent: Extent,
+    grounds: Grounds,
+}
+
+/// What decides which roles may be taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Grounds {
     session_user: pg_sys::Oid,
     /// When the configuration was read, and the generation of roles and memberships.
     configuration: i64,
     roles: u64,
 }
 
-impl Asked {
-    fn now(extent: Extent) -> Self {
+impl Grounds {
+    fn now() -> Self {
         Self {
-            extent,
             session_user: identity::session_user(),
             configuration: server::configuration_time(),
             roles: invalidation::roles(),
@@ -261,7 +268,10 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
         return anonymous(role, extent);
     }
     let (accepted, generation) = verify::verify(token)?;
-    let asked = Asked::now(extent);
+    let asked = Asked {
+        extent,
+        grounds: Grounds::now(),
+    };
     let last = accepted.switch.borrow().clone();
     let switch = match last {
         Some(last) if last.made_for == asked && last.claim.as_deref() == claim => last,
@@ -271,7 +281,7 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
             switch
         }
     };
-    activate(&switch.role, &accepted.claims, &switch.state)?;
+    activate(&switch.role, accepted.claims(), &switch.state)?;
     audit::switched(&switch.audit);
     let role = switch.role.clone();
     let active = Active {
@@ -285,13 +295,13 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
 }
 
 fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
-    let role = permitted(&role_of(accepted, claim)?)?;
+    let role = permitted_now(&role_of(accepted, claim)?, asked.grounds)?;
     let state = Prepared::new(&State {
         extent: asked.extent,
         role: role.oid.into(),
         ends_at: accepted.ends_at(),
-        digest: accepted.digest,
-        claims: accepted.claims.to_str().unwrap_or_default(),
+        tag: accepted.tag,
+        claims: accepted.claims().to_str().unwrap_or_default(),
     });
     let verified = &accepted.verified;
     Ok(Switch {
@@ -300,9 +310,9 @@ fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Swi
         role: c_name(role),
         state,
         audit: audit::token_members(
-            verified.issuer.as_deref(),
-            verified.subject.as_deref(),
-            verified.token_id.as_deref(),
+            verified.issuer().as_deref(),
+            verified.subject().as_deref(),
+            verified.token_id().as_deref(),
         ),
     })
 }
@@ -320,7 +330,7 @@ fn anonymous(role: String, extent: Extent) -> Result<CString, Error> {
         extent,
         role: target.oid.into(),
         ends_at: i64::MAX,
-        digest: [0; 32],
+        tag: 0,
         claims: claims.to_str().unwrap_or_default(),
     });
     let name = c_name(target);
@@ -336,10 +346,10 @@ fn role_of(accepted: &Accepted, claim: Option<&str>) -> Result<String, Error> {
         (Some(only), Some(asked)) if only != asked => {
             return Err(Error::RoleClaimFixed { issuer: issuer() });
         }
-        (Some(path), _) => with_path(path, |path| path.role(&accepted.verified.payload)),
-        (None, Some(path)) => with_path(path, |path| path.role(&accepted.verified.payload)),
+        (Some(path), _) => with_path(path, |path| path.role(accepted.verified.payload())),
+        (None, Some(path)) => with_path(path, |path| path.role(accepted.verified.payload())),
         (None, None) => with_path(&guc::jwt_role_claim(), |path| {
-            path.role(&accepted.verified.payload)
+            path.role(accepted.verified.payload())
         }),
     }
     .map_err(Error::Path)?;
@@ -366,6 +376,21 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
             None => ClaimPath::parse(text).map(|path| look(&path)),
         }
     })
+}
+
+/// As [`permitted`], which is asked again only when its answer may have changed: tokens differ more
+/// often than their roles.
+fn permitted_now(role: &str, grounds: Grounds) -> Result<Role, Error> {
+    let known = PERMITTED.with_borrow(|known| {
+        let same = |(on, known): &&(Grounds, Role)| *on == grounds && known.name == role;
+        known.as_ref().filter(same).map(|(_, role)| role.clone())
+    });
+    if let Some(role) = known {
+        return Ok(role);
+    }
+    let role = permitted(role)?;
+    PERMITTED.set(Some((grounds, role.clone())));
+    Ok(role)
 }
 
 /// The role, if this session may take it by a token.
@@ -440,10 +465,10 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
 }
 
 fn end(token: &str) -> Result<(), Error> {
-    let digest = verify::digest(token);
+    let tag = verify::tag(token)?;
     let same = switch_state::with(|state| {
         let known = state.extent == Extent::Session;
-        known.then(|| verify_slices_are_equal(&state.digest, &digest).is_ok())
+        known.then(|| verify_slices_are_equal(&state.tag.to_ne_bytes(), &tag.to_ne_bytes()).is_ok())
     });
     match same.flatten() {
         None => Err(Error::NoSessionSwitch),

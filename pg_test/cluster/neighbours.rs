@@ -100,7 +100,7 @@ fn assert_lock_holds(gate: &Gate<'_>) {
         "SELECT pg_temp.clause()".into(),
         "EXECUTE attack".into(),
         "SET request.jwt.claims = '{}'".into(),
-        "SET scope_roles.switch = ''".into(),
+        "SET scope.switch = ''".into(),
     ] {
         for protocol in [Protocol::Simple, Protocol::Extended] {
             s.run(&format!("BEGIN; {}; SAVEPOINT s", switch(&token)));

@@ -71,7 +71,7 @@ impl Report for verify::Error {
             Self::Token(_) | Self::UnknownIssuer | Self::Revoked => {
                 PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
             }
-            Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            Self::NoRandomness | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
     fn detail(&self) -> String {
@@ -86,6 +86,7 @@ impl Report for verify::Error {
             Self::UnknownIssuer => {
                 "unknown_issuer: the iss claim names no registered issuer.".into()
             }
+            Self::NoRandomness => "Tokens cannot be told apart without it.".into(),
             Self::Revoked => "revoked: an administrator has revoked it, or its subject.".into(),
         }
     }
@@ -107,6 +108,7 @@ impl Report for verify::Error {
                     .into()
             }
             Self::Revoked => "Obtain a new token.".into(),
+            Self::NoRandomness => "Check the operating system's random source.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
         }
     }

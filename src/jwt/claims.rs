@@ -1,7 +1,10 @@
 //! The registered claims (RFC 7519 section 4.1): read once from a verified payload, judged against
 //! a policy as often as the token is used.
 
+use std::borrow::Cow;
+use std::ffi::CString;
 use std::fmt;
+use std::ops::Range;
 
 use super::Refusal;
 use super::json::{self, JsonError};
@@ -33,52 +36,101 @@ pub struct Policy {
 /// `Debug` shows the times alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// The payload's JSON text, as signed.
-    pub payload: String,
+    /// The payload's JSON text, as signed; UTF-8.
+    pub payload: CString,
     /// `exp`, without leeway.
     pub expires_at: Option<i64>,
     /// `iat`.
     pub issued_at: Option<i64>,
     /// `nbf`.
     pub not_before: Option<i64>,
-    /// `iss`.
-    pub issuer: Option<String>,
-    /// `sub`.
-    pub subject: Option<String>,
-    /// `jti`.
-    pub token_id: Option<String>,
-    /// `aud`, as a list whichever form it had; empty when absent.
-    pub audience: Vec<String>,
+    /// Where in the payload these are, as JSON of the right type: a kept token is in few pieces.
+    issuer: Option<Range<usize>>,
+    subject: Option<Range<usize>>,
+    token_id: Option<Range<usize>>,
+    audience: Option<Range<usize>>,
 }
 
 impl Verified {
     /// Reads the claims of a payload, with the types of RFC 7519 section 4.1.
     pub(super) fn read(payload: String) -> Result<Self, Refusal> {
         let mut claims = Self {
-            payload: String::new(),
+            payload: CString::default(),
             expires_at: None,
             issued_at: None,
             not_before: None,
             issuer: None,
             subject: None,
             token_id: None,
-            audience: Vec::new(),
+            audience: None,
         };
         for member in read_object(&payload)? {
             let value = member.value;
+            let place = || place(&payload, value);
             match member.name.as_ref() {
                 "exp" => claims.expires_at = Some(date("exp", value)?),
                 "iat" => claims.issued_at = Some(date("iat", value)?),
                 "nbf" => claims.not_before = Some(date("nbf", value)?),
-                "iss" => claims.issuer = Some(string("iss", value)?),
-                "sub" => claims.subject = Some(identifier("sub", value)?),
-                "jti" => claims.token_id = Some(identifier("jti", value)?),
-                "aud" => claims.audience = audience(value)?,
+                "iss" => {
+                    string("iss", value)?;
+                    claims.issuer = Some(place());
+                }
+                "sub" => {
+                    identifier("sub", value)?;
+                    claims.subject = Some(place());
+                }
+                "jti" => {
+                    identifier("jti", value)?;
+                    claims.token_id = Some(place());
+                }
+                "aud" => {
+                    audience(value)?;
+                    claims.audience = Some(place());
+                }
                 _ => {}
             }
         }
-        claims.payload = payload;
+        // Strict JSON has no NUL.
+        claims.payload = CString::new(payload).map_err(|_| NUL)?;
         Ok(claims)
+    }
+
+    /// The payload's JSON text, as signed.
+    pub fn payload(&self) -> &str {
+        self.payload.to_str().unwrap_or_default()
+    }
+
+    /// `iss`.
+    pub fn issuer(&self) -> Option<Cow<'_, str>> {
+        self.text(&self.issuer)
+    }
+
+    /// `sub`.
+    pub fn subject(&self) -> Option<Cow<'_, str>> {
+        self.text(&self.subject)
+    }
+
+    /// `jti`.
+    pub fn token_id(&self) -> Option<Cow<'_, str>> {
+        self.text(&self.token_id)
+    }
+
+    /// Does `aud`, whichever form it has, name one of these?
+    fn is_meant_for(&self, audiences: &[String]) -> bool {
+        let named = |value| {
+            json::string(value)
+                .is_some_and(|name| audiences.iter().any(|audience| *audience == name))
+        };
+        self.json(&self.audience)
+            .is_some_and(|aud| named(aud) || json::elements(aud).any(named))
+    }
+
+    fn text(&self, place: &Option<Range<usize>>) -> Option<Cow<'_, str>> {
+        json::string(self.json(place)?)
+    }
+
+    fn json(&self, place: &Option<Range<usize>>) -> Option<&str> {
+        self.payload().get(place.clone()?)
     }
 
     /// Judges the claims at `now`, in microseconds since the Unix epoch. To be called at every use
@@ -112,15 +164,10 @@ impl Verified {
                 return Err(Refusal::TooOld);
             }
         }
-        if policy.issuer.is_some() && self.issuer != policy.issuer {
+        if policy.issuer.is_some() && self.issuer().as_deref() != policy.issuer.as_deref() {
             return Err(Refusal::Issuer);
         }
-        if !policy.audiences.is_empty()
-            && !self
-                .audience
-                .iter()
-                .any(|name| policy.audiences.contains(name))
-        {
+        if !policy.audiences.is_empty() && !self.is_meant_for(&policy.audiences) {
             return Err(Refusal::Audience);
         }
         Ok(())
@@ -142,7 +189,7 @@ pub(super) fn issuer(payload: &str) -> Result<Option<String>, Refusal> {
     read_object(payload)?
         .iter()
         .find(|member| member.name == "iss")
-        .map(|member| string("iss", member.value))
+        .map(|member| string("iss", member.value).map(Cow::into_owned))
         .transpose()
 }
 
@@ -151,27 +198,32 @@ fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
         JsonError::Syntax => Refusal::Malformed("the payload is not JSON"),
         JsonError::NotObject => Refusal::Malformed("the payload is not a JSON object"),
         JsonError::Duplicate => Refusal::DuplicateClaim,
-        JsonError::Nul => Refusal::Malformed("the payload contains a NUL character"),
+        JsonError::Nul => NUL,
         JsonError::TooDeep => Refusal::Malformed("the payload is nested deeper than 32 levels"),
     })
 }
 
-fn string(claim: &'static str, value: &str) -> Result<String, Refusal> {
-    json::string(value)
-        .map(|text| text.into_owned())
-        .ok_or(Refusal::ClaimType {
-            claim,
-            expected: "a string",
-        })
+const NUL: Refusal = Refusal::Malformed("the payload contains a NUL character");
+
+/// Where `part`, which is a piece of `text`, is in it.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    start..start.wrapping_add(part.len())
+}
+
+fn string<'a>(claim: &'static str, value: &'a str) -> Result<Cow<'a, str>, Refusal> {
+    json::string(value).ok_or(Refusal::ClaimType {
+        claim,
+        expected: "a string",
+    })
 }
 
 /// A string that is short enough to be revoked.
-fn identifier(claim: &'static str, value: &str) -> Result<String, Refusal> {
-    let text = string(claim, value)?;
-    if text.len() > MAX_ID_BYTES {
+fn identifier(claim: &'static str, value: &str) -> Result<(), Refusal> {
+    if string(claim, value)?.len() > MAX_ID_BYTES {
         return Err(Refusal::ClaimLength(claim));
     }
-    Ok(text)
+    Ok(())
 }
 
 fn date(claim: &'static str, value: &str) -> Result<i64, Refusal> {
@@ -181,21 +233,17 @@ fn date(claim: &'static str, value: &str) -> Result<i64, Refusal> {
     })
 }
 
-fn audience(value: &str) -> Result<Vec<String>, Refusal> {
-    let wrong = Refusal::ClaimType {
+/// A string or an array of strings.
+fn audience(value: &str) -> Result<(), Refusal> {
+    let is_list =
+        || value.starts_with('[') && json::elements(value).all(|name| json::string(name).is_some());
+    if json::string(value).is_some() || is_list() {
+        return Ok(());
+    }
+    Err(Refusal::ClaimType {
         claim: "aud",
         expected: "a string or an array of strings",
-    };
-    if let Some(name) = json::string(value) {
-        return Ok(vec![name.into_owned()]);
-    }
-    if !value.starts_with('[') {
-        return Err(wrong);
-    }
-    json::elements(value)
-        .map(|element| json::string(element).map(|name| name.into_owned()))
-        .collect::<Option<_>>()
-        .ok_or(wrong)
+    })
 }
 
 /// A NumericDate (RFC 7519 section 2) in microseconds: rounded down, saturating, and exact for
@@ -524,7 +572,7 @@ mod tests {
             assert_eq!(claims(&payload).unwrap_err().reason(), reason);
         }
         let pair = claims(r#" { "sub" : "\ud83d\ude00\"\\\/" } "#).unwrap();
-        assert_eq!(pair.subject.as_deref(), Some("😀\"\\/"));
+        assert_eq!(pair.subject().as_deref(), Some("😀\"\\/"));
         assert!(claims(r#"{"a":{"b":1},"c":{"b":1},"A":1}"#).is_ok());
     }
 

@@ -235,25 +235,22 @@ impl KeySet {
     /// The keys that may verify a token with this `kid` and `alg` (RFC 7515 section 4.1.4): those
     /// of that `kid`, or every key when the token has none. A single key without `kid` stands for
     /// any.
-    pub(super) fn candidates(
-        &self,
-        kid: Option<&str>,
+    pub(super) fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
         algorithm: Algorithm,
-    ) -> Result<Vec<&Key>, Refusal> {
+    ) -> Result<impl Iterator<Item = &'a Key> + use<'a>, Refusal> {
         let nameless = matches!(self.keys.as_slice(), [only] if only.kid.is_none());
-        let named: Vec<&Key> = self
+        let mut named = self
             .keys
             .iter()
-            .filter(|key| kid.is_none() || nameless || key.kid.as_deref() == kid)
-            .collect();
-        if named.is_empty() {
+            .filter(move |key| kid.is_none() || nameless || key.kid.as_deref() == kid)
+            .peekable();
+        if named.peek().is_none() {
             return Err(Refusal::UnknownKey);
         }
-        let candidates: Vec<&Key> = named
-            .into_iter()
-            .filter(|key| key.allows(algorithm))
-            .collect();
-        if candidates.is_empty() {
+        let mut candidates = named.filter(move |key| key.allows(algorithm)).peekable();
+        if candidates.peek().is_none() {
             return Err(Refusal::Algorithm);
         }
         Ok(candidates)
@@ -1089,7 +1086,7 @@ mod tests {
         }
         let refusal = keys.candidates(Some("a"), Algorithm::EdDSA).err();
         assert_eq!(refusal, Some(Refusal::Algorithm));
-        assert_eq!(keys.candidates(None, Algorithm::HS256).unwrap().len(), 2);
+        assert_eq!(keys.candidates(None, Algorithm::HS256).unwrap().count(), 2);
         // A single key with a kid is not for tokens of another kid.
         let named = parse(&ec(r#","kid":"a""#)).unwrap();
         let refusal = named.candidates(Some("b"), Algorithm::ES256).err();

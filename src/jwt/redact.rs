@@ -8,7 +8,7 @@
 pub fn redact(text: &mut [u8]) -> bool {
     let mut found = false;
     let mut rest = text;
-    while let Some(dot) = memchr::memmem::find(rest, b".e") {
+    while let Some(dot) = memchr::memchr(b'.', rest) {
         let (before, after) = rest.split_at_mut(dot);
         let header = before.len() - run(before.iter().rev());
         let is_token = after.get(1..3).is_some_and(is_object)

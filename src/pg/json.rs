@@ -1,6 +1,6 @@
 //! JSON on its way into PostgreSQL.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt::Write;
 
 use pgrx::callconv::{BoxRet, FcInfo};
@@ -71,7 +71,15 @@ unsafe impl SqlTranslatable for Text {
         Ok(ReturnsRef::One(SqlMappingRef::literal("text")));
 }
 
-/// Verified JSON (always UTF-8) as a text that is valid in this database's encoding.
+/// Verified JSON (always UTF-8) in ASCII, where this database cannot take it as it is.
+pub fn recoded(json: &CStr) -> Option<CString> {
+    if super::server::is_utf8() || json.to_bytes().is_ascii() {
+        return None;
+    }
+    json.to_str().ok().map(for_setting)
+}
+
+/// JSON (always UTF-8) as a text that is valid in this database's encoding.
 pub fn for_setting(json: &str) -> CString {
     let text = if super::server::is_utf8() || json.is_ascii() {
         CString::new(json)

@@ -24,12 +24,11 @@ impl IntoDatum for Name {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         let mut bytes = [0u8; pg_sys::NAMEDATALEN as usize];
         // One byte stays zero: `name` is a terminated string.
-        for (slot, byte) in bytes
-            .iter_mut()
-            .take(pg_sys::NAMEDATALEN as usize - 1)
-            .zip(self.0.bytes())
+        let length = self.0.len().min(pg_sys::NAMEDATALEN as usize - 1);
+        if let (Some(slots), Some(name)) =
+            (bytes.get_mut(..length), self.0.as_bytes().get(..length))
         {
-            *slot = byte;
+            slots.copy_from_slice(name);
         }
         // SAFETY: a fresh allocation of NAMEDATALEN bytes in the caller's memory context, filled
         // entirely; `name` is passed by reference.

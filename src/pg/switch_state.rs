@@ -1,8 +1,8 @@
 //! Where a switch lives: PostgreSQL's own `role` setting, `request.jwt.claims`, and
-//! `scope_roles.switch`, set together with GUC_ACTION_LOCAL, so that the ends of transactions and
+//! `scope.switch`, set together with GUC_ACTION_LOCAL, so that the ends of transactions and
 //! savepoints and the start of parallel workers are PostgreSQL's own work.
 //!
-//! While `scope_roles.switch` is set, `role`, `session_authorization` and `request.jwt.claims` are
+//! While `scope.switch` is set, `role`, `session_authorization` and `request.jwt.claims` are
 //! settings that only superusers may change: the assign hook moves them from PGC_USERSET to
 //! PGC_SUSET and back. It may do no more than that (assign hooks must not fail), and needs no more:
 //! SET, RESET, `set_config`, functions with SET clauses and every other way to change a setting
@@ -21,7 +21,7 @@ use crate::lock::state::{Extent, State};
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 pub const CLAIMS: &CStr = c"request.jwt.claims";
-const SWITCHED: &CStr = c"scope_roles.switch";
+const SWITCHED: &CStr = c"scope.switch";
 /// Settings that decide who acts, and on what claims.
 const GUARDED: [&CStr; 3] = [c"role", c"session_authorization", CLAIMS];
 const IDENTITY: [&CStr; 2] = [c"role", c"session_authorization"];

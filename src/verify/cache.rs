@@ -1,4 +1,4 @@
-//! A bounded cache by digest. Pure.
+//! A bounded cache by tags. Pure.
 //!
 //! First in, first out, with a second chance for what was used meanwhile.
 #![forbid(unsafe_code)]
@@ -7,11 +7,11 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::Digest;
+use super::Tag;
 
 pub struct Cache<V> {
-    entries: Option<HashMap<Digest, Slot<V>, BuildHasherDefault<FirstBytes>>>,
-    order: VecDeque<Digest>,
+    entries: Option<HashMap<Tag, Slot<V>, BuildHasherDefault<LowBits>>>,
+    order: VecDeque<Tag>,
 }
 
 struct Slot<V> {
@@ -19,11 +19,11 @@ struct Slot<V> {
     used: Cell<bool>,
 }
 
-/// A digest is uniform already: its first bytes are its hash.
+/// A tag is uniform already: its low bits are its hash.
 #[derive(Default)]
-pub struct FirstBytes(u64);
+pub struct LowBits(u64);
 
-impl Hasher for FirstBytes {
+impl Hasher for LowBits {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -32,7 +32,9 @@ impl Hasher for FirstBytes {
             self.0 = (self.0 << 8) | u64::from(*byte);
         }
     }
-    fn write_usize(&mut self, _length: usize) {}
+    fn write_u128(&mut self, tag: Tag) {
+        self.0 = tag as u64;
+    }
 }
 
 impl<V> Cache<V> {
@@ -43,15 +45,15 @@ impl<V> Cache<V> {
         }
     }
 
-    pub fn get(&self, digest: &Digest) -> Option<&V> {
-        let slot = self.entries.as_ref()?.get(digest)?;
+    pub fn get(&self, tag: &Tag) -> Option<&V> {
+        let slot = self.entries.as_ref()?.get(tag)?;
         slot.used.set(true);
         Some(&slot.value)
     }
 
     /// Keeps at most `limit` entries; none with a limit of 0.
-    pub fn insert(&mut self, digest: Digest, value: V, limit: usize) {
-        self.remove(&digest);
+    pub fn insert(&mut self, tag: Tag, value: V, limit: usize) {
+        self.remove(&tag);
         // Room is made first: a new entry, not used yet, would else be the first to go.
         self.shrink(limit.saturating_sub(1));
         if limit == 0 {
@@ -61,8 +63,8 @@ impl<V> Cache<V> {
             value,
             used: Cell::new(false),
         };
-        self.entries.get_or_insert_default().insert(digest, slot);
-        self.order.push_back(digest);
+        self.entries.get_or_insert_default().insert(tag, slot);
+        self.order.push_back(tag);
     }
 
     fn shrink(&mut self, limit: usize) {
@@ -80,13 +82,13 @@ impl<V> Cache<V> {
         }
     }
 
-    pub fn remove(&mut self, digest: &Digest) {
+    pub fn remove(&mut self, tag: &Tag) {
         if self
             .entries
             .as_mut()
-            .is_some_and(|entries| entries.remove(digest).is_some())
+            .is_some_and(|entries| entries.remove(tag).is_some())
         {
-            self.order.retain(|other| other != digest);
+            self.order.retain(|other| other != tag);
         }
     }
 }
@@ -95,19 +97,19 @@ impl<V> Cache<V> {
 mod tests {
     use super::*;
 
-    fn digest(number: u8) -> Digest {
-        [number; 32]
+    fn tag(number: u8) -> Tag {
+        Tag::from(number)
     }
 
     #[test]
     fn cache_finds_what_was_put_in_and_stays_bounded() {
         let mut cache = Cache::new();
         for number in 0..100 {
-            cache.insert(digest(number), number, 10);
-            assert_eq!(cache.get(&digest(number)), Some(&number));
+            cache.insert(tag(number), number, 10);
+            assert_eq!(cache.get(&tag(number)), Some(&number));
         }
         let kept = (0..100)
-            .filter(|&number| cache.get(&digest(number)).is_some())
+            .filter(|&number| cache.get(&tag(number)).is_some())
             .count();
         assert_eq!(kept, 10);
         assert_eq!(cache.order.len(), 10);
@@ -117,30 +119,30 @@ mod tests {
     fn cache_gives_a_second_chance_to_what_is_used() {
         let mut cache = Cache::new();
         for number in 0..50 {
-            cache.insert(digest(number), number, 4);
-            cache.get(&digest(0));
+            cache.insert(tag(number), number, 4);
+            cache.get(&tag(0));
         }
-        assert_eq!(cache.get(&digest(0)), Some(&0));
-        assert_eq!(cache.get(&digest(10)), None);
+        assert_eq!(cache.get(&tag(0)), Some(&0));
+        assert_eq!(cache.get(&tag(10)), None);
     }
 
     #[test]
     fn cache_of_size_zero_keeps_nothing() {
         let mut cache = Cache::new();
-        cache.insert(digest(1), 1, 5);
-        cache.get(&digest(1));
-        cache.insert(digest(2), 2, 0);
-        assert_eq!(cache.get(&digest(1)), None);
-        assert_eq!(cache.get(&digest(2)), None);
+        cache.insert(tag(1), 1, 5);
+        cache.get(&tag(1));
+        cache.insert(tag(2), 2, 0);
+        assert_eq!(cache.get(&tag(1)), None);
+        assert_eq!(cache.get(&tag(2)), None);
     }
 
     #[test]
     fn cache_forgets_what_is_removed() {
         let mut cache = Cache::new();
-        cache.insert(digest(1), 1, 5);
-        cache.remove(&digest(1));
-        cache.remove(&digest(2));
-        assert_eq!(cache.get(&digest(1)), None);
+        cache.insert(tag(1), 1, 5);
+        cache.remove(&tag(1));
+        cache.remove(&tag(2));
+        assert_eq!(cache.get(&tag(1)), None);
         assert!(cache.order.is_empty());
     }
 }

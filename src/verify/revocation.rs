@@ -1,5 +1,6 @@
 //! Revoked tokens and subjects: the tables `scope.jwt_revoked_token` and `…_subject`.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use pgrx::datum::TimestampWithTimeZone;
@@ -10,7 +11,7 @@ use super::{Error, Rules};
 use crate::audit::{self, Action};
 use crate::error;
 use crate::jwt::{MAX_ID_BYTES, Verified};
-use crate::pg::{identity, invalidation, spi, xact};
+use crate::pg::{identity, invalidation, own_table, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -50,7 +51,8 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
         .policy
         .issuer
         .as_deref()
-        .or(verified.issuer.as_deref());
+        .map(Cow::Borrowed)
+        .or_else(|| verified.issuer());
     let issued = verified
         .issued_at
         .map(|at| crate::timestamp::rfc3339(at.clamp(EARLIEST, LATEST)));
@@ -66,9 +68,9 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
                 AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
                 AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)",
             &[
-                verified.token_id.as_deref(),
-                verified.subject.as_deref(),
-                issuer,
+                verified.token_id().as_deref(),
+                verified.subject().as_deref(),
+                issuer.as_deref(),
                 issued.as_deref(),
             ],
         )
@@ -92,14 +94,8 @@ fn any() -> bool {
         return any;
     }
     invalidation::learn();
-    let any = !identity::elevated(|| {
-        spi::latest(
-            "SELECT 1 WHERE EXISTS (SELECT FROM scope.jwt_revoked_token)
-                         OR EXISTS (SELECT FROM scope.jwt_revoked_subject)",
-            &[],
-        )
-    })
-    .is_empty();
+    let any =
+        own_table::has_rows(c"jwt_revoked_token") || own_table::has_rows(c"jwt_revoked_subject");
     ANY.set(Some((generation, any)));
     any
 }

@@ -190,18 +190,18 @@ fn attack_claims_that_a_session_makes_up() {
         format!("DO $$ BEGIN PERFORM set_config('request.jwt.claims', {forged}, true); END $$"),
     ];
     let of_the_state = [
-        format!("SET scope_roles.switch = {state}"),
-        format!("SET LOCAL scope_roles.switch = {state}"),
-        format!("SELECT set_config('scope_roles.switch', {state}, true)"),
-        "SELECT set_config('scope_roles.switch', '', true)".to_owned(),
-        "SELECT set_config('scope_roles.switch', NULL, false)".to_owned(),
-        "RESET scope_roles.switch".to_owned(),
-        "SHOW scope_roles.switch".to_owned(),
-        "SELECT current_setting('scope_roles.switch', true)".to_owned(),
-        format!("ALTER ROLE {} SET scope_roles.switch = {state}", g.auth),
+        format!("SET scope.switch = {state}"),
+        format!("SET LOCAL scope.switch = {state}"),
+        format!("SELECT set_config('scope.switch', {state}, true)"),
+        "SELECT set_config('scope.switch', '', true)".to_owned(),
+        "SELECT set_config('scope.switch', NULL, false)".to_owned(),
+        "RESET scope.switch".to_owned(),
+        "SHOW scope.switch".to_owned(),
+        "SELECT current_setting('scope.switch', true)".to_owned(),
+        format!("ALTER ROLE {} SET scope.switch = {state}", g.auth),
         "CREATE OR REPLACE FUNCTION scope.jwt_subject() RETURNS text LANGUAGE sql AS 'SELECT ''eve'''".to_owned(),
         "ALTER FUNCTION scope.jwt_subject() RENAME TO other".to_owned(),
-        format!("CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql SET scope_roles.switch = {state} AS 'SELECT scope.jwt_subject()'; SELECT pg_temp.f()"),
+        format!("CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql SET scope.switch = {state} AS 'SELECT scope.jwt_subject()'; SELECT pg_temp.f()"),
     ];
     for attack in &of_the_state {
         s.denied(attack, "42501");
@@ -223,7 +223,7 @@ fn attack_claims_that_a_session_makes_up() {
     assert!(!shown.contains("ann"), "{shown}");
     s.run("ROLLBACK");
     let startup = format!(
-        "-c scope_roles.switch={}",
+        "-c scope.switch={}",
         state.trim_matches('\'').replace(' ', "\\ ")
     );
     let refusal =

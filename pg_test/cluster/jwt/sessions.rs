@@ -101,8 +101,8 @@ fn attack_every_spelling_of_a_way_out() {
             "SET request.jwt.claims = '{}'",
             "RESET request.jwt.claims",
             "SELECT set_config('request.jwt.claims', '{}', false)",
-            "SELECT set_config('scope_roles.switch', '', false)",
-            "RESET scope_roles.switch",
+            "SELECT set_config('scope.switch', '', false)",
+            "RESET scope.switch",
         ]
         .map(str::to_owned),
     );

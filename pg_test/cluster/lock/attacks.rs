@@ -223,7 +223,7 @@ attacks! {
     function_made_while_locked_with_a_claims_clause: ""
         => "CREATE FUNCTION pg_temp.forge() RETURNS text LANGUAGE sql SET request.jwt.claims = '{}' AS 'SELECT 1::text'";
     function_made_with_the_locks_own_setting: ""
-        => "CREATE FUNCTION pg_temp.forge() RETURNS text LANGUAGE sql SET scope_roles.switch = '' AS 'SELECT 1::text'";
+        => "CREATE FUNCTION pg_temp.forge() RETURNS text LANGUAGE sql SET scope.switch = '' AS 'SELECT 1::text'";
 
     alter_the_login: "" => "ALTER ROLE SESSION_USER PASSWORD 'stolen'";
     alter_the_logins_settings: "" => "ALTER ROLE SESSION_USER SET role = '{writer}'";
@@ -260,10 +260,10 @@ attacks! {
     create_table_as: "" => "CREATE TEMP TABLE t AS SELECT set_config('role', NULL, true), current_user";
     declare_cursor_and_fetch: "" => "DO $$ DECLARE c CURSOR FOR SELECT set_config('role', NULL, true); x text; BEGIN OPEN c; FETCH c INTO x; END $$";
 
-    the_locks_own_setting_set: "" => "SET scope_roles.switch = ''";
-    the_locks_own_setting_set_local: "" => "SET LOCAL scope_roles.switch TO DEFAULT";
-    the_locks_own_setting_reset: "" => "RESET scope_roles.switch";
-    the_locks_own_setting_set_config: "" => "SELECT set_config('scope_roles.switch', '', true)";
-    the_locks_own_setting_set_config_null: "" => "SELECT set_config('scope_roles.switch', NULL, true)";
-    the_locks_own_setting_in_a_do_block: "" => "DO $$ BEGIN SET LOCAL scope_roles.switch = '10 9223372036854775807 {}'; END $$";
+    the_locks_own_setting_set: "" => "SET scope.switch = ''";
+    the_locks_own_setting_set_local: "" => "SET LOCAL scope.switch TO DEFAULT";
+    the_locks_own_setting_reset: "" => "RESET scope.switch";
+    the_locks_own_setting_set_config: "" => "SELECT set_config('scope.switch', '', true)";
+    the_locks_own_setting_set_config_null: "" => "SELECT set_config('scope.switch', NULL, true)";
+    the_locks_own_setting_in_a_do_block: "" => "DO $$ BEGIN SET LOCAL scope.switch = '10 9223372036854775807 {}'; END $$";
 }

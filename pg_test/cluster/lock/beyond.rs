@@ -19,9 +19,9 @@ fn superusers_helper_that_sets_any_setting() {
     );
     let mut s = STAGE.login();
     for attack in [
-        "SELECT set_any('scope_roles.switch', NULL)",
-        "SELECT set_any('scope_roles.switch', '')",
-        "SELECT reset_any('scope_roles.switch')",
+        "SELECT set_any('scope.switch', NULL)",
+        "SELECT set_any('scope.switch', '')",
+        "SELECT reset_any('scope.switch')",
         "SELECT set_any('request.jwt.claims', '{}')",
         "SELECT set_any('request.jwt.claims', NULL)",
         "SELECT set_any('role', NULL)",
@@ -58,7 +58,7 @@ fn role_that_may_set_a_guarded_setting() {
         "role",
         "session_authorization",
         "request.jwt.claims",
-        "scope_roles.switch",
+        "scope.switch",
     ] {
         for (grantee, inherits) in [(&g.reader, true), (&group, true), (&g.writer, false)] {
             admin.run(&format!("GRANT SET ON PARAMETER {setting} TO {grantee}"));
@@ -380,10 +380,10 @@ fn superuser_who_forges_a_switch() {
         "0".repeat(64)
     );
     for attack in [
-        format!("SET scope_roles.switch = '{state}'"),
-        format!("SELECT set_config('scope_roles.switch', '{state}', false)"),
-        format!("ALTER ROLE CURRENT_USER SET scope_roles.switch = '{state}'"),
-        "SET scope_roles.switch = 'x'".to_owned(),
+        format!("SET scope.switch = '{state}'"),
+        format!("SELECT set_config('scope.switch', '{state}', false)"),
+        format!("ALTER ROLE CURRENT_USER SET scope.switch = '{state}'"),
+        "SET scope.switch = 'x'".to_owned(),
     ] {
         admin.denied(&attack, "22023");
         admin.assert_that("scope.jwt_claims() IS NULL");

@@ -198,7 +198,7 @@ fn update_pg_settings_is_set_config_in_disguise() {
         "role",
         "session_authorization",
         "request.jwt.claims",
-        "scope_roles.switch",
+        "scope.switch",
     ] {
         STAGE.lock(&mut s);
         s.run("SAVEPOINT s");
@@ -1025,11 +1025,7 @@ fn loopback_by_a_foreign_table() {
 fn own_settings_do_not_reach_the_locked_session() {
     let g = Gate::new("lock_own_settings");
     let mut s = g.login();
-    for setting in [
-        "role = 'none'",
-        "search_path = public",
-        "scope_roles.switch = ''",
-    ] {
+    for setting in ["role = 'none'", "search_path = public", "scope.switch = ''"] {
         s.run(&format!(
             "BEGIN; {}; SAVEPOINT s",
             switch(&g.token(json!({})))
