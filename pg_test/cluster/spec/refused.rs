@@ -32,6 +32,30 @@ fn a_spec_that_is_not_understood_is_refused_with_its_place() {
             r#"{"version":1,"issuers":[{"name":"a","issuer":"b","keys":"k"}]}"#,
             "/issuers/0/keys",
         ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","max_row":1}]}"#,
+            "/guards/0/max_row",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","max_rows":1.5}]}"#,
+            "/guards/0/max_rows",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","max_rows":1,"max_rows":2}]}"#,
+            "/guards/0",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","window_rows":1,"window":"1 hour"}]}"#,
+            "/guards/0/window",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","forbid":["everything"]}]}"#,
+            "/guards/0/forbid/0",
+        ),
+        (
+            r#"{"version":1,"logins":[{"role":"a","allowed_hours":["Mon"],"time_zone":"UTC"}]}"#,
+            "/logins/0/allowed_hours/0",
+        ),
     ] {
         let refusal = admin.refused(&format!("SELECT scope.plan({})", literal(spec)), "22023");
         assert!(
@@ -132,6 +156,16 @@ fn what_a_spec_names_and_is_not_there_is_refused_with_its_place() {
             "42809",
         ),
         (r#""logins":[{"role":"none"}]"#, "/logins/0/role", "42704"),
+        (
+            r#""guards":[{"role":"none","max_rows":1}]"#,
+            "/guards/0/role",
+            "42704",
+        ),
+        (
+            r#""guards":[{"role":"postgres","max_rows":1}]"#,
+            "/guards/0",
+            "22023",
+        ),
         (r#""logins":[{"role":"postgres"}]"#, "/logins/0", "42809"),
         (
             r#""logins":[{"role":"spec_missing_login","allowed_ips":["x"]}]"#,
