@@ -130,7 +130,7 @@ fn policy(at: &str, target: &Target, rules: Rules, found: &mut Found) -> Result<
         return Ok(metadata);
     }
     target.require_active().at(at)?;
-    require_function("create_credential", at)?;
+    require_function("set_login_policy", at)?;
     let change = Change::Rules(rules);
     let step = label_step(&target.role.name, &metadata, change.clone());
     found.policies.push(Step {
@@ -231,7 +231,7 @@ fn authenticator(
             work: Work::CreateAuthenticator(declared.clone()),
         });
         if !rules.hours.is_empty() {
-            require_function("create_credential", at)?;
+            require_function("set_login_policy", at)?;
             found.policies.push(Step {
                 object: format!("authenticator {}", declared.name),
                 statement: opening(&declared.name, &rules),

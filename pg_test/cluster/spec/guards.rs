@@ -46,7 +46,16 @@ fn a_declared_guard_is_set_and_holds() {
     s.refused("SELECT * FROM app.orders", "54000");
     s.refused("DO $$ BEGIN END $$", "42501");
     s.refused("CREATE TEMP TABLE x (y int)", "42501");
-    // Another order of the classes is the same guard; another number is another one.
+    for other in [
+        spec.replace("\"window\":3600", "\"window\":3601"),
+        spec.replace("\"window_rows\":1000", "\"window_rows\":999"),
+        spec.replace("\"copy_to\"]", "\"copy_to\",\"set\"]"),
+        spec.replace("[\"temp\"]", "[\"lock\"]"),
+        spec.replace("\"max_rows\":5", "\"max_rows\":6"),
+    ] {
+        assert_eq!(plan(&mut admin, &other).len(), 1, "{other}");
+    }
+    // Another order of the classes is the same guard.
     let same = spec.replace(r#""do","copy_to""#, r#""copy_to","do""#);
     assert_eq!(plan(&mut admin, &same), [""; 0]);
     let digest = |admin: &mut Session, spec: &str| {
