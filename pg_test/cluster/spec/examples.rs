@@ -88,7 +88,7 @@ fn the_api_server_acts_by_token_only() {
     admin.assert_that("NOT has_table_privilege('api_anonymous', 'shop.orders', 'SELECT')");
     assert_eq!(
         admin.text("SELECT concat_ws(' ', allowed_hours, time_zone) FROM scope.credentials WHERE role = 'api_server'"),
-        r#"{"Mon-Sat 04:00-24:00","Sun 08:00-24:00"} Europe/Berlin"#
+        r#"{"Mon-Sat 00:00-24:00","Sun 06:00-24:00"} Europe/Berlin"#
     );
     assert_eq!(
         admin.text(
