@@ -11,7 +11,7 @@ use crate::login::facts::{self, Entry, Facts, Lost};
 
 const NAME: &std::ffi::CStr = c"scope_roles login facts";
 /// So many places are copied while others wait.
-const CHUNK: usize = 4_096;
+const CHUNK: usize = 1_536;
 
 /// In shared memory, followed by the entries.
 #[repr(C)]
