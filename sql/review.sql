@@ -62,7 +62,7 @@ RETURNS TABLE (role_name name, statement text, reason text, done boolean)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'prune_wrapper';
 COMMENT ON FUNCTION scope.prune(boolean) IS
-'Managed roles that nobody needs: scopes of this database without members, and logins unused for scope_roles.unused_after, where logins are remembered; not those that this server has never seen, since another may have been the primary. apply: end them, with scope.drop_scope() and scope.revoke_role(), as the caller, in this transaction. A scope that owns objects, or that a policy names, is not listed.
+'Managed roles that nobody needs: scopes of this database without members, and logins unused for scope_roles.unused_after, where logins are remembered; of those that have never logged in to this server only once it has counted logins for as long, since another may have been the primary. apply: end them, with scope.drop_scope() and scope.revoke_role(), as the caller, in this transaction. A scope that owns objects, or that a policy names, is not listed.
 Errors: those of these functions; 25006 read-only; 22004 NULL.';
 
 CREATE FUNCTION scope.attest(role regrole, note text)

@@ -7,7 +7,7 @@ AS 'MODULE_PATHNAME', 'plan_text_wrapper';
 COMMENT ON FUNCTION scope.plan(text) IS
 'What would change to make this server match a spec (docs/specs.md): the statements in their order, as whom each would run, why, and the digest of them all, for scope.apply(). No row: it matches. Changes nothing. A key that is written twice is refused.
 Objects are looked up by their full names, whatever search_path is. The plan is refused where its caller could not apply it: a spec does nothing that its caller could not do by the functions of this schema, for which EXECUTE is needed too, and by GRANT.
-Errors: 22023 not a spec, with the place as a JSON pointer (RFC 6901); 42704, 42P01, 3F000, 42883, 42703 no such role, table or sequence, schema, function, column; 42501 may not be granted, not the caller''s, no EXECUTE; 42809 another kind of role or object; 0A000 membership options before PostgreSQL 16; others as scope.create_scope(), scope.create_authenticator() and scope.add_jwt_issuer(); 22004 NULL; 55000 not preloaded.';
+Errors: 22023 not a spec, with the place as a JSON pointer (RFC 6901); 42704, 42P01, 3F000, 42883, 42703 no such role, table or sequence, schema, function, column; 42501 may not be granted, not the caller''s, no EXECUTE; 42809 another kind of role or object; 0A000 membership options before PostgreSQL 16; others as scope.create_scope(), scope.create_authenticator(), scope.set_guard() and scope.add_jwt_issuer(); 22004 NULL; 55000 not preloaded.';
 
 CREATE FUNCTION scope.plan(spec jsonb)
 RETURNS TABLE (step integer, object text, statement text, runs_as name, reason text, digest text)
@@ -50,5 +50,5 @@ RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'export_spec_wrapper';
 COMMENT ON FUNCTION scope.export_spec(name[], text) IS
-'Today''s state as a spec, whose plan is empty. roles: scopes, authenticators and logins of the caller''s, and other roles, whose members are then listed; NULL: all scopes and authenticators of this database that are the caller''s, with their memberships, and the issuers, without keys, for those who may register them. mode: additive or authoritative, for the spec. A NOTICE names what a scope has and no spec can say: grant options, ownership, privileges on other kinds of objects.
+'Today''s state as a spec, whose plan is empty. roles: scopes, authenticators and logins of the caller''s, and other roles, whose members are then listed; NULL: all scopes and authenticators of this database that are the caller''s, with their memberships and guards, and for those who may change them the functions that may write and the issuers, without keys. mode: additive or authoritative, for the spec. A NOTICE names what a scope has and no spec can say: grant options, ownership, privileges on other kinds of objects.
 Errors: 42704 no such role; 42501 not the caller''s; 42809 a temporary membership; 55000 a scope of another database, being dropped, or not preloaded; 22023 unknown mode; 22004 NULL.';

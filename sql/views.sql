@@ -85,7 +85,8 @@ SELECT r.rolname AS role,
        f.last_login,
        f.last_address,
        f.last_refusal,
-       f.last_refusal_reason
+       f.last_refusal_reason,
+       f.addresses
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
@@ -102,7 +103,7 @@ SELECT r.rolname AS role,
    AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (waiting_for: databases with grants still to be revoked).
-granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason: of this server, see scope.login_facts(); logins NULL: not known.';
+granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see scope.login_facts(); logins NULL: not known.';
 
 CREATE VIEW scope.guarded_logins AS
   WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
@@ -125,7 +126,8 @@ SELECT r.rolname AS role,
        f.last_login,
        f.last_address,
        f.last_refusal,
-       f.last_refusal_reason
+       f.last_refusal_reason,
+       f.addresses
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel

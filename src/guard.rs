@@ -98,24 +98,28 @@ fn allow_writes(function: Option<pg_sys::Oid>, allowed: Option<bool>) -> Result<
     error::require_preload()?;
     let allow = || -> Result<(), Error> {
         let function = function.ok_or(Error::Null("f"))?;
-        let allowed = allowed.ok_or(Error::Null("allowed"))?;
-        if xact::is_read_only() {
-            return Err(Error::ReadOnly);
-        }
-        let Some(name) = writers::change(function, allowed) else {
-            return Err(Error::NoSuchFunction {
-                oid: function.into(),
-            });
-        };
-        audit::administered(
-            audit::Action::Policy,
-            "allow_writes",
-            &name,
-            &[("allowed", Value::Bool(allowed))],
-        );
-        Ok(())
+        let_write(function, allowed.ok_or(Error::Null("allowed"))?)
     };
     allow().map_err(error::report)
+}
+
+/// Lets a function change data for roles that only read, or no longer.
+pub fn let_write(function: pg_sys::Oid, allowed: bool) -> Result<(), Error> {
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    let Some(name) = writers::change(function, allowed) else {
+        return Err(Error::NoSuchFunction {
+            oid: function.into(),
+        });
+    };
+    audit::administered(
+        audit::Action::Policy,
+        "allow_writes",
+        &name,
+        &[("allowed", Value::Bool(allowed))],
+    );
+    Ok(())
 }
 
 fn set(
@@ -129,7 +133,7 @@ fn set(
     let Name(name) = role.ok_or(Error::Null("role"))?;
     let action = action.ok_or(Error::Null("action"))?;
     let action = Action::of_name(action).ok_or_else(|| Error::Action(action.to_owned()))?;
-    let mut rule = Rule {
+    let rule = Rule {
         max_rows: rows(max_rows, "max_rows")?,
         window: match (rows(window_rows, "window_rows")?, window) {
             (None, None) => None,
@@ -142,24 +146,27 @@ fn set(
         forbid: classes(forbid)?,
         dba: false,
     };
+    put(&name, action, rule)
+}
+
+/// Gives a role the guard with this action; one that says nothing takes it away.
+pub fn put(role: &str, action: Action, mut rule: Rule) -> Result<(), Error> {
     if xact::is_read_only() {
         return Err(Error::ReadOnly);
     }
-    let target = catalog::role_by_name(&name).ok_or(Error::Unknown { role: name })?;
-    require_authority(&target)?;
+    let target = catalog::role_by_name(role).ok_or_else(|| Error::Unknown {
+        role: role.to_owned(),
+    })?;
+    require_change(&target, action)?;
     // One at a time: another's change of the other rule must not be lost.
     crate::pg::advisory::lock(
         crate::scope::lock_key(&target.name),
         crate::pg::advisory::Mode::Exclusive,
     );
-    let caller = identity::current_user();
-    let is_dba = catalog::role_by_oid(caller).is_some_and(|role| role.superuser);
-    rule.dba = is_dba;
-    let mut guards = effective::guards_of(target.oid).unwrap_or_default();
+    require_change(&target, action)?;
+    rule.dba = is_dba();
+    let mut guards = of(target.oid);
     let place = guards.rule_mut(action);
-    if place.as_ref().is_some_and(|old| old.dba) && !is_dba {
-        return Err(Error::OfADba { role: target.name });
-    }
     *place = Some(rule).filter(|rule| !rule.says_nothing());
     write(target.oid, &guards);
     let rule = guards.rule_mut(action).take().unwrap_or_default();
@@ -185,6 +192,27 @@ fn set(
             ("forbid", Value::Texts(&forbidden)),
         ],
     );
+    Ok(())
+}
+
+/// The guards of a role itself.
+pub fn of(role: pg_sys::Oid) -> Guards {
+    effective::guards_of(role).unwrap_or_default()
+}
+
+/// Is the caller one whose guards stay until another such one changes them?
+pub fn is_dba() -> bool {
+    catalog::role_by_oid(identity::current_user()).is_some_and(|role| role.superuser)
+}
+
+/// May the caller give the role another guard with this action, or none?
+pub fn require_change(target: &Role, action: Action) -> Result<(), Error> {
+    require_authority(target)?;
+    if of(target.oid).rule(action).is_some_and(|old| old.dba) && !is_dba() {
+        return Err(Error::OfADba {
+            role: target.name.clone(),
+        });
+    }
     Ok(())
 }
 

@@ -241,7 +241,7 @@ pub fn init() {
         GucRegistry::define_int_guc(
             c"scope_roles.login_facts",
             c"For how many roles the server keeps when, how often and from where they logged in.",
-            c"84 bytes of shared memory each. 0: for none. What finds no room is not kept.",
+            c"230 bytes of shared memory each. 0: for none. What finds no room is not kept.",
             &LOGIN_FACTS,
             0,
             10_000_000,

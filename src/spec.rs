@@ -4,6 +4,7 @@
 
 mod document;
 mod export;
+mod guards;
 mod memberships;
 mod names;
 mod policies;
@@ -19,6 +20,7 @@ use crate::authenticator;
 use crate::credential::authority::{Target, name_of};
 use crate::credential::issue;
 use crate::error::{self, Report};
+use crate::guard;
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::arguments::JsonText;
@@ -417,6 +419,12 @@ fn run(step: &Step) -> Result<(), Error> {
             new.make(None, checked.connects).at("/authenticators")?;
         }
         Work::Issuer(change) => policies::write_issuer(change)?,
+        Work::Guard { role, action, rule } => {
+            guard::put(role, *action, rule.clone()).at("/guards")?;
+        }
+        Work::Writes { function, allowed } => {
+            guard::let_write((*function).into(), *allowed).at("/writing_functions")?;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod cluster {
     pub mod harness;
 }
 
+mod access;
 mod audit;
 mod credentials;
 mod curves;

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use crate::access;
 use crate::audit;
 use crate::cluster::harness::literal;
 use crate::credentials;
@@ -23,10 +24,11 @@ pub struct Row {
 }
 
 const MICROSECONDS: &str = "µs";
+const MEGABYTES: &str = "MB";
 /// As callgrind counts them, for one statement.
 const INSTRUCTIONS: &str = "instructions";
 
-pub const ALL: [Row; 21] = [
+pub const ALL: [Row; 25] = [
     Row {
         name: "jwt_warm",
         what: "scope.set_jwt_role, token seen before",
@@ -195,6 +197,38 @@ pub const ALL: [Row; 21] = [
         unit: MICROSECONDS,
         target: 1.0,
         measure: audit::statements,
+    },
+    Row {
+        name: "access_role",
+        what: "scope.effective_access() of one role of 10,000, 1,000 tables, all of which it may read",
+        peer: "50 ms",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: access::role,
+    },
+    Row {
+        name: "access_object",
+        what: "scope.who_can() on one of the tables",
+        peer: "200 ms",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: access::object,
+    },
+    Row {
+        name: "access_object_of_all",
+        what: "scope.who_can() on what each of the 10,000 holds",
+        peer: "200 ms",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: access::everyone,
+    },
+    Row {
+        name: "access_whole",
+        what: "scope.effective_access() of all, growth of the backend's memory at its peak",
+        peer: "64 MB",
+        unit: MEGABYTES,
+        target: 1.0,
+        measure: access::whole,
     },
 ];
 

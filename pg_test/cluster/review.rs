@@ -481,7 +481,7 @@ fn every_code_is_documented() {
 }
 
 /// A session from another address of this machine; it lasts as long as the stream. Needs no password.
-fn session_from(last: u8, server: &Server, role: &str, db: &str) -> TcpStream {
+pub fn session_from(last: u8, server: &Server, role: &str, db: &str) -> TcpStream {
     let address = |last: u8, port: u16| libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: port.to_be(),
@@ -533,17 +533,74 @@ fn one_credential_in_use_from_many_addresses_is_found() {
     let f = clean(&server, "review_addresses");
     let mut admin = f.admin();
     let cred = admin.issue("'orders'");
-    let mut sessions: Vec<TcpStream> = [1, 2, 3, 3]
+    // Never two at once.
+    for last in [1, 2, 3, 3] {
+        drop(session_from(last, &server, &cred.role, "review_addresses"));
+        assert_eq!(findings(&mut admin), NOTHING);
+    }
+    drop(session_from(4, &server, &cred.role, "review_addresses"));
+    assert_eq!(
+        findings(&mut admin),
+        [format!("many_addresses {}", cred.role)]
+    );
+    let finding = "SELECT finding FROM scope.review() WHERE code = 'many_addresses'";
+    let told = admin.text(finding);
+    assert!(
+        told.contains("from 4 addresses") && told.contains("127.0.0.1, 127.0.0.2, 127.0.0.3, "),
+        "{told}"
+    );
+    for last in 5..=20 {
+        drop(session_from(last, &server, &cred.role, "review_addresses"));
+    }
+    let told = admin.text(finding);
+    assert!(told.contains("from at least 8 addresses"), "{told}");
+    // Without a memory only those that are there now are seen.
+    server.alter_system("scope_roles.login_facts", "0");
+    drop(admin);
+    server.restart();
+    let mut admin = server.admin("review_addresses");
+    assert_eq!(findings(&mut admin), NOTHING);
+    let sessions: Vec<TcpStream> = [1, 2, 3, 4]
         .map(|last| session_from(last, &server, &cred.role, "review_addresses"))
         .into();
-    assert_eq!(findings(&mut admin), NOTHING);
-    sessions.push(session_from(4, &server, &cred.role, "review_addresses"));
     assert_eq!(
         findings(&mut admin),
         [format!("many_addresses {}", cred.role)]
     );
     drop(sessions);
     wait_until("they are gone", 30, || findings(&mut admin) == NOTHING);
+}
+
+/// A login that nobody has ever used, on a server that would have seen it.
+#[test]
+fn a_login_that_was_never_used_is_pruned_once_the_server_has_counted_for_long_enough() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_never");
+    let mut admin = f.admin();
+    let (never, used) = (admin.issue("'orders'").role, admin.issue("'orders'").role);
+    f.login(&used);
+    let pruned = "SELECT role_name || ' ' || reason FROM scope.prune()";
+    assert_eq!(admin.column(pruned), NOTHING, "they are new");
+    server.alter_system("scope_roles.unused_after", "2s");
+    let keeper = f.login(&used);
+    wait_until("it is old enough", 20, || {
+        admin.column(pruned)
+            == [format!(
+                "{never} has never logged in, for as long as this server has counted logins"
+            )]
+    });
+    // Who found no room in the table may have come.
+    server.alter_system("scope_roles.login_facts", "1");
+    drop((admin, keeper));
+    server.restart();
+    let mut admin = server.admin("review_never");
+    f.login(&never).rows("SELECT * FROM orders");
+    drop(f.login(&used));
+    let told = admin.column("SELECT finding FROM scope.review() WHERE code = 'unused'");
+    assert!(
+        !told.iter().any(|finding| finding.contains("for as long")),
+        "{told:?}"
+    );
 }
 
 /// Whether logins are remembered is the library's matter; the review asks the function by its name.

@@ -1,6 +1,7 @@
 //! Declared roles: `scope.plan`, `scope.apply` and `scope.export_spec`.
 
 mod examples;
+mod guards;
 mod random;
 mod refused;
 

@@ -9,7 +9,7 @@ pub const MAX_BYTES: usize = 1_500;
 pub const MAX_WINDOW_SECONDS: i64 = 366 * 24 * 60 * 60;
 
 /// Statements that a guard may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// CREATE, ALTER, DROP, GRANT, … of anything that is not temporary.
@@ -63,13 +63,19 @@ impl Class {
 }
 
 /// What happens to what a rule forbids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It goes on, and is reported.
     Alert,
     /// It is refused, and reported.
+    #[default]
     Block,
 }
+
+pub const ACTIONS: [Action; 2] = [Action::Alert, Action::Block];
 
 impl Action {
     pub fn name(self) -> &'static str {
@@ -114,6 +120,16 @@ pub struct Rule {
 impl Rule {
     pub fn says_nothing(&self) -> bool {
         self.max_rows.is_none() && self.window.is_none() && self.forbid.is_empty()
+    }
+
+    /// Does it guard as the other does, whoever has set either?
+    pub fn is_like(&self, other: &Self) -> bool {
+        let covers =
+            |one: &Self, other: &Self| other.forbid.iter().all(|class| one.forbid.contains(class));
+        self.max_rows == other.max_rows
+            && self.window == other.window
+            && covers(self, other)
+            && covers(other, self)
     }
 }
 
@@ -171,6 +187,13 @@ impl Guards {
 
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    pub fn rule(&self, action: Action) -> Option<&Rule> {
+        match action {
+            Action::Alert => self.alert.as_ref(),
+            Action::Block => self.block.as_ref(),
+        }
     }
 
     pub fn rule_mut(&mut self, action: Action) -> &mut Option<Rule> {

@@ -4,7 +4,8 @@
 //! at its home place or in the next free one after it, and taking one out moves up what follows.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::cmp::Reverse;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::policy::{Client, Refusal};
 
@@ -24,6 +25,66 @@ pub struct Facts {
     pub place: u8,
     /// The [`Refusal`] of the last refusal, as a number; 0: none.
     pub reason: u8,
+    /// The last networks that it came from, the latest first.
+    pub recent: [Recent; RECENT],
+}
+
+/// So many networks of a role are remembered, of so many hours.
+pub const RECENT: usize = 8;
+const RECENT_HOURS: u32 = 30 * 24;
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
+
+/// A network that a role has come from: an IPv4 address, or the half of an IPv6 one within which
+/// machines change theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Recent {
+    /// The half, or [`OF_IPV4`] and the address.
+    pub network: [u8; 8],
+    /// Of the last login from there, since 1970; 0: none.
+    pub hour: u32,
+}
+
+/// No machine has such an address: it is one of many receivers.
+const OF_IPV4: [u8; 4] = [0xFF; 4];
+
+impl Recent {
+    fn new(now: i64, address: IpAddr) -> Self {
+        let mut network = [0; 8];
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let octets = OF_IPV4.into_iter().chain(address.octets());
+                network
+                    .iter_mut()
+                    .zip(octets)
+                    .for_each(|(to, from)| *to = from);
+            }
+            IpAddr::V6(address) => {
+                let octets = address.octets();
+                network
+                    .iter_mut()
+                    .zip(octets)
+                    .for_each(|(to, from)| *to = from);
+            }
+        }
+        Self {
+            network,
+            hour: hour(now).max(1),
+        }
+    }
+
+    fn name(&self) -> String {
+        let [a, b, c, d, e, f, g, h] = self.network;
+        if [a, b, c, d] == OF_IPV4 {
+            return Ipv4Addr::new(e, f, g, h).to_string();
+        }
+        let half = u128::from(u64::from_be_bytes(self.network)) << 64;
+        format!("{}/64", Ipv6Addr::from(half))
+    }
+}
+
+fn hour(micros: i64) -> u32 {
+    u32::try_from(micros.div_euclid(MICROS_PER_HOUR)).unwrap_or(0)
 }
 
 pub const NOWHERE: u8 = 0;
@@ -38,6 +99,7 @@ impl Facts {
             Client::Local => (LOCAL, [0; 16]),
             Client::Unknown => (NOWHERE, [0; 16]),
             Client::Tcp { address, .. } => {
+                self.come_from(Recent::new(now, address));
                 let address = match address {
                     IpAddr::V4(address) => address.to_ipv6_mapped(),
                     IpAddr::V6(address) => address,
@@ -45,6 +107,41 @@ impl Facts {
                 (ADDRESS, address.octets())
             }
         };
+    }
+
+    /// Puts a network first. When there is no room, the one that was longest not seen makes way.
+    fn come_from(&mut self, latest: Recent) {
+        let is_free = |known: &Recent| known.hour == 0;
+        let place = self
+            .recent
+            .iter()
+            .position(|known| known.network == latest.network || is_free(known))
+            .unwrap_or(RECENT - 1);
+        if let Some(known) = self.recent.get_mut(..=place) {
+            known.rotate_right(1);
+        }
+        if let Some(first) = self.recent.first_mut() {
+            *first = latest;
+        }
+    }
+
+    /// The networks that it has come from in the last 30 days, the latest first.
+    pub fn addresses(&self, now: i64) -> Vec<String> {
+        let first = hour(now).saturating_sub(RECENT_HOURS);
+        let is_recent = |known: &&Recent| known.hour > first;
+        self.recent
+            .iter()
+            .filter(is_recent)
+            .map(Recent::name)
+            .collect()
+    }
+
+    /// From the last login, where nothing else is known.
+    pub fn guess_recent(&mut self) {
+        if self.place == ADDRESS {
+            let address = IpAddr::V6(Ipv6Addr::from(self.address));
+            self.come_from(Recent::new(self.last_login, address));
+        }
     }
 
     pub fn refuse(&mut self, now: i64, refusal: Refusal) {
@@ -87,6 +184,13 @@ impl Facts {
             self.last_refusal = earlier.last_refusal;
             self.reason = earlier.reason;
         }
+        let both = self.recent.into_iter().chain(earlier.recent);
+        let mut both: Vec<Recent> = both.filter(|known| known.hour > 0).collect();
+        both.sort_by_key(|known| Reverse(known.hour));
+        self.recent = Default::default();
+        both.into_iter()
+            .rev()
+            .for_each(|known| self.come_from(known));
     }
 }
 
@@ -228,6 +332,65 @@ mod tests {
             facts.refuse(6, refusal);
             assert_eq!(facts.last_reason(), Some(refusal));
         }
+    }
+
+    #[test]
+    fn facts_remember_where_a_role_has_come_from_lately() {
+        const DAY: i64 = 24 * MICROS_PER_HOUR;
+        let start = 1_700_000_000_000_000;
+        let mut facts = Facts::default();
+        for (days, address) in [
+            (0, "10.0.0.1"),
+            (1, "2001:db8:1:2:aaaa::1"),
+            (2, "10.0.0.2"),
+            (3, "2001:db8:1:2:bbbb::2"),
+            (3, "::ffff:10.0.0.1"),
+            (4, "::1"),
+        ] {
+            facts.admit(start + days * DAY, client(address));
+        }
+        facts.admit(start + 5 * DAY, Client::Local);
+        let known = |days| facts.addresses(start + days * DAY);
+        assert_eq!(
+            known(5),
+            ["::/64", "10.0.0.1", "2001:db8:1:2::/64", "10.0.0.2"]
+        );
+        assert_eq!(known(31), known(5));
+        assert_eq!(known(32), ["::/64", "10.0.0.1", "2001:db8:1:2::/64"]);
+        assert_eq!(known(34), [""; 0]);
+        // No more than there is room for, and the latest of them.
+        for last in 1..=20 {
+            facts.admit(start + 6 * DAY, client(&format!("192.0.2.{last}")));
+        }
+        let known = facts.addresses(start + 6 * DAY);
+        assert_eq!(known.len(), RECENT);
+        assert_eq!(known.first().map(String::as_str), Some("192.0.2.20"));
+        assert_eq!(known.last().map(String::as_str), Some("192.0.2.13"));
+    }
+
+    #[test]
+    fn facts_of_two_times_have_the_latest_networks_of_both() {
+        let at = |hour: i64| (500_000 + hour) * MICROS_PER_HOUR;
+        let (mut now, mut before) = (Facts::default(), Facts::default());
+        for last in 0..6 {
+            before.admit(at(2 * last), client(&format!("10.0.0.{last}")));
+            now.admit(at(2 * last + 1), client(&format!("10.0.1.{last}")));
+        }
+        before.admit(at(20), client("10.0.1.5"));
+        let mut alone = Facts::default();
+        alone.admit(at(0), client("192.0.2.1"));
+        alone.admit(at(0), client("192.0.2.2"));
+        let mut none = Facts::default();
+        none.add(&alone);
+        assert_eq!(none.recent, alone.recent, "the order within an hour");
+        now.add(&before);
+        assert_eq!(
+            now.addresses(at(20)),
+            [
+                "10.0.1.5", "10.0.0.5", "10.0.1.4", "10.0.0.4", "10.0.1.3", "10.0.0.3", "10.0.1.2",
+                "10.0.0.2"
+            ]
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use pgrx::prelude::*;
 use super::facts::{Entry, Facts};
 use super::policy::{Client, Refusal};
 use super::record::Record;
-use crate::pg::{clock, login_memory, wakeup};
+use crate::pg::{clock, login_memory, server, wakeup};
 
 /// In the data folder, where the statistics of PostgreSQL are kept.
 const FILE: &str = "pg_stat/scope_roles_logins";
@@ -65,21 +65,42 @@ impl Ledger {
             is_full: false,
         };
         login_memory::at_exit(save_at_exit);
+        if !login_memory::is_kept() {
+            // Whoever turns them on again begins anew.
+            let _ = fs::remove_file(FILE);
+        }
         if login_memory::set_loaded() {
             return ledger;
         }
+        let is_standby = is_standby();
+        let mut since = 0;
         match read() {
-            Ok(Some(record)) => login_memory::add(&record.entries, record.lost),
+            Ok(Some(record)) => {
+                login_memory::add(&record.entries, record.lost);
+                // A standby has not seen who came to the primary.
+                if record.of_standby == is_standby {
+                    since = record.since;
+                }
+            }
             Ok(None) => {}
             Err(problem) => {
                 warning!("scope_roles: the login facts in \"{FILE}\" are ignored: {problem}");
             }
+        }
+        if since == 0 {
+            begin(is_standby);
+        } else {
+            login_memory::set_since(since, is_standby);
         }
         ledger
     }
 
     /// Writes the file if it is time; how long until it may be again.
     pub fn tend(&mut self) -> Duration {
+        let is_standby = is_standby();
+        if login_memory::since(is_standby) == 0 && login_memory::is_kept() {
+            begin(is_standby);
+        }
         if !login_memory::is_changed() {
             return NOTHING_TO_DO;
         }
@@ -118,6 +139,16 @@ impl Ledger {
     }
 }
 
+/// Counts from now on.
+fn begin(is_standby: bool) {
+    login_memory::set_since(clock::now(), is_standby);
+    login_memory::set_changed(true);
+}
+
+fn is_standby() -> bool {
+    Path::new(STANDBY).exists()
+}
+
 /// Takes out all but those who had a label when the catalogue was read, at the given time. One that
 /// has logged in since is newer.
 pub fn keep_only(labelled: &HashSet<u32>, read_at: i64) {
@@ -153,7 +184,8 @@ fn save(at_once: bool) -> io::Result<u64> {
         return Ok(0);
     };
     let record = Record {
-        of_standby: Path::new(STANDBY).exists(),
+        of_standby: is_standby(),
+        since: login_memory::since(is_standby()),
         lost,
         entries,
     };
@@ -182,7 +214,7 @@ fn read() -> Result<Option<Record>, String> {
     };
     let record = Record::parse(&bytes).map_err(|problem| problem.to_string())?;
     // The primary's, which came with the backup that the standby was made of.
-    let is_foreign = !record.of_standby && Path::new(STANDBY).exists();
+    let is_foreign = !record.of_standby && is_standby();
     Ok((!is_foreign).then_some(record))
 }
 
@@ -198,15 +230,31 @@ fn login_facts() -> TableIterator<
         name!(last_address, Option<String>),
         name!(last_refusal, Option<TimestampWithTimeZone>),
         name!(last_refusal_reason, Option<String>),
+        name!(addresses, Option<Vec<String>>),
+        name!(since, Option<TimestampWithTimeZone>),
     ),
 > {
+    let now = clock::now();
     let time = |micros: i64| (micros != 0).then(|| clock::to_sql(micros)).flatten();
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let (entries, lost) = match login_memory::copy(true) {
         Some((entries, lost)) => (entries, Some(lost)),
         None => (Vec::new(), None),
     };
-    let lost = lost.map(|lost| (None, count(lost.count), time(lost.last), None, None, None));
+    let since = login_memory::since(server::in_recovery());
+    let lost = lost.map(|lost| {
+        let last = time(lost.last);
+        (
+            None,
+            count(lost.count),
+            last,
+            None,
+            None,
+            None,
+            None,
+            time(since),
+        )
+    });
     let known = entries.into_iter().map(move |Entry { role, facts }| {
         (
             Some(role.into()),
@@ -215,6 +263,8 @@ fn login_facts() -> TableIterator<
             facts.last_address(),
             time(facts.last_refusal),
             facts.last_reason().map(|reason| reason.class().to_owned()),
+            Some(facts.addresses(now)),
+            None,
         )
     });
     TableIterator::new(lost.into_iter().chain(known))

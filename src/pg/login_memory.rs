@@ -1,7 +1,7 @@
 //! The login facts in shared memory: one lock, held for a look-up at each login.
 
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PgSharedMemoryInitialization, pg_shmem_init};
@@ -11,7 +11,7 @@ use crate::login::facts::{self, Entry, Facts, Lost};
 
 const NAME: &std::ffi::CStr = c"scope_roles login facts";
 /// So many places are copied while others wait.
-const CHUNK: usize = 4_096;
+const CHUNK: usize = 1_536;
 
 /// In shared memory, followed by the entries.
 #[repr(C)]
@@ -26,6 +26,10 @@ struct Head {
     is_loaded: AtomicBool,
     /// There is what the file has not.
     is_changed: AtomicBool,
+    /// What is here is of a standby's logins.
+    is_of_standby: AtomicBool,
+    /// When counting began; 0: not known yet.
+    since: AtomicI64,
 }
 
 struct Memory {
@@ -211,8 +215,31 @@ pub fn set_loaded() -> bool {
 }
 
 fn flag(choose: fn(&Head) -> &AtomicBool) -> Option<&'static AtomicBool> {
+    head().map(choose)
+}
+
+fn head() -> Option<&'static Head> {
     // SAFETY: shared memory stays where it is for as long as the process lives.
-    unsafe { MEMORY.head.load(Ordering::Acquire).as_ref() }.map(choose)
+    unsafe { MEMORY.head.load(Ordering::Acquire).as_ref() }
+}
+
+/// Are any facts kept?
+pub fn is_kept() -> bool {
+    head().is_some()
+}
+
+/// Counting began then, on a standby or not.
+pub fn set_since(since: i64, is_of_standby: bool) {
+    if let Some(head) = head() {
+        head.is_of_standby.store(is_of_standby, Ordering::SeqCst);
+        head.since.store(since, Ordering::SeqCst);
+    }
+}
+
+/// Since when logins of such a server are counted; 0: not known.
+pub fn since(on_standby: bool) -> i64 {
+    let known = head().filter(|head| head.is_of_standby.load(Ordering::SeqCst) == on_standby);
+    known.map_or(0, |head| head.since.load(Ordering::SeqCst))
 }
 
 /// Has `save` called when this process ends in good order.

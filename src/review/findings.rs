@@ -323,18 +323,22 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
         code: "many_addresses",
         severity: Severity::Low,
         sql: ours!(
-            "SELECT o.rolname::text, NULL, format('is in use from %s addresses at once: one credential for each service tells them apart, and ends one alone',
-                                                  count(DISTINCT a.client_addr)), min(a.backend_start),
+            "SELECT o.rolname::text, NULL,
+                    format('has been in use from %s addresses in 30 days (%s): one credential for each service tells them apart, and ends one alone',
+                           CASE WHEN count(*) < 8 THEN '' ELSE 'at least ' END || count(*), string_agg(a.address, ', ' ORDER BY a.address)), NULL,
                     format('SELECT * FROM scope.rotate_password(%L, ''1 hour'');', o.rolname)
-               FROM o JOIN pg_stat_get_activity(NULL) a ON a.usesysid = o.oid AND a.client_addr IS NOT NULL
+               FROM o JOIN (SELECT f.role, unnest(f.addresses) AS address FROM scope.login_facts() f
+                            UNION SELECT s.usesysid, CASE family(s.client_addr) WHEN 4 THEN host(s.client_addr)
+                                                     ELSE network(set_masklen(s.client_addr, 64))::text END
+                              FROM pg_stat_get_activity(NULL) s WHERE s.client_addr IS NOT NULL) a ON a.role = o.oid
               WHERE label ->> 'kind' = 'credential'
-              GROUP BY o.rolname HAVING count(DISTINCT a.client_addr) > 3"
+              GROUP BY o.rolname HAVING count(*) > 3"
         ),
     },
 ];
 
-/// What is said of a login that this server has never seen. Another server may have: one that was the
-/// primary until lately.
+/// What is said of a login that this server has never seen, and would not have: it has not counted
+/// logins for long. Another server may have, one that was the primary until lately.
 pub const NEVER_SEEN: &str = "has never logged in to this server";
 
 /// Only where logins are remembered.
@@ -342,7 +346,11 @@ pub const UNUSED: Check = Check {
     code: "unused",
     severity: Severity::Medium,
     sql: ours!(
-        "SELECT o.rolname::text, NULL, CASE WHEN f.last_login IS NULL THEN 'has never logged in to this server' ELSE 'has not logged in for long' END,
+        "SELECT o.rolname::text, NULL,
+                CASE WHEN f.last_login IS NOT NULL THEN 'has not logged in for long'
+                     WHEN EXISTS (SELECT FROM scope.login_facts() n
+                                   WHERE n.role IS NULL AND n.logins = 0 AND n.since < now() - make_interval(secs => $2))
+                     THEN 'has never logged in, for as long as this server has counted logins' ELSE 'has never logged in to this server' END,
                 greatest(f.last_login, (label ->> 'created_at')::timestamptz), format('SELECT scope.revoke_role(%L, ''unused'');', o.rolname)
            FROM o LEFT JOIN scope.login_facts() f ON f.role = o.oid
           WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'

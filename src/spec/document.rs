@@ -9,6 +9,8 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::names;
+use crate::guard::rule::{Action, Class, MAX_WINDOW_SECONDS, Rule, Window};
+use crate::login::hours;
 
 /// The version of the format that this library reads and writes.
 pub const VERSION: u32 = 1;
@@ -61,6 +63,11 @@ pub struct Document {
     pub authenticators: Vec<Authenticator>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logins: Vec<Login>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<Guard>,
+    /// Functions in which roles that only read may change data, as SQL writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writing_functions: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<Issuer>,
 }
@@ -155,6 +162,10 @@ pub struct Authenticator {
     pub allow_local: Option<bool>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub require_tls: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hours: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_limit: Option<i32>,
 }
@@ -170,6 +181,28 @@ pub struct Login {
     pub allow_local: Option<bool>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub require_tls: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hours: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
+/// The guard of a role with one action: the whole of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    pub role: String,
+    #[serde(default, skip_serializing_if = "is_block")]
+    pub action: Action,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_rows: Option<u64>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbid: Vec<Class>,
 }
 
 /// All of an issuer but its keys.
@@ -212,6 +245,11 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_block(action: &Action) -> bool {
+    *action == Action::Block
+}
+
 impl Document {
     /// Reads a text; keys that no spec has, or twice, are refused.
     pub fn parse(text: &str) -> Result<Self, Bad> {
@@ -233,11 +271,14 @@ impl Document {
         let members = self.memberships.iter().map(|one| &one.role);
         let members = members.chain(&self.roles);
         let issuers = self.issuers.iter().map(|one| &one.name);
+        // Guards lock their roles as they are set, once that may be.
+        let writers = self.writing_functions.first();
         scopes
             .chain(authenticators)
             .chain(logins)
             .chain(members.map(|role| format!("members of {role}")))
             .chain(issuers.map(|name| format!("issuer {name}")))
+            .chain(writers.map(|_| "functions that may write".to_owned()))
             .collect()
     }
 
@@ -314,12 +355,14 @@ impl Document {
             }
             names_once(&format!("{at}/roles"), &authenticator.roles)?;
             once_in(&format!("{at}/allowed_ips"), &authenticator.allowed_ips)?;
+            hours(&at, &authenticator.allowed_hours, &authenticator.time_zone)?;
         }
         once("/logins", &self.logins, |login| login.role.clone())?;
         for (index, login) in self.logins.iter().enumerate() {
             let at = format!("/logins/{index}");
             name(&format!("{at}/role"), &login.role)?;
             once_in(&format!("{at}/allowed_ips"), &login.allowed_ips)?;
+            hours(&at, &login.allowed_hours, &login.time_zone)?;
             let twice = self
                 .authenticators
                 .iter()
@@ -331,6 +374,21 @@ impl Document {
                 ));
             }
         }
+        once("/guards", &self.guards, |guard| {
+            (guard.role.clone(), guard.action)
+        })?;
+        for (index, guard) in self.guards.iter().enumerate() {
+            let at = format!("/guards/{index}");
+            guard.check(&at)?;
+            let is_absent = |scope: &Scope| scope.absent && scope.name == guard.role;
+            if self.scopes.iter().any(is_absent) {
+                return Err(Bad::at(
+                    format!("{at}/role"),
+                    "a scope that is to be absent has no guard",
+                ));
+            }
+        }
+        functions("/writing_functions", &self.writing_functions)?;
         once("/issuers", &self.issuers, |issuer| issuer.name.clone())?;
         once("/issuers", &self.issuers, |issuer| issuer.issuer.clone())?;
         for (index, issuer) in self.issuers.iter().enumerate() {
@@ -345,36 +403,82 @@ impl Document {
     }
 }
 
+impl Guard {
+    pub fn of(role: &str, action: Action, rule: &Rule) -> Self {
+        Self {
+            role: role.to_owned(),
+            action,
+            max_rows: rule.max_rows,
+            window_rows: rule.window.map(|window| window.rows),
+            window: rule.window.map(|window| window.seconds),
+            forbid: rule.forbid.clone(),
+        }
+    }
+
+    pub fn rule(&self) -> Rule {
+        let window = self.window_rows.zip(self.window);
+        Rule {
+            max_rows: self.max_rows,
+            window: window.map(|(rows, seconds)| Window { rows, seconds }),
+            forbid: self.forbid.clone(),
+            dba: false,
+        }
+    }
+
+    fn check(&self, at: &str) -> Result<(), Bad> {
+        name(&format!("{at}/role"), &self.role)?;
+        for (key, rows) in [
+            ("max_rows", self.max_rows),
+            ("window_rows", self.window_rows),
+        ] {
+            if rows.is_some_and(|rows| i64::try_from(rows).is_err()) {
+                return Err(Bad::at(
+                    format!("{at}/{key}"),
+                    format!("it is more than {}", i64::MAX),
+                ));
+            }
+        }
+        match (self.window_rows, self.window) {
+            (None, None) => {}
+            (Some(_), Some(seconds)) if (1..=MAX_WINDOW_SECONDS).contains(&seconds) => {}
+            (Some(_), Some(_)) => {
+                return Err(Bad::at(
+                    format!("{at}/window"),
+                    format!("it is not between 1 and {MAX_WINDOW_SECONDS} seconds"),
+                ));
+            }
+            (rows, _) => {
+                let key = if rows.is_some() {
+                    "window_rows"
+                } else {
+                    "window"
+                };
+                return Err(Bad::at(
+                    format!("{at}/{key}"),
+                    "window_rows and window go together",
+                ));
+            }
+        }
+        once(&format!("{at}/forbid"), &self.forbid, |class| *class)?;
+        if self.rule().says_nothing() {
+            return Err(Bad::at(at, "it limits nothing and forbids nothing"));
+        }
+        Ok(())
+    }
+}
+
 impl Grants {
     fn check(&self, at: &str) -> Result<(), Bad> {
         once(&format!("{at}/privileges"), &self.privileges, |word| {
             word.trim().to_ascii_uppercase()
         })?;
-        for (key, list) in [
-            ("tables", &self.tables),
-            ("sequences", &self.sequences),
-            ("functions", &self.functions),
-        ] {
-            let at = format!("{at}/{key}");
-            once(&at, list, |name| {
-                names::qualified(name)
-                    .map(|name| (name.schema, name.name, name.rest.to_owned()))
-                    .ok_or_else(|| name.clone())
+        for (key, list) in [("tables", &self.tables), ("sequences", &self.sequences)] {
+            let problem = "it is written as schema.name, quoted as SQL does";
+            qualified_once(&format!("{at}/{key}"), list, problem, |parsed| {
+                parsed.rest.is_empty()
             })?;
-            let is_function = key == "functions";
-            let wrong = |text: &String| match names::qualified(text) {
-                None => true,
-                Some(parsed) => parsed.rest.is_empty() == is_function,
-            };
-            if let Some(index) = list.iter().position(wrong) {
-                let problem = if is_function {
-                    "a function is written as schema.name(types), quoted as SQL does"
-                } else {
-                    "it is written as schema.name, quoted as SQL does"
-                };
-                return Err(Bad::at(format!("{at}/{index}"), problem));
-            }
         }
+        functions(&format!("{at}/functions"), &self.functions)?;
         once_in(&format!("{at}/columns"), &self.columns)?;
         names_once(&format!("{at}/schemas"), &self.schemas)?;
         once(&format!("{at}/future"), &self.future, Clone::clone)?;
@@ -395,13 +499,14 @@ impl Grants {
 
 /// Serde takes an array for an object's values in their order. Nobody should write a spec so.
 fn objects(at: &str, value: &Value) -> Result<(), Bad> {
-    const LISTS: [&str; 7] = [
+    const LISTS: [&str; 8] = [
         "scopes",
         "grants",
         "future",
         "memberships",
         "authenticators",
         "logins",
+        "guards",
         "issuers",
     ];
     let Value::Object(members) = value else {
@@ -442,6 +547,52 @@ fn name(at: &str, name: &str) -> Result<(), Bad> {
         ))
     } else {
         Ok(())
+    }
+}
+
+/// Names of objects, each once and in the form that is asked for.
+fn qualified_once(
+    at: &str,
+    list: &[String],
+    problem: &str,
+    fits: impl Fn(&names::Qualified<'_>) -> bool,
+) -> Result<(), Bad> {
+    once(at, list, |name| {
+        names::qualified(name)
+            .map(|name| (name.schema, name.name, name.rest.to_owned()))
+            .ok_or_else(|| name.clone())
+    })?;
+    let wrong = |text: &String| !names::qualified(text).is_some_and(|parsed| fits(&parsed));
+    match list.iter().position(wrong) {
+        Some(index) => Err(Bad::at(format!("{at}/{index}"), problem)),
+        None => Ok(()),
+    }
+}
+
+fn functions(at: &str, list: &[String]) -> Result<(), Bad> {
+    let problem = "a function is written as schema.name(types), quoted as SQL does";
+    qualified_once(at, list, problem, |parsed| !parsed.rest.is_empty())
+}
+
+/// When a login may be used.
+fn hours(at: &str, hours: &[String], zone: &Option<String>) -> Result<(), Bad> {
+    let at_hours = format!("{at}/allowed_hours");
+    let parse = |text: &String| text.parse::<hours::Window>();
+    for (index, text) in hours.iter().enumerate() {
+        if let Err(problem) = parse(text) {
+            return Err(Bad::at(format!("{at_hours}/{index}"), problem.to_string()));
+        }
+    }
+    once(&at_hours, hours, |text| {
+        parse(text).map_or_else(|_| text.clone(), |window| window.to_string())
+    })?;
+    match (hours.is_empty(), zone) {
+        (false, None) => Err(Bad::at(at_hours, "hours need their time_zone")),
+        (true, Some(_)) => Err(Bad::at(
+            format!("{at}/time_zone"),
+            "it is that of allowed_hours, and there are none",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -501,7 +652,7 @@ mod tests {
             ("", "", "EOF"),
             ("[]", "", "invalid type"),
             (
-                "[1,\"additive\",[],[],[],[],[],[],[]]",
+                "[1,\"additive\",[],[],[],[],[],[],[],[],[]]",
                 "",
                 "expected an object",
             ),
@@ -595,6 +746,131 @@ mod tests {
                 "unknown field `keys`",
             ),
             (r#"{"version":1,"a/b~c":1}"#, "/a~1b~0c", "unknown field"),
+            (
+                r#"{"version":1,"guards":[["a","block",5]]}"#,
+                "/guards/0",
+                "expected an object",
+            ),
+            (
+                r#"{"version":1,"guards":[{"max_rows":5}]}"#,
+                "/guards/0",
+                "missing field `role`",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"","max_rows":5}]}"#,
+                "/guards/0/role",
+                "empty",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","rows":5}]}"#,
+                "/guards/0/rows",
+                "unknown field `rows`",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","max_rows":"5"}]}"#,
+                "/guards/0/max_rows",
+                "invalid type",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","max_rows":-1}]}"#,
+                "/guards/0/max_rows",
+                "invalid value",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","max_rows":9223372036854775808}]}"#,
+                "/guards/0/max_rows",
+                "more than",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","window_rows":5}]}"#,
+                "/guards/0/window_rows",
+                "go together",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","max_rows":1,"window":5}]}"#,
+                "/guards/0/window",
+                "go together",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","window_rows":5,"window":0}]}"#,
+                "/guards/0/window",
+                "between 1 and 31622400",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","window_rows":5,"window":31622401}]}"#,
+                "/guards/0/window",
+                "between 1 and 31622400",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","forbid":["ddl","select"]}]}"#,
+                "/guards/0/forbid/1",
+                "unknown variant",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","forbid":["ddl","do","ddl"]}]}"#,
+                "/guards/0/forbid/2",
+                "declared already, at /guards/0/forbid/0",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","max_rows":1,"action":"log"}]}"#,
+                "/guards/0/action",
+                "unknown variant",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","action":"alert"}]}"#,
+                "/guards/0",
+                "limits nothing",
+            ),
+            (
+                r#"{"version":1,"guards":[{"role":"a","max_rows":1},{"role":"a","max_rows":1,"action":"alert"},{"role":"a","forbid":["do"],"action":"block"}]}"#,
+                "/guards/2",
+                "declared already, at /guards/0",
+            ),
+            (
+                r#"{"version":1,"mode":"authoritative","scopes":[{"name":"a","absent":true}],"guards":[{"role":"a","max_rows":1}]}"#,
+                "/guards/0/role",
+                "absent",
+            ),
+            (
+                r#"{"version":1,"writing_functions":["app.f"]}"#,
+                "/writing_functions/0",
+                "schema.name(types)",
+            ),
+            (
+                r#"{"version":1,"writing_functions":["app.f()","App.F()"]}"#,
+                "/writing_functions/1",
+                "declared already",
+            ),
+            (
+                r#"{"version":1,"logins":[{"role":"a","hours":[]}]}"#,
+                "/logins/0/hours",
+                "unknown field `hours`",
+            ),
+            (
+                r#"{"version":1,"logins":[{"role":"a","allowed_hours":"daily 08:00-18:00"}]}"#,
+                "/logins/0/allowed_hours",
+                "invalid type",
+            ),
+            (
+                r#"{"version":1,"logins":[{"role":"a","allowed_hours":["daily 08:00-18:00","8-18"],"time_zone":"UTC"}]}"#,
+                "/logins/0/allowed_hours/1",
+                "are not hours",
+            ),
+            (
+                r#"{"version":1,"logins":[{"role":"a","allowed_hours":["daily 08:00-18:00","Mon-Sun 08:00-18:00"],"time_zone":"UTC"}]}"#,
+                "/logins/0/allowed_hours/1",
+                "declared already",
+            ),
+            (
+                r#"{"version":1,"logins":[{"role":"a","allowed_hours":["daily 08:00-18:00"]}]}"#,
+                "/logins/0/allowed_hours",
+                "time_zone",
+            ),
+            (
+                r#"{"version":1,"authenticators":[{"name":"a","roles":["b"],"time_zone":"UTC"}]}"#,
+                "/authenticators/0/time_zone",
+                "there are none",
+            ),
         ] {
             let (at, why) = bad(text);
             assert_eq!(at, pointer, "{text}: {why}");

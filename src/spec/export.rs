@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{
-    Authenticator, Document, Future, FutureClass, Grants, Login, Membership, Mode, Scope, VERSION,
+    Authenticator, Document, Future, FutureClass, Grants, Guard, Login, Membership, Mode, Scope,
+    VERSION,
 };
 use super::steps::{self, is_declarable};
 use super::{At, Error, names, state};
 use crate::credential::authority::{Target, is_over};
+use crate::guard;
+use crate::guard::rule::ACTIONS;
 use crate::label::{self, Kind};
 use crate::login::rules::Rules;
 use crate::pg::name::Name;
@@ -58,6 +61,12 @@ fn everything(document: &mut Document) -> Result<(), Error> {
     if state::may_call("add_jwt_issuer")? {
         document.issuers = state::issuers()?;
     }
+    if state::may_call("allow_writes")? {
+        document.writing_functions = state::writing_functions()?
+            .into_iter()
+            .map(|writer| writer.name)
+            .collect();
+    }
     Ok(())
 }
 
@@ -65,6 +74,12 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
     let Some(role) = catalog::role_by_name(name) else {
         return Err(steps::missing("role", name, ""));
     };
+    let guards = guard::of(role.oid);
+    let guards = ACTIONS.into_iter().filter_map(|action| {
+        let rule = guards.rule(action)?;
+        Some(Guard::of(name, action, rule))
+    });
+    document.guards.extend(guards);
     match label::read(role.oid) {
         Some(Ok(metadata)) if metadata.kind == Kind::Scope => {
             let scope = scope::own(name)?;
@@ -90,6 +105,8 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
                     allowed_ips: rules.allowed_ips,
                     allow_local: rules.allow_local,
                     require_tls: rules.require_tls,
+                    allowed_hours: rules.allowed_hours,
+                    time_zone: rules.time_zone,
                 });
             } else {
                 document.logins.push(Login {
@@ -97,6 +114,8 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
                     allowed_ips: rules.allowed_ips,
                     allow_local: rules.allow_local,
                     require_tls: rules.require_tls,
+                    allowed_hours: rules.allowed_hours,
+                    time_zone: rules.time_zone,
                 });
             }
         }
@@ -109,6 +128,8 @@ struct Policy {
     allowed_ips: Option<Vec<String>>,
     allow_local: Option<bool>,
     require_tls: bool,
+    allowed_hours: Vec<String>,
+    time_zone: Option<String>,
 }
 
 impl Policy {
@@ -120,6 +141,8 @@ impl Policy {
                 .map(|ips| ips.iter().map(|ip| String::from(*ip)).collect()),
             allow_local: rules.local,
             require_tls: rules.tls,
+            allowed_hours: rules.hours.iter().map(ToString::to_string).collect(),
+            time_zone: rules.zone.clone(),
         }
     }
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{Authenticator, Document, Issuer, Mode};
+use super::document::{Authenticator, Document, Issuer, Login, Mode};
 use super::state;
 use super::steps::{Actor, Found, Step, Work, missing, require_function};
 use super::{At, Error};
 use crate::authenticator;
 use crate::credential::authority::Target;
-use crate::credential::options::{Given, Options};
-use crate::credential::{self, issue};
+use crate::credential::options::{self, Given, Options};
+use crate::credential::{self, BadOption, issue};
 use crate::jwt::{Algorithm, ClaimPath};
 use crate::label::{Kind, Metadata};
 use crate::login::rules::Rules;
-use crate::pg::{catalog, compat, identity, spi};
+use crate::pg::{catalog, compat, identity, spi, time_zone};
 use crate::scope::name;
 use crate::verify;
 
@@ -28,12 +28,7 @@ impl Change {
     pub fn apply(&self, metadata: &mut Metadata) {
         match self {
             Self::Purpose(purpose) => metadata.purpose = Some(purpose.clone()),
-            // Just what a spec can say of a policy.
-            Self::Rules(rules) => {
-                metadata.login.ips.clone_from(&rules.ips);
-                metadata.login.local = rules.local;
-                metadata.login.tls = rules.tls;
-            }
+            Self::Rules(rules) => metadata.login.clone_from(rules),
         }
     }
 }
@@ -54,13 +49,9 @@ pub fn steps(document: &Document, found: &mut Found) -> Result<(), Error> {
             return Err(missing("role", &login.role, &format!("{at}/role")));
         }
         let target = Target::look(&login.role).at(&at)?;
-        let rules = rules(
-            &at,
-            login.allowed_ips.as_ref(),
-            login.allow_local,
-            login.require_tls,
-        )?;
-        policy(&at, &target, rules.rules, found)?;
+        let policy = Policy::of_login(login);
+        let rules = policy.rules(&at, &target.metadata.login)?;
+        self::policy(&at, &target, rules, found)?;
     }
     if !document.issuers.is_empty() {
         issuers(document, found)?;
@@ -68,39 +59,89 @@ pub fn steps(document: &Document, found: &mut Found) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checked as the functions check them.
-fn rules(
-    at: &str,
-    allowed_ips: Option<&Vec<String>>,
+/// What a spec says about the logins of a role.
+struct Policy<'a> {
+    allowed_ips: Option<&'a Vec<String>>,
     allow_local: Option<bool>,
     require_tls: bool,
-) -> Result<Options, Error> {
-    let given = Given {
-        allowed_ips: allowed_ips.map(|list| list.iter().cloned().map(Some).collect()),
-        allow_local,
-        require_tls: Some(require_tls),
-        ..Given::default()
-    };
-    let options = given.check().map_err(credential::Error::from).at(at)?;
-    issue::check_tls(&options).at(at)?;
-    Ok(options)
+    allowed_hours: &'a [String],
+    time_zone: Option<&'a str>,
 }
 
-fn policy(at: &str, target: &Target, rules: Rules, found: &mut Found) -> Result<(), Error> {
-    if is_same(&target.metadata.login, &rules) {
-        return Ok(());
+impl<'a> Policy<'a> {
+    fn of_login(login: &'a Login) -> Self {
+        Self {
+            allowed_ips: login.allowed_ips.as_ref(),
+            allow_local: login.allow_local,
+            require_tls: login.require_tls,
+            allowed_hours: &login.allowed_hours,
+            time_zone: login.time_zone.as_deref(),
+        }
+    }
+
+    fn of_authenticator(declared: &'a Authenticator) -> Self {
+        Self {
+            allowed_ips: declared.allowed_ips.as_ref(),
+            allow_local: declared.allow_local,
+            require_tls: declared.require_tls,
+            allowed_hours: &declared.allowed_hours,
+            time_zone: declared.time_zone.as_deref(),
+        }
+    }
+
+    /// Checked as the functions check them. Looking a time zone up takes long: one that the role has
+    /// is known.
+    fn rules(&self, at: &str, before: &Rules) -> Result<Rules, Error> {
+        let given = Given {
+            allowed_ips: self
+                .allowed_ips
+                .map(|list| list.iter().cloned().map(Some).collect()),
+            allow_local: self.allow_local,
+            require_tls: Some(self.require_tls),
+            ..Given::default()
+        };
+        let bad = credential::Error::from;
+        let options = given.check().map_err(bad).at(at)?;
+        issue::check_tls(&options).at(at)?;
+        let hours = self.allowed_hours.iter().cloned().map(Some).collect();
+        let zone = match self.time_zone {
+            Some(zone) if before.zone.as_deref() != Some(zone) => {
+                let known = time_zone::named(zone)?;
+                Some(known.ok_or_else(|| bad(BadOption::TimeZone(zone.to_owned()))))
+                    .transpose()
+                    .at(&format!("{at}/time_zone"))?
+            }
+            known => known.map(str::to_owned),
+        };
+        let rules = Rules {
+            hours: options::hours(hours).map_err(bad).at(at)?,
+            zone,
+            ..options.rules
+        };
+        options::check_rules(&rules).map_err(bad).at(at)?;
+        Ok(rules)
+    }
+}
+
+/// What the label says after the step, if there is one.
+fn policy(at: &str, target: &Target, rules: Rules, found: &mut Found) -> Result<Metadata, Error> {
+    let mut metadata = target.metadata.clone();
+    if is_same(&metadata.login, &rules) {
+        return Ok(metadata);
     }
     target.require_active().at(at)?;
-    require_function("create_credential", at)?;
-    let step = label_step(&target.role.name, &target.metadata, Change::Rules(rules));
+    require_function("set_login_policy", at)?;
+    let change = Change::Rules(rules);
+    let step = label_step(&target.role.name, &metadata, change.clone());
     found.policies.push(Step {
         reason: format!("another login policy is declared at {at}"),
         ..step
     });
-    Ok(())
+    change.apply(&mut metadata);
+    Ok(metadata)
 }
 
-/// Do they let the same clients in?
+/// Do they let the same clients in, at the same times?
 fn is_same(one: &Rules, other: &Rules) -> bool {
     let networks = |rules: &Rules| {
         rules.ips.as_ref().map(|ips| {
@@ -109,7 +150,12 @@ fn is_same(one: &Rules, other: &Rules) -> bool {
                 .collect::<BTreeSet<String>>()
         })
     };
+    let covers =
+        |one: &Rules, other: &Rules| other.hours.iter().all(|hours| one.hours.contains(hours));
     one.tls == other.tls
+        && one.zone == other.zone
+        && covers(one, other)
+        && covers(other, one)
         && one.allows_local() == other.allows_local()
         && networks(one) == networks(other)
 }
@@ -140,7 +186,13 @@ fn authenticator(
     declared: &Authenticator,
     found: &mut Found,
 ) -> Result<(), Error> {
-    let options = options(at, declared)?;
+    let target = match catalog::role_by_name(&declared.name) {
+        Some(_) => Some(Target::look(&declared.name).at(at)?),
+        None => None,
+    };
+    let before = target.as_ref().map(|target| target.metadata.login.clone());
+    let policy = Policy::of_authenticator(declared);
+    let rules = policy.rules(at, &before.unwrap_or_default())?;
     issue::check_purpose(declared.purpose.as_deref()).at(at)?;
     // A scope that is made first is takeable, and its maker's.
     let is_new_scope = |role: &String| {
@@ -150,8 +202,8 @@ fn authenticator(
                 .iter()
                 .any(|scope| !scope.absent && scope.name == *role)
     };
-    let existing = catalog::role_by_name(&declared.name).is_some();
-    if !existing {
+    let Some(target) = target else {
+        let options = options(at, declared)?;
         name::check(&declared.name)
             .map_err(credential::Error::from)
             .at(&format!("{at}/name"))?;
@@ -178,22 +230,33 @@ fn authenticator(
             ),
             work: Work::CreateAuthenticator(declared.clone()),
         });
+        if !rules.hours.is_empty() {
+            require_function("set_login_policy", at)?;
+            found.policies.push(Step {
+                object: format!("authenticator {}", declared.name),
+                statement: opening(&declared.name, &rules),
+                reason: format!("declared at {at}/allowed_hours"),
+                work: Work::Label {
+                    role: declared.name.clone(),
+                    change: Change::Rules(rules),
+                },
+            });
+        }
         return Ok(());
-    }
-    let target = Target::look(&declared.name).at(at)?;
+    };
     if target.metadata.kind != Kind::Authenticator {
         return Err(Error::NotAnAuthenticator {
             role: declared.name.clone(),
             pointer: at.to_owned(),
         });
     }
-    policy(at, &target, options.rules.clone(), found)?;
+    let metadata = self::policy(at, &target, rules, found)?;
     if let Some(purpose) = &declared.purpose
-        && target.metadata.purpose.as_ref() != Some(purpose)
+        && metadata.purpose.as_ref() != Some(purpose)
     {
         require_function("create_authenticator", at)?;
         let change = Change::Purpose(purpose.clone());
-        let step = label_step(&declared.name, &target.metadata, change);
+        let step = label_step(&declared.name, &metadata, change);
         found.policies.push(Step {
             reason: format!("another purpose is declared at {at}/purpose"),
             ..step
@@ -264,22 +327,32 @@ fn authenticator(
     Ok(())
 }
 
-/// The options that an authenticator is made with.
+/// The hours of a login that was just made, as a call would be written.
+fn opening(role: &str, rules: &Rules) -> String {
+    let hours: Vec<String> = rules.hours.iter().map(ToString::to_string).collect();
+    format!(
+        "SELECT scope.set_login_policy({}, allowed_hours => {}, time_zone => {})",
+        spi::literal(role),
+        array(&hours),
+        spi::literal(rules.zone.as_deref().unwrap_or_default())
+    )
+}
+
+/// The options that an authenticator is made with; its hours come after.
 pub fn options(at: &str, declared: &Authenticator) -> Result<Options, Error> {
     let given = Given {
         connection_limit: declared.connection_limit,
         ..Given::default()
     };
     let limit = given.check().map_err(credential::Error::from).at(at)?;
-    let rules = rules(
-        at,
-        declared.allowed_ips.as_ref(),
-        declared.allow_local,
-        declared.require_tls,
-    )?;
+    let policy = Policy {
+        allowed_hours: &[],
+        time_zone: None,
+        ..Policy::of_authenticator(declared)
+    };
     Ok(Options {
-        connection_limit: limit.connection_limit,
-        ..rules
+        rules: policy.rules(at, &Rules::default())?,
+        ..limit
     })
 }
 

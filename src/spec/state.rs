@@ -77,6 +77,19 @@ pub fn issuers() -> Result<Vec<document::Issuer>, Error> {
     read(ISSUERS, &[])
 }
 
+/// A function that may change data for roles that only read.
+#[derive(Deserialize)]
+pub struct Writer {
+    pub function: u32,
+    pub schema: u32,
+    pub name: String,
+}
+
+/// Those of this database that still exist.
+pub fn writing_functions() -> Result<Vec<Writer>, Error> {
+    read(WRITING_FUNCTIONS, &[])
+}
+
 /// May the caller call a function of the extension, in any of its forms?
 pub fn may_call(function: &str) -> Result<bool, Error> {
     let caller = u32::from(identity::current_user()).to_string();
@@ -143,6 +156,16 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'leeway', pg_catalog.floor(EXTRACT(epoch FROM i.leeway))::bigint,
          'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint))::text
   FROM scope.jwt_issuer i ORDER BY i.name";
+
+/// PostgreSQL leaves out the schema of its own.
+const WRITING_FUNCTIONS: &str = "
+SELECT pg_catalog.jsonb_build_object(
+         'function', p.oid::bigint, 'schema', p.pronamespace::bigint,
+         'name', CASE WHEN n.nspname = 'pg_catalog' THEN 'pg_catalog.' ELSE '' END || p.oid::pg_catalog.regprocedure::text)::text
+  FROM scope.writing_function w
+  JOIN pg_catalog.pg_proc p ON p.oid = pg_catalog.to_regprocedure(w.function)::oid
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ ORDER BY w.function";
 
 const MAY_CALL: &str = "
 SELECT pg_catalog.bool_or(pg_catalog.has_function_privilege($2::text::oid, p.oid, 'EXECUTE'))::pg_catalog.text

@@ -9,8 +9,9 @@ use pgrx::pg_sys;
 
 use super::document::{Authenticator, Document, FutureClass, Grants, Mode, Scope};
 use super::state::{self, Member};
-use super::{At, Error, memberships, names, policies};
+use super::{At, Error, guards, memberships, names, policies};
 use crate::credential::authority::is_over;
+use crate::guard::rule::{Action, Rule};
 use crate::label;
 use crate::pg::{catalog, compat, identity, spi};
 use crate::scope::facts::{self, Planned, Request};
@@ -45,6 +46,16 @@ pub enum Work {
     CreateAuthenticator(Authenticator),
     /// The row of an issuer.
     Issuer(policies::IssuerChange),
+    Guard {
+        role: String,
+        action: Action,
+        rule: Rule,
+    },
+    /// Whether a function may write for roles that only read.
+    Writes {
+        function: u32,
+        allowed: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,13 +98,15 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
     }
     memberships::steps(document, &mut found)?;
     policies::steps(document, &mut found)?;
+    guards::steps(document, &mut found)?;
     // What is made comes before what refers to it. REVOKE on a table takes its columns along, so that
     // these are granted after it. Who loses a membership does before others get it,
-    // since roles cannot be members of each other.
+    // since roles cannot be members of each other. Who gets a role is guarded from the first.
     let Found {
         created,
         granted,
         revoked,
+        guarded,
         left,
         joined,
         policies,
@@ -104,7 +117,9 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
     let creates = |step: &Step| step.statement.contains("CREATE ON SCHEMA");
     let changes_creators = document.scopes.iter().any(has_future)
         && (!left.is_empty() || !joined.is_empty() || granted.iter().chain(&revoked).any(creates));
-    let steps = [created, revoked, granted, left, joined, policies, dropped];
+    let steps = [
+        created, revoked, granted, guarded, left, joined, policies, dropped,
+    ];
     Ok(Plan {
         steps: steps.into_iter().flatten().collect(),
         changes_creators,
@@ -118,12 +133,13 @@ pub struct Found {
     pub created: Vec<Step>,
     granted: Vec<Step>,
     revoked: Vec<Step>,
+    pub guarded: Vec<Step>,
     /// Memberships that end, and that begin.
     pub left: Vec<Step>,
     pub joined: Vec<Step>,
     pub policies: Vec<Step>,
     dropped: Vec<Step>,
-    notices: Vec<Notice>,
+    pub notices: Vec<Notice>,
 }
 
 /// The plan of a scope, put together from its entries.

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
+use crate::review::session_from;
 
 const FACTS: &str = "SELECT logins, coalesce(last_address, '-'), coalesce(last_refusal_reason, '-'), last_login IS NOT NULL, last_refusal IS NOT NULL";
 
@@ -266,8 +267,11 @@ fn facts_that_cannot_be_written_stop_nobody() {
     // It tries again every few seconds, and says so once.
     std::thread::sleep(std::time::Duration::from_secs(6));
     assert_eq!(count(&server, "cannot be written"), 1);
+    let before = std::fs::read(file(&server)).ok();
     std::fs::remove_dir(&new).expect("the folder");
-    wait_until("the file", 15, || file(&server).exists());
+    wait_until("the file", 15, || {
+        std::fs::read(file(&server)).ok() != before
+    });
     assert_eq!(facts(&mut f.admin(), &cred.role), "3 local -");
 }
 
@@ -314,12 +318,99 @@ fn facts_of_more_roles_than_there_is_room_for_are_not_known_and_keep_nobody_out(
 
 #[test]
 fn facts_can_be_left_out() {
-    let server = Server::start(Options::default().set("scope_roles.login_facts", "0"));
+    let server = Server::start(Options::default());
     let f = Fixture::on(&server, "facts_none");
     let cred = f.admin().issue("'orders'");
+    kept(&server, || server.login(&cred.role, &f.name));
+    server.alter_system("scope_roles.login_facts", "0");
+    server.restart();
     server.login(&cred.role, &f.name);
     assert_eq!(facts(&mut f.admin(), &cred.role), "? - -");
-    assert!(!file(&server).exists());
+    // Whoever turns them on again is not told what was before as if nothing had been missed.
+    wait_until("the file is gone", 10, || !file(&server).exists());
+}
+
+/// From where, of a login that was open from each of them only for a moment.
+#[test]
+fn facts_remember_the_addresses_of_a_month_over_restarts() {
+    let server = Server::start(
+        Options::default().hba("local all all trust\nhost all all 127.0.0.0/8 trust\n"),
+    );
+    let f = Fixture::on(&server, "facts_addresses");
+    let cred = f.admin().issue("'orders'");
+    let addresses = || {
+        f.admin().text(&format!(
+            "SELECT coalesce(array_to_string(addresses, ' '), '-') FROM scope.credentials WHERE role = '{}'",
+            cred.role
+        ))
+    };
+    assert_eq!(addresses(), "-");
+    server.login(&cred.role, &f.name);
+    assert_eq!(addresses(), "");
+    let from = |last: u8| drop(session_from(last, &server, &cred.role, &f.name));
+    for last in [1, 2, 1] {
+        from(last);
+    }
+    assert_eq!(addresses(), "127.0.0.1 127.0.0.2");
+    server.restart();
+    wait_until("they are back", 10, || addresses() == "127.0.0.1 127.0.0.2");
+    for last in 3..=12 {
+        from(last);
+    }
+    assert_eq!(
+        addresses(),
+        "127.0.0.12 127.0.0.11 127.0.0.10 127.0.0.9 127.0.0.8 127.0.0.7 127.0.0.6 127.0.0.5"
+    );
+    let guarded = f.role("bob", "LOGIN");
+    f.admin()
+        .run(&format!("SELECT scope.guard_login('{guarded}')"));
+    drop(session_from(3, &server, &guarded, &f.name));
+    assert_eq!(
+        f.admin()
+            .text("SELECT addresses::text FROM scope.guarded_logins"),
+        "{127.0.0.3}"
+    );
+}
+
+/// A file that the version before this one has left.
+#[test]
+fn facts_of_an_older_file_are_read() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "facts_older");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    let oid: u32 = admin
+        .text(&format!("SELECT '{}'::regrole::oid", cred.role))
+        .parse()
+        .expect("an OID");
+    let begun = admin.text("SELECT now()");
+    drop(admin);
+    server.stop();
+    let mut bytes = b"scope_roles logins 1\n\0".to_vec();
+    bytes.extend([0; 16]);
+    bytes.extend(oid.to_le_bytes());
+    bytes.extend(41_u64.to_le_bytes());
+    bytes.extend((now() * 1_000_000).to_le_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 10, 1, 2, 3]);
+    bytes.extend([2, 0]);
+    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    bytes.extend(sum.as_ref());
+    std::fs::write(file(&server), bytes).expect("the file");
+    server.recover();
+    wait_until("it was read", 10, || {
+        facts(&mut f.admin(), &cred.role) == "41 10.1.2.3 -"
+    });
+    let mut admin = f.admin();
+    admin.assert_that(&format!(
+        "(SELECT addresses = '{{10.1.2.3}}' FROM scope.credentials WHERE role = '{}')",
+        cred.role
+    ));
+    // Since when is not in it.
+    admin.assert_that(&format!(
+        "(SELECT since > '{begun}' FROM scope.login_facts() WHERE role IS NULL)"
+    ));
+    assert_eq!(count(&server, "are ignored"), 0);
 }
 
 #[test]
@@ -344,7 +435,19 @@ fn facts_of_a_standby_are_its_own() {
     wait_until("the standby has its own again", 10, || {
         on_standby() == "2 local -"
     });
+    // What it knows of absence ends with its promotion.
+    let since = "SELECT since FROM scope.login_facts() WHERE role IS NULL";
+    let as_standby = standby.admin(&f.name).text(since);
     standby.promote();
+    let mut admin = standby.admin(&f.name);
+    let counted = format!("(SELECT coalesce(since <= '{as_standby}', false) FROM ({since}) n)");
+    assert!(
+        !admin.holds(&counted),
+        "a primary claims to have counted as one"
+    );
+    wait_until("it counts anew", 10, || {
+        admin.holds(&format!("(SELECT since > '{as_standby}' FROM ({since}) n)"))
+    });
     standby.login(&cred.role, &f.name);
     standby.restart();
     wait_until("promoted, it has them still", 20, || {

@@ -86,6 +86,16 @@ fn the_api_server_acts_by_token_only() {
     );
     admin.assert_that("has_column_privilege('api_customer', 'shop.orders', 'note', 'UPDATE') AND has_table_privilege('api_customer', 'shop.orders', 'INSERT')");
     admin.assert_that("NOT has_table_privilege('api_anonymous', 'shop.orders', 'SELECT')");
+    assert_eq!(
+        admin.text("SELECT concat_ws(' ', allowed_hours, time_zone) FROM scope.credentials WHERE role = 'api_server'"),
+        r#"{"Mon-Sat 00:00-24:00","Sun 06:00-24:00"} Europe/Berlin"#
+    );
+    assert_eq!(
+        admin.text(
+            "SELECT concat_ws(' ', max_rows, forbid) FROM scope.guards WHERE role = 'api_customer'"
+        ),
+        "500 {ddl,copy_to,do,temp,listen,lock}"
+    );
 }
 
 #[test]
@@ -102,6 +112,7 @@ fn the_analytics_team_reads_what_is_loaded_later() {
     ana.rows("SELECT * FROM warehouse.sales, warehouse.next_year");
     ana.run("INSERT INTO sandbox.notes VALUES (1)");
     ana.denied("INSERT INTO warehouse.sales VALUES (1)", "42501");
+    ana.refused("SELECT lo_creat(-1)", "42501");
     // Who is not declared leaves the team.
     admin.run("CREATE ROLE cas; GRANT analytics TO cas");
     let planned = apply_twice(&mut admin, &example("analytics-team.json"));

@@ -32,6 +32,30 @@ fn a_spec_that_is_not_understood_is_refused_with_its_place() {
             r#"{"version":1,"issuers":[{"name":"a","issuer":"b","keys":"k"}]}"#,
             "/issuers/0/keys",
         ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","max_row":1}]}"#,
+            "/guards/0/max_row",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","max_rows":1.5}]}"#,
+            "/guards/0/max_rows",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","max_rows":1,"max_rows":2}]}"#,
+            "/guards/0",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","window_rows":1,"window":"1 hour"}]}"#,
+            "/guards/0/window",
+        ),
+        (
+            r#"{"version":1,"guards":[{"role":"a","forbid":["everything"]}]}"#,
+            "/guards/0/forbid/0",
+        ),
+        (
+            r#"{"version":1,"logins":[{"role":"a","allowed_hours":["Mon"],"time_zone":"UTC"}]}"#,
+            "/logins/0/allowed_hours/0",
+        ),
     ] {
         let refusal = admin.refused(&format!("SELECT scope.plan({})", literal(spec)), "22023");
         assert!(
@@ -132,6 +156,16 @@ fn what_a_spec_names_and_is_not_there_is_refused_with_its_place() {
             "42809",
         ),
         (r#""logins":[{"role":"none"}]"#, "/logins/0/role", "42704"),
+        (
+            r#""guards":[{"role":"none","max_rows":1}]"#,
+            "/guards/0/role",
+            "42704",
+        ),
+        (
+            r#""guards":[{"role":"postgres","max_rows":1}]"#,
+            "/guards/0",
+            "22023",
+        ),
         (r#""logins":[{"role":"postgres"}]"#, "/logins/0", "42809"),
         (
             r#""logins":[{"role":"spec_missing_login","allowed_ips":["x"]}]"#,
@@ -190,7 +224,7 @@ fn caller(f: &Fixture, functions: &str) -> String {
 }
 
 const ALL: &str = ", scope.create_scope, scope.alter_scope, scope.drop_scope, scope.create_authenticator, scope.add_jwt_issuer, \
-                   scope.create_credential";
+                   scope.set_login_policy";
 
 #[test]
 fn apply_gives_nobody_what_they_may_not_grant() {
@@ -257,9 +291,14 @@ fn apply_is_no_way_round_execute_on_the_functions() {
     let f = fixture("spec_execute");
     let me = caller(&f, "");
     f.admin().run(&format!(
-        "CREATE ROLE spec_execute_g; GRANT spec_execute_g TO {me} WITH ADMIN OPTION"
+        "CREATE ROLE spec_execute_g; GRANT spec_execute_g TO {me} WITH ADMIN OPTION;
+         GRANT EXECUTE ON FUNCTION scope.create_readonly_role, scope.create_authenticator, scope.create_credential TO {me}"
     ));
     let mut s = f.login(&me);
+    s.run("SELECT scope.create_readonly_role('app.customers', 'spec_execute_login'); SELECT scope.create_authenticator('spec_execute_gate', '{spec_execute_g}')");
+    f.admin().run(&format!(
+        "REVOKE EXECUTE ON FUNCTION scope.create_authenticator FROM {me}"
+    ));
     for (spec, function) in [
         (
             r#""scopes":[{"name":"x","grants":[{"privileges":["SELECT"],"tables":["app.customers"]}]}]"#,
@@ -270,6 +309,23 @@ fn apply_is_no_way_round_execute_on_the_functions() {
             "create_authenticator",
         ),
         (r#""issuers":[{"name":"x","issuer":"y"}]"#, "add_jwt_issuer"),
+        // Whoever issues logins may choose a policy, and not change it afterwards.
+        (
+            r#""logins":[{"role":"spec_execute_login","allowed_ips":["10.0.0.0/8"]}]"#,
+            "set_login_policy",
+        ),
+        (
+            r#""authenticators":[{"name":"spec_execute_gate","roles":["spec_execute_g"],"allowed_ips":["10.0.0.0/8"]}]"#,
+            "set_login_policy",
+        ),
+        (
+            r#""guards":[{"role":"spec_execute_login","max_rows":5}]"#,
+            "set_guard",
+        ),
+        (
+            r#""writing_functions":["app.f(integer,text)"]"#,
+            "allow_writes",
+        ),
     ] {
         let spec = literal(&format!(r#"{{"version":1,{spec}}}"#));
         for call in [
@@ -280,6 +336,16 @@ fn apply_is_no_way_round_execute_on_the_functions() {
             assert!(refusal.message.contains(function), "{refusal}");
         }
     }
+    let policy =
+        r#"{"version":1,"logins":[{"role":"spec_execute_login","allowed_ips":["10.0.0.0/8"]}]}"#;
+    f.admin().run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.set_login_policy TO {me}"
+    ));
+    assert_eq!(
+        s.rows(&format!("SELECT scope.apply({})", literal(policy)))
+            .len(),
+        1
+    );
     // The way of PostgreSQL's own GRANT is open to who has it.
     let spec = format!(
         r#"{{"version":1,"memberships":[{{"role":"spec_execute_g","member":"{me}_two"}}]}}"#
@@ -344,7 +410,7 @@ fn a_credential_cannot_apply_a_spec_to_itself() {
     let mut admin = f.admin();
     admin.run("SELECT scope.create_scope('spec_itself_a', tables => '{app.orders}')");
     let cred = admin.handed("scope.create_credential('{spec_itself_a}', 'spec_itself_login', allowed_ips => '{127.0.0.0/8}')");
-    admin.run("GRANT EXECUTE ON FUNCTION scope.apply(text, text), scope.create_credential TO spec_itself_a");
+    admin.run("GRANT EXECUTE ON FUNCTION scope.apply(text, text), scope.set_login_policy TO spec_itself_a");
     cred.connect().refused(
         r#"SELECT scope.apply('{"version":1,"logins":[{"role":"spec_itself_login"}]}')"#,
         "42501",
