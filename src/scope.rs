@@ -11,6 +11,7 @@ pub mod held;
 pub mod name;
 pub mod plan;
 pub mod privilege;
+mod remembered;
 mod short;
 
 use std::collections::HashSet;

@@ -49,6 +49,25 @@ pub fn role_by_oid(oid: pg_sys::Oid) -> Option<Role> {
     )
 }
 
+/// Which version of the role's row is the current one: where it is, and who wrote it.
+pub fn role_version(oid: pg_sys::Oid) -> Option<(u32, u32, u16)> {
+    // SAFETY: inside a transaction; the tuple is released after its header is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::AUTHOID as i32,
+            pg_sys::Datum::from(oid),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let place = (*tuple).t_self;
+        let block = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
+        let writer = pg_sys::HeapTupleHeaderGetRawXmin((*tuple).t_data);
+        pg_sys::ReleaseSysCache(tuple);
+        Some((writer.into(), block, place.ip_posid))
+    }
+}
+
 /// Does `member` hold the privileges of `role`, directly or by inheritance?
 pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: catalogue reads inside a transaction.

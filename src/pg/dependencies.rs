@@ -36,6 +36,69 @@ impl Dependency {
     }
 }
 
+/// A row of `pg_shdepend`: all of its columns are there and of one size.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    database: u32,
+    class: u32,
+    object: u32,
+    sub_object: i32,
+    of_class: u32,
+    of_object: u32,
+    kind: u8,
+}
+
+/// On what the role holds privileges, what it owns, and which policies name it, everywhere: one read
+/// of an index, without the planner.
+pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
+    // catalog/pg_shdepend.h
+    const SHARED_DEPENDENCIES: u32 = 1214;
+    const BY_REFERENCE: u32 = 1233;
+    const REFERENCED_CLASS: pg_sys::AttrNumber = 5;
+    const REFERENCED_OBJECT: pg_sys::AttrNumber = 6;
+    let mut marks = Vec::new();
+    // SAFETY: inside a transaction; the keys have their columns' type; a row is copied before the scan
+    // goes on; what was opened is closed.
+    unsafe {
+        let values = [
+            (REFERENCED_CLASS, pg_sys::AuthIdRelationId),
+            (REFERENCED_OBJECT, role),
+        ];
+        let mut keys = values.map(|(column, value)| {
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                column,
+                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                pg_sys::F_OIDEQ.into(),
+                pg_sys::Datum::from(value),
+            );
+            key
+        });
+        let lock = pg_sys::AccessShareLock as i32;
+        let relation = pg_sys::table_open(SHARED_DEPENDENCIES.into(), lock);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            BY_REFERENCE.into(),
+            true,
+            std::ptr::null_mut(),
+            keys.len() as i32,
+            keys.as_mut_ptr(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            marks.push(*pg_sys::GETSTRUCT(tuple).cast::<Mark>());
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, lock);
+    }
+    marks
+}
+
 pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
     spi::query(
         &format!(

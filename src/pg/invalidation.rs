@@ -20,6 +20,8 @@ static ROLES: AtomicU64 = AtomicU64::new(1);
 static SCHEMAS: AtomicU64 = AtomicU64::new(1);
 /// Grows with each change of functions. Backend-local.
 static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
+/// Grows with each change of what privileges are granted on. Backend-local.
+static OBJECTS: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
 const TABLES: [&std::ffi::CStr; 4] = [
@@ -54,6 +56,13 @@ fn listen() {
                 pg_sys::Datum::null(),
             );
         }
+        for cache in OBJECT_CACHES {
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache,
+                Some(objects_changed),
+                pg_sys::Datum::null(),
+            );
+        }
         pg_sys::CacheRegisterSyscacheCallback(
             pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
             Some(schemas_changed),
@@ -65,6 +74,23 @@ fn listen() {
             pg_sys::Datum::null(),
         );
     }
+}
+
+/// Relations, their columns and owned sequences, databases and default privileges. Schemas and
+/// functions have counters of their own.
+const OBJECT_CACHES: [i32; 5] = [
+    pg_sys::SysCacheIdentifier::RELOID as i32,
+    pg_sys::SysCacheIdentifier::ATTNUM as i32,
+    pg_sys::SysCacheIdentifier::SEQRELID as i32,
+    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+    pg_sys::SysCacheIdentifier::DEFACLROLENSPOBJ as i32,
+];
+
+/// Differs from the last ones if anything that a scope may hold privileges on may have changed, after
+/// taking in what others have committed.
+pub fn objects_generation() -> [u64; 3] {
+    generation();
+    [&OBJECTS, &SCHEMAS, &FUNCTIONS].map(|counter| counter.load(Ordering::Relaxed))
 }
 
 /// As [`generation`], of what has been taken in already.
@@ -104,6 +130,11 @@ pub fn known_roles_and_schemas() -> (u64, u64) {
 /// Must not fail, as [`changed`].
 unsafe extern "C-unwind" fn schemas_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     SCHEMAS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Must not fail, as [`changed`].
+unsafe extern "C-unwind" fn objects_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    OBJECTS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Must not fail, as [`changed`].

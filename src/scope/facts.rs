@@ -14,7 +14,7 @@ use super::{Error, may_hand_out};
 use crate::pg::{catalog, identity, spi};
 
 /// What a caller asks for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     pub verbs: Verbs,
     pub tables: Vec<u32>,

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::facts::{self, Planned, Request};
 use super::plan::Need;
 use super::privilege::{Privilege, Verbs};
-use super::{Error, change, elements, held, lock_key, name, oids};
+use super::{Error, change, elements, lock_key, name, oids, remembered};
 use crate::credential::{self, Membership, Options, issue};
 use crate::error;
 use crate::pg::advisory::{self, Mode};
@@ -267,7 +267,7 @@ fn request(
 /// scope per caller: what one grantor may hand out is never mixed with another's.
 fn membership(form: Form, request: &Request) -> Result<Membership, credential::Error> {
     let caller = identity::current_user();
-    let planned = facts::plan(request, caller, None)?;
+    let planned = remembered::plan(request, caller)?;
     let subject = match planned.objects {
         0 | 1 => planned.first.clone(),
         several => format!("{}_and_{}", planned.first, several - 1),
@@ -370,7 +370,7 @@ fn judge(role: pg_sys::Oid, request: &Request, planned: &Planned) -> Result<Verd
     } else {
         planned
     };
-    let held = held::by(role)?;
+    let held = remembered::held(role)?;
     if !change::excess(request, planned, &held, true).is_empty() {
         return Ok(Verdict::Other);
     }

@@ -186,6 +186,73 @@ fn a_scope_widened_by_hand_gives_a_caller_no_more_than_their_own() {
     }
 }
 
+/// What a session has found out about a scope it finds out again once anything about it has changed.
+#[test]
+fn attack_a_scope_widened_between_two_calls_of_one_session() {
+    let f = Fixture::new("authority_remembered");
+    let owner = f.issuer("owner");
+    let keys = f.role("keys", "NOLOGIN");
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "CREATE TABLE mine (x int, y int); ALTER TABLE mine OWNER TO {owner}; CREATE SCHEMA other; CREATE SEQUENCE numbers;
+         CREATE FUNCTION peek() RETURNS text LANGUAGE sql AS 'SELECT 1'; SELECT lo_create(4711); CREATE TYPE mood AS ENUM ('good');
+         REVOKE ALL ON FUNCTION peek() FROM PUBLIC; REVOKE ALL ON TYPE mood FROM PUBLIC"
+    ));
+    let changes = [
+        ("GRANT SELECT ON vault TO {scope}", "REVOKE ALL ON vault FROM {scope}"),
+        ("GRANT INSERT ON mine TO {scope}", "REVOKE INSERT ON mine FROM {scope}"),
+        ("GRANT UPDATE (y) ON mine TO {scope}", "REVOKE UPDATE (y) ON mine FROM {scope}"),
+        ("GRANT SELECT ON mine TO {scope} WITH GRANT OPTION", "REVOKE GRANT OPTION FOR SELECT ON mine FROM {scope}"),
+        ("REVOKE SELECT ON mine FROM {scope}", "GRANT SELECT ON mine TO {scope}"),
+        ("GRANT USAGE ON SEQUENCE numbers TO {scope}", "REVOKE ALL ON SEQUENCE numbers FROM {scope}"),
+        ("GRANT EXECUTE ON FUNCTION peek() TO {scope}", "REVOKE ALL ON FUNCTION peek() FROM {scope}"),
+        ("GRANT CREATE ON SCHEMA other TO {scope}", "REVOKE ALL ON SCHEMA other FROM {scope}"),
+        ("GRANT TEMP ON DATABASE authority_remembered TO {scope}", "REVOKE TEMP ON DATABASE authority_remembered FROM {scope}"),
+        ("GRANT SELECT ON LARGE OBJECT 4711 TO {scope}", "REVOKE ALL ON LARGE OBJECT 4711 FROM {scope}"),
+        ("GRANT USAGE ON TYPE mood TO {scope}", "REVOKE ALL ON TYPE mood FROM {scope}"),
+        ("GRANT USAGE ON LANGUAGE plpgsql TO {scope}", "REVOKE ALL ON LANGUAGE plpgsql FROM {scope}"),
+        (
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA other GRANT SELECT ON TABLES TO {scope}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA other REVOKE SELECT ON TABLES FROM {scope}",
+        ),
+        ("CREATE POLICY p ON mine TO {scope} USING (true)", "DROP POLICY p ON mine"),
+        ("GRANT {keys} TO {scope}", "REVOKE {keys} FROM {scope}"),
+        ("ALTER ROLE {scope} CREATEDB", "ALTER ROLE {scope} NOCREATEDB"),
+        ("ALTER ROLE {scope} BYPASSRLS", "ALTER ROLE {scope} NOBYPASSRLS"),
+        ("ALTER TABLE vault OWNER TO {scope}", "ALTER TABLE vault OWNER TO postgres"),
+    ];
+    for mut caller in [f.admin(), f.login(&owner)] {
+        let mut given = || {
+            let login = caller.issue("'mine'").role;
+            f.admin().scope_of(&login)
+        };
+        let scope = given();
+        for (change, back) in changes {
+            // Made, found, and remembered.
+            assert_eq!((given(), given()), (scope.clone(), scope.clone()));
+            let mut run = |sql: &str| {
+                let sql = sql
+                    .replace("{scope}", &scope)
+                    .replace("{keys}", &keys)
+                    .replace("{owner}", &owner);
+                admin.run(&sql);
+            };
+            run(change);
+            assert_ne!(given(), scope, "{change}");
+            run(back);
+        }
+        // And in the session's own transaction, which is rolled back.
+        caller.run("BEGIN; SAVEPOINT s");
+        caller.run(&format!("GRANT INSERT ON mine TO {scope}"));
+        let login = caller.issue("'mine'").role;
+        assert_ne!(caller.scope_of(&login), scope);
+        caller.run("ROLLBACK TO s");
+        let login = caller.issue("'mine'").role;
+        assert_eq!(caller.scope_of(&login), scope);
+        caller.run("ROLLBACK");
+    }
+}
+
 /// Scope names can be foreseen; a role that somebody put there first is not a scope.
 #[test]
 fn a_role_planted_under_the_name_of_the_scope_is_not_adopted() {
