@@ -96,7 +96,7 @@ fn standby_of(primary: &Server) -> Server {
 fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
     let primary = primary();
     let f = Fixture::on(&primary, "survival_standby");
-    let cred = f.admin().issue("'orders', valid_for => '12 s'");
+    let cred = f.admin().issue("'orders', valid_for => '20 s'");
     let kept = f.admin().issue("'orders', valid_for => '1 hour'");
     let standby = standby_of(&primary);
     let on = |cred: &Credential| {
@@ -174,9 +174,12 @@ fn a_promoted_standby_finishes_what_the_primary_has_left_half_done() {
     let half = "survival_granted ending, survival_owner quarantined";
     assert_eq!(admin.text(states), half);
     let person = f.role("person", "LOGIN");
-    let later = admin.issue("'orders', valid_for => '10 s'");
     let standby = standby_of(&primary);
     let mut on_standby = standby.admin(&f.name);
+    let later = admin.issue("'orders', valid_for => '10 s'");
+    wait_until("the credential is on the standby", 5, || {
+        on_standby.role_exists(&later.role)
+    });
     wait_until("a launcher runs there", 10, || {
         !launcher(&standby).is_empty()
     });
