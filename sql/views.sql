@@ -71,7 +71,7 @@ SELECT r.rolname AS role,
        COALESCE(m.label ->> 'rotated_at', m.label ->> 'created_at')::pg_catalog.timestamptz AS rotated_at,
        (m.label ->> 'successor')::pg_catalog.name AS replaced_by,
        m.label ->> 'reason' AS reason,
-       m.label ->> 'error' AS last_error,
+       e.last_error,
        ARRAY(SELECT d.datname
                FROM pg_catalog.pg_database d
                JOIN pg_catalog.jsonb_array_elements_text(m.label -> 'waits_for') w
@@ -97,12 +97,13 @@ SELECT r.rolname AS role,
                FROM pg_catalog.pg_stat_get_activity(NULL)
               GROUP BY usesysid) c
     ON c.usesysid OPERATOR(pg_catalog.=) r.oid
+  LEFT JOIN scope.roles e ON e.role OPERATOR(pg_catalog.=) r.rolname
   LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts n ON n.role IS NULL
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
    AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.credentials IS
-'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (waiting_for: databases with grants still to be revoked).
+'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (last_error: as in scope.roles; waiting_for: databases with grants still to be revoked).
 granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see scope.login_facts(); logins NULL: not known.';
 
 CREATE VIEW scope.guarded_logins AS

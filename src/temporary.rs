@@ -179,7 +179,9 @@ fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
         if found.metadata.state != State::Active {
             continue;
         }
-        identity::elevated(|| xact::retrying(|| dependencies::revoke_memberships(found.role.oid)))?;
+        identity::elevated(|| {
+            xact::retrying_anew(|| dependencies::revoke_memberships(found.role.oid))
+        })?;
         found.metadata.state = State::Ending;
         label::write(found.role.oid, &found.metadata);
         ended = true;

@@ -102,6 +102,154 @@ fn addresses_are_checked_whatever_the_authentication_method() {
     assert!(log.contains("Unix sockets are not allowed to it"));
 }
 
+/// Its time has come, it was revoked, or it waits for somebody's decision: no way in, whatever is done to the role by hand.
+#[test]
+fn a_login_that_is_over_gets_in_by_no_way() {
+    let door = Door::open(Options::default().set("scope_roles.expiry", "off"));
+    let f = Fixture::on(&door.server, "login_over");
+    let mut admin = f.admin();
+    let [overdue, revoked, owner] = ["overdue", "revoked", "owner"].map(|name| {
+        let cred = admin.issue(&format!("'orders', 'login_over_{name}'"));
+        door.assert_ways(&cred, &f.name, "46s");
+        cred
+    });
+    admin.run("ALTER ROLE login_over_overdue VALID UNTIL '2001-01-01'");
+    // PostgreSQL itself lets nobody in by a password that is no longer valid; it asks nothing else.
+    let by_password = f
+        .server
+        .try_password(&overdue.role, &overdue.password, &f.name);
+    assert_eq!(by_password.err().map(|e| e.code).as_deref(), Some("28P01"));
+    for way in [
+        f.server.try_login(&overdue.role, &f.name),
+        f.server.try_tcp("::1", &overdue.role, "", &f.name),
+    ] {
+        match way.err().expect("a login after the deadline") {
+            refusal if refusal.code.is_empty() => assert!(!door.ipv6, "{refusal}"),
+            refusal => assert_eq!(
+                (refusal.code.as_str(), refusal.message.as_str()),
+                ("28000", POLICY)
+            ),
+        }
+    }
+    admin.run(
+        "CREATE TABLE owned (x int); ALTER TABLE owned OWNER TO login_over_owner;
+         ALTER ROLE login_over_owner VALID UNTIL '2001-01-01'",
+    );
+    admin.run("SELECT * FROM scope.expire_roles()");
+    admin.run("SELECT scope.revoke_role('login_over_revoked')");
+    assert_eq!(
+        admin.column("SELECT state FROM scope.roles WHERE kind = 'credential' ORDER BY role"),
+        ["quarantined", "ending"]
+    );
+    for cred in [&revoked, &owner] {
+        admin.run(&format!(
+            "ALTER ROLE {} LOGIN PASSWORD {} VALID UNTIL 'infinity'",
+            cred.role,
+            literal(&cred.password)
+        ));
+        door.assert_ways(cred, &f.name, "");
+    }
+}
+
+/// What PostgreSQL asks for makes no difference: a password in clear or hashed, who the client is on this machine, a certificate.
+#[test]
+fn rules_and_ends_hold_for_every_way_of_proving_who_one_is() {
+    let tls = certificate("login-methods");
+    // A server without TLS does not know the last.
+    let cert = "hostssl all login_methods_cert 127.0.0.1/32 cert map=anyone\n";
+    let hba = format!(
+        "local all login_methods_peer peer map=anyone
+         local all all trust
+         host all login_methods_password 127.0.0.1/32 password
+         host all login_methods_md5 127.0.0.1/32 md5\n{}",
+        tls.as_ref().map_or("", |_| cert)
+    );
+    let mut options = Options::default()
+        .set("scope_roles.expiry", "off")
+        .hba(&hba);
+    let file = |folder: &std::path::Path, name: &str| folder.join(name).display().to_string();
+    if let Some(folder) = &tls {
+        options = options
+            .set("ssl", "on")
+            .set("ssl_key_file", &file(folder, "server.key"))
+            .set("ssl_cert_file", &file(folder, "server.crt"))
+            .set("ssl_ca_file", &file(folder, "server.crt"));
+    }
+    let server = Server::start(options);
+    let f = Fixture::on(&server, "login_methods");
+    let mut admin = f.admin();
+    std::fs::write(
+        server.data().join("pg_ident.conf"),
+        "anyone /^ login_methods_peer\nanyone localhost login_methods_cert\n",
+    )
+    .expect("pg_ident.conf");
+    // Has it read.
+    server.alter_system("log_disconnections", "on");
+    let mut methods = vec!["password", "md5", "peer"];
+    if tls.is_some() {
+        methods.push("cert");
+    }
+    for method in methods {
+        let cred = admin.issue(&format!("'orders', 'login_methods_{method}'"));
+        let says = || -> Result<String, String> {
+            let mut psql = server.client("psql");
+            psql.args(["-XAtq", "-c", "SELECT count(*) FROM orders"]);
+            let mut target = format!("dbname={} user={}", f.name, cred.role);
+            if method != "peer" {
+                target += &format!(" host=127.0.0.1 password={}", cred.password);
+            }
+            if let ("cert", Some(folder)) = (method, &tls) {
+                target += &format!(
+                    " sslmode=require sslcert={} sslkey={}",
+                    file(folder, "server.crt"),
+                    file(folder, "server.key")
+                );
+            }
+            let done = psql.arg(target).output().expect("psql");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            match done.status.success() {
+                true => Ok(text(&done.stdout)),
+                false => Err(text(&done.stderr)),
+            }
+        };
+        assert_eq!(says().as_deref(), Ok("2"), "{method}");
+        let refused = |why: &str| {
+            let answer = says().expect_err(why);
+            assert!(answer.contains(POLICY), "{method}, {why}: {answer}");
+        };
+        admin.run(&format!(
+            "SELECT scope.set_login_policy('{}', allowed_ips => '{{10.0.0.0/8}}', allow_local => false)",
+            cred.role
+        ));
+        refused("from elsewhere");
+        admin.run(&format!(
+            "SELECT scope.set_login_policy('{}', allowed_ips => '{{127.0.0.1}}', allow_local => true)",
+            cred.role
+        ));
+        assert_eq!(says().as_deref(), Ok("2"), "{method}");
+        if ["peer", "cert"].contains(&method) {
+            // Where no password is asked for, PostgreSQL does not look at the deadline.
+            admin.run(&format!(
+                "ALTER ROLE {} VALID UNTIL '2001-01-01'",
+                cred.role
+            ));
+            refused("after its deadline");
+            admin.run(&format!(
+                "ALTER ROLE {} VALID UNTIL {}",
+                cred.role,
+                literal(&cred.valid_until)
+            ));
+        }
+        admin.run(&format!("SELECT scope.revoke_role('{}')", cred.role));
+        admin.run(&format!(
+            "ALTER ROLE {} LOGIN PASSWORD {}",
+            cred.role,
+            literal(&cred.password)
+        ));
+        refused("once it is revoked");
+    }
+}
+
 #[test]
 fn a_wrong_password_tells_nothing_of_the_rules() {
     let door = Door::open(Options::default());
@@ -214,6 +362,20 @@ fn tls_is_required_of_tcp_and_only_of_those_asked() {
     let strict = issue(", allow_local => false");
     door.assert_ways(&strict, &f.name, "");
     assert_eq!(by_tls(&strict).as_deref(), Ok("2"));
+    f.admin().run("CREATE SCHEMA shop");
+    for call in [
+        "create_readonly_role('orders', ",
+        "create_readwrite_role('orders', ",
+        "create_admin_role('{shop}', ",
+    ] {
+        let call = format!("scope.{call} require_tls => true)");
+        let cred = f.admin().handed(&call);
+        door.assert_ways(&cred, &f.name, "s");
+        let by_tls = f
+            .server
+            .try_tls(&cred.role, &cred.password, &f.name, "SELECT 1");
+        assert_eq!(by_tls.as_deref(), Ok("1"), "{call}");
+    }
     // TLS is no way round the addresses.
     let elsewhere = issue(", allowed_ips => '{10.0.0.0/8}'");
     door.assert_ways(&elsewhere, &f.name, "");

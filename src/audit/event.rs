@@ -52,6 +52,9 @@ pub enum Event<'a> {
     /// An error with SQLSTATE 42501.
     Denied {
         problem: Problem<'a>,
+        /// The command and its fingerprint, as far as they are known by then.
+        tag: Option<&'a str>,
+        query_id: Option<i64>,
         /// What the client has sent.
         text: Option<&'a str>,
     },
@@ -203,8 +206,15 @@ impl Event<'_> {
             Event::SwitchEnded => {}
             Event::Forgery { message } => line.field("message", Value::Bytes(message)),
             Event::LockViolation { problem } => problem.write(line),
-            Event::Denied { problem, text } => {
+            Event::Denied {
+                problem,
+                tag,
+                query_id,
+                text,
+            } => {
                 problem.write(line);
+                line.field("tag", tag.into());
+                line.field("query_id", query_id.map_or(Value::Null, Value::Number));
                 line.field("text", text.into());
             }
             Event::Admin {

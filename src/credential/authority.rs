@@ -45,18 +45,22 @@ impl Target {
         if xact::is_read_only() {
             return Err(Error::ReadOnly);
         }
-        Self::look(name)?;
+        let first = Self::look(name)?;
         advisory::lock(lock_key(name), Mode::Exclusive);
+        // And against others' DROP ROLE, who do not know of that lock.
+        if !catalog::lock_role(first.role.oid) {
+            return Err(unknown(name));
+        }
         Self::look(name)
     }
 
     /// The same without a lock, for saying what would be done.
     pub fn look(name: &str) -> Result<Self, Error> {
-        let role = catalog::role_by_name(name).ok_or_else(|| Error::Unknown {
-            role: name.to_owned(),
-        })?;
+        let find = || catalog::role_by_name(name).ok_or_else(|| unknown(name));
+        let role = find()?;
         let metadata = match label::read(role.oid) {
-            None => return Err(Error::NotOurs { role: role.name }),
+            // Unless it has been dropped since, and its label with it.
+            None => return Err(Error::NotOurs { role: find()?.name }),
             Some(Err(problem)) => {
                 return Err(Error::Unreadable {
                     role: role.name,
@@ -103,6 +107,12 @@ impl Target {
         } else {
             Ok(())
         }
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::Unknown {
+        role: name.to_owned(),
     }
 }
 

@@ -156,7 +156,8 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         role
     } else {
         let successor = issue::free_name(stem(&role), "next")?;
-        identity::elevated(|| succeed(&target, &successor, &secret, now))?;
+        let succeed = || succeed(&target, &successor, &secret, now);
+        identity::elevated(|| xact::retrying_anew(succeed))?;
         let end = until.min(target.role.valid_until.unwrap_or(i64::MAX));
         if end != i64::MAX {
             alter(&role, &issue::valid_until(end))?;

@@ -151,11 +151,14 @@ unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
         if !audit::is_first(message) {
             return;
         }
-        let text = match guc::audit_text() {
+        let wanted = guc::audit_text();
+        let text = match wanted {
             AuditText::Full => super::statements::sent_text(),
             _ => None,
         };
         audit::record(Event::Denied {
+            tag: super::statements::running_tag(),
+            query_id: super::statements::sent_query_id().filter(|_| wanted != AuditText::Off),
             text: text.as_deref(),
             problem: Problem {
                 sqlstate: "42501",

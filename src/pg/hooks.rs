@@ -123,7 +123,9 @@ unsafe extern "C-unwind" fn process_utility(
             });
         };
         if guards::concerns(node) {
-            guards::run_utility(statement, destination, completion, run);
+            explaining(std::ptr::null(), || {
+                guards::run_utility(statement, destination, completion, run);
+            });
         } else {
             run(statement);
         }
@@ -150,7 +152,12 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         guards::before_start();
         if !is_bound() {
-            next(query, flags);
+            if audit::is_watched() {
+                // A refusal is recorded while it is still known what it refuses.
+                explaining(std::ptr::null(), || next(query, flags));
+            } else {
+                next(query, flags);
+            }
             if statements::are_queries_recorded() {
                 statements::started(query, flags);
             }

@@ -240,6 +240,27 @@ unsafe fn text(line: &mut Line, statement: *mut pg_sys::PlannedStmt, source: *co
     }
 }
 
+/// The command that is being run; not while it is still being analysed.
+pub fn running_tag() -> Option<&'static str> {
+    // SAFETY: NULL, or the portal that is running; the names are constants in ASCII.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        if portal.is_null() {
+            return None;
+        }
+        CStr::from_ptr(GetCommandTagName((*portal).commandTag))
+            .to_str()
+            .ok()
+    }
+}
+
+/// Of what the client has sent, if the server computes it and has come so far.
+pub fn sent_query_id() -> Option<i64> {
+    // SAFETY: a read of this backend's own entry.
+    let id = unsafe { pg_sys::pgstat_get_my_query_id() } as i64;
+    (id != 0).then_some(id)
+}
+
 /// What the client has sent, without secrets.
 pub fn sent_text() -> Option<String> {
     // SAFETY: NULL, or the terminated text of the statement that runs.

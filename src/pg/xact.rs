@@ -113,12 +113,24 @@ fn in_subtransaction<R>(work: impl FnOnce() -> R, keep: bool) -> Result<R, Failu
 
 /// Runs `work` in a subtransaction, again while it fails for a passing reason.
 /// The error of the last attempt is raised.
-pub fn retrying<R>(mut work: impl FnMut() -> R) -> R {
+pub fn retrying<R>(work: impl FnMut() -> R) -> R {
+    retrying_after(Failure::is_transient, work)
+}
+
+/// The same of work that looks anew each time: what it has found may be dropped before it is named.
+pub fn retrying_anew<R>(work: impl FnMut() -> R) -> R {
+    let passes = |failure: &Failure| {
+        failure.is_transient() || failure.code == PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT
+    };
+    retrying_after(passes, work)
+}
+
+fn retrying_after<R>(passes: impl Fn(&Failure) -> bool, mut work: impl FnMut() -> R) -> R {
     const ATTEMPTS: u32 = 50;
     for _ in 1..ATTEMPTS {
         match subtransaction(&mut work) {
             Ok(value) => return value,
-            Err(failure) if failure.is_transient() => {
+            Err(failure) if passes(&failure) => {
                 pgrx::check_for_interrupts!();
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }

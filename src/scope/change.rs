@@ -442,7 +442,7 @@ pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
         metadata: scope.metadata,
     };
     let (action, detail) = identity::elevated(|| {
-        xact::retrying(|| -> Result<_, pgrx::spi::Error> {
+        xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
             dependencies::revoke_members(role.oid)?;
             dependencies::drop_default_privileges_of(role.oid)?;
             end::release_and_drop(&role)

@@ -10,18 +10,43 @@ fn audit_of_denied_statements_names_the_subject() {
     let mut admin = w.f.admin();
     admin.run("CREATE SCHEMA hidden; CREATE TABLE hidden.t (id int); CREATE FUNCTION secret() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION secret() FROM PUBLIC");
     let mut session = w.switched("nosy");
-    for (statement, message) in [
-        ("SELECT * FROM vault", "permission denied for table vault"),
+    for (statement, message, tag) in [
+        (
+            "SELECT * FROM vault",
+            "permission denied for table vault",
+            json!("SELECT"),
+        ),
         // While it is parsed, before any hook of the executor.
         (
             "SELECT * FROM hidden.t",
             "permission denied for schema hidden",
+            json!(null),
         ),
-        ("SELECT secret()", "permission denied for function secret"),
-        ("DELETE FROM orders", "permission denied for table orders"),
-        ("DROP TABLE orders", "must be owner of table orders"),
-        ("COPY vault TO STDOUT", "permission denied for table vault"),
-        ("CREATE ROLE another", "permission denied to create role"),
+        (
+            "SELECT secret()",
+            "permission denied for function secret",
+            json!("SELECT"),
+        ),
+        (
+            "DELETE FROM orders",
+            "permission denied for table orders",
+            json!("DELETE"),
+        ),
+        (
+            "DROP TABLE orders",
+            "must be owner of table orders",
+            json!("DROP TABLE"),
+        ),
+        (
+            "COPY vault TO STDOUT",
+            "permission denied for table vault",
+            json!("COPY"),
+        ),
+        (
+            "CREATE ROLE another",
+            "permission denied to create role",
+            json!("CREATE ROLE"),
+        ),
     ] {
         session.run("SAVEPOINT a");
         session.denied(statement, "42501");
@@ -37,6 +62,7 @@ fn audit_of_denied_statements_names_the_subject() {
             line,
             json!({
                 "outcome": "refused", "sqlstate": "42501", "message": message, "subject": "nosy", "role": w.user,
+                "tag": tag, "text": null,
             }),
         );
     }
@@ -45,6 +71,61 @@ fn audit_of_denied_statements_names_the_subject() {
         &json!({ "event": "denied", "session_user": w.web }),
     );
     assert_eq!(found.len(), 7, "each once: {found:#?}");
+}
+
+/// Which statement it was, without its text: by the fingerprint that pg_stat_statements and the class `statement` have too.
+#[test]
+fn audit_of_denied_statements_has_their_fingerprint() {
+    let server = Server::start(Options::default().set("compute_query_id", "on"));
+    let f = Fixture::on(&server, "audit_fingerprint");
+    let cred = f.admin().issue("'orders'");
+    let mut session = f.login(&cred.role);
+    let last = || {
+        let lines = find(&server, &json!({ "event": "denied" }));
+        let line = lines.last().expect("a line").clone();
+        (lines.len(), line["tag"].clone(), line["query_id"].clone())
+    };
+    let mut seen = 0;
+    for protocol in [Protocol::Simple, Protocol::Extended] {
+        for (statement, tag) in [
+            ("SELECT secret FROM vault WHERE secret = 'a'", "SELECT"),
+            ("DELETE FROM orders WHERE id = 1", "DELETE"),
+            ("DROP TABLE orders", "DROP TABLE"),
+        ] {
+            let refusal = session
+                .attempt_by(protocol, statement)
+                .expect_err(statement);
+            assert_eq!(refusal.code, "42501", "{refusal}");
+            seen += 1;
+            let (count, told, id) = last();
+            assert_eq!(
+                (count, &told),
+                (seen, &json!(tag)),
+                "{protocol:?} {statement}"
+            );
+            let expected = f.admin().text(&format!(
+                "EXPLAIN (VERBOSE, FORMAT JSON) {}",
+                if tag == "DROP TABLE" {
+                    "SELECT 1"
+                } else {
+                    statement
+                }
+            ));
+            if tag != "DROP TABLE" {
+                let plan: Value = serde_json::from_str(&expected).expect("JSON");
+                assert_eq!(id, plan[0]["Query Identifier"], "{protocol:?} {statement}");
+            }
+            assert!(id.is_i64(), "{protocol:?} {statement}: {id}");
+        }
+    }
+    // Inside what the client has sent.
+    let inside = "DO $$ BEGIN PERFORM * FROM vault; EXCEPTION WHEN OTHERS THEN NULL; END $$";
+    session.run(inside);
+    assert_eq!(last().1, json!("DO"));
+    server.alter_system("scope_roles.audit_text", "off");
+    session.denied("SELECT count(*) FROM vault", "42501");
+    let (_, tag, id) = last();
+    assert_eq!((tag, id), (json!("SELECT"), Value::Null));
 }
 
 /// A probe that hides its failures.

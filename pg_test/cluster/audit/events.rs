@@ -278,6 +278,50 @@ fn administer(f: &Fixture, admin: &mut Session) -> Vec<(&'static str, &'static s
     does("token", "revoke_token", "a jti");
     admin.run("SELECT scope.revoke_subject('a subject', now())");
     does("token", "revoke_subject", "a subject");
+    admin.run("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    admin.run(&format!(
+        "SELECT scope.restrict_function('f()', '{{{n}_s}}')"
+    ));
+    does("scope", "alter_scope", &format!("{n}_s"));
+    does("scope", "restrict_function", "public.f()");
+    admin.run(&format!(
+        "SELECT scope.set_guard('{n}_s', 10, 20, '1 hour', '{{do}}')"
+    ));
+    does("policy", "set_guard", &format!("{n}_s"));
+    admin.run("SELECT scope.allow_writes('f()')");
+    does("policy", "allow_writes", "public.f()");
+    admin.run(&format!(
+        "SELECT scope.set_login_policy('{}', allowed_hours => '{{daily 00:00-24:00}}', time_zone => 'UTC')",
+        other.role
+    ));
+    does("policy", "set_login_policy", &other.role);
+    admin.run(&format!("SELECT scope.guard_login('{person}')"));
+    does("policy", "guard_login", &person);
+    admin.run(&format!("SELECT scope.unguard_login('{person}')"));
+    does("policy", "unguard_login", &person);
+    let spec = json!({ "version": 1, "scopes": [{ "name": format!("{n}_a"), "grants": [] }] });
+    let spec = literal(&spec.to_string());
+    let objects = admin.column(&format!("SELECT object FROM scope.apply({spec})"));
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    does("scope", "create_scope", &format!("{n}_a"));
+    does("policy", "apply", &objects[0]);
+    let boss = f.role("boss", "SUPERUSER");
+    admin.run(&format!(
+        "SELECT scope.accept_finding('superuser', '{boss}', 'sealed', '1 day')"
+    ));
+    does("review", "accept_finding", &boss);
+    admin.run(&format!(
+        "SELECT scope.attest('{person}', 'as it should be')"
+    ));
+    does("review", "attest", &person);
+    let statements =
+        admin.column("SELECT statement FROM scope.harden(true) WHERE statement IS NOT NULL");
+    assert!(!statements.is_empty());
+    for _ in statements {
+        does("review", "harden", n);
+    }
+    admin.run(&format!("SELECT scope.drop_scope('{n}_s', force => true)"));
+    does("scope", "drop_scope", &format!("{n}_s"));
     let log = f.server.log();
     for secret in [
         &first.password,
@@ -424,6 +468,141 @@ fn audit_of_each_step_of_the_end() {
     });
 }
 
+/// What keeps a role, what has failed, and what became of it in a transaction of somebody's.
+#[test]
+fn audit_of_ends_that_wait_fail_or_are_rolled_back() {
+    let server = Server::start(Options::default().set("scope_roles.expiry", "off"));
+    let (f, g) = (
+        Fixture::on(&server, "audit_ends"),
+        Fixture::on(&server, "audit_ends_away"),
+    );
+    let mut admin = f.admin();
+    for role in ["audit_back", "audit_owner", "audit_away", "audit_held"] {
+        admin.issue(&format!("'orders', '{role}'"));
+        admin.run(&format!("ALTER ROLE {role} VALID UNTIL '2001-01-01'"));
+    }
+    admin.run("CREATE TABLE owned (x int); ALTER TABLE owned OWNER TO audit_owner");
+    g.admin().run("GRANT SELECT ON orders TO audit_away");
+    let steps = |role: &str| -> Vec<(String, String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        find(&server, &json!({ "event": "expire", "object": role }))
+            .iter()
+            .map(|line| {
+                assert_fields(
+                    line,
+                    json!({ "kind": "credential", "sessions_terminated": 0 }),
+                );
+                (
+                    text(&line["step"]),
+                    text(&line["outcome"]),
+                    text(&line["detail"]),
+                )
+            })
+            .collect()
+    };
+    let step = |step: &str, outcome: &str, detail: &str| {
+        (step.to_owned(), outcome.to_owned(), detail.to_owned())
+    };
+    admin.run("BEGIN");
+    admin.rows("SELECT * FROM scope.expire_roles()");
+    assert_eq!(steps("audit_back"), []);
+    admin.run("ROLLBACK");
+    let owns = "it owns 1 object(s), among them table public.owned";
+    let away = "grants in database \"audit_ends_away\" are still to be revoked";
+    assert_eq!(steps("audit_back"), [step("dropped", "rolled_back", "")]);
+    assert_eq!(
+        steps("audit_owner"),
+        [step("quarantined", "rolled_back", owns)]
+    );
+    assert_eq!(steps("audit_away"), [step("ending", "rolled_back", away)]);
+    admin.run("BEGIN; SELECT * FROM scope.expire_roles(); PREPARE TRANSACTION 'ends'");
+    assert_eq!(steps("audit_back")[1..], [step("dropped", "prepared", "")]);
+    admin.run("ROLLBACK PREPARED 'ends'");
+    // The worker, whom somebody keeps from one of them.
+    let mut holder = f.admin();
+    holder.run("BEGIN; ALTER ROLE audit_held CONNECTION LIMIT 3");
+    server.alter_system("scope_roles.expiry", "on");
+    wait_until("all steps are told", 40, || {
+        steps("audit_back").last() == Some(&step("dropped", "ok", ""))
+            && steps("audit_owner").last() == Some(&step("quarantined", "ok", owns))
+            && steps("audit_away").last() == Some(&step("dropped", "ok", ""))
+            && steps("audit_held")
+                .last()
+                .is_some_and(|(step, outcome, _)| step == "failed" && outcome == "failed")
+    });
+    assert!(
+        steps("audit_away").contains(&step("ending", "ok", away)),
+        "{:?}",
+        steps("audit_away")
+    );
+    let (_, _, why) = steps("audit_held").pop().expect("a step");
+    assert!(why.contains("lock timeout"), "{why}");
+    holder.run("ROLLBACK");
+    admin.run("ALTER TABLE owned OWNER TO postgres");
+    for role in ["audit_held", "audit_owner"] {
+        wait_until("it is dropped", 40, || {
+            steps(role).last() == Some(&step("dropped", "ok", ""))
+        });
+    }
+}
+
+/// Whoever prepares a transaction is told by the line, since nobody knows what becomes of it.
+#[test]
+fn audit_of_what_is_prepared_says_so() {
+    let f = Fixture::new("audit_prepared");
+    let n = &f.name;
+    let mut admin = f.admin();
+    let (person, boss) = (f.role("person", "LOGIN"), f.role("boss", "SUPERUSER"));
+    admin.run("CREATE SCHEMA shop");
+    admin.run("BEGIN");
+    let cred = admin.issue("'orders'").role;
+    admin.run(&format!(
+        "SELECT scope.renew_role('{cred}', '2 days');
+         SELECT scope.rotate_password('{cred}');
+         SELECT scope.set_login_policy('{cred}', allow_local => true);
+         SELECT scope.revoke_role('{cred}');
+         SELECT scope.create_scope('{n}_s', '{{SELECT}}', '{{orders}}');
+         SELECT scope.grant_temporary('{n}_s', '{person}', '1 hour');
+         SELECT scope.add_jwt_issuer('i', 'https://i', '{SECRET}');
+         SELECT scope.revoke_token('a jti', now() + '1 hour');
+         SELECT scope.accept_finding('superuser', '{boss}', 'sealed', '1 day')"
+    ));
+    none(f.server, json!({ "database": n, "role": "postgres" }));
+    admin.run(&format!("PREPARE TRANSACTION '{n}'"));
+    let prepared = find(
+        f.server,
+        &json!({ "database": n, "outcome": "prepared", "role": "postgres" }),
+    );
+    let events: BTreeSet<&str> = prepared
+        .iter()
+        .filter_map(|line| line["event"].as_str())
+        .collect();
+    let all = [
+        "issue",
+        "issuer",
+        "policy",
+        "renew",
+        "review",
+        "revoke",
+        "rotate",
+        "scope",
+        "temporary",
+        "token",
+    ];
+    assert_eq!(events, BTreeSet::from(all), "{prepared:#?}");
+    admin.run(&format!("ROLLBACK PREPARED '{n}'"));
+    let builder = admin.handed("scope.create_admin_role('{shop}')").role;
+    f.login(&builder).run(&format!(
+        "BEGIN; CREATE VIEW shop.v AS SELECT 1; PREPARE TRANSACTION '{n}'"
+    ));
+    let line = one(f.server, json!({ "event": "ddl", "session_user": builder }));
+    assert_fields(
+        &line,
+        json!({ "outcome": "prepared", "objects": ["shop.v"] }),
+    );
+    admin.run(&format!("COMMIT PREPARED '{n}'"));
+}
+
 #[test]
 fn audit_of_ddl_by_managed_and_switched_roles_only() {
     let w = Web::new("audit_ddl");
@@ -475,24 +654,77 @@ fn audit_of_ddl_by_managed_and_switched_roles_only() {
     );
 }
 
+/// Of everything that can happen there.
 #[test]
 fn audit_on_a_standby() {
-    let primary = Server::start(Options::default());
+    let primary = Server::start(Options::default().set("scope_roles.expiry", "off"));
     let f = Fixture::on(&primary, "audit_standby");
-    let cred = f.admin().issue("'orders'");
-    let standby = primary.standby(Options::default());
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    let scope = admin.scope_of(&cred.role);
+    let web = admin
+        .handed(&format!(
+            "scope.create_authenticator('audit_standby_api', '{{{scope}}}')"
+        ))
+        .role;
+    admin.run(&format!(
+        "SELECT scope.set_guard('{scope}', max_rows => 1, action => 'alert');
+         SELECT scope.set_guard('{scope}', NULL, forbid => '{{do}}')"
+    ));
+    let standby = primary.standby(
+        Options::default()
+            .set("scope_roles.expiry", "on")
+            .set("scope_roles.audit", "all"),
+    );
     let mut session = standby.login(&cred.role, "audit_standby");
     session.denied("SELECT * FROM vault", "42501");
-    let line = one(
-        &standby,
-        json!({ "event": "login", "session_user": cred.role }),
+    let of_cred = |event: &str| json!({ "event": event, "session_user": cred.role });
+    assert_eq!(one(&standby, of_cred("login"))["outcome"], "ok");
+    let line = one(&standby, of_cred("denied"));
+    assert_fields(&line, json!({ "xid": null, "tag": "SELECT" }));
+
+    let token = |role: &str| sign(&json!({ "role": role, "exp": now() + 600, "sub": "alice" }));
+    let switch = |role: &str| format!("SELECT scope.set_jwt_role({})", literal(&token(role)));
+    let mut switched = standby.login(&web, "audit_standby");
+    switched.refused(&switch("postgres"), "42501");
+    switched.run(&format!("BEGIN; {}; SAVEPOINT a", switch(&scope)));
+    assert_eq!(switched.rows("SELECT * FROM orders").len(), 2);
+    for attack in ["RESET ROLE", "DO $$ BEGIN END $$"] {
+        switched.denied(attack, "42501");
+        switched.run("ROLLBACK TO a");
+    }
+    switched.run("COMMIT");
+    let of_web = |event: &str, outcome: &str| json!({ "event": event, "outcome": outcome, "session_user": web });
+    let alice = json!({ "subject": "alice", "role": scope, "xid": null });
+    one(&standby, of_web("switch", "refused"));
+    for (event, outcome) in [
+        ("switch", "ok"),
+        ("lock_violation", "refused"),
+        ("alert", "ok"),
+        ("alert", "refused"),
+    ] {
+        assert_fields(&one(&standby, of_web(event, outcome)), alice.clone());
+    }
+    let read = json!({ "event": "statement", "session_user": web, "reads": ["public.orders"] });
+    let line = one(&standby, read);
+    assert_fields(&line, alice);
+    assert_fields(
+        &line,
+        json!({ "outcome": "ok", "tag": "SELECT", "rows": 2 }),
     );
-    assert_eq!(line["outcome"], "ok");
-    let line = one(
-        &standby,
-        json!({ "event": "denied", "session_user": cred.role }),
+
+    // The primary ends nobody's sessions here.
+    admin.run(&format!("SELECT scope.revoke_role('{}')", cred.role));
+    wait_until("the session is ended", 20, || {
+        session.attempt("SELECT 1").is_err()
+    });
+    let ended = json!({ "event": "expire", "object": cred.role });
+    wait_until("it is told", 10, || !find(&standby, &ended).is_empty());
+    assert_fields(
+        &one(&standby, ended),
+        json!({ "step": "terminated", "outcome": "ok", "sessions_terminated": 1 }),
     );
-    assert_eq!(line["xid"], Value::Null);
+    none(&primary, json!({ "event": "expire" }));
 }
 
 #[test]
@@ -577,7 +809,7 @@ fn audit_through_the_collector() {
     });
 }
 
-/// The document and the code know the same events: this fails when one is never seen.
+/// The document and the code know the same names of events; that each is written, the tests above see.
 #[test]
 fn audit_document_names_every_event() {
     let source = include_str!("../../../src/audit/event.rs");

@@ -214,6 +214,39 @@ fn an_overlap_never_prolongs_the_old_login() {
     }
 }
 
+/// The new login is a member of what is still there.
+#[test]
+fn a_role_that_is_dropped_in_the_middle_of_a_rotation_does_not_stop_it() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "life_middle");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders', 'life_middle_cred'");
+    let scope = admin.scope_of(&cred.role);
+    let group = f.role("group", "NOLOGIN");
+    admin.run(&format!("GRANT {group} TO {}", cred.role));
+    let mut holder = f.admin();
+    holder.run("BEGIN; LOCK TABLE pg_authid IN SHARE MODE");
+    let next = std::thread::scope(|threads| {
+        let mut session = f.admin();
+        let rotation = threads.spawn(move || {
+            session
+                .handed("scope.rotate_password('life_middle_cred', '1 hour')")
+                .role
+        });
+        wait_until(
+            "the rotation has looked, and is to make the login",
+            20,
+            || {
+                admin.holds("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%rotate_password(%' AND wait_event_type = 'Lock' AND pid <> pg_backend_pid())")
+            },
+        );
+        holder.run(&format!("DROP ROLE {group}; COMMIT"));
+        rotation.join().expect("a new login")
+    });
+    assert_eq!(admin.scope_of(&next), scope);
+    f.login(&next).rows("SELECT * FROM orders");
+}
+
 #[test]
 fn an_authenticator_is_rotated_with_its_roles_and_its_gate() {
     let f = Fixture::new("life_gated");

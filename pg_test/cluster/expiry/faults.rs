@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{assert_ended, assert_login_refused, launcher, wait_for_deadline, wait_until_gone};
+use super::{
+    assert_ended, assert_login_refused, last_error, launcher, wait_for_deadline, wait_until_gone,
+};
 use crate::harness::*;
 
 /// The worker when it waits for a lock that the test holds.
@@ -104,6 +106,15 @@ fn killed_between_disabling_and_dropping() {
 
 #[test]
 fn a_crash_between_two_databases() {
+    stopped_between_two_databases(Victim::Postmaster);
+}
+
+#[test]
+fn a_worker_that_is_killed_between_two_databases() {
+    stopped_between_two_databases(Victim::Worker);
+}
+
+fn stopped_between_two_databases(victim: Victim) {
     let server = Server::start(Options::durable());
     let (f, g) = (
         Fixture::on(&server, "fault_here"),
@@ -120,8 +131,19 @@ fn a_crash_between_two_databases() {
     wait_until("what is here has been revoked", 30, || {
         admin.holds("(SELECT relacl::text NOT LIKE '%fault_two%' FROM pg_class WHERE relname = 'vault') IS NOT FALSE")
     });
-    server.crash();
-    server.recover();
+    match victim {
+        Victim::Postmaster => {
+            server.crash();
+            server.recover();
+        }
+        Victim::Worker => {
+            // It may have given up waiting, to try again, the moment before.
+            wait_until("the worker is killed in its wait", 40, || {
+                signal("KILL", worker_in_wait(&mut admin))
+            });
+            wait_for_recovery(&server);
+        }
+    }
     let mut admin = f.admin();
     admin.assert_that(
         "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fault_two' AND rolcanlogin)",
@@ -229,7 +251,7 @@ fn no_worker_slot_is_free() {
     let refusal = s.fails("SELECT pg_sleep(40)");
     assert_ended(&server, &refusal);
     wait_until("it says so", 20, || {
-        admin.holds("(SELECT last_error LIKE '%max_worker_processes%' FROM scope.roles WHERE role = 'fault_slots_cred')")
+        last_error(&mut admin, "fault_slots_cred").contains("max_worker_processes")
     });
     assert!(server.log().contains("max_worker_processes is too low"));
     assert_login_refused(server.try_login(&cred.role, &f.name));
@@ -361,13 +383,13 @@ fn with_hundreds(name: &str) -> (Server, Credential) {
     (server, kept)
 }
 
-const SKIPPED: &str = "SKIPPED: this machine does not permit a mount, so no disk can be full";
+const NO_MOUNT: &str = "this machine does not permit a mount, so no disk can be full";
 
 #[test]
 fn the_disk_is_full_where_the_roles_are() {
     let (server, kept) = with_hundreds("fault_data");
     let Some(disk) = Mounted::over(&server, "global", 24) else {
-        return eprintln!("{SKIPPED}");
+        return skip(NO_MOUNT);
     };
     server.recover();
     let mut admin = server.admin("fault_data");
@@ -392,7 +414,7 @@ fn the_disk_is_full_where_the_roles_are() {
 fn the_disk_is_full_where_the_log_is() {
     let (server, kept) = with_hundreds("fault_wal");
     let Some(disk) = Mounted::over(&server, "pg_wal", 96) else {
-        return eprintln!("{SKIPPED}");
+        return skip(NO_MOUNT);
     };
     server.recover();
     let mut admin = server.admin("fault_wal");

@@ -249,12 +249,25 @@ fn a_prepared_transaction_does_not_break_it() {
     let mut admin = f.admin();
     admin.run("BEGIN");
     let cred = admin.issue("'orders', 'demand_two_phase', '1 s'");
-    // Whether such a transaction can be prepared is secondary; that nothing is half done is not.
-    if admin.attempt("PREPARE TRANSACTION 'p'").is_ok() {
-        assert!(!admin.role_exists(&cred.role));
-        admin.run("COMMIT PREPARED 'p'");
-        wait_for_deadline(&server, &cred);
-        admin.run(EXPIRE);
-    }
+    admin.run("PREPARE TRANSACTION 'p'");
+    assert!(!admin.role_exists(&cred.role));
+    // It is nobody's yet, and its deadline passes.
+    wait_for_deadline(&server, &cred);
+    assert_eq!(outcome(&admin.rows(EXPIRE)), []);
+    admin.run("COMMIT PREPARED 'p'");
+    assert!(admin.role_exists(&cred.role));
+    assert_login_refused(cred.try_connect());
+    assert_eq!(
+        outcome(&admin.rows(EXPIRE)),
+        [expected("demand_two_phase", "dropped", 0)]
+    );
+    assert!(!admin.role_exists(&cred.role));
+    // The end itself may wait for a second phase too.
+    let cred = admin.issue("'orders', 'demand_two_phase', '1 s'");
+    wait_for_deadline(&server, &cred);
+    admin.run(&format!("BEGIN; {EXPIRE}; PREPARE TRANSACTION 'p'"));
+    assert!(admin.role_exists(&cred.role));
+    assert_login_refused(server.try_login(&cred.role, &f.name));
+    admin.run("COMMIT PREPARED 'p'");
     assert!(!admin.role_exists(&cred.role));
 }

@@ -1,9 +1,11 @@
 //! Many credentials, many clients.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{
-    assert_login_refused, assert_terminated, launcher, wait_for_deadline, wait_until_gone,
+    assert_login_refused, assert_terminated, last_error, launcher, wait_for_deadline,
+    wait_until_gone,
 };
 use crate::harness::*;
 
@@ -19,7 +21,8 @@ fn wakeups(pid: &str) -> u64 {
 
 #[test]
 fn an_idle_launcher_sleeps_and_commits_of_later_deadlines_let_it() {
-    let server = Server::start(Options::default());
+    // The first look for old rows of the trail would fall into this time.
+    let server = Server::start(Options::default().set("scope_roles.audit_retention", "0"));
     let f = Fixture::on(&server, "scale_idle");
     let mut admin = f.admin();
     let model = admin.issue("'orders'").role;
@@ -38,10 +41,10 @@ fn an_idle_launcher_sleeps_and_commits_of_later_deadlines_let_it() {
     for _ in 0..20 {
         admin.issue("'orders', valid_for => '1 hour'");
     }
-    std::thread::sleep(Duration::from_secs(10));
+    std::thread::sleep(Duration::from_secs(62));
     let count = wakeups(&pid) - before;
-    // One look a minute may fall into this time, and take a nap or two of its own.
-    assert!(count <= 4, "awake {count} times in ten seconds");
+    // The one look of a minute, which may take a nap or two of its own.
+    assert!(count <= 4, "awake {count} times in a minute");
     // It has slept, and wakes for what comes before it would have looked.
     let early = admin.issue("'orders', valid_for => '1 s'");
     wait_until_gone(&server, &early.role, 12);
@@ -178,7 +181,7 @@ fn a_call_ends_as_many_as_it_can() {
     assert!(!admin.role_exists("call_1400"));
 }
 
-/// `SCOPE_ROLES_STORM_SECONDS=60 make test ONLY=storm` for longer.
+/// A whole minute in CI; `SCOPE_ROLES_STORM_SECONDS=60 make test ONLY=storm` for as long.
 #[test]
 fn a_storm_of_other_peoples_role_ddl() {
     const CLIENTS: u32 = 8;
@@ -192,11 +195,14 @@ fn a_storm_of_other_peoples_role_ddl() {
     f.admin()
         .run("CREATE ROLE storm_group; CREATE TABLE storm_table (x int)");
     let end = Instant::now() + Duration::from_secs(seconds);
+    let everybodys = Mutex::new(Vec::new());
     let (issued, refusals): (Vec<u32>, Vec<Vec<Refusal>>) = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
+                f.role(&format!("person_{client}"), "LOGIN");
                 let mut session = f.admin();
-                scope.spawn(move || storm(&mut session, client, end))
+                let everybodys = &everybodys;
+                scope.spawn(move || storm(&mut session, client, end, everybodys))
             })
             .collect();
         clients
@@ -205,17 +211,27 @@ fn a_storm_of_other_peoples_role_ddl() {
             .unzip()
     });
     assert!(issued.iter().all(|&issued| issued > 0), "{issued:?}");
+    // expire_roles() ends many roles in one transaction, and so does REVOKE with DROP ROLE: two that take the same role and table
+    // the other way round are a deadlock, which PostgreSQL ends by refusing one. Ours tries again. It must stay rare.
+    let deadlocks = refusals
+        .iter()
+        .flatten()
+        .filter(|refusal| refusal.code == "40P01");
+    let rounds: u32 = issued.iter().sum();
+    assert!(deadlocks.count() <= (rounds / 20) as usize + 1, "{rounds}");
     for refusal in refusals.iter().flatten() {
-        // Their statements meet roles that are gone, and each other: both are PostgreSQL's own. No deadlock is among them.
-        let expected = ["42704", "2BP01", "XX000", "55006"].contains(&refusal.code.as_str());
+        // Their statements meet roles that are gone, and each other: both are PostgreSQL's own.
+        let expected =
+            ["42704", "2BP01", "XX000", "55006", "40P01"].contains(&refusal.code.as_str());
         let concurrent = refusal.code != "XX000"
             || refusal.message.contains("concurrently")
             || refusal.message.starts_with("cache lookup failed for role");
         assert!(expected && concurrent, "{refusal}");
     }
     let mut admin = f.admin();
-    wait_until("all have gone", 60, || {
-        admin.holds("NOT EXISTS (SELECT FROM scope.roles WHERE kind = 'credential')")
+    admin.rows("SELECT scope.revoke_role(role) FROM scope.credentials WHERE kind = 'credential' AND state = 'active'");
+    wait_until("all have gone", 120, || {
+        admin.holds("NOT EXISTS (SELECT FROM scope.credentials) AND NOT EXISTS (SELECT FROM scope.scopes WHERE scope LIKE 'storm\\_own\\_%')")
     });
     // A GRANT may have outlived the last sweep, but not the next.
     admin.issue("'orders', valid_for => '1 s'");
@@ -236,25 +252,37 @@ fn a_storm_of_other_peoples_role_ddl() {
 
 /// Issues short credentials, which must never fail, and has its way with them as other tools would. How many were issued, and how
 /// the others' statements were refused.
-fn storm(session: &mut Session, client: u32, end: Instant) -> (u32, Vec<Refusal>) {
+fn storm(
+    session: &mut Session,
+    client: u32,
+    end: Instant,
+    everybodys: &Mutex<Vec<String>>,
+) -> (u32, Vec<Refusal>) {
     let (mut issued, mut refusals) = (0, Vec::new());
     while Instant::now() < end {
         issued += 1;
         let cred = session.issue("'orders', valid_for => '1 s'").role;
-        let own = format!("storm_own_{client}_{issued}");
+        calls_on_own(session, client, issued, everybodys);
+        calls_on_everybodys(session, client, issued, everybodys);
+        let own = format!("storm_{client}_{issued}");
+        // A login that its own client, or any other, is at work on.
+        let other = somebodys(everybodys, client + issued);
         for statement in [
             format!("CREATE ROLE {own}; GRANT storm_group TO {cred}"),
             format!("GRANT SELECT ON storm_table TO {cred}"),
-            format!("ALTER ROLE {cred} CONNECTION LIMIT {client}"),
+            format!("GRANT SELECT ON orders TO {other}"),
+            format!("ALTER ROLE {other} CONNECTION LIMIT {client}"),
             format!("REVOKE storm_group FROM {cred}"),
             format!("BEGIN; GRANT storm_group TO {cred}; SELECT pg_sleep(0.{client}5); COMMIT"),
             format!("GRANT {cred} TO {own}"),
             format!("DROP ROLE {own}"),
             format!("REVOKE ALL ON storm_table FROM {cred}; DROP ROLE {cred}"),
+            format!("REVOKE ALL ON orders FROM {other}"),
+            format!("DROP ROLE {other}"),
         ]
         .iter()
         .skip((issued % 3) as usize)
-        .take(7 - (issued % 2) as usize)
+        .take(10 - (issued % 2) as usize)
         {
             if let Err(refusal) = session.attempt(statement) {
                 refusals.push(refusal);
@@ -266,6 +294,69 @@ fn storm(session: &mut Session, client: u32, end: Instant) -> (u32, Vec<Refusal>
         }
     }
     (issued, refusals)
+}
+
+fn somebodys(everybodys: &Mutex<Vec<String>>, which: u32) -> String {
+    let everybodys = everybodys.lock().expect("the names");
+    let latest = everybodys.len().saturating_sub(20);
+    let latest = &everybodys[latest..];
+    latest[which as usize % latest.len()].clone()
+}
+
+/// Every call on a scope and logins that no other client calls anything on: all must succeed, whatever the others' DDL does.
+fn calls_on_own(session: &mut Session, client: u32, round: u32, everybodys: &Mutex<Vec<String>>) {
+    let scope = format!("storm_own_{client}_{round}");
+    session.rows(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')"
+    ));
+    let [own, given] = [(); 2].map(|()| {
+        let call = format!("scope.create_credential('{{{scope}}}', valid_for => '1 hour')");
+        session.handed(&call).role
+    });
+    everybodys.lock().expect("the names").push(given);
+    let next = session
+        .handed(&format!("scope.rotate_password('{own}', '1 minute')"))
+        .role;
+    let person = format!("storm_person_{client}");
+    for call in [
+        format!("renew_role('{next}', '2 hours')"),
+        format!("rotate_password('{next}')"),
+        format!("alter_scope('{scope}', 'add', '{{INSERT}}', '{{orders,storm_table}}')"),
+        format!("grant_temporary('{scope}', '{person}', '1 hour')"),
+        format!("alter_scope('{scope}', 'remove', '{{SELECT}}', '{{orders}}')"),
+        format!("revoke_temporary('{scope}', '{person}')"),
+        format!("revoke_role('{next}', 'the storm is over')"),
+        format!("drop_scope('{scope}', force => true)"),
+    ] {
+        session.rows(&format!("SELECT scope.{call}"));
+    }
+}
+
+/// The same on a login that all clients call, and drop: each succeeds, or says that it is gone or going.
+fn calls_on_everybodys(
+    session: &mut Session,
+    client: u32,
+    round: u32,
+    everybodys: &Mutex<Vec<String>>,
+) {
+    let role = somebodys(everybodys, client * 7 + round);
+    for call in [
+        format!("renew_role('{role}', '2 hours')"),
+        format!("rotate_password('{role}')"),
+        format!("rotate_password('{role}', '1 minute')"),
+        format!("revoke_role('{role}')"),
+    ]
+    .iter()
+    .skip((round % 4) as usize)
+    {
+        if let Err(refusal) = session.attempt(&format!("SELECT scope.{call}")) {
+            assert!(
+                ["42704", "55000"].contains(&refusal.code.as_str()),
+                "{call}: {refusal}"
+            );
+            assert!(!refusal.hint.is_empty(), "{call}: {refusal}");
+        }
+    }
 }
 
 #[test]
@@ -287,7 +378,14 @@ fn a_database_dropped_and_one_copied_midway() {
         detail.contains("midway_dropped") && detail.contains("midway_copied"),
         "{detail}"
     );
+    const WAITING: &str = "SELECT waiting_for FROM scope.credentials WHERE role = 'midway'";
+    assert_eq!(admin.text(WAITING), "{midway_copied,midway_dropped}");
+    assert_eq!(
+        last_error(&mut admin, "midway"),
+        format!("its end is suspended: scope_roles.expiry is off; {detail}")
+    );
     admin.run("DROP DATABASE midway_dropped");
+    assert_eq!(admin.text(WAITING), "{midway_copied}");
     admin.run("CREATE DATABASE midway_new TEMPLATE midway_copied");
     server.alter_system("scope_roles.expiry", "on");
     wait_until_gone(&server, "midway", 40);

@@ -1,6 +1,9 @@
 //! Nothing that happens to the worker or the server lets a credential live on.
 
-use super::{assert_ended, assert_login_refused, assert_terminated, launcher, wait_until_gone};
+use super::{
+    assert_ended, assert_in_time, assert_login_refused, assert_terminated, last_error, launcher,
+    wait_until_gone,
+};
 use crate::harness::*;
 
 #[track_caller]
@@ -93,7 +96,7 @@ fn standby_of(primary: &Server) -> Server {
 fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
     let primary = primary();
     let f = Fixture::on(&primary, "survival_standby");
-    let cred = f.admin().issue("'orders', valid_for => '12 s'");
+    let cred = f.admin().issue("'orders', valid_for => '20 s'");
     let kept = f.admin().issue("'orders', valid_for => '1 hour'");
     let standby = standby_of(&primary);
     let on = |cred: &Credential| {
@@ -112,6 +115,7 @@ fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
     let refusal = busy.fails("SELECT pg_sleep(40)");
     assert_ended(&standby, &refusal);
     assert_terminated(&standby, &mut idle);
+    assert_in_time(&standby, &cred, 2);
     assert_login_refused(standby.try_password(&cred.role, &cred.password, &f.name));
     let refusal = standby
         .try_login(&cred.role, &f.name)
@@ -123,6 +127,11 @@ fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
     );
     // No DDL: the role is still there, and the worker did not run into an error.
     assert!(on_standby.role_exists(&cred.role));
+    assert_eq!(
+        last_error(&mut on_standby, &cred.role),
+        "the primary server ends it"
+    );
+    assert_eq!(last_error(&mut on_standby, &kept.role), "");
     assert_eq!(other.text("SELECT count(*) FROM orders"), "2");
     let log = standby.log();
     assert!(
@@ -141,6 +150,76 @@ fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
     );
 }
 
+/// What the primary has begun, and what it was still to begin.
+#[test]
+fn a_promoted_standby_finishes_what_the_primary_has_left_half_done() {
+    let primary = primary();
+    let (f, g) = (
+        Fixture::on(&primary, "survival_half"),
+        Fixture::on(&primary, "survival_half_away"),
+    );
+    let mut admin = f.admin();
+    let [granted, owner] = ["granted", "owner"].map(|name| {
+        let cred = admin.issue(&format!("'orders', 'survival_{name}'"));
+        admin.run(&format!(
+            "ALTER ROLE {} VALID UNTIL '2001-01-01'",
+            cred.role
+        ));
+        cred
+    });
+    g.admin()
+        .run("GRANT SELECT ON orders TO survival_granted; CREATE TABLE owned (x int); ALTER TABLE owned OWNER TO survival_owner");
+    let states = "SELECT string_agg(role || ' ' || state, ', ' ORDER BY role) FROM scope.roles WHERE role LIKE 'survival\\_%' AND kind = 'credential'";
+    admin.run("SELECT * FROM scope.expire_roles()");
+    let half = "survival_granted ending, survival_owner quarantined";
+    assert_eq!(admin.text(states), half);
+    let person = f.role("person", "LOGIN");
+    let standby = standby_of(&primary);
+    let mut on_standby = standby.admin(&f.name);
+    let later = admin.issue("'orders', valid_for => '10 s'");
+    wait_until("the credential is on the standby", 5, || {
+        on_standby.role_exists(&later.role)
+    });
+    wait_until("a launcher runs there", 10, || {
+        !launcher(&standby).is_empty()
+    });
+    let before = launcher(&standby);
+    let mut session = standby.login(&later.role, &f.name);
+    let mut stays = standby.login(&person, &f.name);
+    assert!(on_standby.text(states).starts_with(half));
+    // The primary is lost in the middle of it.
+    primary.crash();
+    standby.promote();
+    on_standby.assert_that("NOT pg_is_in_recovery()");
+    wait_until("what waited for another database is gone", 20, || {
+        !on_standby.role_exists(&granted.role)
+    });
+    let why = last_error(&mut on_standby, &owner.role);
+    assert!(why.starts_with("it owns 1 object(s), among them "), "{why}");
+    for cred in [&granted, &owner] {
+        assert_login_refused(standby.try_password(&cred.role, &cred.password, &f.name));
+        assert_login_refused(standby.try_login(&cred.role, &f.name));
+    }
+    assert_ended(&standby, &session.fails("SELECT pg_sleep(40)"));
+    assert_in_time(&standby, &later, 1);
+    wait_until("so is the one that ended since", 20, || {
+        !on_standby.role_exists(&later.role)
+    });
+    standby
+        .admin(&g.name)
+        .run("ALTER TABLE owned OWNER TO postgres");
+    wait_until("nothing is left", 40, || {
+        !on_standby.role_exists(&owner.role)
+    });
+    for database in [&f.name, &g.name] {
+        standby.admin(database).assert_that(
+            "NOT EXISTS (SELECT FROM pg_class, aclexplode(relacl) a WHERE a.grantee <> 0 AND NOT EXISTS (SELECT FROM pg_authid r WHERE r.oid = a.grantee))",
+        );
+    }
+    stays.assert_that("current_user = session_user");
+    assert_eq!(launcher(&standby), before, "the launcher was restarted");
+}
+
 /// No commit on the standby tells its worker of a credential that the primary has just issued.
 #[test]
 fn a_standby_notices_a_credential_that_is_issued_while_it_runs() {
@@ -155,9 +234,10 @@ fn a_standby_notices_a_credential_that_is_issued_while_it_runs() {
     let mut s = standby
         .try_password(&cred.role, &cred.password, &f.name)
         .expect("login on the standby");
-    // The worker looks once a minute at least.
+    // Its login has woken the worker.
     let refusal = s.fails("SELECT pg_sleep(75)");
     assert_ended(&standby, &refusal);
+    assert_in_time(&standby, &cred, 1);
 }
 
 #[test]

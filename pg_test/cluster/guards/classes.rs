@@ -31,7 +31,7 @@ fn class_ddl_is_refused_wherever_it_stands() {
     let mut s = scene.session();
     s.run("CREATE TABLE mine (x int); PREPARE p AS SELECT 1");
     scene.guard(&scene.scope, "forbid => '{ddl}'");
-    for sql in [
+    let statements = [
         "CREATE TABLE t (x int)",
         "CREATE TABLE t AS SELECT 1",
         "CREATE TABLE t AS EXECUTE p",
@@ -59,9 +59,32 @@ fn class_ddl_is_refused_wherever_it_stands() {
         "DO $$ BEGIN EXECUTE 'CREATE TABLE t (x int)'; END $$",
         "DO $$ BEGIN CREATE TABLE t (x int); EXCEPTION WHEN undefined_table THEN NULL; END $$",
         "SELECT make()",
-    ] {
+    ];
+    for sql in statements {
         forbidden(&mut s, "ddl", sql);
     }
+    let told = |blocked: bool| {
+        let alerts = scene.alerts("ddl");
+        // Besides those that nobody has to ask for.
+        alerts
+            .iter()
+            .filter(|line| line["guarded_role"] == json!(scene.scope))
+            .filter(|line| line["blocked"] == json!(blocked))
+            .count()
+    };
+    assert_eq!(told(true), 2 * statements.len());
+    // The same, let pass.
+    scene.guard(&scene.scope, "NULL");
+    scene.guard(&scene.scope, "forbid => '{ddl}', action => 'alert'");
+    let mut expected = 0;
+    for sql in statements {
+        s.run(&format!("BEGIN; {sql}; ROLLBACK"));
+        // What CREATE SCHEMA creates is told by itself.
+        expected += 1 + usize::from(sql == "CREATE SCHEMA t CREATE TABLE x (y int)");
+        assert_eq!(told(false), expected, "{sql}");
+    }
+    scene.guard(&scene.scope, "NULL, action => 'alert'");
+    scene.guard(&scene.scope, "forbid => '{ddl}'");
     // What somebody else's function does is the owner's doing; temporary tables are another class.
     s.run("SELECT made_for()");
     s.run(
@@ -127,7 +150,8 @@ fn class_temp_is_refused_however_it_is_made_temporary() {
 fn class_by_class_nothing_else_is_refused() {
     let scene = Scene::new("class_each");
     scene.f.admin().run(&format!(
-        "GRANT pg_execute_server_program, pg_write_server_files TO {}",
+        "GRANT pg_execute_server_program, pg_write_server_files TO {0};
+         SELECT lo_create(1); ALTER LARGE OBJECT 1 OWNER TO {0}",
         scene.login
     ));
     let cases: [(&str, &[&str], &[&str]); 7] = [
@@ -214,16 +238,62 @@ fn class_by_class_nothing_else_is_refused() {
         let mut s = scene.session();
         s.run("DECLARE c CURSOR WITH HOLD FOR SELECT 1");
         scene.guard(&scene.login, &format!("forbid => '{{{class}}}'"));
+        let mut attempts = 0;
         for sql in refused {
             if sql.contains("STDOUT") {
                 assert_eq!(s.copy_out(sql).expect_err(sql).code, "42501");
+                attempts += 1;
             } else {
                 forbidden(&mut s, class, sql);
+                attempts += 2;
             }
         }
         for sql in allowed {
             s.run(sql);
         }
+        told(&scene, class, true, attempts);
+        // The same, let pass.
+        scene.guard(&scene.login, "NULL");
+        scene.guard(
+            &scene.login,
+            &format!("forbid => '{{{class}}}', action => 'alert'"),
+        );
+        for sql in refused {
+            let mut s = scene.session();
+            s.run("BEGIN");
+            if sql.contains("STDOUT") {
+                s.copy_out(sql).expect(sql);
+            } else {
+                s.run(sql);
+            }
+            s.run("COMMIT");
+        }
+        for sql in allowed {
+            s.run(sql);
+        }
+        told(&scene, class, false, refused.len());
+        scene.guard(&scene.login, "NULL, action => 'alert'");
+    }
+}
+
+/// One alert for each of so many statements, and it says what they were.
+#[track_caller]
+fn told(scene: &Scene, class: &str, blocked: bool, statements: usize) {
+    let alerts = scene.alerts(class);
+    let alerts: Vec<_> = alerts
+        .iter()
+        .filter(|line| line["blocked"] == json!(blocked))
+        .collect();
+    assert_eq!(alerts.len(), statements, "{class}: {alerts:#?}");
+    for line in alerts {
+        let outcome = if blocked { "refused" } else { "ok" };
+        assert_eq!(line["outcome"], json!(outcome), "{line}");
+        assert_eq!(line["guarded_role"], json!(scene.login), "{line}");
+        assert_eq!(line["session_user"], json!(scene.login), "{line}");
+        assert!(
+            line["tag"].as_str().is_some_and(|tag| !tag.is_empty()),
+            "{line}"
+        );
     }
 }
 

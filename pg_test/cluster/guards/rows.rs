@@ -307,6 +307,51 @@ fn guard_of_the_strictest_counts() {
     s.run("UPDATE many SET body = body WHERE id = 1");
 }
 
+/// One alert for each statement that passes the limit, and all of its rows.
+#[test]
+fn guard_that_alerts_lets_every_shape_pass_and_tells_of_each_once() {
+    let scene = Scene::new("guard_alerts");
+    scene.guard(&scene.scope, "max_rows => 10, action => 'alert'");
+    let mut told = 0;
+    let mut tells = |more: usize, what: &str| {
+        told += more;
+        let alerts = scene.alerts("max_rows");
+        assert_eq!(alerts.len(), told, "{what}: {alerts:#?}");
+        assert!(alerts.iter().all(|line| line["blocked"] == json!(false)));
+        assert!(alerts.iter().all(|line| line["limit_rows"] == json!(10)));
+    };
+    let mut s = scene.session();
+    for sql in [
+        "SELECT * FROM many LIMIT 11",
+        "UPDATE many SET body = body WHERE id <= 11 RETURNING id",
+        "WITH w AS (UPDATE many SET body = '' WHERE id = 1) SELECT * FROM many LIMIT 11",
+        "SELECT generate_series(1, 11)",
+    ] {
+        assert_eq!(s.rows(sql).len(), 11, "{sql}");
+        tells(1, sql);
+        assert_eq!(s.attempt_extended(sql, &[]).expect(sql).len(), 11);
+        tells(1, sql);
+    }
+    for sql in ["COPY many TO STDOUT", "COPY (SELECT * FROM many) TO STDOUT"] {
+        assert_eq!(s.copy_out(sql).expect(sql).lines().count(), 1000);
+        tells(1, sql);
+    }
+    s.run("BEGIN; DECLARE c SCROLL CURSOR FOR SELECT * FROM many");
+    for (fetch, more) in [("6", 0), ("6", 1), ("BACKWARD 3", 0), ("ALL", 0)] {
+        s.rows(&format!("FETCH {fetch} FROM c"));
+        tells(more, fetch);
+    }
+    s.run("COMMIT");
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("BEGIN");
+    wire.bind("p", "SELECT * FROM many");
+    for more in [0, 1, 0] {
+        wire.execute("p", 8);
+        assert_eq!(data(&wire.sync()), 8);
+        tells(more, "a portal");
+    }
+}
+
 #[test]
 fn guard_holds_in_parallel_plans_and_subtransactions() {
     let scene = Scene::new("guard_parallel");

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Scene;
 use crate::harness::*;
+use crate::jwt::switch;
 
 #[track_caller]
 fn exhausted(s: &mut Session, sql: &str) {
@@ -57,6 +58,87 @@ fn window_tells_logins_apart_that_work_as_their_scope() {
         assert_eq!(s.rows("SELECT generate_series(1, 9)").len(), 9);
         exhausted(&mut s, "SELECT 1");
     }
+}
+
+/// Who the tokens speak of makes no difference: the role's rows are counted, whoever takes it, however they travel.
+#[test]
+fn window_of_a_role_that_tokens_name_is_one_for_all_its_users() {
+    let scene = Scene::new("window_tokens");
+    let gated = authenticator(&scene, &scene.scope);
+    let by_token = |s: &mut Session, subject: &str| {
+        let token = sign(&json!({"role": scene.scope, "sub": subject, "exp": now() + 600}));
+        s.run(&format!("BEGIN; {}", switch(&token)));
+    };
+    scene.guard(&scene.scope, "window_rows => 100, \"window\" => '1 hour'");
+    let (mut one, mut two) = (scene.f.login(&gated), scene.f.login(&gated));
+    by_token(&mut one, "alice");
+    one.run("DECLARE c CURSOR FOR SELECT * FROM many");
+    assert_eq!(one.rows("FETCH 40 FROM c").len(), 40);
+    assert_eq!(one.rows("FETCH 10 FROM c").len(), 10);
+    one.run("COMMIT");
+    by_token(&mut two, "bob");
+    let updated = "UPDATE many SET body = body WHERE id <= 20 RETURNING id";
+    assert_eq!(two.rows(updated).len(), 20);
+    let copied = two.copy_out("COPY (SELECT * FROM many LIMIT 10) TO STDOUT");
+    assert_eq!(copied.expect("COPY").lines().count(), 10);
+    two.run("COMMIT");
+    // A portal that the protocol executes a few rows at a time.
+    let token = sign(&json!({"role": scene.scope, "sub": "carol", "exp": now() + 600}));
+    one.run(&format!(
+        "SELECT scope.set_jwt_session({})",
+        literal(&token)
+    ));
+    let mut transaction = one.client.transaction().expect("BEGIN");
+    let portal = transaction
+        .bind("SELECT * FROM many", &[])
+        .expect("a portal");
+    for _ in 0..2 {
+        let batch = transaction.query_portal(&portal, 10).expect("ten more");
+        assert_eq!(batch.len(), 10);
+    }
+    let refusal: Refusal = match transaction.query_portal(&portal, 1) {
+        Ok(rows) => panic!("{} more than 100", rows.len()),
+        Err(error) => error.into(),
+    };
+    assert_eq!(refusal.code, "54000", "{refusal}");
+    drop(transaction);
+    // All 100 are gone, for everyone who takes the role, by whatever kind of switch.
+    exhausted(&mut one, "SELECT 1");
+    by_token(&mut two, "dave");
+    two.run("SAVEPOINT a");
+    for sql in ["SELECT 1", updated] {
+        exhausted(&mut two, sql);
+        two.run("ROLLBACK TO a");
+    }
+    two.run("DECLARE c CURSOR FOR SELECT * FROM many");
+    exhausted(&mut two, "FETCH 1 FROM c");
+    two.run("ROLLBACK");
+    // It is the role's window, and not that of those who take it or of its other members.
+    assert_eq!(two.rows("SELECT generate_series(1, 101)").len(), 101);
+    assert_eq!(
+        scene.session().rows("SELECT * FROM many LIMIT 100").len(),
+        100
+    );
+    let found = scene.alerts("window_rows");
+    assert!(found.len() >= 5, "{found:#?}");
+    for line in &found {
+        assert_eq!(line["guarded_role"], json!(scene.scope), "{line}");
+        assert_eq!(line["blocked"], json!(true), "{line}");
+    }
+    let subjects: std::collections::BTreeSet<&str> = found
+        .iter()
+        .filter_map(|line| line["subject"].as_str())
+        .collect();
+    assert_eq!(subjects.into_iter().collect::<Vec<_>>(), ["carol", "dave"]);
+}
+
+/// A login that takes the scope by token.
+fn authenticator(scene: &Scene, scope: &str) -> String {
+    let call = format!(
+        "scope.create_authenticator('{}_api', '{{{scope}}}')",
+        scene.f.name
+    );
+    scene.f.admin().handed(&call).role
 }
 
 /// Rolling back, disconnecting and failing give no row back that the client has.
@@ -194,4 +276,26 @@ fn export_by_a_role_that_only_reads_is_reported() {
     assert_eq!(found[0]["guarded_role"], json!(reader.role));
     assert_eq!(found[0]["session_user"], json!(reader.role));
     assert_eq!(found[0]["blocked"], json!(false));
+    // The same by token, over two sessions of a login that is not one of those that only read.
+    let scope = admin.scope_of(&reader.role);
+    let gated = admin
+        .handed(&format!(
+            "scope.create_authenticator('export_alert_api', '{{{scope}}}')"
+        ))
+        .role;
+    for (subject, told) in [("alice", 1), ("bob", 2), ("carol", 2)] {
+        let token = sign(&json!({"role": scope, "sub": subject, "exp": now() + 600}));
+        let mut s = f.login(&gated);
+        s.run(&format!(
+            "BEGIN; {}; DECLARE c CURSOR FOR SELECT * FROM many",
+            switch(&token)
+        ));
+        assert_eq!(s.rows("FETCH 400 FROM c").len(), 400);
+        s.run("COMMIT");
+        assert_eq!(alerts().len(), told, "{subject}");
+    }
+    let found = alerts();
+    assert_eq!(found[1]["guarded_role"], json!(scope));
+    assert_eq!(found[1]["session_user"], json!(gated));
+    assert_eq!(found[1]["subject"], json!("bob"));
 }

@@ -227,8 +227,13 @@ impl Server {
         standby
     }
 
+    /// Returns when it takes writes.
     pub fn promote(&self) {
-        self.admin("postgres").run("SELECT pg_promote()");
+        output(
+            self.program("pg_ctl")
+                .args(["promote", "--pgdata"])
+                .arg(self.data()),
+        );
     }
 
     /// Stops in good order and starts again.

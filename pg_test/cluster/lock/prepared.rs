@@ -908,8 +908,7 @@ fn trusted_extension_made_while_locked() {
     if !admin.holds(
         "EXISTS (SELECT FROM pg_available_extension_versions WHERE name = 'pgcrypto' AND trusted)",
     ) {
-        eprintln!("SKIPPED: this server has no contrib");
-        return;
+        return skip("this server has no contrib");
     }
     admin.run(&format!(
         "GRANT CREATE ON DATABASE {} TO {1}; GRANT ALL ON SCHEMA public TO {1}",
@@ -938,8 +937,7 @@ fn loopback_by_dblink() {
     let g = Gate::new("lock_dblink");
     let mut admin = g.f.admin();
     if !admin.holds("EXISTS (SELECT FROM pg_available_extensions WHERE name = 'dblink')") {
-        eprintln!("SKIPPED: this server has no contrib");
-        return;
+        return skip("this server has no contrib");
     }
     admin.run("CREATE EXTENSION dblink");
     let socket = g.f.server.socket();
@@ -985,8 +983,7 @@ fn loopback_by_a_foreign_table() {
     let g = Gate::new("lock_fdw");
     let mut admin = g.f.admin();
     if !admin.holds("EXISTS (SELECT FROM pg_available_extensions WHERE name = 'postgres_fdw')") {
-        eprintln!("SKIPPED: this server has no contrib");
-        return;
+        return skip("this server has no contrib");
     }
     admin.run(&format!(
         "CREATE EXTENSION postgres_fdw;

@@ -406,6 +406,42 @@ fn the_options_of_logins_come_with_every_form() {
         if call.contains("admin") {
             assert_eq!(s.text("SELECT current_user"), admin.scope_of(&cred.role));
         }
+        // Where it may come from: by TCP here, by the socket there.
+        let idle = "idle_in_transaction_session_timeout => '9 s'";
+        for (options, by_tcp, by_socket) in [
+            (
+                "allowed_ips => '{127.0.0.1}', allow_local => false",
+                true,
+                false,
+            ),
+            ("allowed_ips => '{127.0.0.0/8}'", true, false),
+            (
+                "allowed_ips => '{10.0.0.0/8}', allow_local => true",
+                false,
+                true,
+            ),
+        ] {
+            let cred = issue(&mut admin, &format!("{call} {options}, {idle})"));
+            let ways = [cred.try_connect(), f.server.try_login(&cred.role, &f.name)];
+            for (way, allowed) in ways.into_iter().zip([by_tcp, by_socket]) {
+                match way {
+                    Ok(mut s) => {
+                        assert!(allowed, "{call} {options}");
+                        let timeout = s.text("SHOW idle_in_transaction_session_timeout");
+                        assert_eq!(timeout, "9s", "{call}");
+                    }
+                    Err(refusal) => {
+                        assert!(!allowed, "{call} {options}: {refusal}");
+                        assert_eq!(refusal.code, "28000", "{refusal}");
+                    }
+                }
+            }
+        }
+        let refusal = admin.refused(
+            &format!("SELECT * FROM scope.{call} require_tls => true)"),
+            "55000",
+        );
+        assert!(refusal.hint.contains("ssl"), "{refusal}");
     }
 }
 
