@@ -199,27 +199,75 @@ fn attack_a_scope_widened_between_two_calls_of_one_session() {
          REVOKE ALL ON FUNCTION peek() FROM PUBLIC; REVOKE ALL ON TYPE mood FROM PUBLIC"
     ));
     let changes = [
-        ("GRANT SELECT ON vault TO {scope}", "REVOKE ALL ON vault FROM {scope}"),
-        ("GRANT INSERT ON mine TO {scope}", "REVOKE INSERT ON mine FROM {scope}"),
-        ("GRANT UPDATE (y) ON mine TO {scope}", "REVOKE UPDATE (y) ON mine FROM {scope}"),
-        ("GRANT SELECT ON mine TO {scope} WITH GRANT OPTION", "REVOKE GRANT OPTION FOR SELECT ON mine FROM {scope}"),
-        ("REVOKE SELECT ON mine FROM {scope}", "GRANT SELECT ON mine TO {scope}"),
-        ("GRANT USAGE ON SEQUENCE numbers TO {scope}", "REVOKE ALL ON SEQUENCE numbers FROM {scope}"),
-        ("GRANT EXECUTE ON FUNCTION peek() TO {scope}", "REVOKE ALL ON FUNCTION peek() FROM {scope}"),
-        ("GRANT CREATE ON SCHEMA other TO {scope}", "REVOKE ALL ON SCHEMA other FROM {scope}"),
-        ("GRANT TEMP ON DATABASE authority_remembered TO {scope}", "REVOKE TEMP ON DATABASE authority_remembered FROM {scope}"),
-        ("GRANT SELECT ON LARGE OBJECT 4711 TO {scope}", "REVOKE ALL ON LARGE OBJECT 4711 FROM {scope}"),
-        ("GRANT USAGE ON TYPE mood TO {scope}", "REVOKE ALL ON TYPE mood FROM {scope}"),
-        ("GRANT USAGE ON LANGUAGE plpgsql TO {scope}", "REVOKE ALL ON LANGUAGE plpgsql FROM {scope}"),
+        (
+            "GRANT SELECT ON vault TO {scope}",
+            "REVOKE ALL ON vault FROM {scope}",
+        ),
+        (
+            "GRANT INSERT ON mine TO {scope}",
+            "REVOKE INSERT ON mine FROM {scope}",
+        ),
+        (
+            "GRANT UPDATE (y) ON mine TO {scope}",
+            "REVOKE UPDATE (y) ON mine FROM {scope}",
+        ),
+        (
+            "GRANT SELECT ON mine TO {scope} WITH GRANT OPTION",
+            "REVOKE GRANT OPTION FOR SELECT ON mine FROM {scope}",
+        ),
+        (
+            "REVOKE SELECT ON mine FROM {scope}",
+            "GRANT SELECT ON mine TO {scope}",
+        ),
+        (
+            "GRANT USAGE ON SEQUENCE numbers TO {scope}",
+            "REVOKE ALL ON SEQUENCE numbers FROM {scope}",
+        ),
+        (
+            "GRANT EXECUTE ON FUNCTION peek() TO {scope}",
+            "REVOKE ALL ON FUNCTION peek() FROM {scope}",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA other TO {scope}",
+            "REVOKE ALL ON SCHEMA other FROM {scope}",
+        ),
+        (
+            "GRANT TEMP ON DATABASE authority_remembered TO {scope}",
+            "REVOKE TEMP ON DATABASE authority_remembered FROM {scope}",
+        ),
+        (
+            "GRANT SELECT ON LARGE OBJECT 4711 TO {scope}",
+            "REVOKE ALL ON LARGE OBJECT 4711 FROM {scope}",
+        ),
+        (
+            "GRANT USAGE ON TYPE mood TO {scope}",
+            "REVOKE ALL ON TYPE mood FROM {scope}",
+        ),
+        (
+            "GRANT USAGE ON LANGUAGE plpgsql TO {scope}",
+            "REVOKE ALL ON LANGUAGE plpgsql FROM {scope}",
+        ),
         (
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA other GRANT SELECT ON TABLES TO {scope}",
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA other REVOKE SELECT ON TABLES FROM {scope}",
         ),
-        ("CREATE POLICY p ON mine TO {scope} USING (true)", "DROP POLICY p ON mine"),
+        (
+            "CREATE POLICY p ON mine TO {scope} USING (true)",
+            "DROP POLICY p ON mine",
+        ),
         ("GRANT {keys} TO {scope}", "REVOKE {keys} FROM {scope}"),
-        ("ALTER ROLE {scope} CREATEDB", "ALTER ROLE {scope} NOCREATEDB"),
-        ("ALTER ROLE {scope} BYPASSRLS", "ALTER ROLE {scope} NOBYPASSRLS"),
-        ("ALTER TABLE vault OWNER TO {scope}", "ALTER TABLE vault OWNER TO postgres"),
+        (
+            "ALTER ROLE {scope} CREATEDB",
+            "ALTER ROLE {scope} NOCREATEDB",
+        ),
+        (
+            "ALTER ROLE {scope} BYPASSRLS",
+            "ALTER ROLE {scope} NOBYPASSRLS",
+        ),
+        (
+            "ALTER TABLE vault OWNER TO {scope}",
+            "ALTER TABLE vault OWNER TO postgres",
+        ),
     ];
     for mut caller in [f.admin(), f.login(&owner)] {
         let mut given = || {
