@@ -9,7 +9,8 @@ SUDO ?=
 SECONDS ?= 60
 FROM ?=
 PROFILE ?=
-export PG ONLY PG_CONFIG SUDO FROM PROFILE
+WITHOUT_PGBOUNCER ?=
+export PG ONLY PG_CONFIG SUDO FROM PROFILE WITHOUT_PGBOUNCER
 
 help: ## this list
 	@echo 'scope_roles: scope roles, a JWT role switch that SQL cannot undo, certain expiry'
@@ -20,6 +21,8 @@ help: ## this list
 	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz, mutants)'
 	@echo '  SECONDS=60         how long, all targets together                  (fuzz)'
 	@echo '  FROM=15 PG=18      the old server and the new one                  (upgrade)'
+	@echo '  PROFILE=release    the build to try: dev unless told otherwise     (package-test)'
+	@echo '  WITHOUT_PGBOUNCER=1  a run without the curve of clients is whole   (bench, curves)'
 	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (install)'
 	@echo '  SUDO=sudo          build as yourself, copy the files with sudo     (install)'
 
@@ -38,10 +41,10 @@ upgrade: ## pg_upgrade of a cluster with live credentials, from FROM to PG
 regress: ## PostgreSQL's own regression tests, with the library and without: the answers must be the same
 	@.ci/regress.sh
 
-bench: ## the release build against what people use instead, with targets, about 4 minutes
+bench: ## the release build against what people use instead, then the curves, into docs/, about 10 minutes
 	@.ci/bench.sh
 
-curves: ## how cost grows with roles, clients and tokens, into docs/curves.md and docs/curves.svg, about 5 minutes
+curves: ## how cost grows with roles, clients and tokens alone, about 5 minutes
 	@CURVES=1 .ci/bench.sh
 
 fuzz: ## fuzzing of tokens, claim paths and keys, for SECONDS

@@ -279,7 +279,7 @@ RETURNS timestamptz
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'jwt_expires_at_wrapper';
 COMMENT ON FUNCTION scope.jwt_expires_at() IS
-'The exp claim (RFC 7519 section 4.1.4) of the token that switched this session or transaction; NULL without one. Statements are refused from then on, plus the leeway.';
+'The exp claim (RFC 7519 section 4.1.4) of the token that switched this session or transaction; NULL without one. Statements are refused from then on, plus the leeway; COMMIT is not.';
 
 CREATE FUNCTION scope.add_jwt_issuer(
     name text,

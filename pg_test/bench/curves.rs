@@ -1,8 +1,8 @@
-//! `make curves`: how cost grows with roles, clients and tokens. The table and the plot go to docs/curves.md and docs/curves.svg.
+//! The end of `make bench`, and `make curves` alone: how cost grows with roles, clients and tokens. The tables and the plot go to
+//! docs/curves.md and docs/curves.svg.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::cluster::harness::{
     Bouncer, Fixture, Options, Server, Session, crowd, literal, now, output, sign,
 };
 use crate::measure::{in_turns, quantile};
-use crate::report;
+use crate::report::{About, list, write_page};
 use crate::scene::{DATABASE, LOGIN, Loop, Scene, array};
 use crate::tokens::{Family, ROLE};
 
@@ -57,25 +57,28 @@ impl Curve {
     }
 }
 
-pub fn draw() {
-    let scene = Scene::set();
-    // As it was before the measurements loaded the machine themselves.
-    let about = report::about(&scene);
-    let curves = [roles(), clients(&scene), tokens(&scene)]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
-    let page = page(&about, &curves);
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    std::fs::write(docs.join("curves.md"), &page).expect("docs/curves.md");
-    std::fs::write(docs.join("curves.svg"), plot(&curves)).expect("docs/curves.svg");
+/// Whether all of them could be drawn. Without PgBouncer one is left out, and said to be; where `WITHOUT_PGBOUNCER` is set that is
+/// as it should be.
+pub fn draw(scene: &Scene, about: &About) -> bool {
+    let mut curves = vec![roles()];
+    let clients = clients(scene);
+    curves.extend(clients);
+    curves.push(tokens(scene));
+    let all = curves.len() == 3;
+    let page = page(about, &curves, all);
+    write_page("curves.md", &page);
+    write_page("curves.svg", &plot(&curves));
     let _ = writeln!(std::io::stdout(), "{page}");
+    if !all {
+        eprintln!("    the curve of clients is left out: there is no PgBouncer");
+    }
+    all || std::env::var("WITHOUT_PGBOUNCER").is_ok_and(|set| !set.is_empty())
 }
 
 // ---- what is measured ----------------------------------------------------------------------------------------------
 
 /// On a server that waits for its disk, as one in use does.
-fn roles() -> Option<Curve> {
+fn roles() -> Curve {
     const STEPS: [u32; 4] = [100, 1_000, 10_000, 100_000];
     let mut curve = Curve::new(
         [
@@ -123,7 +126,7 @@ fn roles() -> Option<Curve> {
             [&mut login, &mut issue, &mut next, &mut expiry].map(|times| quantile(times, 0.5)),
         );
     }
-    Some(curve)
+    curve
 }
 
 fn until_gone(server: &Server, admin: &mut Session) -> f64 {
@@ -153,7 +156,8 @@ fn until_gone(server: &Server, admin: &mut Session) -> f64 {
     }
 }
 
-/// Transactions of three statements through PgBouncer in transaction mode, which has 16 connections for all clients.
+/// Transactions of three statements through PgBouncer in transaction mode, which has 16 connections for all clients. `None` without
+/// PgBouncer.
 fn clients(scene: &Scene) -> Option<Curve> {
     const CONNECTIONS: u32 = 16;
     let mut curve = Curve::new(
@@ -173,11 +177,7 @@ fn clients(scene: &Scene) -> Option<Curve> {
          GRANT SELECT ON orders TO {ROLE}"
     ));
     scene.trust_secret();
-    let Some(bouncer) = Bouncer::pooling(&scene.server, "curves", &[api, LOGIN], CONNECTIONS)
-    else {
-        eprintln!("    clients: left out, there is no PgBouncer");
-        return None;
-    };
+    let bouncer = Bouncer::pooling(&scene.server, "curves", &[api, LOGIN], CONNECTIONS)?;
     let claims = json!({"role": ROLE, "sub": "6f1c2c8e", "exp": now() + 7_200});
     let read = "SELECT note FROM orders LIMIT 1;\nCOMMIT;\n";
     let scripts = [
@@ -220,7 +220,7 @@ fn clients(scene: &Scene) -> Option<Curve> {
 }
 
 /// RS256 tokens in turn, after each has been seen once; the cache keeps 1,000.
-fn tokens(scene: &Scene) -> Option<Curve> {
+fn tokens(scene: &Scene) -> Curve {
     const CALLS: usize = 3_000;
     let mut curve = Curve::new(
         [
@@ -251,7 +251,7 @@ fn tokens(scene: &Scene) -> Option<Curve> {
         let [empty, ours, pair] = medians(&rounds);
         curve.add(count, [ours - empty, pair - empty]);
     }
-    Some(curve)
+    curve
 }
 
 fn distinct_payload(message: &str) -> String {
@@ -284,12 +284,14 @@ fn figure(value: f64) -> String {
     }
 }
 
-fn page(about: &[(&'static str, String)], curves: &[Curve]) -> String {
-    let mut page = String::from(
-        "# How cost grows\n\nWritten by `make curves`. Medians; both axes of the plots are logarithmic.\n\n",
+fn page(about: &About, curves: &[Curve], all: bool) -> String {
+    let mut page = format!(
+        "# How cost grows\n\nWritten by `make bench`, or `make curves` alone. Medians; both axes of the plots are logarithmic.\n\n{}",
+        list(about)
     );
-    for (name, value) in about {
-        let _ = writeln!(page, "- {name}: {value}");
+    if !all {
+        page +=
+            "\n**Not measured: clients through PgBouncer, which this machine does not have.**\n";
     }
     page += "\n![the curves](curves.svg)\n";
     for curve in curves {

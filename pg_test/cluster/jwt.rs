@@ -7,6 +7,7 @@ mod escapes;
 mod issuers;
 mod refused;
 mod revocation;
+mod secret;
 mod sessions;
 mod settings;
 
@@ -188,14 +189,44 @@ fn outside_a_transaction_it_warns_and_changes_nothing() {
 #[test]
 fn the_role_comes_from_the_named_claim() {
     let g = Gate::new("jwt_claim");
-    let mut s = g.login();
-    let claims = json!({"role": g.writer, "db": g.reader, "realm_access": {"roles": ["x", g.reader]}, "exp": now() + 60});
+    // Of two elements that fit, the first is the role.
+    let roles = json!([7, "offline_access", g.reader, g.writer, "x_end"]);
+    let claims = json!({"role": g.writer, "db": g.reader, "a b": {"role": g.reader}, "realm_access": {"roles": roles}, "exp": now() + 60});
     let token = literal(&sign(&claims));
+    let quoted = |claim: &str| format!("{token}, {}", literal(claim));
+    let mut s = g.login();
     for (arguments, role) in [
         (token.clone(), &g.writer),
         (format!("{token}, NULL"), &g.writer),
         (format!("{token}, 'role'"), &g.writer),
         (format!("{token}, claim => 'db'"), &g.reader),
+        (quoted(".role"), &g.writer),
+        (quoted(r#"."a b".role"#), &g.reader),
+        (quoted(".realm_access.roles[2]"), &g.reader),
+        (
+            quoted(&format!(r#".realm_access.roles[?(@ == "{}")]"#, g.writer)),
+            &g.writer,
+        ),
+        (
+            quoted(r#".realm_access.roles[?(@ != "offline_access")]"#),
+            &g.reader,
+        ),
+        (
+            quoted(r#".realm_access.roles[?(@ ^== "jwt_claim_")]"#),
+            &g.reader,
+        ),
+        (
+            quoted(r#".realm_access.roles[?(@ ==^ "_writer")]"#),
+            &g.writer,
+        ),
+        (quoted(r#".realm_access.roles[?(@ *== "_rea")]"#), &g.reader),
+        (quoted("$.realm_access.roles[3]"), &g.writer),
+        (quoted("$['a b'].role"), &g.reader),
+        (
+            quoted(&format!("$.realm_access.roles[?@ == '{}']", g.writer)),
+            &g.writer,
+        ),
+        (quoted("$.realm_access.roles[?length(@) == 16]"), &g.reader),
     ] {
         s.run("BEGIN");
         assert_eq!(
@@ -203,7 +234,30 @@ fn the_role_comes_from_the_named_claim() {
             role,
             "{arguments}"
         );
+        assert_switched(&mut s, role);
         s.run("ROLLBACK");
+    }
+    // What a filter lets through is still asked whether it may be taken, and what none lets through is no role.
+    for (claim, sqlstate, reason) in [
+        (".realm_access.roles", "28000", "role_not_text"),
+        (".realm_access.roles[9]", "28000", "role_missing"),
+        (
+            r#".realm_access.roles[?(@ == "nobody")]"#,
+            "28000",
+            "role_missing",
+        ),
+        ("$.realm_access.roles[?@ == 7]", "28000", "role_not_text"),
+        (
+            r#".realm_access.roles[?(@ ==^ "_end")]"#,
+            "42501",
+            "role_unknown",
+        ),
+    ] {
+        s.refused_with(
+            &format!("SELECT scope.set_jwt_role({})", quoted(claim)),
+            sqlstate,
+            reason,
+        );
     }
     s.refused_with(
         &format!("SELECT scope.set_jwt_role({token}, 'absent')"),

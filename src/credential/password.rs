@@ -1,7 +1,6 @@
 //! Passwords. Pure.
 #![forbid(unsafe_code)]
 
-use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 pub const LENGTH: usize = 24;
@@ -30,7 +29,7 @@ pub fn generate() -> Result<Zeroizing<String>, NoRandomness> {
 
 /// Random bytes for salts and names.
 pub fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
-    rand::fill(bytes).map_err(|_| NoRandomness)
+    getrandom::fill(bytes).map_err(|_| NoRandomness)
 }
 
 #[cfg(test)]

@@ -48,9 +48,11 @@ pub fn ensure() {
 pub fn stop() {
     ENDED.store(false, Ordering::Relaxed);
     let id = TIMEOUT.load(Ordering::Relaxed);
-    if id != 0 {
-        // SAFETY: a registered timeout.
-        unsafe { disable_timeout(id, false) }
+    // SAFETY: a registered timeout. Stopping one reads the clock, whether it runs or not.
+    unsafe {
+        if id != 0 && get_timeout_active(id) {
+            disable_timeout(id, false);
+        }
     }
 }
 

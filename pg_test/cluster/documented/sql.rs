@@ -35,6 +35,9 @@ struct Block {
     json: String,
 }
 
+/// What a block may be. A misspelt `sql` would else drop out unnoticed.
+const KINDS: [&str; 8] = ["sql", "json", "", "text", "ini", "sh", "rust", "python"];
+
 fn blocks(page: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let (mut next, mut json) = (Block::default(), String::new());
@@ -62,10 +65,15 @@ fn blocks(page: &str) -> Vec<Block> {
             }
         } else if line.trim_start().starts_with("```") {
             let fence = line.trim_start().trim_start_matches('`').trim();
-            let is_sql = fence.eq_ignore_ascii_case("sql");
+            assert!(
+                KINDS.contains(&fence),
+                "line {}: a block of {fence:?}, which nothing knows to run or to leave alone",
+                index + 1
+            );
+            let is_sql = fence == "sql";
             next.line = index + 1;
             next.sql = up_to("```", &mut lines);
-            if fence.eq_ignore_ascii_case("json") {
+            if fence == "json" {
                 json.clone_from(&next.sql);
             }
             if is_sql {
@@ -224,7 +232,8 @@ fn run(page: &str) -> Vec<String> {
     wrong
 }
 
-fn pages() -> Vec<PathBuf> {
+/// README.md, then docs/*.md.
+pub fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = std::fs::read_dir(root.join("docs")).expect("docs");
     let mut pages: Vec<PathBuf> = docs
@@ -248,7 +257,7 @@ fn every_sql_block_of_the_pages_runs() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(count >= 6, "only {count} blocks were found");
+    assert!(count >= 40, "only {count} blocks were found");
 }
 
 /// The test above fails when a page is wrong.
@@ -274,6 +283,12 @@ fn a_page_that_says_what_is_not_so_is_found() {
     for (text, begin) in wrong.iter().zip(begins) {
         assert!(text.starts_with(begin), "{text}\nis not: {begin}");
     }
+}
+
+#[test]
+#[should_panic(expected = "line 3: a block of \"postgresql\"")]
+fn a_block_of_an_unknown_kind_is_found() {
+    blocks("Words.\n\n```postgresql\nSELECT 1;\n```\n");
 }
 
 #[test]

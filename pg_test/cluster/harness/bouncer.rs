@@ -73,6 +73,20 @@ impl Bouncer {
         Some(bouncer)
     }
 
+    /// What the program says that it is. Only the benchmark has use for it.
+    #[allow(dead_code)]
+    pub fn version() -> Option<String> {
+        let program = PathBuf::from(std::env::var_os("SCOPE_ROLES_PGBOUNCER")?);
+        let done = Command::new(&program)
+            .arg("--version")
+            .env("LD_LIBRARY_PATH", libraries(&program))
+            .output()
+            .ok()?;
+        // Its libraries have lines of their own.
+        let said = String::from_utf8(done.stdout).ok()?;
+        Some(said.lines().next()?.to_owned())
+    }
+
     #[track_caller]
     pub fn login(&self, role: &str, db: &str) -> Session {
         self.try_login(role, db)

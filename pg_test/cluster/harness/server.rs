@@ -329,11 +329,16 @@ impl Server {
 
     /// Changes a setting for the whole server. New sessions have it when this returns, open ones at their next command.
     pub fn alter_system(&self, name: &str, value: &str) {
-        let mut admin = self.admin("postgres");
-        admin.run(&format!(
+        self.admin("postgres").run(&format!(
             "ALTER SYSTEM SET {name} = '{}'",
             value.replace('\'', "''")
         ));
+        self.reload();
+    }
+
+    /// Has the configuration read again. New sessions have it when this returns, open ones at their next command.
+    pub fn reload(&self) {
+        let mut admin = self.admin("postgres");
         let before = literal(&admin.text("SELECT clock_timestamp()"));
         admin.run("SELECT pg_reload_conf()");
         wait_until("the server reads its configuration", 10, || {

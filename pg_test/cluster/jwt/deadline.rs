@@ -88,19 +88,58 @@ fn a_statement_after_the_deadline_is_refused() {
     }
 }
 
+/// What was done while the token held may be kept or dropped afterwards; nothing else may be done, by a deferred trigger neither.
 #[test]
-fn commit_after_the_deadline_ends_the_transaction() {
+fn work_done_in_time_may_be_committed_after_the_deadline() {
     let g = Gate::new("jwt_end_commit");
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "CREATE TABLE copies (id int);
+         GRANT INSERT ON copies TO {writer};
+         CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO copies VALUES (NEW.id); RETURN NULL; END';
+         CREATE TABLE watched (id int);
+         GRANT INSERT ON watched TO {writer};
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON watched DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION copy()",
+        writer = g.writer
+    ));
+    let mut sessions = Vec::new();
+    let mut last = Instant::now();
+    for (id, end) in [
+        (3, "COMMIT"),
+        (4, "ROLLBACK"),
+        (5, "COMMIT AND CHAIN"),
+        (6, "ROLLBACK AND CHAIN"),
+    ] {
+        let mut s = g.login();
+        let (token, deadline) = brief(&g, json!({"role": g.writer}));
+        s.run(&format!(
+            "BEGIN; {}; INSERT INTO orders VALUES ({id}, 'in time')",
+            switch(&token)
+        ));
+        last = deadline;
+        sessions.push((s, end));
+    }
     let mut s = g.login();
-    let (token, end) = brief(&g, json!({"role": g.writer}));
+    let (token, deadline) = brief(&g, json!({"role": g.writer}));
     s.run(&format!(
-        "BEGIN; {}; INSERT INTO orders VALUES (3, 'third')",
+        "BEGIN; {}; INSERT INTO watched VALUES (1)",
         switch(&token)
     ));
-    wait_for(end);
-    s.run("COMMIT");
+    wait_for(last.max(deadline));
+    s.refused_with("COMMIT", "28000", "expired");
     assert_itself(&mut s, &g.auth);
-    assert_eq!(g.f.admin().text("SELECT count(*) FROM orders"), "3");
+    for (mut s, end) in sessions {
+        s.run(end);
+        assert_itself(&mut s, &g.auth);
+        s.denied("INSERT INTO orders VALUES (9, 'too late')", "42501");
+        s.run("ROLLBACK");
+    }
+    assert_eq!(
+        admin.column("SELECT id FROM orders WHERE note = 'in time' ORDER BY id"),
+        ["3", "5"]
+    );
+    assert_eq!(admin.text("SELECT count(*) FROM watched"), "0");
+    assert_eq!(admin.text("SELECT count(*) FROM copies"), "0");
 }
 
 #[test]

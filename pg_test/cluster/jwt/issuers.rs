@@ -394,7 +394,11 @@ fn attack_headers_that_bring_or_choose_a_key() {
         }
     }
     let critical = json!({"alg": "RS256", "crit": ["exp"], "exp": 1});
-    s.refused(&switch(&RSA.token_with(&critical, &claims)), "28000");
+    s.refused_with(
+        &switch(&RSA.token_with(&critical, &claims)),
+        "28000",
+        "critical",
+    );
     assert_itself(&mut s, &g.auth);
 }
 
