@@ -1,5 +1,7 @@
 //! `scope.review` and what goes with it: each planted fault is found, what mends it mends it, and nothing else is found.
 
+mod drift;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::FromRawFd;
@@ -136,6 +138,9 @@ const FAULTS: &[Fault] = &[
         "scope_has_more rv_scope public.orders",
         "",
     ),
+    fault("GRANT UPDATE ON orders TO rv_scope", "scope_widened rv_scope public.orders", ""),
+    fault("REVOKE SELECT ON orders FROM rv_scope", "scope_narrowed rv_scope public.orders", ""),
+    fault("DELETE FROM scope.scope_declaration", "scope_undeclared rv_scope", ""),
     // Ours from here on: its label says what is to be found.
     fault(
         "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',

@@ -128,7 +128,8 @@ pub fn retrying<R>(mut work: impl FnMut() -> R) -> R {
     work()
 }
 
-fn raise(failure: Failure) -> ! {
+/// Raises an error that was caught.
+pub fn raise(failure: Failure) -> ! {
     let mut report = ErrorReport::new(failure.code, failure.message, "scope_roles");
     if let Some(detail) = failure.detail {
         report = report.set_detail(detail);
