@@ -337,8 +337,16 @@ fn declare(declared: &Declared) -> Result<(), Error> {
         return Ok(());
     };
     match &declared.change {
-        Declares::Also(plan) => declared::add(role.oid, name, plan, &held::by(role.oid)?)?,
-        Declares::Only(plan) => declared::replace(role.oid, name, plan, &held::by(role.oid)?)?,
+        Declares::Also(plan) | Declares::Only(plan) => {
+            let held = held::by(role.oid)?;
+            let new = match declared.change {
+                Declares::Only(_) => declared::replace(role.oid, name, plan, &held)?,
+                _ => declared::add(role.oid, name, plan, &held)?,
+            };
+            if !new.is_empty() {
+                change::changed("apply", name, "declared", new.iter(), &plan.names);
+            }
+        }
         Declares::Without(gone) => {
             let held = held::by(role.oid)?;
             declared::take_away(role.oid, name, gone, &scope::plan::Plan::default(), &held)?;

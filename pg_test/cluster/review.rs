@@ -463,7 +463,9 @@ fn every_code_is_documented() {
     let code = std::fs::read_to_string(root.join("src/review/findings.rs")).expect("findings.rs");
     let named = |line: &str| {
         let (_, rest) = line.split_once("code: \"").or_else(|| {
-            line.split_once("pub const ATTESTATION_")?
+            ["ATTESTATION_", "SCOPE_"]
+                .iter()
+                .find_map(|prefix| line.split_once(&format!("pub const {prefix}")))?
                 .1
                 .split_once("= \"")
                 .map(|(_, rest)| ("", rest))

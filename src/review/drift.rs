@@ -199,7 +199,10 @@ impl Drift<'_> {
         let of_another = if self.is_here {
             String::new()
         } else {
-            format!(", being of database {}", spi::identifier(&self.scope.database))
+            format!(
+                ", being of database {}",
+                spi::identifier(&self.scope.database)
+            )
         };
         format!(
             "declares {}{of_another}, and holds {}",
@@ -216,7 +219,9 @@ impl Drift<'_> {
             .grants
             .keys()
             .filter_map(|grant| match (grant.object, grant.privilege) {
-                (Object::Schema(schema), crate::scope::privilege::Privilege::Create) => Some(schema),
+                (Object::Schema(schema), crate::scope::privilege::Privilege::Create) => {
+                    Some(schema)
+                }
                 _ => None,
             })
             .collect();

@@ -108,7 +108,16 @@ fn already_there(
         });
     }
     if is_over(identity::current_user(), &scope.metadata) {
-        declared::add(role, name, &planned.plan, &held)?;
+        let new = declared::add(role, name, &planned.plan, &held)?;
+        if !new.is_empty() {
+            changed(
+                "create_scope",
+                name,
+                "declared",
+                new.iter(),
+                &planned.plan.names,
+            );
+        }
     }
     error::notice(
         format!("scope \"{name}\" already exists, skipping"),
@@ -152,7 +161,7 @@ pub fn make(
 }
 
 /// For the audit trail.
-fn changed<'a>(
+pub fn changed<'a>(
     function: &str,
     name: &str,
     what: &'static str,
@@ -204,7 +213,17 @@ pub fn extend(
     planned.require_authority(&grants)?;
     planned.require_future(request)?;
     let held = grant(name, role, planned, &grants)?;
-    declared::add(role, name, &planned.plan, &held)?;
+    let mut new = declared::add(role, name, &planned.plan, &held)?;
+    new.retain(|new| !grants.iter().any(|(grant, _)| grant == new));
+    if !new.is_empty() {
+        changed(
+            "alter_scope",
+            name,
+            "declared",
+            new.iter(),
+            &planned.plan.names,
+        );
+    }
     if !grants.is_empty() {
         changed(
             "alter_scope",

@@ -86,8 +86,7 @@ impl Declaration {
             .map(|(grant, _)| grant);
         for grant in gone.iter().chain(asked) {
             for known in [&held.schemas, &plan.schemas] {
-                self.schemas
-                    .extend(known.get_key_value(&grant.object));
+                self.schemas.extend(known.get_key_value(&grant.object));
             }
             if self.is_covered(grant, self.schemas.get(&grant.object).copied()) {
                 for known in [&held.names, &plan.names] {
@@ -188,9 +187,10 @@ impl Declaration {
 
     /// The privileges on an object that belong to the scope, by declared future objects too.
     pub fn on(&self, object: Object, schema: Option<u32>) -> Vec<&'static str> {
-        let named = self.grants.iter().filter(|(grant, stance)| {
-            grant.object == object && **stance == Stance::Required
-        });
+        let named = self
+            .grants
+            .iter()
+            .filter(|(grant, stance)| grant.object == object && **stance == Stance::Required);
         let named = named.map(|(grant, _)| grant.privilege);
         let withheld = |privilege| {
             let grant = Grant { object, privilege };

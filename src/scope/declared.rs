@@ -30,8 +30,13 @@ pub fn all() -> Result<BTreeMap<u32, Declaration>, Error> {
     })?))
 }
 
-/// All of a plan belongs to the scope from now on; `held` is what it holds now.
-pub fn add(scope: pg_sys::Oid, name: &str, plan: &Plan, held: &Holdings) -> Result<(), Error> {
+/// All of a plan belongs to the scope from now on; `held` is what it holds now. What did not before.
+pub fn add(
+    scope: pg_sys::Oid,
+    name: &str,
+    plan: &Plan,
+    held: &Holdings,
+) -> Result<Vec<Grant>, Error> {
     change(scope, name, |declaration| declaration.add(plan, held))
 }
 
@@ -42,8 +47,13 @@ pub fn make(scope: pg_sys::Oid, name: &str, plan: &Plan, held: &Holdings) -> Res
     write(scope, name, &declaration)
 }
 
-/// Nothing but a plan belongs to the scope from now on.
-pub fn replace(scope: pg_sys::Oid, name: &str, plan: &Plan, held: &Holdings) -> Result<(), Error> {
+/// Nothing but a plan belongs to the scope from now on. What did not before.
+pub fn replace(
+    scope: pg_sys::Oid,
+    name: &str,
+    plan: &Plan,
+    held: &Holdings,
+) -> Result<Vec<Grant>, Error> {
     change(scope, name, |declaration| declaration.replace(plan, held))
 }
 
@@ -57,7 +67,8 @@ pub fn take_away(
 ) -> Result<(), Error> {
     change(scope, name, |declaration| {
         declaration.take_away(gone, plan, held);
-    })
+    })?;
+    Ok(())
 }
 
 /// A scope ends: nothing is declared for it here any more, nor for others that are gone. Elevated.
@@ -143,18 +154,24 @@ pub fn newcomers(
     Ok((found.collect(), names))
 }
 
+/// What is required now, and was not.
 fn change(
     scope: pg_sys::Oid,
     name: &str,
     make: impl FnOnce(&mut Declaration),
-) -> Result<(), Error> {
+) -> Result<Vec<Grant>, Error> {
     let before = by(scope, name)?;
     let mut after = before.clone();
     make(&mut after);
     if after.grants == before.grants {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    write(scope, name, &after)
+    write(scope, name, &after)?;
+    let is_new = |(grant, stance): &(&Grant, &Stance)| {
+        **stance == Stance::Required && before.grants.get(grant) != Some(stance)
+    };
+    let new = after.grants.iter().filter(is_new);
+    Ok(new.map(|(&grant, _)| grant).collect())
 }
 
 fn write(scope: pg_sys::Oid, name: &str, declaration: &Declaration) -> Result<(), Error> {
@@ -186,12 +203,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn of(declaration: &'a Declaration, grant: &Grant, stance: Stance) -> Self {
-        let name = |object| {
-            declaration
-                .names
-                .get(&object)
-                .map_or("", String::as_str)
-        };
+        let name = |object| declaration.names.get(&object).map_or("", String::as_str);
         let whole = |class, object_oid| (class, name(grant.object), object_oid, "", 0);
         let (class, object, object_oid, part, part_oid) = match grant.object {
             Object::Table(oid) => whole("table", oid),

@@ -405,7 +405,8 @@ impl Found {
                 let reason = format!("the schema is declared at {at}, and the scope is not");
                 self.revoke(&role.name, &held, &grants, &reason);
             }
-            self.declared.extend(withdrawn(&role.name, found.oid, &schemas)?);
+            self.declared
+                .extend(withdrawn(&role.name, found.oid, &schemas)?);
         }
         Ok(())
     }

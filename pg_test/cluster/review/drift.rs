@@ -125,7 +125,8 @@ const DRIFTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-const SHOWN: &str = "SELECT concat_ws(' ', code, object_name) FROM scope.review() WHERE role_name = 'sc'";
+const SHOWN: &str =
+    "SELECT concat_ws(' ', code, object_name) FROM scope.review() WHERE role_name = 'sc'";
 
 #[test]
 fn each_drift_is_found_with_both_sides_and_mended_by_what_is_shown() {
@@ -136,7 +137,11 @@ fn each_drift_is_found_with_both_sides_and_mended_by_what_is_shown() {
     for (by_hand, found, words) in DRIFTS {
         admin.run(by_hand);
         assert_eq!(admin.column(SHOWN), [*found], "{by_hand}");
-        assert_eq!(admin.text("SELECT finding FROM scope.review()"), *words, "{by_hand}");
+        assert_eq!(
+            admin.text("SELECT finding FROM scope.review()"),
+            *words,
+            "{by_hand}"
+        );
         let mend = admin.text("SELECT mend FROM scope.review()");
         admin.run(&mend);
         assert_eq!(findings(&mut admin), NOTHING, "{by_hand} and then {mend}");
@@ -152,7 +157,9 @@ fn each_drift_is_found_with_both_sides_and_mended_by_what_is_shown() {
         .map(|row| row.map(|cell| Some(cell.to_owned())))
     );
     // An acceptance of the one says nothing of the other.
-    admin.run("SELECT scope.accept_finding('scope_narrowed', 'sc', 'wanted', '1 day', 'public.orders')");
+    admin.run(
+        "SELECT scope.accept_finding('scope_narrowed', 'sc', 'wanted', '1 day', 'public.orders')",
+    );
     assert_eq!(findings(&mut admin), ["scope_widened sc public.orders"]);
 }
 
@@ -263,7 +270,8 @@ fn a_scope_that_declares_nothing_is_said_so_and_declares_what_it_holds() {
     let f = scene(&server);
     let mut admin = f.admin();
     // As an extension that was dropped and made again leaves it.
-    admin.run("DROP EXTENSION scope_roles; CREATE EXTENSION scope_roles; SELECT scope.harden(true)");
+    admin
+        .run("DROP EXTENSION scope_roles; CREATE EXTENSION scope_roles; SELECT scope.harden(true)");
     assert_eq!(findings(&mut admin), ["scope_undeclared sc"]);
     let mend = admin.text("SELECT mend FROM scope.review()");
     admin.run(&mend);
@@ -333,7 +341,10 @@ fn a_dump_restored_on_another_server_keeps_what_was_declared() {
     let rows = "SELECT scope, class, object, part, privileges, stance FROM scope.scope_declarations ORDER BY 1, 2, 3, 4, 6";
     let declared = admin.rows(rows);
     let files = old.socket();
-    let (roles, data) = (files.with_file_name("roles.sql"), files.with_file_name("data.dump"));
+    let (roles, data) = (
+        files.with_file_name("roles.sql"),
+        files.with_file_name("data.dump"),
+    );
     let globals = output(old.client("pg_dumpall").arg("--globals-only"));
     std::fs::write(&roles, globals.replacen("CREATE ROLE postgres;", "", 1)).expect("the roles");
     output(
@@ -344,7 +355,8 @@ fn a_dump_restored_on_another_server_keeps_what_was_declared() {
     );
     old.stop();
     let new = Server::start(Options::default().set("scope_roles.expiry", "off"));
-    new.admin("postgres").run("CREATE TABLE shifts_oids (); CREATE ROLE shifts_them");
+    new.admin("postgres")
+        .run("CREATE TABLE shifts_oids (); CREATE ROLE shifts_them");
     output(
         new.client("psql")
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
@@ -379,7 +391,8 @@ fn what_is_dropped_is_no_longer_declared_and_what_is_made_anew_is_missed() {
     let server = Server::start(Options::default());
     let f = scene(&server);
     let mut admin = f.admin();
-    admin.run("DROP FUNCTION other.f; DROP TABLE other.t; DROP TABLE orders; DROP SEQUENCE other.s");
+    admin
+        .run("DROP FUNCTION other.f; DROP TABLE other.t; DROP TABLE orders; DROP SEQUENCE other.s");
     assert_eq!(findings(&mut admin), NOTHING);
     admin.run("CREATE TABLE orders (id int)");
     assert_eq!(admin.column(SHOWN), ["scope_narrowed public.orders"]);
@@ -409,7 +422,9 @@ fn the_declaration_ends_with_the_scope() {
     let two = clean(&server, "drift_two");
     two.admin().run("GRANT SELECT ON orders TO kept");
     admin.run("SELECT scope.drop_scope('kept', true)");
-    wait_until("the worker has dropped it", 30, || !admin.role_exists("kept"));
+    wait_until("the worker has dropped it", 30, || {
+        !admin.role_exists("kept")
+    });
     assert_eq!(admin.column(scopes), NOTHING);
     // Of one that somebody drops by hand nothing is found, and a new one of its name is another.
     admin.run(
@@ -421,7 +436,11 @@ fn the_declaration_ends_with_the_scope() {
         NOTHING
     );
     admin.run("SELECT scope.create_scope('gone', tables => '{vault}'); SELECT scope.create_credential('{gone}', 'gone_login')");
-    assert!(!findings(&mut admin).iter().any(|found| found.starts_with("scope_")));
+    assert!(
+        !findings(&mut admin)
+            .iter()
+            .any(|found| found.starts_with("scope_"))
+    );
     admin.assert_that("(SELECT count(*) = 1 FROM scope.scope_declarations WHERE scope = 'gone' AND class = 'table')");
 }
 
@@ -429,7 +448,8 @@ fn the_declaration_ends_with_the_scope() {
 fn nobody_declares_for_a_scope_that_is_not_theirs() {
     let f = Fixture::new("drift_forge");
     let mut admin = f.admin();
-    let [alice, mallory, writer] = ["alice", "mallory", "writer"].map(|suffix| f.role(suffix, "LOGIN"));
+    let [alice, mallory, writer] =
+        ["alice", "mallory", "writer"].map(|suffix| f.role(suffix, "LOGIN"));
     admin.run(&format!(
         "ALTER TABLE orders OWNER TO {alice}; GRANT USAGE ON SCHEMA public TO {alice}, {mallory};
          GRANT SELECT ON orders TO {mallory} WITH GRANT OPTION;
@@ -460,8 +480,14 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
     }
     let mut session = f.login(&mallory);
     for (call, sqlstate) in [
-        ("scope.alter_scope('drift_forge_s', 'add', '{SELECT}', tables => '{orders}')", "42501"),
-        ("scope.alter_scope('drift_forge_s', 'remove', '{SELECT}', tables => '{orders}')", "42501"),
+        (
+            "scope.alter_scope('drift_forge_s', 'add', '{SELECT}', tables => '{orders}')",
+            "42501",
+        ),
+        (
+            "scope.alter_scope('drift_forge_s', 'remove', '{SELECT}', tables => '{orders}')",
+            "42501",
+        ),
         ("scope.drop_scope('drift_forge_s')", "42501"),
         (
             r#"scope.apply('{"version":1,"scopes":[{"name":"drift_forge_s","grants":[{"privileges":["SELECT"],"tables":["public.orders"]}]}]}')"#,
@@ -471,17 +497,26 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
         session.denied(&format!("SELECT {call}"), sqlstate);
     }
     // What exists just so is left alone, also when nothing is declared.
-    session.run("SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)");
+    session.run(
+        "SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)",
+    );
     assert_eq!(admin.column(rows), before);
     admin.run("BEGIN; DELETE FROM scope.scope_declaration; COMMIT");
-    session.run("SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)");
+    session.run(
+        "SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)",
+    );
     assert_eq!(admin.column(rows), NOTHING);
     // Members of the roles that read and write everything see nothing, and write nothing.
-    f.login(&alice).run("SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)");
+    f.login(&alice).run(
+        "SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)",
+    );
     let before = admin.column(rows);
     assert_eq!(before.len(), 3, "the owner's own call declares");
     let mut session = f.login(&writer);
-    assert_eq!(session.column("SELECT scope FROM scope.scope_declaration"), NOTHING);
+    assert_eq!(
+        session.column("SELECT scope FROM scope.scope_declaration"),
+        NOTHING
+    );
     session.run("DELETE FROM scope.scope_declaration; UPDATE scope.scope_declaration SET privilege = 'DELETE'");
     session.denied(
         "INSERT INTO scope.scope_declaration VALUES ('x', 0, 'table', 'public.orders', 0, '', 0, 'DELETE', 'required', '')",
@@ -509,7 +544,10 @@ fn a_spec_declares_what_it_finds_done_already() {
     let f = clean(&server, "drift_spec");
     let mut admin = f.admin();
     let apply = |admin: &mut Session, spec: &str| {
-        admin.column(&format!("SELECT statement FROM scope.apply({})", literal(spec)))
+        admin.column(&format!(
+            "SELECT statement FROM scope.apply({})",
+            literal(spec)
+        ))
     };
     assert!(!apply(&mut admin, SPEC).is_empty());
     admin.run("SELECT scope.create_credential('{sp}', 'sp_login')");
@@ -532,7 +570,10 @@ fn a_spec_declares_what_it_finds_done_already() {
     // One that says all takes the rest away, from what is declared too.
     admin.run("REVOKE INSERT ON vault FROM sp");
     assert_eq!(findings(&mut admin), ["scope_narrowed sp public.vault"]);
-    let all = SPEC.replace(r#"{"version":1,"#, r#"{"version":1,"mode":"authoritative","#);
+    let all = SPEC.replace(
+        r#"{"version":1,"#,
+        r#"{"version":1,"mode":"authoritative","#,
+    );
     assert_eq!(apply(&mut admin, &all), NOTHING);
     assert_eq!(findings(&mut admin), NOTHING);
     // A plan declares nothing.
@@ -569,8 +610,17 @@ fn issuing_at_once_never_fails_and_writes_nothing_for_scopes_that_exist() {
     });
     assert_eq!(
         admin.column("SELECT class || ' ' || object FROM scope.scope_declaration ORDER BY 1"),
-        ["database drift_crowd", "database drift_crowd", "database drift_crowd", "schema public", "schema public", "schema public",
-         "table public.t1", "table public.t2", "table public.t3"]
+        [
+            "database drift_crowd",
+            "database drift_crowd",
+            "database drift_crowd",
+            "schema public",
+            "schema public",
+            "schema public",
+            "table public.t1",
+            "table public.t2",
+            "table public.t3"
+        ]
     );
     admin.assert_that("NOT EXISTS (SELECT FROM scope.review() WHERE code LIKE 'scope\\_%' AND role_name ~ '^t[123]_')");
     let mut session = f.admin();
