@@ -277,7 +277,7 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
              SELECT o.rolname::text, g.shown, format('a scope hands nothing on, but this one may grant %s', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
                     string_agg(DISTINCT format(CASE WHEN a.grantor = g.owner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, b.rolname,
                         format('REVOKE GRANT OPTION FOR ALL%s ON %s %s FROM %I CASCADE;', g.part, g.class, g.sql, o.rolname)), ' ')
-               FROM own o CROSS JOIN LATERAL (
+               FROM (
                  SELECT c.relacl, format('%I.%I', n.nspname, c.relname), CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, '',
                         format('%I.%I', n.nspname, c.relname), c.relowner
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relacl IS NOT NULL AND c.oid >= 16384
@@ -294,8 +294,8 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
                  UNION ALL
                  SELECT d.datacl, format('database %I', d.datname), 'DATABASE', '', quote_ident(d.datname), d.datdba
                    FROM pg_database d WHERE d.datname = current_database()) g(acl, shown, class, part, sql, owner)
-              CROSS JOIN LATERAL aclexplode(g.acl) a LEFT JOIN pg_authid b ON b.oid = a.grantor
-              WHERE a.grantee = o.oid AND a.is_grantable AND g.owner <> o.oid
+              CROSS JOIN LATERAL aclexplode(g.acl) a JOIN own o ON o.oid = a.grantee AND o.oid <> g.owner LEFT JOIN pg_authid b ON b.oid = a.grantor
+              WHERE a.is_grantable
               GROUP BY o.rolname, g.shown"
         ),
     },

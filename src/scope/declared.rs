@@ -71,16 +71,17 @@ pub fn take_away(
     Ok(())
 }
 
-/// A scope ends: nothing is declared for it here any more, nor for others that are gone. Elevated.
+/// A scope ends: nothing is declared for it here any more, nor for others that are gone.
 pub fn forget(scope: pg_sys::Oid, name: &str) -> pgrx::spi::SpiResult<()> {
-    // The worker comes to databases without the extension too.
-    let exists = spi::latest(EXISTS, &[]);
-    if exists.is_empty() {
-        return Ok(());
-    }
     let scope = u32::from(scope).to_string();
-    spi::write(FORGET, &[&scope, name])?;
-    spi::write(FORGET_OTHERS, &[])
+    identity::elevated(|| {
+        // The worker comes to databases without the extension too.
+        if is_here() {
+            spi::write(FORGET, &[&scope, name])?;
+            spi::write(FORGET_OTHERS, &[])?;
+        }
+        Ok(())
+    })
 }
 
 /// Before somebody renames something: what a dump has brought is found by its name now, or never.
@@ -97,7 +98,7 @@ pub fn after_rename() {
 fn in_passing(sql: &'static str) {
     let done = xact::subtransaction(|| {
         identity::elevated(|| {
-            if !spi::latest(EXISTS, &[]).is_empty() {
+            if is_here() {
                 xact::raised(spi::write(sql, &[]));
             }
         });
@@ -112,6 +113,11 @@ fn in_passing(sql: &'static str) {
         ),
         Ok(()) => {}
     }
+}
+
+/// Has this database the extension?
+fn is_here() -> bool {
+    spi::facts::<bool>(IS_HERE, &[]).is_ok_and(|found| !found.is_empty())
 }
 
 /// What is there of those whose future objects are declared.
@@ -436,7 +442,7 @@ const OF_ALL: &str = facts!("true");
 /// $1 the role, $2 its name.
 const OF_ONE: &str = facts!(own!(""));
 
-const EXISTS: &str = "
+const IS_HERE: &str = "
 SELECT 'true' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
   JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass

@@ -418,10 +418,13 @@ fn the_declaration_ends_with_the_scope() {
     // Undone with it.
     admin.run("BEGIN; SELECT scope.create_scope('undone', tables => '{orders}'); ROLLBACK");
     assert_eq!(admin.column(scopes), ["kept"]);
-    // Of one that holds something elsewhere, the worker takes the rest.
+    // Dropped from another database, and with a grant in one without the extension: the worker takes the rest.
     let two = clean(&server, "drift_two");
-    two.admin().run("GRANT SELECT ON orders TO kept");
-    admin.run("SELECT scope.drop_scope('kept', true)");
+    admin.run("CREATE DATABASE plain");
+    server
+        .admin("plain")
+        .run("CREATE TABLE t (); GRANT SELECT ON t TO kept");
+    two.admin().run("SELECT scope.drop_scope('kept', true)");
     wait_until("the worker has dropped it", 30, || {
         !admin.role_exists("kept")
     });
