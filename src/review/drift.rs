@@ -20,6 +20,9 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
     let declarations = declared::all()?;
     let (newcomers, names) = declared::newcomers(&declarations)?;
     let nothing = Declaration::default();
+    let oids: Vec<u32> = scopes.iter().map(|scope| scope.oid.into()).collect();
+    let held = held::by_each(&oids)?;
+    let nothing_held = Holdings::default();
     let mut found = Vec::new();
     for scope in &scopes {
         pgrx::check_for_interrupts!();
@@ -34,13 +37,15 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
             continue;
         }
         let declaration = declaration.filter(|_| is_here).unwrap_or(&nothing);
-        let Some(held) = scope.held()? else {
+        // Dropped meanwhile.
+        if catalog::role_by_oid(scope.oid).is_none() {
             continue;
-        };
+        }
+        let held = held.get(&scope.oid.into()).unwrap_or(&nothing_held);
         let drift = Drift {
             scope,
             declaration,
-            held: &held,
+            held,
             names: [&held.names, &declaration.names, &names],
             is_here,
         };
@@ -87,12 +92,6 @@ SELECT r.oid, r.rolname::text, l.label::jsonb ->> 'database', l.label::jsonb ->>
  ORDER BY r.oid";
 
 impl Scope {
-    /// `None` for one that was dropped meanwhile.
-    fn held(&self) -> Result<Option<Holdings>, Error> {
-        let held = held::by(self.oid)?;
-        Ok(catalog::role_by_oid(self.oid).map(|_| held))
-    }
-
     fn finding(&self, code: &'static str, severity: Severity, what: String) -> Finding {
         Finding {
             severity,

@@ -372,54 +372,53 @@ macro_rules! resolved {
             $condition,
             "),
              known AS (
-               SELECT d.*, x.oid, x.number, x.schema, x.sql, x.within, x.owner
-                 FROM declared d CROSS JOIN LATERAL (
-                   SELECT c.oid, 0::oid AS number, c.relnamespace AS schema, pg_catalog.format('%I.%I', n.nspname, c.relname) AS sql,
-                          '' AS within, c.relowner AS owner
-                     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                    WHERE d.class IN ('table', 'sequence') AND (c.relkind = 'S') = (d.class = 'sequence')
-                      AND c.oid = CASE WHEN d.class IN ('table', 'sequence') THEN coalesce(
-                            (SELECT k.oid FROM pg_catalog.pg_class k WHERE k.oid = d.object_oid AND d.native),
-                            pg_catalog.to_regclass(d.object)::oid) END
-                   UNION ALL
-                   SELECT c.oid, t.attnum::int4::oid, c.relnamespace, pg_catalog.quote_ident(t.attname),
-                          pg_catalog.format('%I.%I', n.nspname, c.relname), c.relowner
-                     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                     JOIN pg_catalog.pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped
-                      AND CASE WHEN d.native AND c.oid = d.object_oid THEN t.attnum::int4::oid = d.part_oid
-                               ELSE pg_catalog.quote_ident(t.attname) = d.part END
-                    WHERE d.class = 'column'
-                      AND c.oid = CASE WHEN d.class = 'column' THEN coalesce(
-                            (SELECT k.oid FROM pg_catalog.pg_class k WHERE k.oid = d.object_oid AND d.native),
-                            pg_catalog.to_regclass(d.object)::oid) END
-                   UNION ALL
-                   SELECT p.oid, 0, p.pronamespace, p.oid::pg_catalog.regprocedure::text, '', p.proowner
-                     FROM pg_catalog.pg_proc p
-                    WHERE d.class = 'function'
-                      AND p.oid = CASE WHEN d.class = 'function' THEN coalesce(
-                            (SELECT k.oid FROM pg_catalog.pg_proc k WHERE k.oid = d.object_oid AND d.native),
-                            (SELECT k.oid FROM pg_catalog.pg_proc k
-                              WHERE k.oid >= 16384 AND k.oid::pg_catalog.regprocedure::text = d.object)) END
-                   UNION ALL
-                   SELECT n.oid, 0, n.oid, pg_catalog.quote_ident(n.nspname), '', n.nspowner
-                     FROM pg_catalog.pg_namespace n
-                    WHERE d.class = 'schema'
-                      AND n.oid = CASE WHEN d.class = 'schema' THEN coalesce(
-                            (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE k.oid = d.object_oid AND d.native),
-                            (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE pg_catalog.quote_ident(k.nspname) = d.object)) END
-                   UNION ALL
-                   SELECT h.oid, 0, 0, pg_catalog.quote_ident(h.datname), '', h.datdba FROM here h WHERE d.class = 'database'
-                   UNION ALL
-                   SELECT n.oid, r.oid, n.oid, pg_catalog.quote_ident(r.rolname), pg_catalog.quote_ident(n.nspname), 0
-                     FROM pg_catalog.pg_namespace n CROSS JOIN pg_catalog.pg_authid r
-                    WHERE d.class LIKE 'future %'
-                      AND n.oid = CASE WHEN d.class LIKE 'future %' THEN coalesce(
-                            (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE k.oid = d.object_oid AND d.native),
-                            (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE pg_catalog.quote_ident(k.nspname) = d.object)) END
-                      AND r.oid = CASE WHEN d.class LIKE 'future %' THEN coalesce(
-                            (SELECT k.oid FROM pg_catalog.pg_authid k WHERE k.oid = d.part_oid AND d.native),
-                            (SELECT k.oid FROM pg_catalog.pg_authid k WHERE pg_catalog.quote_ident(k.rolname) = d.part)) END
-                 ) x(oid, number, schema, sql, within, owner)) ",
+               SELECT d.*, c.oid, 0::oid AS number, c.relnamespace AS schema, pg_catalog.format('%I.%I', n.nspname, c.relname) AS sql,
+                      '' AS within, c.relowner AS owner
+                 FROM declared d
+                 JOIN pg_catalog.pg_class c ON c.oid = coalesce(
+                        (SELECT k.oid FROM pg_catalog.pg_class k WHERE k.oid = d.object_oid AND d.native),
+                        pg_catalog.to_regclass(CASE WHEN d.class IN ('table', 'sequence') THEN d.object END)::oid)
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                WHERE d.class IN ('table', 'sequence') AND (c.relkind = 'S') = (d.class = 'sequence')
+               UNION ALL
+               SELECT d.*, c.oid, t.attnum::int4::oid, c.relnamespace, pg_catalog.quote_ident(t.attname),
+                      pg_catalog.format('%I.%I', n.nspname, c.relname), c.relowner
+                 FROM declared d
+                 JOIN pg_catalog.pg_class c ON c.oid = coalesce(
+                        (SELECT k.oid FROM pg_catalog.pg_class k WHERE k.oid = d.object_oid AND d.native),
+                        pg_catalog.to_regclass(CASE WHEN d.class = 'column' THEN d.object END)::oid)
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 JOIN pg_catalog.pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped
+                  AND CASE WHEN d.native AND c.oid = d.object_oid THEN t.attnum::int4::oid = d.part_oid
+                           ELSE pg_catalog.quote_ident(t.attname) = d.part END
+                WHERE d.class = 'column'
+               UNION ALL
+               SELECT d.*, p.oid, 0, p.pronamespace, p.oid::pg_catalog.regprocedure::text, '', p.proowner
+                 FROM declared d
+                 JOIN pg_catalog.pg_proc p ON p.oid = coalesce(
+                        (SELECT k.oid FROM pg_catalog.pg_proc k WHERE k.oid = d.object_oid AND d.native),
+                        (SELECT k.oid FROM pg_catalog.pg_proc k
+                          WHERE k.oid >= 16384 AND k.oid::pg_catalog.regprocedure::text = d.object))
+                WHERE d.class = 'function'
+               UNION ALL
+               SELECT d.*, n.oid, 0, n.oid, pg_catalog.quote_ident(n.nspname), '', n.nspowner
+                 FROM declared d
+                 JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(
+                        (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE k.oid = d.object_oid AND d.native),
+                        (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE pg_catalog.quote_ident(k.nspname) = d.object))
+                WHERE d.class = 'schema'
+               UNION ALL
+               SELECT d.*, h.oid, 0, 0, pg_catalog.quote_ident(h.datname), '', h.datdba FROM declared d CROSS JOIN here h WHERE d.class = 'database'
+               UNION ALL
+               SELECT d.*, n.oid, r.oid, n.oid, pg_catalog.quote_ident(r.rolname), pg_catalog.quote_ident(n.nspname), 0
+                 FROM declared d
+                 JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(
+                        (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE k.oid = d.object_oid AND d.native),
+                        (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE pg_catalog.quote_ident(k.nspname) = d.object))
+                 JOIN pg_catalog.pg_authid r ON r.oid = coalesce(
+                        (SELECT k.oid FROM pg_catalog.pg_authid k WHERE k.oid = d.part_oid AND d.native),
+                        (SELECT k.oid FROM pg_catalog.pg_authid k WHERE pg_catalog.quote_ident(k.rolname) = d.part))
+                WHERE d.class LIKE 'future %') ",
             $rest
         )
     };
