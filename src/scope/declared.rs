@@ -332,14 +332,16 @@ fn collect(facts: Vec<Fact>) -> BTreeMap<u32, Declaration> {
     declarations
 }
 
-// They run with search_path pinned. `origin` is the database that an OID is of.
+// They run with search_path pinned. `origin` is the database that an OID is of; pg_upgrade keeps the
+// OIDs of databases and tables, but not those of schemas and functions.
 
 macro_rules! here {
     ($rest:expr) => {
         concat!(
             "WITH here AS MATERIALIZED (
                SELECT d.oid, d.datname, d.datdba,
-                      pg_catalog.format('%s/%s', (SELECT system_identifier FROM pg_catalog.pg_control_system()), d.oid) AS origin
+                      pg_catalog.format('%s/%s/%s', (SELECT system_identifier FROM pg_catalog.pg_control_system()), d.oid,
+                                        (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'scope')) AS origin
                  FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())",
             $rest
         )

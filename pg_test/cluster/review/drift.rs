@@ -386,6 +386,88 @@ fn a_dump_restored_on_another_server_keeps_what_was_declared() {
     );
 }
 
+/// pg_upgrade keeps the OIDs of roles and tables, and no others.
+#[test]
+fn an_upgraded_server_keeps_what_was_declared() {
+    let old = Server::start(Options::default());
+    let f = scene(&old);
+    let mut admin = f.admin();
+    admin.run(
+        "ALTER TABLE orders RENAME TO \"Orders 2\"; ALTER SCHEMA other RENAME TO \"else\"; ALTER FUNCTION \"else\".f(int) RENAME TO g;
+         CREATE SCHEMA gone; CREATE FUNCTION gone.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP SCHEMA gone CASCADE;
+         CREATE SCHEMA more; CREATE FUNCTION more.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         REVOKE EXECUTE ON FUNCTION \"else\".g FROM sc; GRANT CREATE ON SCHEMA \"else\" TO sc",
+    );
+    let of_scopes = "SELECT code, role_name, object_name, finding FROM scope.review() WHERE code LIKE 'scope\\_%'";
+    let before = admin.rows(of_scopes);
+    assert_eq!(before.len(), 2, "{before:?}");
+    drop(admin);
+    let new = old.upgrade(Options::default());
+    let mut admin = new.admin(&f.name);
+    assert_eq!(admin.rows(of_scopes), before);
+    for mend in admin.column("SELECT mend FROM scope.review() WHERE code LIKE 'scope\\_%'") {
+        admin.run(&mend);
+    }
+    admin.run("ALTER FUNCTION \"else\".g(int) RENAME TO h; ALTER TABLE \"Orders 2\" RENAME TO orders; SELECT scope.alter_scope('sc', 'add', '{UPDATE}', tables => '{vault}')");
+    assert_eq!(admin.rows(of_scopes), Vec::<Vec<Option<String>>>::new());
+}
+
+#[test]
+fn a_standby_tells_of_drift() {
+    let primary = Server::start(Options::default());
+    let f = scene(&primary);
+    let mut admin = f.admin();
+    let standby = primary.standby(Options::default());
+    admin.run("REVOKE SELECT ON orders FROM sc");
+    let mut session = standby.admin(&f.name);
+    wait_until("the standby has replayed", 30, || {
+        session.column(SHOWN) == ["scope_narrowed public.orders"]
+    });
+}
+
+#[test]
+fn a_database_under_another_name_keeps_what_was_declared() {
+    let server = Server::start(Options::default());
+    let f = scene(&server);
+    let mut postgres = server.admin("postgres");
+    wait_until("nobody uses the database", 30, || {
+        postgres
+            .attempt("ALTER DATABASE drift_kinds RENAME TO drift_renamed")
+            .is_ok()
+    });
+    let mut admin = server.admin("drift_renamed");
+    assert_eq!(admin.column(SHOWN), NOTHING);
+    admin.run("REVOKE SELECT ON orders FROM sc");
+    assert_eq!(admin.column(SHOWN), ["scope_narrowed public.orders"]);
+}
+
+/// A copy of a database has its grants, and the scopes are not its own.
+#[test]
+fn a_copy_of_a_database_holds_what_nobody_declared() {
+    let server = Server::start(Options::default());
+    let f = scene(&server);
+    let mut postgres = server.admin("postgres");
+    wait_until("nobody uses the database", 30, || {
+        postgres
+            .attempt(&format!("CREATE DATABASE copied TEMPLATE {}", f.name))
+            .is_ok()
+    });
+    let mut copy = server.admin("copied");
+    let found = copy.column(SHOWN);
+    assert!(
+        found.contains(&"scope_widened public.orders".to_owned())
+            && found
+                .iter()
+                .all(|found| found.starts_with("scope_widened ")),
+        "{found:?}"
+    );
+    for mend in copy.column("SELECT mend FROM scope.review() WHERE role_name = 'sc'") {
+        copy.run(&mend);
+    }
+    assert_eq!(copy.column(SHOWN), NOTHING);
+    assert_eq!(findings(&mut f.admin()), NOTHING);
+}
+
 #[test]
 fn what_is_dropped_is_no_longer_declared_and_what_is_made_anew_is_missed() {
     let server = Server::start(Options::default());
