@@ -320,8 +320,10 @@ fn what_is_renamed_stays_declared() {
     );
     // A rename does not wait for somebody who changes a scope, nor fail of it.
     let mut two = f.admin();
-    two.run("BEGIN; SELECT scope.alter_scope('sc2', 'add', '{UPDATE}', tables => '{vault}')");
-    admin.run("SET lock_timeout = '2s'; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; ALTER TABLE app2.old RENAME TO older; COMMIT");
+    two.run("BEGIN; SELECT scope.alter_scope('sc2', 'remove', '{INSERT}', tables => '{app2.old}')");
+    admin.run(
+        "SET statement_timeout = '10s'; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; ALTER SCHEMA app2 RENAME TO app3; COMMIT",
+    );
     two.run("COMMIT");
     assert_eq!(findings(&mut admin), NOTHING);
 }
