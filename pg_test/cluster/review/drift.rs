@@ -623,6 +623,35 @@ fn what_was_revoked_by_hand_can_be_taken_out_or_given_back() {
     assert_eq!(admin.column(SHOWN), ["scope_widened public.orders"]);
 }
 
+/// Who makes a grant of somebody's hand a scope's own is known.
+#[test]
+fn what_is_declared_of_what_was_granted_by_hand_is_in_the_audit_trail() {
+    let server = Server::start(Options::default());
+    let f = scene(&server);
+    let mut admin = f.admin();
+    admin.run("GRANT UPDATE ON orders TO sc");
+    assert_eq!(admin.column(SHOWN), ["scope_widened public.orders"]);
+    admin.run("SELECT scope.alter_scope('sc', 'add', '{UPDATE}', tables => '{orders}')");
+    assert_eq!(findings(&mut admin), NOTHING);
+    let last = "SELECT a::text FROM scope.audit_log a WHERE a::text LIKE '%declared%'";
+    let told = admin.column(last);
+    assert!(
+        told.len() == 1 && told[0].contains("UPDATE on public.orders"),
+        "{told:?}"
+    );
+    // A member of pg_monitor reads what is declared.
+    let watch = f.role("watch", "LOGIN");
+    admin.run(&format!(
+        "GRANT pg_monitor TO {watch}; GRANT CONNECT ON DATABASE drift_kinds TO {watch}"
+    ));
+    assert_eq!(
+        f.login(&watch).column(
+            "SELECT privileges FROM scope.scope_declarations WHERE object = 'public.orders'"
+        ),
+        ["{SELECT,UPDATE}"]
+    );
+}
+
 const SPEC: &str = r#"{"version":1,"scopes":[{"name":"sp","grants":[{"privileges":["SELECT"],"tables":["public.orders"]}]}]}"#;
 
 #[test]
