@@ -430,7 +430,7 @@ fn a_standby_tells_of_drift() {
 #[test]
 fn a_database_under_another_name_keeps_what_was_declared() {
     let server = Server::start(Options::default());
-    let f = scene(&server);
+    scene(&server);
     let mut postgres = server.admin("postgres");
     wait_until("nobody uses the database", 30, || {
         postgres
