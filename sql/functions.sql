@@ -81,7 +81,7 @@ CREATE FUNCTION scope.create_scope(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_scope_wrapper';
 COMMENT ON FUNCTION scope.create_scope(text, text[], regclass[], text[], regclass[], regprocedure[], regnamespace[], boolean, text, boolean) IS
-'Makes a NOLOGIN role with exactly these privileges, for credentials to be members of and for tokens to name. Returns its name.
+'Makes a NOLOGIN role with exactly these privileges, for credentials to be members of and for tokens to name. Returns its name. It declares them: scope.review() tells where it holds others.
 privileges: SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN (from PostgreSQL 17 on) for tables; SELECT, UPDATE, USAGE for sequences, where INSERT stands for USAGE; EXECUTE for functions, which needs not be said; CREATE for schemas. columns: of the one table given, instead of all. With INSERT or UPDATE come USAGE on the sequences that the columns of the tables own; with everything USAGE on the schemas and CONNECT on the database.
 schemas: all their tables; with INSERT, UPDATE or USAGE their sequences, with EXECUTE their functions. future_tables: also what will be created there by their owner, by those who have CREATE there or own something there now, as far as the caller may act for them; a NOTICE names the others.
 name: [a-z_][a-z0-9_]*, at most 63 bytes, not a reserved word. if_not_exists: a scope of this name with exactly these privileges is fine; one with future tables gets those of roles that create there by now. The caller must own each object, or hold what is given WITH GRANT OPTION.
@@ -101,7 +101,7 @@ CREATE FUNCTION scope.alter_scope(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'alter_scope_wrapper';
 COMMENT ON FUNCTION scope.alter_scope(text, text, text[], regclass[], text[], regclass[], regprocedure[], regnamespace[], boolean) IS
-'Adds privileges to a scope, or removes them; what is there, or gone, already is left so. action: add or remove; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
+'Adds privileges to a scope, or removes them, and from what it declares; what is there, or gone, already is left so. action: add or remove; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
 add: the caller must be able to grant what is new. remove: whoever has granted it; with a table go its columns, with the last write its sequences, with the last object of a schema USAGE on it, with a schema always its future tables.
 Errors: as scope.create_scope(); 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s, or could not be revoked; 22023 unknown action, nothing named; 55000 of another database, being dropped, or columns of a table that the scope holds whole.';
 

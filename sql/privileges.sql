@@ -12,7 +12,7 @@ GRANT SELECT ON scope.roles, scope.credentials TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_session(text), scope.jwt_claims(),
     scope.jwt_claim(text), scope.jwt_subject(), scope.jwt_expires_at() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
-GRANT SELECT ON scope.scopes, scope.audit_log, scope.guards, scope.guarded_logins TO pg_monitor;
+GRANT SELECT ON scope.scopes, scope.scope_declarations, scope.audit_log, scope.guards, scope.guarded_logins TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;
 -- Each sees what is theirs; the functions ask for membership in pg_monitor for the rest.
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;

@@ -34,7 +34,7 @@ RETURNS TABLE (step integer, object text, statement text, runs_as name, reason t
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'apply_text_wrapper';
 COMMENT ON FUNCTION scope.apply(text, text) IS
-'Makes this server match a spec, in the caller''s transaction, and returns what it did, as scope.plan() shows it. Applying again does nothing. expect_digest: of the plan that was reviewed; NULL: any.
+'Makes this server match a spec, in the caller''s transaction, and returns what it did, as scope.plan() shows it. Applying again does nothing. Its scopes declare what it says, also where that is granted already. expect_digest: of the plan that was reviewed; NULL: any.
 Authenticators are made without a password, which scope.rotate_password() gives them; issuers with a key that nobody knows, which scope.set_jwt_keys() replaces.
 Errors: as scope.plan(); 55000 the plan is no longer the one with this digest; 42501 something could not be granted or revoked; 2BP01 a scope that is to be absent has members; 25006 read-only.';
 

@@ -32,11 +32,33 @@ CREATE TABLE scope.jwt_revoked_subject (
 );
 COMMENT ON TABLE scope.jwt_revoked_subject IS 'Subjects revoked by scope.revoke_subject(); an empty issuer stands for any.';
 
+-- What a dump brings to another database is found there by name; OIDs count in the database that origin names.
+CREATE TABLE scope.scope_declaration (
+    scope name NOT NULL,
+    scope_oid oid NOT NULL,
+    class text NOT NULL,
+    object text NOT NULL,
+    object_oid oid NOT NULL,
+    part text NOT NULL,
+    part_oid oid NOT NULL,
+    privilege text NOT NULL,
+    stance text NOT NULL,
+    origin text NOT NULL,
+    declared_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX scope_declaration_scope ON scope.scope_declaration (scope);
+CREATE INDEX scope_declaration_scope_oid ON scope.scope_declaration (scope_oid);
+COMMENT ON TABLE scope.scope_declaration IS
+'What the scopes of this database were given by the functions of scope_roles, which alone write it: a row for each privilege; see the view scope.scope_declarations.
+class: table, column, sequence, function, schema, database, future tables, future sequences, future functions. object: as SQL names it; of columns the table, of the future the schema. part: the column; of the future, the role that creates. The names are of when they were last looked at; origin is the server and database that the OIDs are of.';
+
+SELECT pg_catalog.pg_extension_config_dump('scope.scope_declaration', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_issuer', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_token', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_subject', '');
 
 -- No policy: members of pg_read_all_data and pg_write_all_data see and change nothing here either.
+ALTER TABLE scope.scope_declaration ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.jwt_issuer ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.jwt_revoked_token ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.jwt_revoked_subject ENABLE ROW LEVEL SECURITY;

@@ -212,6 +212,17 @@ SELECT r.rolname AS scope,
 COMMENT ON VIEW scope.scopes IS
 'All scopes of the server: state (active, ending), the database of their objects, who made them, what they hold (of this database), how many members they have, and why one that should be gone is still here.';
 
+CREATE VIEW scope.scope_declarations AS
+SELECT r.rolname AS scope, d.class, d.object, NULLIF(d.part, '') AS part,
+       pg_catalog.array_agg(d.privilege ORDER BY d.privilege) AS privileges, d.stance, pg_catalog.min(d.declared_at) AS declared_at
+  FROM scope.scope_declaration d
+  JOIN pg_catalog.pg_roles r
+    ON r.rolname OPERATOR(pg_catalog.=) d.scope
+ GROUP BY r.rolname, d.class, d.object, d.part, d.stance;
+COMMENT ON VIEW scope.scope_declarations IS
+'What the scopes of this database were given by create_scope(), alter_scope(), restrict_function(), apply() and the functions that create roles; scope.review() tells where they hold something else.
+class: table, column, sequence, function, schema, database, future tables, future sequences, future functions. part: the column; of the future, the role that creates. stance: required; spare: the scope works without; withheld: taken away from it, while future objects of the schema are declared. What has been dropped stays listed until the scope is next changed.';
+
 CREATE VIEW scope.jwt_issuers AS
 SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at
   FROM scope.jwt_issuer;

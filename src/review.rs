@@ -1,6 +1,7 @@
 //! The review: findings about roles and privileges, worst first, each with the SQL that mends it; what
 //! has been accepted; hardening, pruning and signatures.
 
+mod drift;
 mod findings;
 mod harden;
 
@@ -13,7 +14,7 @@ use pgrx::prelude::*;
 use crate::audit::{self, Action};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, server, spi, xact};
-use crate::{access, error, guc};
+use crate::{access, error, guc, scope};
 use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, Severity, UNUSED};
 
 const MAX_TEXT_BYTES: usize = 200;
@@ -47,6 +48,8 @@ pub enum Error {
     Sql(String),
     #[error(transparent)]
     Access(#[from] access::Error),
+    #[error(transparent)]
+    Scope(#[from] scope::Error),
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -153,6 +156,7 @@ fn find() -> Result<Vec<Finding>, Error> {
         found.extend(run(check)?);
     }
     found.extend(run(&UNUSED)?);
+    found.extend(drift::of_scopes()?);
     found.extend(of_attestations()?);
     Ok(found)
 }

@@ -3,9 +3,12 @@
 //! A request becomes a plan of grants (`facts`), which is compared with what the scope holds
 //! (`held`). Grants are made as the caller, so that PostgreSQL checks them again and records the
 //! right grantor; only making, narrowing and dropping the role is elevated, after the question
-//! whether the caller controls it.
+//! whether the caller controls it. What a scope was given in this way is written down (`declared`),
+//! so that the review can tell it from what somebody has granted or revoked by hand.
 
 pub mod change;
+pub mod declaration;
+pub mod declared;
 pub mod facts;
 pub mod held;
 pub mod name;

@@ -29,10 +29,10 @@ use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::facts::Request;
 use crate::scope::privilege::Verbs;
-use crate::scope::{self, change, lock_key};
+use crate::scope::{self, change, declared, held, lock_key};
 pub use document::Bad;
 use document::Document;
-use steps::{Actor, Plan, Step, Work};
+use steps::{Actor, Declared, Declares, Plan, Step, Work};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -291,6 +291,7 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
             .filter_map(|scope| catalog::role_by_name(&scope.name))
             .try_for_each(|role| change::redeclare(role.oid))?;
     }
+    plan.declared.iter().try_for_each(declare)?;
     let digest = digest(&plan.steps);
     // The error undoes what was done.
     if let Some(expected) = expect_digest.filter(|expected| *expected != digest) {
@@ -314,6 +315,7 @@ fn carry_out(document: &Document) -> Result<Plan, Error> {
     all.steps.iter().try_for_each(run)?;
     for _ in 1..ROUNDS {
         let next = steps::plan(document)?;
+        all.declared = next.declared;
         if next.steps.is_empty() {
             return Ok(all);
         }
@@ -327,6 +329,32 @@ fn carry_out(document: &Document) -> Result<Plan, Error> {
         }),
         None => Ok(all),
     }
+}
+
+/// What a scope holds by a spec, it declares, whoever has granted it before.
+fn declare(declared: &Declared) -> Result<(), Error> {
+    let name = declared.scope.as_str();
+    // Whether it is the caller's has been asked when the plan was made.
+    let Some(role) = catalog::role_by_name(name) else {
+        return Ok(());
+    };
+    match &declared.change {
+        Declares::Also(plan) | Declares::Only(plan) => {
+            let held = held::by(role.oid)?;
+            let new = match declared.change {
+                Declares::Only(_) => declared::replace(role.oid, name, plan, &held)?,
+                _ => declared::add(role.oid, name, plan, &held)?,
+            };
+            if !new.is_empty() {
+                change::changed("apply", name, "declared", new.iter(), &plan.names);
+            }
+        }
+        Declares::Without(gone) => {
+            let held = held::by(role.oid)?;
+            declared::take_away(role.oid, name, gone, &scope::plan::Plan::default(), &held)?;
+        }
+    }
+    Ok(())
 }
 
 fn tell(plan: &Plan) {

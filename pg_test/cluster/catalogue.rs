@@ -63,12 +63,14 @@ table scope.audit_log | pg_monitor SELECT
 table scope.jwt_issuer | 
 table scope.jwt_revoked_subject | 
 table scope.jwt_revoked_token | 
+table scope.scope_declaration | 
 table scope.writing_function | 
 view scope.credentials | pg_monitor SELECT
 view scope.guarded_logins | pg_monitor SELECT
 view scope.guards | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | pg_monitor SELECT
+view scope.scope_declarations | pg_monitor SELECT
 view scope.scopes | pg_monitor SELECT
 ";
 

@@ -1,5 +1,7 @@
 //! `scope.review` and what goes with it: each planted fault is found, what mends it mends it, and nothing else is found.
 
+mod drift;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::FromRawFd;
@@ -136,6 +138,9 @@ const FAULTS: &[Fault] = &[
         "scope_has_more rv_scope public.orders",
         "",
     ),
+    fault("GRANT UPDATE ON orders TO rv_scope", "scope_widened rv_scope public.orders", ""),
+    fault("REVOKE SELECT ON orders FROM rv_scope", "scope_narrowed rv_scope public.orders", ""),
+    fault("DELETE FROM scope.scope_declaration", "scope_undeclared rv_scope", ""),
     // Ours from here on: its label says what is to be found.
     fault(
         "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
@@ -458,7 +463,9 @@ fn every_code_is_documented() {
     let code = std::fs::read_to_string(root.join("src/review/findings.rs")).expect("findings.rs");
     let named = |line: &str| {
         let (_, rest) = line.split_once("code: \"").or_else(|| {
-            line.split_once("pub const ATTESTATION_")?
+            ["ATTESTATION_", "SCOPE_"]
+                .iter()
+                .find_map(|prefix| line.split_once(&format!("pub const {prefix}")))?
                 .1
                 .split_once("= \"")
                 .map(|(_, rest)| ("", rest))

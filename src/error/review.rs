@@ -17,6 +17,7 @@ impl Report for Error {
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             Self::Access(error) => error.code(),
+            Self::Scope(error) => error.code(),
         }
     }
     fn detail(&self) -> String {
@@ -33,6 +34,7 @@ impl Report for Error {
             Self::ReadOnly => READ_ONLY.into(),
             Self::Sql(problem) => super::sentence(problem),
             Self::Access(error) => error.detail(),
+            Self::Scope(error) => error.detail(),
         }
     }
     fn hint(&self) -> String {
@@ -50,6 +52,7 @@ impl Report for Error {
             Self::ReadOnly => "Run it on the primary server, in a transaction that may write.".into(),
             Self::Sql(_) => "See the server log.".into(),
             Self::Access(error) => error.hint(),
+            Self::Scope(error) => error.hint(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::audit::{self, Event};
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
-use crate::scope::lock_key;
+use crate::scope::{declared, lock_key};
 use crate::timestamp;
 
 /// How long to wait for terminated sessions to be gone.
@@ -214,6 +214,9 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
         return Ok(outcome);
     }
     dependencies::revoke_here(due.oid)?;
+    if due.metadata.kind == Kind::Scope {
+        declared::forget(due.oid, &due.name)?;
+    }
     let left = dependencies::of_role(due.oid)?;
     let owned: Vec<_> = left
         .iter()

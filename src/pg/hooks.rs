@@ -18,6 +18,7 @@ use super::{
 };
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
+use crate::scope::declared;
 use crate::{jwt, lock, login, temporary};
 
 unsafe extern "C-unwind" {
@@ -106,6 +107,10 @@ unsafe extern "C-unwind" fn process_utility(
         if is_about_roles(node) {
             before_role_change();
         }
+        let renames = renames(node);
+        if renames {
+            before_rename();
+        }
         let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
         let run = |statement| {
@@ -128,6 +133,9 @@ unsafe extern "C-unwind" fn process_utility(
             });
         } else {
             run(statement);
+        }
+        if renames {
+            after_rename();
         }
         if acts_as_another() {
             // An error may come before anything else could look.
@@ -459,6 +467,16 @@ extern "C-unwind" fn before_role_change() {
 }
 
 #[pg_guard]
+extern "C-unwind" fn before_rename() {
+    declared::before_rename();
+}
+
+#[pg_guard]
+extern "C-unwind" fn after_rename() {
+    declared::after_rename();
+}
+
+#[pg_guard]
 extern "C-unwind" fn before_query() {
     lock::enforce(&Event::Query);
 }
@@ -679,6 +697,30 @@ unsafe fn is_about_roles(node: *mut pg_sys::Node) -> bool {
             _ => return false,
         };
         object == pg_sys::ObjectType::OBJECT_ROLE
+    }
+}
+
+/// Does the statement give another name to what scopes declare, or to its schema or types?
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn renames(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::ObjectType::*;
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_AlterObjectSchemaStmt => true,
+            pg_sys::NodeTag::T_RenameStmt => !matches!(
+                (*node.cast::<pg_sys::RenameStmt>()).renameType,
+                OBJECT_INDEX
+                    | OBJECT_TABCONSTRAINT
+                    | OBJECT_DOMCONSTRAINT
+                    | OBJECT_TRIGGER
+                    | OBJECT_POLICY
+                    | OBJECT_RULE
+            ),
+            _ => false,
+        }
     }
 }
 

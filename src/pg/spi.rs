@@ -10,7 +10,7 @@ pub use pgrx::spi::{SpiHeapTupleData as Row, SpiResult};
 use serde::de::DeserializeOwned;
 
 thread_local! {
-    /// Plans of [`facts`], by their query.
+    /// Plans of [`facts`] and [`write`], by their statement.
     static PLANS: RefCell<HashMap<&'static str, pg_sys::SPIPlanPtr>> = RefCell::default();
 }
 
@@ -53,23 +53,58 @@ pub fn facts<T: DeserializeOwned>(
     sql: &'static str,
     arguments: &[&str],
 ) -> Result<Vec<T>, serde_json::Error> {
-    let known = PLANS.with_borrow(|plans| plans.get(sql).copied());
-    let text = CString::new(sql).unwrap_or_default();
     let arguments: Vec<Option<&str>> = arguments.iter().map(|&text| Some(text)).collect();
     let rows = with_latest(&arguments, |types, values, nulls| {
-        let count = i32::try_from(values.len()).unwrap_or(0);
-        // SAFETY: SPI is connected; a kept plan stays for as long as the backend.
+        // SAFETY: SPI is connected.
         unsafe {
-            let plan = known.unwrap_or_else(|| {
-                let plan = pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr());
-                pg_sys::SPI_keepplan(plan);
-                PLANS.with_borrow_mut(|plans| plans.insert(sql, plan));
-                plan
-            });
+            let plan = kept_plan(sql, types);
             pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0);
         }
     });
     rows.iter().map(|row| serde_json::from_str(row)).collect()
+}
+
+/// Runs a statement that changes rows as the last commit of anybody left them, whatever the
+/// transaction's isolation level: a lock keeps others from changing the same ones. Arguments are
+/// text. The plan is kept.
+pub fn write(sql: &'static str, arguments: &[&str]) -> SpiResult<()> {
+    let arguments: Vec<Option<&str>> = arguments.iter().map(|&text| Some(text)).collect();
+    let mut status = 0;
+    with_latest(&arguments, |types, values, nulls| {
+        // SAFETY: SPI is connected; the snapshot is the active one, of which SPI makes a copy that
+        // sees the transaction's own changes.
+        unsafe {
+            let plan = kept_plan(sql, types);
+            status = pg_sys::SPI_execute_snapshot(
+                plan,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                pg_sys::GetActiveSnapshot(),
+                std::ptr::null_mut(),
+                false,
+                true,
+                0,
+            );
+        }
+    });
+    Spi::check_status(status).map(|_| ())
+}
+
+/// # Safety
+/// SPI is connected.
+unsafe fn kept_plan(sql: &'static str, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
+    if let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).copied()) {
+        return plan;
+    }
+    let text = CString::new(sql).unwrap_or_default();
+    let count = i32::try_from(types.len()).unwrap_or(0);
+    // SAFETY: by contract; a kept plan stays for as long as the backend.
+    unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr());
+        pg_sys::SPI_keepplan(plan);
+        PLANS.with_borrow_mut(|plans| plans.insert(sql, plan));
+        plan
+    }
 }
 
 /// The first column, as text, of a query that sees the last commit of anybody, whatever the

@@ -140,7 +140,8 @@ fn retrying_after<R>(passes: impl Fn(&Failure) -> bool, mut work: impl FnMut() -
     work()
 }
 
-fn raise(failure: Failure) -> ! {
+/// Raises an error that was caught.
+pub fn raise(failure: Failure) -> ! {
     let mut report = ErrorReport::new(failure.code, failure.message, "scope_roles");
     if let Some(detail) = failure.detail {
         report = report.set_detail(detail);

@@ -274,12 +274,29 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
                FROM own o JOIN pg_auth_members m ON m.member = o.oid JOIN pg_authid g ON g.oid = m.roleid LEFT JOIN pg_authid b ON b.oid = m.grantor
               GROUP BY o.rolname, g.rolname
              UNION ALL
-             SELECT o.rolname::text, format('%I.%I', n.nspname, c.relname), format('a scope hands nothing on, but this one may grant %s', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
-                    format('REVOKE GRANT OPTION FOR ALL ON %s %I.%I FROM %I CASCADE;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname, o.rolname)
-               FROM own o JOIN pg_class c ON c.relacl IS NOT NULL AND c.oid >= 16384 AND c.relowner <> o.oid CROSS JOIN LATERAL aclexplode(c.relacl) a
-               JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE a.grantee = o.oid AND a.is_grantable
-              GROUP BY o.rolname, n.nspname, c.relname, c.relkind"
+             SELECT o.rolname::text, g.shown, format('a scope hands nothing on, but this one may grant %s', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
+                    string_agg(DISTINCT format(CASE WHEN a.grantor = g.owner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, b.rolname,
+                        format('REVOKE GRANT OPTION FOR ALL%s ON %s %s FROM %I CASCADE;', g.part, g.class, g.sql, o.rolname)), ' ')
+               FROM (
+                 SELECT c.relacl, format('%I.%I', n.nspname, c.relname), CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, '',
+                        format('%I.%I', n.nspname, c.relname), c.relowner
+                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relacl IS NOT NULL AND c.oid >= 16384
+                 UNION ALL
+                 SELECT t.attacl, format('column %I of %I.%I', t.attname, n.nspname, c.relname), 'TABLE', format(' (%I)', t.attname),
+                        format('%I.%I', n.nspname, c.relname), c.relowner
+                   FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE t.attacl IS NOT NULL AND c.oid >= 16384
+                 UNION ALL
+                 SELECT p.proacl, 'function ' || p.oid::regprocedure, 'ROUTINE', '', p.oid::regprocedure::text, p.proowner
+                   FROM pg_proc p WHERE p.proacl IS NOT NULL AND p.oid >= 16384
+                 UNION ALL
+                 SELECT n.nspacl, format('schema %I', n.nspname), 'SCHEMA', '', quote_ident(n.nspname), n.nspowner FROM pg_namespace n
+                 UNION ALL
+                 SELECT d.datacl, format('database %I', d.datname), 'DATABASE', '', quote_ident(d.datname), d.datdba
+                   FROM pg_database d WHERE d.datname = current_database()) g(acl, shown, class, part, sql, owner)
+              CROSS JOIN LATERAL aclexplode(g.acl) a JOIN own o ON o.oid = a.grantee AND o.oid <> g.owner LEFT JOIN pg_authid b ON b.oid = a.grantor
+              WHERE a.is_grantable
+              GROUP BY o.rolname, g.shown"
         ),
     },
     Check {
@@ -359,13 +376,19 @@ pub const UNUSED: Check = Check {
     ),
 };
 
-/// Codes that are no query: they compare a role with what was attested.
+/// Codes that are no query: they compare a scope with what it declares, a role with what was attested.
+pub const SCOPE_WIDENED: &str = "scope_widened";
+pub const SCOPE_NARROWED: &str = "scope_narrowed";
+pub const SCOPE_UNDECLARED: &str = "scope_undeclared";
 pub const ATTESTATION_OVERDUE: &str = "attestation_overdue";
 pub const ATTESTATION_CHANGED: &str = "attestation_changed";
 
 pub fn codes() -> impl Iterator<Item = &'static str> {
     CHECKS.iter().map(|check| check.code).chain([
         UNUSED.code,
+        SCOPE_WIDENED,
+        SCOPE_NARROWED,
+        SCOPE_UNDECLARED,
         ATTESTATION_OVERDUE,
         ATTESTATION_CHANGED,
     ])

@@ -7,9 +7,10 @@ use pgrx::pg_sys;
 use super::facts::{self, Planned, Request};
 use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
 use super::privilege::{Privilege, Verbs};
-use super::{Error, Scope, held, lock_key, name, name_of, own};
+use super::{Error, Scope, declared, held, lock_key, name, name_of, own};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::credential::MAX_PURPOSE_BYTES;
+use crate::credential::authority::is_over;
 use crate::error;
 use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
@@ -106,6 +107,18 @@ fn already_there(
             difference: plan::some_of(&difference),
         });
     }
+    if is_over(identity::current_user(), &scope.metadata) {
+        let new = declared::add(role, name, &planned.plan, &held)?;
+        if !new.is_empty() {
+            changed(
+                "create_scope",
+                name,
+                "declared",
+                new.iter(),
+                &planned.plan.names,
+            );
+        }
+    }
     error::notice(
         format!("scope \"{name}\" already exists, skipping"),
         "It has just these privileges.",
@@ -135,7 +148,8 @@ pub fn make(
             .map(|role| role.oid)
             .ok_or_else(|| Error::Sql("the role that was just created is not there".to_owned()))
     })?;
-    grant(name, role, planned, &grants)?;
+    let held = grant(name, role, planned, &grants)?;
+    declared::make(role, name, &planned.plan, &held)?;
     changed(
         "create_scope",
         name,
@@ -147,7 +161,7 @@ pub fn make(
 }
 
 /// For the audit trail.
-fn changed<'a>(
+pub fn changed<'a>(
     function: &str,
     name: &str,
     what: &'static str,
@@ -198,7 +212,18 @@ pub fn extend(
     let grants = grantable(planned.plan.to_grant(&held::by(role)?));
     planned.require_authority(&grants)?;
     planned.require_future(request)?;
-    grant(name, role, planned, &grants)?;
+    let held = grant(name, role, planned, &grants)?;
+    let mut new = declared::add(role, name, &planned.plan, &held)?;
+    new.retain(|new| !grants.iter().any(|(grant, _)| grant == new));
+    if !new.is_empty() {
+        changed(
+            "alter_scope",
+            name,
+            "declared",
+            new.iter(),
+            &planned.plan.names,
+        );
+    }
     if !grants.is_empty() {
         changed(
             "alter_scope",
@@ -211,13 +236,13 @@ pub fn extend(
     Ok(())
 }
 
-/// Makes grants, each as the one who can, and looks whether they are there.
+/// Makes grants, each as the one who can, and looks whether they are there: what is held then.
 fn grant(
     name: &str,
     role: pg_sys::Oid,
     planned: &Planned,
     grants: &[(Grant, Wanted)],
-) -> Result<(), Error> {
+) -> Result<Holdings, Error> {
     let mut by_grantor: BTreeMap<Grantor, Vec<&Grant>> = BTreeMap::new();
     for (grant, wanted) in grants {
         by_grantor.entry(wanted.grantor).or_default().push(grant);
@@ -242,7 +267,7 @@ fn grant(
     label::declare(role, access(&after));
     let difference = planned.plan.difference(&after);
     if difference.missing.is_empty() {
-        return Ok(());
+        return Ok(after);
     }
     // PostgreSQL says with a warning only that it has not granted something.
     Err(Error::NotDone {
@@ -287,8 +312,17 @@ pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
         sequences.retain(|sequence| !request.sequences.contains(sequence));
     });
     future_of_all(request, &mut planned);
-    let gone = planned.plan.to_revoke(&held, &sequences_of);
-    revoke(&scope, &held, &gone)
+    // What somebody has revoked by hand is still declared.
+    let mut all = held.clone();
+    declared::by(scope.oid, &scope.name)?.join(&mut all);
+    let withdrawn = planned.plan.to_revoke(&all, &sequences_of);
+    let gone = withdrawn
+        .iter()
+        .filter(|grant| held.grants.contains_key(grant))
+        .copied()
+        .collect();
+    revoke(&scope, &held, &gone)?;
+    declared::take_away(scope.oid, &scope.name, &withdrawn, &planned.plan, &held)
 }
 
 /// A whole schema goes with its future, whoever creates there.

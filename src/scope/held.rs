@@ -12,46 +12,68 @@ use crate::pg::{identity, spi};
 
 /// All that `scope` holds, in this database and on shared objects; what is elsewhere, in words.
 pub fn by(scope: pg_sys::Oid) -> Result<Holdings, Error> {
-    let scope = u32::from(scope).to_string();
-    identity::elevated(|| {
-        let mut held = Holdings::default();
-        for fact in spi::facts::<Fact>(GRANTS, &[&scope])? {
-            let grant = fact.grant();
-            match grant {
-                Some(grant) => {
-                    if fact.grantable {
-                        held.others.push(Other::Else {
-                            what: format!("{} on {} with grant option", fact.privilege, fact.sql),
-                        });
-                    }
-                    held.schemas.insert(grant.object, fact.schema);
-                    if let Object::Column(table, _) = grant.object {
-                        held.names.insert(Object::Table(table), fact.table.clone());
-                    }
-                    if let Object::Future { schema, .. } = grant.object {
-                        held.names
-                            .insert(Object::Schema(schema), fact.table.clone());
-                    }
-                    held.names.insert(grant.object, fact.sql);
-                    held.grants.entry(grant).or_default().insert(fact.grantor);
-                }
-                None => held.others.push(Other::Else {
-                    what: format!("{} on {}", fact.privilege, fact.sql),
-                }),
-            }
-        }
-        for fact in spi::facts::<OtherFact>(OTHERS, &[&scope])? {
-            held.others.push(match fact.kind.as_str() {
-                "owns" => Other::Owns {
-                    what: fact.what,
-                    schema: fact.schema,
-                },
-                "policy" => Other::Policy { what: fact.what },
-                _ => Other::Else { what: fact.what },
+    let scope = u32::from(scope);
+    let text = scope.to_string();
+    let (grants, others) = identity::elevated(|| -> Result<_, Error> {
+        Ok((
+            spi::facts::<Fact>(GRANTS, &[&text])?,
+            spi::facts::<OtherFact>(OTHERS, &[&text])?,
+        ))
+    })?;
+    Ok(collect(grants, others).remove(&scope).unwrap_or_default())
+}
+
+/// The same of many, by role: each access list is read once.
+pub fn by_each(scopes: &[u32]) -> Result<BTreeMap<u32, Holdings>, Error> {
+    let scopes: Vec<String> = scopes.iter().map(u32::to_string).collect();
+    let scopes = format!("{{{}}}", scopes.join(","));
+    let (grants, others) = identity::elevated(|| -> Result<_, Error> {
+        Ok((
+            spi::facts::<Fact>(GRANTS_OF_EACH, &[&scopes])?,
+            spi::facts::<OtherFact>(OTHERS_OF_EACH, &[&scopes])?,
+        ))
+    })?;
+    Ok(collect(grants, others))
+}
+
+fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings> {
+    let mut all: BTreeMap<u32, Holdings> = BTreeMap::new();
+    for fact in grants {
+        let held = all.entry(fact.holder).or_default();
+        let Some(grant) = fact.grant() else {
+            held.others.push(Other::Else {
+                what: format!("{} on {}", fact.privilege, fact.sql),
+            });
+            continue;
+        };
+        if fact.grantable {
+            held.others.push(Other::Else {
+                what: format!("{} on {} with grant option", fact.privilege, fact.sql),
             });
         }
-        Ok(held)
-    })
+        held.schemas.insert(grant.object, fact.schema);
+        if let Object::Column(table, _) = grant.object {
+            held.names.insert(Object::Table(table), fact.table.clone());
+        }
+        if let Object::Future { schema, .. } = grant.object {
+            held.names
+                .insert(Object::Schema(schema), fact.table.clone());
+        }
+        held.names.insert(grant.object, fact.sql);
+        held.grants.entry(grant).or_default().insert(fact.grantor);
+    }
+    for fact in others {
+        let held = all.entry(fact.holder).or_default();
+        held.others.push(match fact.kind.as_str() {
+            "owns" => Other::Owns {
+                what: fact.what,
+                schema: fact.schema,
+            },
+            "policy" => Other::Policy { what: fact.what },
+            _ => Other::Else { what: fact.what },
+        });
+    }
+    all
 }
 
 /// How many members the scope has, and some of their names.
@@ -91,6 +113,7 @@ struct Owned {
 
 #[derive(Deserialize)]
 struct Fact {
+    holder: u32,
     class: String,
     object: u32,
     sub: i16,
@@ -136,23 +159,26 @@ impl Fact {
 
 #[derive(Deserialize)]
 struct OtherFact {
+    holder: u32,
     kind: String,
     what: String,
     #[serde(default)]
     schema: u32,
 }
 
-// In all, $1 is the role. They run with search_path pinned.
+// In all, $1 is the role, or an array of roles. They run with search_path pinned.
 
-const GRANTS: &str = "
-WITH me AS (SELECT $1::text::oid AS oid),
+macro_rules! grants {
+    ($me:literal) => {
+        concat!("
+WITH me AS (", $me, "),
      d AS (SELECT oid, datname, datacl FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
      held AS MATERIALIZED (
        SELECT DISTINCT dbid, classid, objid, objsubid FROM pg_catalog.pg_shdepend, me
         WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND refobjid = me.oid AND deptype = 'a'),
      here AS MATERIALIZED (SELECT h.* FROM held h, d WHERE h.dbid IN (0, d.oid))
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
-         'class', x.class, 'object', x.object::bigint, 'sub', x.sub, 'schema', x.schema::bigint, 'sql', x.sql,
+         'holder', a.grantee::bigint, 'class', x.class, 'object', x.object::bigint, 'sub', x.sub, 'schema', x.schema::bigint, 'sql', x.sql,
          'table', x.place, 'kind', x.kind, 'privilege', a.privilege_type, 'grantor', a.grantor::bigint,
          'grantable', a.is_grantable))::text
   FROM (
@@ -185,18 +211,26 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
       LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.defaclnamespace
      WHERE h.classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
   ) x, me, pg_catalog.aclexplode(x.acl) a
- WHERE a.grantee = me.oid";
+ WHERE a.grantee = me.oid")
+    };
+}
+const GRANTS: &str = grants!("SELECT $1::text::oid AS oid");
+const GRANTS_OF_EACH: &str =
+    grants!("SELECT DISTINCT o AS oid FROM pg_catalog.unnest($1::oid[]) o");
 
 /// Anything else that a role can have. Default privileges for its own future objects are nothing.
-const OTHERS: &str = "
-WITH me AS (SELECT * FROM pg_catalog.pg_roles WHERE oid = $1::text::oid),
+macro_rules! others {
+    ($which:literal) => {
+        concat!("
+WITH me AS (SELECT * FROM pg_catalog.pg_roles WHERE ", $which, "),
      d AS (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
      held AS MATERIALIZED (
-       SELECT s.dbid, s.classid, s.objid, s.objsubid, s.deptype FROM pg_catalog.pg_shdepend s, me
+       SELECT me.oid AS holder, s.dbid, s.classid, s.objid, s.objsubid, s.deptype FROM pg_catalog.pg_shdepend s, me
         WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = me.oid)
-SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('kind', x.kind, 'what', x.what, 'schema', x.schema))::text
+SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+         'holder', x.holder::bigint, 'kind', x.kind, 'what', x.what, 'schema', x.schema))::text
   FROM (
-    SELECT CASE h.deptype WHEN 'o' THEN 'owns' WHEN 'r' THEN 'policy' ELSE 'else' END AS kind,
+    SELECT h.holder, CASE h.deptype WHEN 'o' THEN 'owns' WHEN 'r' THEN 'policy' ELSE 'else' END AS kind,
            CASE h.deptype WHEN 'o' THEN 'owner of ' WHEN 'r' THEN '' ELSE 'privileges on ' END
              || coalesce(CASE WHEN h.dbid IN (0, d.oid) THEN pg_catalog.pg_describe_object(h.classid, h.objid, h.objsubid) END,
                          (SELECT 'an object in database ' || pg_catalog.quote_ident(o.datname)
@@ -212,14 +246,18 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('kind', x.kind
                   'pg_catalog.pg_namespace'::pg_catalog.regclass, 'pg_catalog.pg_default_acl'::pg_catalog.regclass)
                 OR h.dbid = 0 AND h.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND h.objid = d.oid))
     UNION ALL
-    SELECT 'else', 'membership in ' || pg_catalog.quote_ident(r.rolname), NULL
+    SELECT me.oid, 'else', 'membership in ' || pg_catalog.quote_ident(r.rolname), NULL
       FROM me JOIN pg_catalog.pg_auth_members m ON m.member = me.oid JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
     UNION ALL
-    SELECT 'else', 'attribute ' || v.word, NULL
+    SELECT me.oid, 'else', 'attribute ' || v.word, NULL
       FROM me, LATERAL (VALUES ('SUPERUSER', me.rolsuper), ('CREATEROLE', me.rolcreaterole), ('CREATEDB', me.rolcreatedb),
                                ('REPLICATION', me.rolreplication), ('BYPASSRLS', me.rolbypassrls), ('LOGIN', me.rolcanlogin)) v(word, has)
      WHERE v.has
-  ) x";
+  ) x")
+    };
+}
+const OTHERS: &str = others!("oid = $1::text::oid");
+const OTHERS_OF_EACH: &str = others!("oid = ANY ($1::oid[])");
 
 const MEMBERS: &str = "
 SELECT pg_catalog.to_json(r.rolname)::text

@@ -73,6 +73,23 @@ pub struct Plan {
     /// Others will create in schemas whose future objects are declared.
     pub changes_creators: bool,
     pub notices: Vec<Notice>,
+    /// What scopes declare from now on, once the steps are made.
+    pub declared: Vec<Declared>,
+}
+
+/// What a spec makes of a scope's declaration.
+pub struct Declared {
+    pub scope: String,
+    pub change: Declares,
+}
+
+pub enum Declares {
+    /// All this, besides what it declares already.
+    Also(plan::Plan),
+    /// This and nothing else.
+    Only(plan::Plan),
+    /// No longer these.
+    Without(BTreeSet<Grant>),
 }
 
 pub struct Notice {
@@ -112,6 +129,7 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
         policies,
         dropped,
         notices,
+        declared,
     } = found;
     let has_future = |scope: &Scope| scope.grants.iter().any(|entry| entry.future_tables);
     let creates = |step: &Step| step.statement.contains("CREATE ON SCHEMA");
@@ -124,6 +142,7 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
         steps: steps.into_iter().flatten().collect(),
         changes_creators,
         notices,
+        declared,
     })
 }
 
@@ -140,6 +159,7 @@ pub struct Found {
     pub policies: Vec<Step>,
     dropped: Vec<Step>,
     pub notices: Vec<Notice>,
+    declared: Vec<Declared>,
 }
 
 /// The plan of a scope, put together from its entries.
@@ -218,6 +238,13 @@ impl Found {
             }
         }
         self.grants(at, declared, &whole, &stays, existing.is_none())?;
+        self.declared.push(Declared {
+            scope: declared.name.clone(),
+            change: match mode {
+                Mode::Additive => Declares::Also(whole.plan),
+                Mode::Authoritative => Declares::Only(whole.plan),
+            },
+        });
         if !excess.is_empty() {
             require_function("alter_scope", at)?;
             let reason = format!("not declared at {at}, which is authoritative");
@@ -394,9 +421,33 @@ impl Found {
                 let reason = format!("the schema is declared at {at}, and the scope is not");
                 self.revoke(&role.name, &held, &grants, &reason);
             }
+            self.declared
+                .extend(withdrawn(&role.name, found.oid, &schemas)?);
         }
         Ok(())
     }
+}
+
+/// What a scope that is not in an authoritative spec declares in the schemas that are.
+fn withdrawn(
+    name: &str,
+    scope: pg_sys::Oid,
+    schemas: &BTreeMap<u32, String>,
+) -> Result<Option<Declared>, Error> {
+    let declaration = scope::declared::by(scope, name)?;
+    let gone: BTreeSet<Grant> = declaration
+        .grants
+        .keys()
+        .filter(|grant| {
+            let schema = declaration.schemas.get(&grant.object);
+            schema.is_some_and(|schema| schemas.contains_key(schema))
+        })
+        .copied()
+        .collect();
+    Ok((!gone.is_empty()).then(|| Declared {
+        scope: name.to_owned(),
+        change: Declares::Without(gone),
+    }))
 }
 
 fn whole(

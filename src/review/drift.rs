@@ -1,0 +1,348 @@
+//! Scopes whose grants are others than those that they declare, with both sides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+
+use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED, Severity};
+use super::{Error, Finding};
+use crate::pg::{catalog, identity, spi};
+use crate::scope::declaration::{Declaration, Found};
+use crate::scope::plan::{self, Direction, Grant, Holdings, Names, Object, Other};
+use crate::scope::{declared, held};
+
+/// Findings of one kind about one scope: more objects than these are one finding.
+const SHOWN_OBJECTS: usize = 20;
+
+pub fn of_scopes() -> Result<Vec<Finding>, Error> {
+    let scopes = scopes()?;
+    let declarations = declared::all()?;
+    let (newcomers, names) = declared::newcomers(&declarations)?;
+    let nothing = Declaration::default();
+    let oids: Vec<u32> = scopes.iter().map(|scope| scope.oid.into()).collect();
+    let held = held::by_each(&oids)?;
+    let nothing_held = Holdings::default();
+    let mut found = Vec::new();
+    for scope in &scopes {
+        pgrx::check_for_interrupts!();
+        let declaration = declarations.get(&scope.oid.into());
+        // A database that was renamed, or restored under another name, is still theirs.
+        let is_here = scope.is_here || scope.is_nowhere && declaration.is_some();
+        if !is_here && !scope.holds_here {
+            continue;
+        }
+        if is_here && declaration.is_none() {
+            found.push(scope.undeclared());
+            continue;
+        }
+        let declaration = declaration.filter(|_| is_here).unwrap_or(&nothing);
+        // Dropped meanwhile.
+        if catalog::role_by_oid(scope.oid).is_none() {
+            continue;
+        }
+        let held = held.get(&scope.oid.into()).unwrap_or(&nothing_held);
+        let drift = Drift {
+            scope,
+            declaration,
+            held,
+            names: [&held.names, &declaration.names, &names],
+            is_here,
+        };
+        found.extend(drift.findings(&newcomers));
+    }
+    Ok(found)
+}
+
+struct Scope {
+    oid: pg_sys::Oid,
+    name: String,
+    /// The database of its objects, by its label.
+    database: String,
+    is_here: bool,
+    /// There is no database of that name.
+    is_nowhere: bool,
+    /// Something in this database depends on it.
+    holds_here: bool,
+}
+
+fn scopes() -> Result<Vec<Scope>, Error> {
+    let none: [DatumWithOid<'_>; 0] = [];
+    Ok(identity::elevated(|| {
+        spi::read(SCOPES, &none, |row| {
+            Ok(Scope {
+                oid: row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid),
+                name: row.get::<String>(2)?.unwrap_or_default(),
+                database: row.get::<String>(3)?.unwrap_or_default(),
+                is_here: row.get::<bool>(4)?.unwrap_or(false),
+                is_nowhere: row.get::<bool>(5)?.unwrap_or(false),
+                holds_here: row.get::<bool>(6)?.unwrap_or(false),
+            })
+        })
+    })?)
+}
+
+const SCOPES: &str = "
+SELECT r.oid, r.rolname::text, l.label::jsonb ->> 'database', l.label::jsonb ->> 'database' = current_database(),
+       NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = l.label::jsonb ->> 'database'),
+       EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+                WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid)
+  FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
+ WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
+ ORDER BY r.oid";
+
+impl Scope {
+    fn finding(&self, code: &'static str, severity: Severity, what: String) -> Finding {
+        Finding {
+            severity,
+            code,
+            role: Some(self.name.clone()),
+            object: None,
+            what,
+            since: None,
+            mend: None,
+        }
+    }
+
+    fn undeclared(&self) -> Finding {
+        Finding {
+            mend: Some(format!(
+                "SELECT * FROM scope.apply(scope.export_spec(ARRAY[{}]::name[]));",
+                spi::literal(&self.name)
+            )),
+            ..self.finding(
+                SCOPE_UNDECLARED,
+                Severity::Low,
+                "declares nothing, so that nobody can tell what it was made for from what it was given by hand"
+                    .to_owned(),
+            )
+        }
+    }
+}
+
+struct Drift<'a> {
+    scope: &'a Scope,
+    declaration: &'a Declaration,
+    held: &'a Holdings,
+    names: [&'a Names; 3],
+    is_here: bool,
+}
+
+impl Drift<'_> {
+    fn findings(&self, newcomers: &[Found]) -> Vec<Finding> {
+        let drift = self.declaration.drift(self.held, newcomers);
+        let mut found = self.of(&drift.excess, SCOPE_WIDENED, Severity::High, newcomers);
+        found.extend(self.others());
+        found.extend(self.of(&drift.missing, SCOPE_NARROWED, Severity::Low, newcomers));
+        found
+    }
+
+    /// A finding for each object, or one where there are too many.
+    fn of(
+        &self,
+        grants: &[Grant],
+        code: &'static str,
+        severity: Severity,
+        newcomers: &[Found],
+    ) -> Vec<Finding> {
+        let mut by_object: BTreeMap<Object, Vec<Grant>> = BTreeMap::new();
+        for grant in grants {
+            by_object.entry(grant.object).or_default().push(*grant);
+        }
+        let count = by_object.len();
+        let mut shown = by_object.into_iter().map(|(object, grants)| {
+            let name = self.shown(object);
+            let what = self.both_sides(object, newcomers);
+            (name, what, grants)
+        });
+        if count <= SHOWN_OBJECTS {
+            return shown
+                .map(|(name, what, grants)| Finding {
+                    object: Some(name),
+                    mend: Some(self.mend(&grants, code)),
+                    ..self.scope.finding(code, severity, what)
+                })
+                .collect();
+        }
+        let words: Vec<String> = shown
+            .by_ref()
+            .map(|(name, what, _)| format!("on {name} {what}"))
+            .collect();
+        let what = format!("on {count} objects: {}", plan::some_of(&words));
+        vec![Finding {
+            mend: Some(self.mend(grants, code)),
+            ..self.scope.finding(code, severity, what)
+        }]
+    }
+
+    /// What was declared of an object, and what is held.
+    fn both_sides(&self, object: Object, newcomers: &[Found]) -> String {
+        let schema = self
+            .held
+            .schemas
+            .get(&object)
+            .or_else(|| self.declaration.schemas.get(&object))
+            .copied()
+            .or_else(|| {
+                let newcomer = newcomers.iter().find(|found| found.object == object);
+                newcomer.map(|found| found.schema)
+            });
+        let held: Vec<&str> = self
+            .held
+            .grants
+            .keys()
+            .filter(|grant| grant.object == object)
+            .map(|grant| grant.privilege.word())
+            .collect();
+        let declared = self.declaration.on(object, schema);
+        let of_another = if self.is_here {
+            String::new()
+        } else {
+            format!(
+                ", being of database {}",
+                spi::identifier(&self.scope.database)
+            )
+        };
+        format!(
+            "declares {}{of_another}, and holds {}",
+            words(&declared),
+            words(&held)
+        )
+    }
+
+    /// What no declaration contains; attributes, memberships and grant options are findings of their
+    /// own, and policies its administrator's.
+    fn others(&self) -> Vec<Finding> {
+        let creates_in: BTreeSet<u32> = self
+            .declaration
+            .grants
+            .keys()
+            .filter_map(|grant| match (grant.object, grant.privilege) {
+                (Object::Schema(schema), crate::scope::privilege::Privilege::Create) => {
+                    Some(schema)
+                }
+                _ => None,
+            })
+            .collect();
+        let others = self.held.others.iter().filter_map(|other| match other {
+            Other::Owns { schema, .. } if creates_in.contains(schema) => None,
+            Other::Policy { .. } => None,
+            Other::Else { what }
+                if what.starts_with("attribute ")
+                    || what.starts_with("membership in ")
+                    || what.ends_with(" with grant option") =>
+            {
+                None
+            }
+            // Its own database tells of what is there, and of what is shared.
+            Other::Owns { what, .. } | Other::Else { what }
+                if !self.is_here
+                    && (is_elsewhere(what) || what.starts_with("privileges on database ")) =>
+            {
+                None
+            }
+            Other::Owns { what, .. } | Other::Else { what } => Some(what.clone()),
+        });
+        let others: BTreeSet<String> = others.collect();
+        others
+            .into_iter()
+            .map(|what| Finding {
+                mend: Some(format!(
+                    "-- {} by hand, {}",
+                    if what.starts_with("owner of ") {
+                        "give it another owner"
+                    } else {
+                        "revoke it"
+                    },
+                    if is_elsewhere(&what) {
+                        "in that database"
+                    } else {
+                        "as a superuser"
+                    }
+                )),
+                object: Some(what.clone()),
+                ..self.scope.finding(
+                    SCOPE_WIDENED,
+                    Severity::High,
+                    format!("declares no such thing, and has {what}"),
+                )
+            })
+            .collect()
+    }
+
+    fn shown(&self, object: Object) -> String {
+        let named = Grant {
+            object,
+            privilege: crate::scope::privilege::Privilege::Select,
+        };
+        let text = plan::describe(&named, &self.names);
+        text.trim_start_matches("SELECT on ").to_owned()
+    }
+
+    fn mend(&self, grants: &[Grant], code: &str) -> String {
+        let role = spi::identifier(&self.scope.name);
+        let mut names = Names::new();
+        let places = grants.iter().map(|grant| match grant.object {
+            Object::Column(table, _) => Object::Table(table),
+            Object::Future { schema, .. } => Object::Schema(schema),
+            other => other,
+        });
+        for object in grants.iter().map(|grant| grant.object).chain(places) {
+            let known = self.names.iter().find_map(|names| names.get(&object));
+            names.extend(known.map(|name| (object, name.clone())));
+        }
+        let statements = |grants: &[&Grant], direction| {
+            plan::statements(grants.iter().copied(), &names, &role, direction)
+                .into_iter()
+                .map(|statement| statement + ";")
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        if code == SCOPE_NARROWED {
+            let grants: Vec<&Grant> = grants.iter().collect();
+            return statements(&grants, Direction::Grant);
+        }
+        let mut by_grantor: BTreeMap<u32, Vec<&Grant>> = BTreeMap::new();
+        for grant in grants {
+            for &grantor in self.held.grants.get(grant).into_iter().flatten() {
+                // Default privileges are their role's, whoever takes them away.
+                let grantor = match grant.object {
+                    Object::Future { .. } => 0,
+                    _ => grantor,
+                };
+                let list = by_grantor.entry(grantor).or_default();
+                if !list.contains(&grant) {
+                    list.push(grant);
+                }
+            }
+        }
+        let mends: Vec<String> = by_grantor
+            .into_iter()
+            .map(|(grantor, grants)| {
+                let revokes = statements(&grants, Direction::Revoke);
+                // A REVOKE takes back the grants of the one who runs it.
+                match catalog::role_by_oid(grantor.into()) {
+                    Some(grantor) => {
+                        let grantor = spi::identifier(&grantor.name);
+                        format!("SET ROLE {grantor}; {revokes} RESET ROLE;")
+                    }
+                    None => revokes,
+                }
+            })
+            .collect();
+        mends.join(" ")
+    }
+}
+
+/// As the holdings word what is in other databases.
+fn is_elsewhere(what: &str) -> bool {
+    what.contains("an object in database ")
+}
+
+fn words(privileges: &[&str]) -> String {
+    if privileges.is_empty() {
+        "nothing".to_owned()
+    } else {
+        privileges.join(", ")
+    }
+}
