@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::thread::LocalKey;
 
 use pgrx::pg_sys;
 
@@ -17,9 +18,12 @@ use crate::pg::{catalog, invalidation};
 /// Enough for a service that issues for some tables in turn.
 const KEPT: usize = 16;
 
+/// The latest first.
+type Kept<K, V> = RefCell<VecDeque<(K, Rc<V>)>>;
+
 thread_local! {
-    static PLANS: RefCell<VecDeque<(PlanOf, Rc<Planned>)>> = const { RefCell::new(VecDeque::new()) };
-    static HOLDINGS: RefCell<VecDeque<(HeldBy, Rc<Holdings>)>> = const { RefCell::new(VecDeque::new()) };
+    static PLANS: Kept<PlanOf, Planned> = const { RefCell::new(VecDeque::new()) };
+    static HOLDINGS: Kept<HeldBy, Holdings> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// What a plan follows from.
@@ -71,7 +75,7 @@ pub fn held(scope: pg_sys::Oid) -> Result<Rc<Holdings>, Error> {
 }
 
 fn recall<K: PartialEq, V>(
-    kept: &'static std::thread::LocalKey<RefCell<VecDeque<(K, Rc<V>)>>>,
+    kept: &'static LocalKey<Kept<K, V>>,
     key: K,
     find_out: impl FnOnce() -> Result<V, Error>,
 ) -> Result<Rc<V>, Error> {
