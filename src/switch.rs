@@ -1,6 +1,6 @@
 //! Switching the role by a token: `scope.set_jwt_role` and `scope.set_jwt_session`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::guc;
 use crate::jwt::{ClaimPath, PathError, RoleClaim};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
-use crate::pg::name::Name;
+use crate::pg::name::TakenRole;
 use crate::pg::switch_state::{self, Prepared};
 use crate::pg::{compat, hooks, identity, invalidation, json, role_changers, server, xact};
 use crate::verify::{self, Accepted, Rules, revocation};
@@ -85,18 +85,18 @@ struct Active {
 
 /// Switches until the transaction ends. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorReport> {
+fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
     error::require_preload()?;
     hooks::hide_statement();
-    recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(Name::from)
+    recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(TakenRole)
 }
 
 /// Switches until the session ends. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<Name, ErrorReport> {
+fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
     error::require_preload()?;
     hooks::hide_statement();
-    recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(Name::from)
+    recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(TakenRole)
 }
 
 /// Ends a session's switch. Documented in `sql/functions.sql`.
@@ -227,11 +227,11 @@ pub fn takeable(role: &str) -> Result<Role, Untakeable> {
 pub struct Switch {
     made_for: Asked,
     claim: Option<String>,
-    role: CString,
+    role: Rc<CStr>,
     /// What `scope.switch` is set to.
     state: Prepared,
-    /// What its audit lines say of the token.
-    audit: Rc<[u8]>,
+    /// What its audit lines say of the token, once one has been written.
+    audit: OnceCell<Rc<[u8]>>,
 }
 
 /// What, with the token and the claim, decides which switch is made and whether it may be.
@@ -260,7 +260,7 @@ impl Grounds {
     }
 }
 
-fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CString, Error> {
+fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc<CStr>, Error> {
     let token = token.unwrap_or_default();
     if token.is_empty()
         && let Some(role) = guc::anon_role()
@@ -282,7 +282,10 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<CS
         }
     };
     activate(&switch.role, accepted.claims(), &switch.state)?;
-    audit::switched(&switch.audit);
+    if audit::wants(Class::Switch) {
+        let members = switch.audit.get_or_init(|| members_of(&accepted));
+        audit::switched(members);
+    }
     let role = switch.role.clone();
     let active = Active {
         token: accepted,
@@ -303,27 +306,31 @@ fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Swi
         tag: accepted.tag,
         claims: accepted.claims().to_str().unwrap_or_default(),
     });
-    let verified = &accepted.verified;
     Ok(Switch {
         made_for: asked,
         claim: claim.map(str::to_owned),
         role: c_name(role),
         state,
-        audit: audit::token_members(
-            verified.issuer().as_deref(),
-            verified.subject().as_deref(),
-            verified.token_id().as_deref(),
-        ),
+        audit: OnceCell::new(),
     })
 }
 
-fn c_name(role: Role) -> CString {
+fn members_of(accepted: &Accepted) -> Rc<[u8]> {
+    let verified = &accepted.verified;
+    audit::token_members(
+        verified.issuer().as_deref(),
+        verified.subject().as_deref(),
+        verified.token_id().as_deref(),
+    )
+}
+
+fn c_name(role: Role) -> Rc<CStr> {
     // A name that PostgreSQL knows has no NUL.
-    CString::new(role.name).unwrap_or_default()
+    CString::new(role.name).unwrap_or_default().into()
 }
 
 /// The switch of a request without a token.
-fn anonymous(role: String, extent: Extent) -> Result<CString, Error> {
+fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
     let target = permitted(&role)?;
     let claims = json::for_setting(&serde_json::json!({ "role": role }).to_string());
     let state = Prepared::new(&State {

@@ -14,7 +14,6 @@ use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
-use zeroize::Zeroizing;
 
 use crate::error;
 use crate::guc;
@@ -98,25 +97,35 @@ impl Accepted {
     }
 }
 
-/// SipHash-1-3, 128 bits, of a whole token, under a key of this process.
+/// SipHash-1-3, 128 bits, of a whole token, under a key of this run of the server.
 pub type Tag = u128;
 
 thread_local! {
     static CACHE: RefCell<Cache<Rc<Accepted>>> = const { RefCell::new(Cache::new()) };
     /// `None`: the system gave no random bytes.
-    static TAGGER: LazyCell<Option<SipHasher13>> = LazyCell::new(|| {
-        let mut key = Zeroizing::new([0; 16]);
-        getrandom::fill(key.as_mut_slice()).ok()?;
-        Some(SipHasher13::new_with_key(&key))
-    });
+    static TAGGER: LazyCell<Option<SipHasher13>> =
+        LazyCell::new(|| Some(SipHasher13::new_with_key(&shared_tokens::key()?)));
 }
 
-/// Tells tokens apart in this process, in a quarter of the time of SHA-256. Nobody sees a tag and
-/// nobody knows the key, so that nobody can make a token with another's tag.
+/// Tells tokens apart, in a quarter of the time of SHA-256. Nobody sees a tag and nobody knows the
+/// key, so that nobody can make a token with another's tag.
 pub fn tag(token: &str) -> Result<Tag, Error> {
+    hash(token.as_bytes())
+}
+
+/// The same of a token and the keys that have verified it.
+fn tag_with_keys(tag: Tag, rules: &Rules) -> Result<Tag, Error> {
+    let mut both = [0; 48];
+    let (first, second) = both.split_at_mut(16);
+    first.copy_from_slice(&tag.to_ne_bytes());
+    second.copy_from_slice(&rules.fingerprint);
+    hash(&both)
+}
+
+fn hash(bytes: &[u8]) -> Result<Tag, Error> {
     TAGGER.with(|tagger| {
         let tagger = tagger.as_ref().ok_or(Error::NoRandomness)?;
-        Ok(tagger.hash(token.as_bytes()).as_u128())
+        Ok(tagger.hash(bytes).as_u128())
     })
 }
 
@@ -169,13 +178,13 @@ fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error
     let now = clock::now();
     let verified = if guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric() {
         // Another backend may have checked the same signature with the same keys.
-        let key = combine(&rules.fingerprint, token.as_bytes());
-        if shared_tokens::contains(&key) {
+        let shared = tag_with_keys(tag, &rules)?;
+        if shared_tokens::contains(shared) {
             jwt::read_verified(token, &rules.keys, &rules.policy, now)
         } else {
             let verified = jwt::verify(token, &rules.keys, &rules.policy, now);
             if verified.is_ok() {
-                shared_tokens::insert(&key);
+                shared_tokens::insert(shared);
             }
             verified
         }
@@ -214,7 +223,7 @@ fn rules_for(token: &str) -> Result<Rc<Rules>, Error> {
     configured.ok_or(Error::UnknownIssuer)
 }
 
-/// SHA-256 of both, of which one has a known length.
+/// SHA-256 of both.
 fn combine(first: &[u8], second: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(first);

@@ -1,6 +1,7 @@
 //! The SQL type `name` as a return value; pgrx has none.
 
-use std::ffi::CString;
+use std::ffi::CStr;
+use std::rc::Rc;
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::pg_sys;
@@ -13,53 +14,61 @@ use pgrx::{IntoDatum, pgrx_resolved_type};
 #[derive(Debug, Clone)]
 pub struct Name(pub String);
 
-impl From<CString> for Name {
-    fn from(name: CString) -> Self {
-        // Names are made of text.
-        Self(name.into_string().unwrap_or_default())
+/// The name of a role that tokens have taken before.
+#[derive(Debug, Clone)]
+pub struct TakenRole(pub Rc<CStr>);
+
+fn datum(name: &[u8]) -> pg_sys::Datum {
+    let mut bytes = [0u8; pg_sys::NAMEDATALEN as usize];
+    // One byte stays zero: `name` is a terminated string.
+    let length = name.len().min(pg_sys::NAMEDATALEN as usize - 1);
+    if let (Some(slots), Some(name)) = (bytes.get_mut(..length), name.get(..length)) {
+        slots.copy_from_slice(name);
+    }
+    // SAFETY: a fresh allocation of NAMEDATALEN bytes in the caller's memory context, filled
+    // entirely; `name` is passed by reference.
+    unsafe {
+        let copy = pg_sys::palloc(bytes.len()).cast::<u8>();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
+        pg_sys::Datum::from(copy)
     }
 }
 
-impl IntoDatum for Name {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        let mut bytes = [0u8; pg_sys::NAMEDATALEN as usize];
-        // One byte stays zero: `name` is a terminated string.
-        let length = self.0.len().min(pg_sys::NAMEDATALEN as usize - 1);
-        if let (Some(slots), Some(name)) =
-            (bytes.get_mut(..length), self.0.as_bytes().get(..length))
-        {
-            slots.copy_from_slice(name);
+macro_rules! as_name {
+    ($type:ident, $bytes:expr) => {
+        impl IntoDatum for $type {
+            fn into_datum(self) -> Option<pg_sys::Datum> {
+                let bytes: fn(&$type) -> &[u8] = $bytes;
+                Some(datum(bytes(&self)))
+            }
+
+            fn type_oid() -> pg_sys::Oid {
+                pg_sys::NAMEOID
+            }
         }
-        // SAFETY: a fresh allocation of NAMEDATALEN bytes in the caller's memory context, filled
-        // entirely; `name` is passed by reference.
-        unsafe {
-            let copy = pg_sys::palloc(bytes.len()).cast::<u8>();
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
-            Some(pg_sys::Datum::from(copy))
+
+        // SAFETY: into_datum gives a valid `name`, which the function returns as it is.
+        unsafe impl BoxRet for $type {
+            unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+                match self.into_datum() {
+                    // SAFETY: the datum has the declared SQL type.
+                    Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+                    None => fcinfo.return_null(),
+                }
+            }
         }
-    }
 
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::NAMEOID
-    }
-}
-
-// SAFETY: into_datum gives a valid `name`, which the function returns as it is.
-unsafe impl BoxRet for Name {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
-        match self.into_datum() {
-            // SAFETY: the datum has the declared SQL type.
-            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
-            None => fcinfo.return_null(),
+        // SAFETY: names the built-in type that into_datum produces.
+        unsafe impl SqlTranslatable for $type {
+            const TYPE_IDENT: &'static str = pgrx_resolved_type!($type);
+            const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+            const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> =
+                Ok(SqlMappingRef::literal("name"));
+            const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+                Ok(ReturnsRef::One(SqlMappingRef::literal("name")));
         }
-    }
+    };
 }
 
-// SAFETY: names the built-in type that into_datum produces.
-unsafe impl SqlTranslatable for Name {
-    const TYPE_IDENT: &'static str = pgrx_resolved_type!(Name);
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("name"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("name")));
-}
+as_name!(Name, |name| name.0.as_bytes());
+as_name!(TakenRole, |name| name.0.to_bytes());

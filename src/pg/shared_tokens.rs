@@ -1,25 +1,29 @@
-//! Which signatures have been verified, by any backend: a bounded set of digests in shared memory.
+//! Which signatures have been verified, by any backend: a bounded set of tags in shared memory.
 //!
-//! A digest covers the whole token and the key material, so that a hit means: this very token has
-//! been verified with these very keys. Nothing else is shared, and nothing can be read back.
+//! A tag covers the whole token and the key material, under a key that is new with each start of the
+//! server and that no SQL can read. A hit means: this very token has been verified with these very
+//! keys. Nothing else is shared, and nothing can be read back.
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
-type Digest = [u8; 32];
+/// SipHash, 128 bits.
+pub type Tag = u128;
 
-/// 4,096 buckets of 4 digests: 512 kB.
+/// 4,096 buckets of 8 tags: 576 kB.
 const BUCKETS: usize = 4_096;
-const WAYS: usize = 4;
+const WAYS: usize = 8;
 
 #[derive(Clone, Copy)]
 struct Tokens {
+    /// `None`: the system gave no random bytes.
+    key: Option<[u8; 16]>,
     buckets: [Bucket; BUCKETS],
 }
 
 #[derive(Clone, Copy)]
 struct Bucket {
-    digests: [Digest; WAYS],
+    tags: [Tag; WAYS],
     /// The place that is written next: the oldest.
     next: u8,
 }
@@ -28,8 +32,9 @@ struct Bucket {
 unsafe impl PGRXSharedMemory for Tokens {}
 
 const EMPTY: Tokens = Tokens {
+    key: None,
     buckets: [Bucket {
-        digests: [[0; 32]; WAYS],
+        tags: [0; WAYS],
         next: 0,
     }; BUCKETS],
 };
@@ -39,29 +44,41 @@ static TOKENS: PgLwLock<Tokens> = unsafe { PgLwLock::new(c"scope_roles tokens") 
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {
-    pg_shmem_init!(TOKENS = EMPTY);
+    pg_shmem_init!(TOKENS = fresh());
 }
 
-pub fn contains(digest: &Digest) -> bool {
+fn fresh() -> Tokens {
+    let mut key = [0; 16];
+    Tokens {
+        key: getrandom::fill(&mut key).is_ok().then_some(key),
+        ..EMPTY
+    }
+}
+
+/// The key of all tags of this run of the server.
+pub fn key() -> Option<[u8; 16]> {
+    TOKENS.share().key
+}
+
+pub fn contains(tag: Tag) -> bool {
     let tokens = TOKENS.share();
     tokens
         .buckets
-        .get(bucket(digest))
-        .is_some_and(|bucket| bucket.digests.contains(digest))
+        .get(bucket(tag))
+        .is_some_and(|bucket| bucket.tags.contains(&tag))
 }
 
-pub fn insert(digest: &Digest) {
+pub fn insert(tag: Tag) {
     let mut tokens = TOKENS.exclusive();
-    if let Some(bucket) = tokens.buckets.get_mut(bucket(digest)) {
+    if let Some(bucket) = tokens.buckets.get_mut(bucket(tag)) {
         let place = usize::from(bucket.next) % WAYS;
-        if let Some(slot) = bucket.digests.get_mut(place) {
-            *slot = *digest;
+        if let Some(slot) = bucket.tags.get_mut(place) {
+            *slot = tag;
         }
         bucket.next = bucket.next.wrapping_add(1);
     }
 }
 
-fn bucket(digest: &Digest) -> usize {
-    let [first, second, ..] = *digest;
-    (usize::from(first) << 8 | usize::from(second)) % BUCKETS
+fn bucket(tag: Tag) -> usize {
+    tag as usize % BUCKETS
 }
