@@ -65,13 +65,6 @@ impl Prepared {
     }
 }
 
-/// What the assign hook needs, in memory that the settings machinery owns.
-#[repr(C)]
-struct Extra {
-    role: u32,
-    ends_at: i64,
-}
-
 pub fn define() {
     // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
     unsafe {
@@ -248,7 +241,7 @@ fn set(settings: [(&CStr, &CStr); 3], action: pg_sys::GucAction::Type) {
 #[pg_guard]
 unsafe extern "C-unwind" fn check(
     new_value: *mut *mut c_char,
-    extra: *mut *mut c_void,
+    _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: PostgreSQL passes valid pointers; a NULL value means the empty default.
@@ -265,47 +258,27 @@ unsafe extern "C-unwind" fn check(
     if text.is_empty() {
         return ours || LOCKED_TO.load(Ordering::Relaxed) == 0;
     }
-    if !ours {
-        return false;
-    }
-    let known = if restoring {
-        let state = text.to_str().ok().and_then(State::parse);
-        state.map(|state| Extra {
-            role: state.role,
-            ends_at: state.ends_at,
-        })
-    } else {
-        Some(Extra {
-            role: COMING_ROLE.load(Ordering::Relaxed),
-            ends_at: COMING_END.load(Ordering::Relaxed),
-        })
-    };
-    let Some(known) = known else {
-        return false;
-    };
-    let memory = compat::setting_alloc(size_of::<Extra>()).cast::<Extra>();
-    if memory.is_null() {
-        return false;
-    }
-    // SAFETY: fresh memory of the right size (malloc aligns for every type); PostgreSQL owns it.
-    unsafe {
-        memory.write(known);
-        *extra = memory.cast();
-    }
-    true
+    ours && (!restoring || text.to_str().ok().and_then(State::parse).is_some())
 }
 
 /// Must not fail: PostgreSQL also calls it while a transaction ends or aborts.
 #[pg_guard]
-unsafe extern "C-unwind" fn assign(new_value: *const c_char, extra: *mut c_void) {
-    let extra = extra.cast::<Extra>();
-    // SAFETY: NULL, or what `check` made for this value.
-    let (role, ends_at) = unsafe {
-        if extra.is_null() {
-            (0, i64::MAX)
-        } else {
-            ((*extra).role, (*extra).ends_at)
-        }
+unsafe extern "C-unwind" fn assign(new_value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: NULL, or a terminated text that `check` has let pass.
+    let is_empty = new_value.is_null() || unsafe { *new_value } == 0;
+    let (role, ends_at) = if is_empty {
+        (0, i64::MAX)
+    } else if INTERNAL.load(Ordering::Relaxed) {
+        (
+            COMING_ROLE.load(Ordering::Relaxed),
+            COMING_END.load(Ordering::Relaxed),
+        )
+    } else {
+        // An earlier switch comes back. One that could not be read would let nothing run.
+        // SAFETY: as above.
+        let state = unsafe { CStr::from_ptr(new_value) }.to_str().ok();
+        let state = state.and_then(State::parse);
+        state.map_or((u32::MAX, i64::MIN), |state| (state.role, state.ends_at))
     };
     let text = if role == 0 {
         std::ptr::null_mut()
