@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::cluster::harness::{Options, Server, has_library, output};
-use crate::measure::{Figures, compare, in_turns};
+use crate::measure::{Figures, OneProcessor, compare, in_turns};
 use crate::scene::{Loop, Runner, Scene, array};
 use crate::tokens::Family;
 
@@ -15,6 +15,7 @@ pub fn switch(_: &Scene) -> Result<Figures, String> {
         Scene::with(&[("scope_roles.audit", "switch")]),
         Scene::with(&[("scope_roles.audit", "none")]),
     ];
+    let _one = OneProcessor::of(&[&scenes[0].server, &scenes[1].server]);
     let mut runners = Vec::new();
     let mut tokens = Vec::new();
     let mut transactions = Vec::new();
@@ -99,6 +100,7 @@ pub fn statements(_: &Scene) -> Result<Figures, String> {
     servers[1].admin("postgres").run(&format!(
         "CREATE EXTENSION pgaudit; CREATE ROLE {ours} LOGIN; GRANT SELECT ON pgbench_accounts, pgbench_branches TO {ours}"
     ));
+    let _one = OneProcessor::of(&[&servers[0], &servers[1]]);
     let rounds = in_turns::<2>(60, |_, side| {
         let mut pgbench = servers[side].client("pgbench");
         let report = output(pgbench.args([

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cluster::harness::{Fixture, Options, Server, Session, crowd, literal, wait_until};
-use crate::measure::{Figures, compare, in_turns, quantile, within};
+use crate::measure::{Figures, OneProcessor, compare, in_turns, quantile, within};
 use crate::scene::{DATABASE, Scene};
 
 const ISSUE: &str = "SELECT * FROM scope.create_readonly_role('orders')";
@@ -117,7 +117,8 @@ pub fn eight_clients(scene: &Scene) -> Result<Figures, String> {
 
 pub fn login(_: &Scene) -> Result<Figures, String> {
     let server = &*CROWDED;
-    let rounds = in_turns::<2>(300, |round, side| {
+    let _one = OneProcessor::of(&[server]);
+    let rounds = in_turns::<2>(900, |round, side| {
         let role = match side {
             0 => format!("many_{}", round * 7 + 1),
             _ => "plain".to_owned(),

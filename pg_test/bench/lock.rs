@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cluster::harness::{
     Fixture, Options, SECRET, Server, Session, has_library, literal, now, output, sign,
 };
-use crate::measure::{Figures, compare, in_turns};
+use crate::measure::{Figures, OneProcessor, compare, in_turns};
 use crate::scene::{DATABASE, LOGIN, Scene};
 
 const STATEMENT: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711";
@@ -60,6 +60,7 @@ pub fn set_user(_: &Scene) -> Result<Figures, String> {
         ),
         (format!("SELECT set_user('{ROLE}')"), "SELECT reset_user()"),
     ];
+    let _one = OneProcessor::of(&[&server]);
     let mut session = server.login(LOGIN, DATABASE);
     for (switch, back) in &sides {
         session.run(switch);
@@ -89,6 +90,7 @@ pub fn unused(_: &Scene) -> Result<Figures, String> {
         "scope_roles"
     );
     assert_eq!(check(&servers[1]).text("SHOW shared_preload_libraries"), "");
+    let _one = OneProcessor::of(&[&servers[0], &servers[1]]);
     let rounds = in_turns::<2>(90, |_, side| {
         let mut pgbench = servers[side].client("pgbench");
         let report = output(pgbench.args([

@@ -1,5 +1,9 @@
 //! Medians, spreads, and sides that take turns.
 
+use std::process::Command;
+
+use crate::cluster::harness::Server;
+
 /// What one row found, in its unit.
 pub struct Figures {
     pub ours: f64,
@@ -84,6 +88,42 @@ pub fn within(budget: f64, times: &[f64]) -> Figures {
 }
 
 const GROUPS: usize = 15;
+
+/// While it lives, the benchmark, what it starts, and the servers' new sessions share one processor. A client and its session take
+/// turns anyway, and waking another processor can cost more than what a row measures, and differs from one moment to the next.
+pub struct OneProcessor(Vec<(String, String)>);
+
+impl OneProcessor {
+    pub fn of(servers: &[&Server]) -> OneProcessor {
+        let servers = servers.iter().map(|server| server.pid());
+        let pinned = std::iter::once(std::process::id().to_string()).chain(servers);
+        OneProcessor(
+            pinned
+                .filter_map(|pid| {
+                    let before = processors(&["-p", &pid])?;
+                    processors(&["-p", "0", &pid])?;
+                    Some((pid, before))
+                })
+                .collect(),
+        )
+    }
+}
+
+impl Drop for OneProcessor {
+    fn drop(&mut self) {
+        for (pid, before) in &self.0 {
+            processors(&["-p", before, pid]);
+        }
+    }
+}
+
+/// The list that `taskset` tells of; `None` where it cannot be had: the row is then measured as it comes.
+fn processors(arguments: &[&str]) -> Option<String> {
+    let mut taskset = Command::new("taskset");
+    let told = taskset.args(["-a", "-c"]).args(arguments).output().ok()?;
+    let told = String::from_utf8(told.stdout).ok()?;
+    Some(told.lines().last()?.rsplit(": ").next()?.to_owned())
+}
 
 fn medians<const SIDES: usize>(rounds: &[[f64; SIDES]]) -> [f64; SIDES] {
     std::array::from_fn(|side| {

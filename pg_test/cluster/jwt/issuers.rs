@@ -12,7 +12,7 @@ use crate::harness::*;
 static RSA: LazyLock<Key> = LazyLock::new(|| Key::rsa("rsa-1"));
 static OTHER_RSA: LazyLock<Key> = LazyLock::new(|| Key::rsa("rsa-2"));
 static P256: LazyLock<Key> = LazyLock::new(|| Key::p256("p256-1"));
-static ED: LazyLock<Key> = LazyLock::new(|| Key::ed25519("ed-1"));
+pub static ED: LazyLock<Key> = LazyLock::new(|| Key::ed25519("ed-1"));
 static OTHER_ED: LazyLock<Key> = LazyLock::new(|| Key::ed25519("ed-2"));
 
 pub fn iss(name: &str) -> String {

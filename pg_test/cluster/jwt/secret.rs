@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use super::issuers::takes;
+use super::issuers::{ED, claims, register, takes};
 use super::{Gate, assert_itself, assert_switched, switch};
 use crate::harness::*;
 
@@ -227,6 +227,15 @@ fn a_key_file_that_cannot_be_read_switches_nobody() {
     takes(&mut warm, &token, &g.reader);
     takes(&mut g.login(), &token, &g.reader);
     assert!(!server.log().contains(secret), "the secret is in the log");
+
+    // It is not asked for tokens of a registered issuer.
+    register(&g, "a", &jwks(&[&ED]), "");
+    std::fs::remove_file(&file).expect("the file goes");
+    server.reload();
+    warm.refused(&switch(&token), "55000");
+    let theirs = ED.token("EdDSA", &claims(&g, "a", json!({})));
+    takes(&mut warm, &theirs, &g.reader);
+    takes(&mut g.login(), &theirs, &g.reader);
 }
 
 fn set_mode(file: &PathBuf, mode: u32) {
