@@ -3,7 +3,9 @@
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+use std::sync::atomic::Ordering;
 
 use pgrx::pg_sys;
 
@@ -197,6 +199,10 @@ pub fn is_parameter_acl(class: pg_sys::Oid) -> bool {
 }
 
 /// Where a setting was found last, to look there first.
+#[cfg_attr(
+    not(any(feature = "pg14", feature = "pg15")),
+    allow(dead_code, reason = "a hash needs no place")
+)]
 pub struct SettingPlace(AtomicUsize);
 
 impl SettingPlace {
