@@ -194,7 +194,7 @@ fn header_is_plain(header: &[u8]) {
 
 /// The claims mean the same to a reader that shares no code with ours.
 fn agrees_with_serde(verified: &Verified, payload: &[u8]) {
-    assert_eq!(verified.payload.as_bytes(), payload);
+    assert_eq!(verified.payload().as_bytes(), payload);
     let Ok(claims) = serde_json::from_slice::<Value>(payload) else {
         serde_json::from_slice::<IgnoredAny>(payload).expect("a payload that is JSON");
         return;
@@ -205,9 +205,9 @@ fn agrees_with_serde(verified: &Verified, payload: &[u8]) {
             .get(name)
             .map(|value| value.as_str().expect("a string").to_owned())
     };
-    assert_eq!(verified.issuer, text("iss"));
-    assert_eq!(verified.subject, text("sub"));
-    assert_eq!(verified.token_id, text("jti"));
+    assert_eq!(verified.issuer(), text("iss").map(Into::into));
+    assert_eq!(verified.subject(), text("sub").map(Into::into));
+    assert_eq!(verified.token_id(), text("jti").map(Into::into));
     let audience: Vec<&str> = match claims.get("aud") {
         None => Vec::new(),
         Some(Value::Array(names)) => names
@@ -216,7 +216,22 @@ fn agrees_with_serde(verified: &Verified, payload: &[u8]) {
             .collect(),
         Some(name) => vec![name.as_str().expect("a string")],
     };
-    assert_eq!(verified.audience, audience);
+    // At a time at which nothing else is wrong, if there is one.
+    let now = verified.issued_at.max(verified.not_before).unwrap_or(0);
+    let meant_for = |name: &str| {
+        let policy = Policy {
+            audiences: vec![name.to_owned()],
+            ..Policy::default()
+        };
+        verified.check(&policy, now)
+    };
+    for name in &audience {
+        assert_ne!(meant_for(name), Err(Refusal::Audience), "{name}");
+    }
+    let stranger = audience.concat() + "x";
+    if verified.check(&Policy::default(), now).is_ok() {
+        assert_eq!(meant_for(&stranger), Err(Refusal::Audience), "{stranger}");
+    }
     same_date(&claims, "exp", verified.expires_at);
     same_date(&claims, "iat", verified.issued_at);
     same_date(&claims, "nbf", verified.not_before);
