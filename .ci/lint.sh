@@ -30,3 +30,7 @@ say "cargo clippy on $PG_LABEL, tests included (the first run checks every depen
 cargo clippy --all-targets --no-default-features --features "$PG_LABEL pg_test" -- -D warnings
 # Cargo leaves targets with `test = false` out of "all".
 cargo clippy --test cluster --test bench --no-default-features --features "$PG_LABEL pg_test" -- -D warnings
+# A package of its own, which nothing else here builds.
+alone ensure_commands cc:gcc c++:g++
+say "cargo check of the fuzz targets"
+(cd pg_test/fuzz && CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz-check cargo check --quiet --locked)
