@@ -349,17 +349,20 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
 fn role_of(accepted: &Accepted, claim: Option<&str>) -> Result<String, Error> {
     let rules: &Rules = &accepted.rules;
     let issuer = || rules.name.clone().unwrap_or_default();
-    let role = match (&rules.role_claim, claim) {
+    let default;
+    let path = match (&rules.role_claim, claim) {
         (Some(only), Some(asked)) if only != asked => {
             return Err(Error::RoleClaimFixed { issuer: issuer() });
         }
-        (Some(path), _) => with_path(path, |path| path.role(accepted.verified.payload())),
-        (None, Some(path)) => with_path(path, |path| path.role(accepted.verified.payload())),
-        (None, None) => with_path(&guc::jwt_role_claim(), |path| {
-            path.role(accepted.verified.payload())
-        }),
-    }
-    .map_err(Error::Path)?;
+        (Some(path), _) => path,
+        (None, Some(path)) => path,
+        (None, None) => {
+            default = guc::jwt_role_claim();
+            &*default
+        }
+    };
+    let role =
+        with_path(path, |path| path.role(accepted.verified.payload())).map_err(Error::Path)?;
     let role = match (role, &rules.anon_role) {
         (Err(RoleClaim::Missing), Some(anonymous)) => return Ok(anonymous.clone()),
         (role, _) => role.map_err(Error::RoleClaim)?,

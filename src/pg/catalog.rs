@@ -80,7 +80,7 @@ pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
     let mut next = 0;
     while let Some(&role) = seen.get(next) {
         next += 1;
-        for group in groups_of(role) {
+        for group in memberships(role) {
             if !seen.contains(&group) {
                 // SAFETY: a catalogue read inside a transaction.
                 if unsafe { pg_sys::superuser_arg(group) } && has_privileges_of(member, group) {
@@ -91,39 +91,6 @@ pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
         }
     }
     false
-}
-
-/// The roles that `member` is a direct member of.
-fn groups_of(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    // SAFETY: inside a transaction; the list's members are valid until it is released; the
-    // attribute is an OID, never null.
-    unsafe {
-        let list = pg_sys::SearchSysCacheList(
-            pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
-            1,
-            pg_sys::Datum::from(member),
-            pg_sys::Datum::null(),
-            pg_sys::Datum::null(),
-        );
-        let count = usize::try_from((*list).n_members).unwrap_or(0);
-        let groups = (*list)
-            .members
-            .as_slice(count)
-            .iter()
-            .map(|&entry| {
-                let mut is_null = false;
-                let group = pg_sys::SysCacheGetAttr(
-                    pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
-                    &raw mut (*entry).tuple,
-                    compat::MEMBERSHIP_ROLE_COLUMN,
-                    &mut is_null,
-                );
-                pg_sys::Oid::from(group.value() as u32)
-            })
-            .collect();
-        pg_sys::ReleaseCatCacheList(list);
-        groups
-    }
 }
 
 fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
@@ -200,14 +167,7 @@ pub fn owns_table_of(trigger: pg_sys::Oid) -> bool {
     unsafe {
         let relation =
             pg_sys::table_open(pg_sys::TriggerRelationId, pg_sys::AccessShareLock as i32);
-        let mut key = pg_sys::ScanKeyData::default();
-        pg_sys::ScanKeyInit(
-            &mut key,
-            pg_sys::Anum_pg_trigger_oid as pg_sys::AttrNumber,
-            pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-            pg_sys::F_OIDEQ.into(),
-            pg_sys::Datum::from(trigger),
-        );
+        let mut key = oid_key(pg_sys::Anum_pg_trigger_oid, trigger);
         let scan = pg_sys::systable_beginscan(
             relation,
             pg_sys::TriggerOidIndexId.into(),
@@ -413,27 +373,32 @@ pub fn labelled_roles(mut visit: impl FnMut(pg_sys::Oid, &str)) {
     });
 }
 
+/// The condition that a column holds this OID, for a scan of a catalogue.
+pub(super) fn oid_key(column: u32, value: pg_sys::Oid) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: a record to be filled in; the operator and the value are of OIDs.
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut key,
+            column as pg_sys::AttrNumber,
+            pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+            pg_sys::F_OIDEQ.into(),
+            pg_sys::Datum::from(value),
+        );
+    }
+    key
+}
+
 /// The label of ours that a role has, read without a database; `Some(None)` for one that can't be.
 pub fn label_at_login(role: pg_sys::Oid) -> Option<Option<String>> {
     let mut found = None;
     // SAFETY: inside a transaction, with the catalogue's own index, whose first two columns are the
     // object and its class; PostgreSQL keeps it at hand for logins.
     unsafe {
-        let keys = [
-            (OBJECT, pg_sys::Datum::from(role)),
-            (CLASS, pg_sys::Datum::from(pg_sys::AuthIdRelationId)),
+        let mut keys = [
+            oid_key(OBJECT, role),
+            oid_key(CLASS, pg_sys::AuthIdRelationId),
         ];
-        let mut keys = keys.map(|(column, value)| {
-            let mut key = pg_sys::ScanKeyData::default();
-            pg_sys::ScanKeyInit(
-                &mut key,
-                column as pg_sys::AttrNumber,
-                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-                pg_sys::F_OIDEQ.into(),
-                value,
-            );
-            key
-        });
         let relation = pg_sys::table_open(
             SHARED_SECURITY_LABELS.into(),
             pg_sys::AccessShareLock as i32,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::catalog::oid_key;
 use super::{compat, identity, server, spi};
 
 /// Catalogues that pgrx does not bind: catalog/pg_language.h, catalog/pg_largeobject.h.
@@ -55,27 +56,16 @@ pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
     // catalog/pg_shdepend.h
     const SHARED_DEPENDENCIES: u32 = 1214;
     const BY_REFERENCE: u32 = 1233;
-    const REFERENCED_CLASS: pg_sys::AttrNumber = 5;
-    const REFERENCED_OBJECT: pg_sys::AttrNumber = 6;
+    const REFERENCED_CLASS: u32 = 5;
+    const REFERENCED_OBJECT: u32 = 6;
     let mut marks = Vec::new();
     // SAFETY: inside a transaction; the keys have their columns' type; a row is copied before the scan
     // goes on; what was opened is closed.
     unsafe {
-        let values = [
-            (REFERENCED_CLASS, pg_sys::AuthIdRelationId),
-            (REFERENCED_OBJECT, role),
+        let mut keys = [
+            oid_key(REFERENCED_CLASS, pg_sys::AuthIdRelationId),
+            oid_key(REFERENCED_OBJECT, role),
         ];
-        let mut keys = values.map(|(column, value)| {
-            let mut key = pg_sys::ScanKeyData::default();
-            pg_sys::ScanKeyInit(
-                &mut key,
-                column,
-                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-                pg_sys::F_OIDEQ.into(),
-                pg_sys::Datum::from(value),
-            );
-            key
-        });
         let lock = pg_sys::AccessShareLock as i32;
         let relation = pg_sys::table_open(SHARED_DEPENDENCIES.into(), lock);
         let scan = pg_sys::systable_beginscan(
