@@ -1,6 +1,8 @@
 //! Attacks found by reading PostgreSQL's sources: callers of SetUserIdAndSecContext, settings that change without a hook, and what a
 //! transaction opens before the switch and uses after it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde_json::json;
 
 use super::{SECRET_ROW, STAGE, assert_no_escape};
@@ -40,10 +42,18 @@ fn superusers_helper_that_sets_any_setting() {
     s.run("COMMIT");
 }
 
+/// Rights on a setting are one row of the whole cluster, and PostgreSQL refuses the second of two writers at once ("tuple concurrently
+/// updated").
+fn rights_on_settings() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// From PostgreSQL 15 on an administrator can allow a role to change a setting that is the superusers'. While a role is locked, the
 /// guarded settings are.
 #[test]
 fn role_that_may_set_a_guarded_setting() {
+    let _turn = rights_on_settings();
     let g = Gate::new("lock_parameter");
     let mut admin = g.f.admin();
     if g.f.server.version() < 150_000 {
@@ -331,6 +341,7 @@ fn trigger_that_lands_on_another_owners_table() {
 /// Rights are looked at when the role is taken. One that is granted afterwards opens the guard, but what follows is not run.
 #[test]
 fn right_to_set_the_role_granted_during_the_switch() {
+    let _turn = rights_on_settings();
     let g = Gate::new("lock_granted");
     let mut admin = g.f.admin();
     if g.f.server.version() < 150_000 {
