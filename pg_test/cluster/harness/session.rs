@@ -163,7 +163,10 @@ impl Session {
 
     /// Whatever statements return, of all of them.
     pub fn attempt(&mut self, sql: &str) -> Result<Rows, Refusal> {
-        let messages = self.client.simple_query(sql)?;
+        let messages = match self.client.simple_query(sql) {
+            Ok(messages) => messages,
+            Err(e) => return Err(self.settled(e)),
+        };
         let row = |m: SimpleQueryMessage| match m {
             SimpleQueryMessage::Row(row) => Some(
                 (0..row.len())
@@ -178,7 +181,10 @@ impl Session {
     /// The same for one statement in the extended protocol; columns that are not text show as their type.
     pub fn attempt_extended(&mut self, sql: &str, params: &[&str]) -> Result<Rows, Refusal> {
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as _).collect();
-        let rows = self.client.query(sql, &params)?;
+        let rows = match self.client.query(sql, &params) {
+            Ok(rows) => rows,
+            Err(e) => return Err(self.settled(e)),
+        };
         let cell = |row: &postgres::Row, i: usize| match row.try_get::<_, Option<String>>(i) {
             Ok(text) => text,
             Err(_) => Some(row.columns()[i].type_().name().to_owned()),
@@ -187,6 +193,13 @@ impl Session {
             .iter()
             .map(|row| (0..row.len()).map(|i| cell(row, i)).collect())
             .collect())
+    }
+
+    /// The client returns as soon as the error is there; the server still has to roll back, and to say so in its log. Nothing but
+    /// "ready" comes back of an empty query, or the connection is over.
+    fn settled(&mut self, e: Error) -> Refusal {
+        let _ready = self.client.simple_query("");
+        e.into()
     }
 
     /// The text that COPY … TO STDOUT sends.
