@@ -190,16 +190,6 @@ COMMENT ON FUNCTION scope.revoke_temporary(name, name) IS
 'Ends a membership made by scope.grant_temporary(), from the commit on, as its deadline would. None to end is a NOTICE. The caller must have granted it, be a member of the role that did, or have ADMIN OPTION on the role.
 Errors: 42704 no such role; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
-CREATE FUNCTION scope.set_jwt_role(token text, claim text DEFAULT NULL)
-RETURNS name
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'set_jwt_role_wrapper';
-COMMENT ON FUNCTION scope.set_jwt_role(text, text) IS
-'Verifies a JSON Web Token (RFC 7519, RFC 8725), switches to the role that a claim names, and locks it until the transaction ends. Returns the role. The claims are in request.jwt.claims.
-claim: a claim''s name, a path (.realm_access.roles[0]) or RFC 9535 JSONPath ($...); NULL: scope_roles.jwt_role_claim.
-The role must be one that the session user may SET ROLE to, and not a superuser, not pg_*, without BYPASSRLS, CREATEROLE, REPLICATION and access to the server''s files and programs.
-Errors: 28000 the token is refused (DETAIL begins with the reason); 42501 the role may not be taken, or this transaction is already switched; 22023 bad claim path; 55000 not preloaded, or no usable scope_roles.jwt_secret. Warning 25P01 outside a transaction block.';
-
 CREATE FUNCTION scope.expire_roles()
 RETURNS TABLE (role_name name, action text, sessions_terminated integer, detail text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -229,57 +219,12 @@ COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cid
 valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds.
 Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
-CREATE FUNCTION scope.set_jwt_session(token text, claim text DEFAULT NULL)
-RETURNS name
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'set_jwt_session_wrapper';
-COMMENT ON FUNCTION scope.set_jwt_session(text, text) IS
-'As scope.set_jwt_role(), for the whole session: it ends with the session or by scope.end_jwt_session(). For psql and session pooling; with transaction pooling the next client would inherit it.';
-
-CREATE FUNCTION scope.end_jwt_session(token text)
-RETURNS void
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'end_jwt_session_wrapper';
-COMMENT ON FUNCTION scope.end_jwt_session(text) IS
-'Ends the switch of scope.set_jwt_session(). It takes the very token that made the switch, so that injected SQL cannot.
-In a session of an authenticator the temporary objects, prepared statements, LISTENs and search_path of the switch go with it.
-Errors: 42501 another token, or no switch of the session; 55006 cursors are open; 55000 not preloaded.';
-
 CREATE FUNCTION scope.verify_jwt(token text)
 RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'verify_jwt_wrapper';
 COMMENT ON FUNCTION scope.verify_jwt(text) IS
 'Verifies a token and returns its claims, without switching. Errors: 28000 the token is refused (DETAIL begins with the reason); 55000 as scope.set_jwt_role().';
-
-CREATE FUNCTION scope.jwt_claims()
-RETURNS jsonb
-LANGUAGE c STABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'jwt_claims_wrapper';
-COMMENT ON FUNCTION scope.jwt_claims() IS
-'The claims of the token that switched this session or transaction; NULL without one. Read from the extension''s own state, which no SQL can change.';
-
-CREATE FUNCTION scope.jwt_claim(path text)
-RETURNS text
-LANGUAGE c STABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'jwt_claim_wrapper';
-COMMENT ON FUNCTION scope.jwt_claim(text) IS
-'One claim of the token that switched this session or transaction, as text: strings as they are, anything else as JSON; NULL when it is absent or null, or without a token. path: a claim''s name, a path (.realm_access.roles[0]) or RFC 9535 JSONPath ($...).
-Errors: 22023 bad path.';
-
-CREATE FUNCTION scope.jwt_subject()
-RETURNS text
-LANGUAGE c STABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'jwt_subject_wrapper';
-COMMENT ON FUNCTION scope.jwt_subject() IS
-'The sub claim (RFC 7519 section 4.1.2) of the token that switched this session or transaction; NULL without one.';
-
-CREATE FUNCTION scope.jwt_expires_at()
-RETURNS timestamptz
-LANGUAGE c STABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'jwt_expires_at_wrapper';
-COMMENT ON FUNCTION scope.jwt_expires_at() IS
-'The exp claim (RFC 7519 section 4.1.4) of the token that switched this session or transaction; NULL without one. Statements are refused from then on, plus the leeway; COMMIT is not.';
 
 CREATE FUNCTION scope.add_jwt_issuer(
     name text,

@@ -1,16 +1,11 @@
--- Every GRANT of the extension. It starts closed: what is not granted here, a superuser grants.
+-- Every GRANT of the extension. It starts closed: what is granted neither here nor by tokens.sql, a superuser grants.
 REVOKE ALL ON ALL TABLES IN SCHEMA scope FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scope FROM PUBLIC;
 REVOKE ALL ON SCHEMA scope FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA scope TO PUBLIC;
--- The token is the authority, and it gives no more than memberships already allow.
-GRANT EXECUTE ON FUNCTION scope.set_jwt_role(text, text) TO PUBLIC;
 -- Names, deadlines and labels of roles are readable by everyone in the catalogs anyway.
 GRANT SELECT ON scope.roles, scope.credentials TO pg_monitor;
--- What a session's own token says is for its policies to read.
-GRANT EXECUTE ON FUNCTION scope.set_jwt_session(text, text), scope.end_jwt_session(text), scope.jwt_claims(),
-    scope.jwt_claim(text), scope.jwt_subject(), scope.jwt_expires_at() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
 GRANT SELECT ON scope.scopes, scope.scope_declarations, scope.audit_log, scope.guards, scope.guarded_logins TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;

@@ -38,13 +38,13 @@ impl Last {
     }
 }
 
-/// All claims, or NULL without a switch. Documented in `sql/functions.sql`.
+/// All claims, or NULL without a switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn jwt_claims() -> Option<json::Jsonb> {
     switch_state::with(|state| std::ffi::CString::new(state.claims).ok().map(json::Jsonb)).flatten()
 }
 
-/// One claim as text. Documented in `sql/functions.sql`.
+/// One claim as text. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn jwt_claim(path: &str) -> Result<Option<json::Text>, ErrorReport> {
     LAST.with_borrow_mut(|last| {
@@ -64,7 +64,7 @@ fn jwt_claim(path: &str) -> Result<Option<json::Text>, ErrorReport> {
     })
 }
 
-/// The `sub` claim. Documented in `sql/functions.sql`.
+/// The `sub` claim. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn jwt_subject() -> Option<json::Text> {
     ClaimPath::parse("sub")
@@ -74,7 +74,7 @@ fn jwt_subject() -> Option<json::Text> {
         .map(json::Text)
 }
 
-/// The `exp` claim. Documented in `sql/functions.sql`.
+/// The `exp` claim. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn jwt_expires_at() -> Option<TimestampWithTimeZone> {
     let expires_at = switch_state::with(|state| jwt::expires_at(state.claims)).flatten()?;

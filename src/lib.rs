@@ -60,7 +60,12 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "audit", "guards", "access", "spec", "page"],
+    requires = ["views", "audit", "guards", "access", "spec", "page"]
+);
+extension_sql_file!(
+    "../sql/tokens.sql",
+    name = "tokens",
+    requires = ["privileges"],
     finalize
 );
 

@@ -83,7 +83,7 @@ struct Active {
     revoked: Cell<bool>,
 }
 
-/// Switches until the transaction ends. Documented in `sql/functions.sql`.
+/// Switches until the transaction ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
     error::require_preload()?;
@@ -91,7 +91,7 @@ fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, E
     recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(TakenRole)
 }
 
-/// Switches until the session ends. Documented in `sql/functions.sql`.
+/// Switches until the session ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
     error::require_preload()?;
@@ -99,7 +99,7 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole
     recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(TakenRole)
 }
 
-/// Ends a session's switch. Documented in `sql/functions.sql`.
+/// Ends a session's switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn end_jwt_session(token: Option<&str>) -> Result<(), ErrorReport> {
     error::require_preload()?;

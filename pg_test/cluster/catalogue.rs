@@ -103,6 +103,27 @@ fn every_object_and_its_privileges_are_acknowledged() {
     assert_eq!(listed, expected, "\nlisted:\n{}\n", listed.join("\n"));
 }
 
+/// Nothing is granted on what everybody may call: the administrator's default privileges decide.
+#[test]
+fn default_privileges_hold_for_what_everybody_may_call() {
+    let f = Fixture::new("catalogue_defaults");
+    let login = f.role("login", "LOGIN");
+    let mut admin = f.admin();
+    admin.run(
+        "DROP EXTENSION scope_roles;
+         ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+         CREATE EXTENSION scope_roles",
+    );
+    let mut session = f.login(&login);
+    session.denied("SELECT scope.set_jwt_role('x')", "42501");
+    session.denied("SELECT scope.jwt_subject()", "42501");
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.set_jwt_role(text, text), scope.jwt_subject() TO {login}"
+    ));
+    session.refused_with("SELECT scope.set_jwt_role('x')", "28000", "malformed");
+    assert!(session.holds("scope.jwt_subject() IS NULL"));
+}
+
 #[test]
 fn every_object_is_described() {
     let f = Fixture::new("catalogue_comments");
