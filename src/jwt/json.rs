@@ -106,6 +106,17 @@ fn branch(value: &str, depth: usize) -> Option<Value> {
     }
 }
 
+/// Bytes that end a run of plain characters in a string: quotes, backslashes, control characters.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        ends[byte] = byte < 0x20 || byte == b'"' as usize || byte == b'\\' as usize;
+        byte += 1;
+    }
+    ends
+};
+
 /// A recursive-descent reader; [`MAX_DEPTH`] bounds the recursion.
 struct Scanner<'a> {
     text: &'a str,
@@ -187,7 +198,7 @@ impl<'a> Scanner<'a> {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
             let plain = rest
                 .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+                .position(|&byte| ENDS.get(usize::from(byte)) == Some(&true))
                 .ok_or(JsonError::Syntax)?;
             self.at += plain;
             match self.peek() {

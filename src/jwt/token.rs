@@ -1,7 +1,10 @@
 //! The compact form of RFC 7515 section 7.1 and the rules for its header.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use base64_simd::URL_SAFE_NO_PAD;
+use memchr::memchr;
 
 use super::json::{self, JsonError};
 use super::{Algorithm, MAX_TOKEN_BYTES, Refusal};
@@ -15,7 +18,7 @@ pub(super) struct Compact<'a> {
     /// The header's `alg`.
     pub(super) algorithm: Algorithm,
     /// The header's `kid`.
-    pub(super) kid: Option<String>,
+    pub(super) kid: Option<Rc<str>>,
     payload: Vec<u8>,
 }
 
@@ -29,23 +32,31 @@ impl<'a> Compact<'a> {
             return Err(Refusal::TooLong);
         }
         let not_three = Refusal::Malformed("the token is not three parts joined by dots");
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(not_three)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(not_three)?;
-        if payload.contains('.') {
+        let (header, rest) = split(token).ok_or(not_three)?;
+        let (payload, signature) = split(rest).ok_or(not_three)?;
+        if memchr(b'.', signature.as_bytes()).is_some() {
             return Err(not_three);
         }
         if header.is_empty() || payload.is_empty() || signature.is_empty() {
             return Err(Refusal::Malformed("a part of the token is empty"));
         }
-        let header = decode(header, "the header is not base64url without padding")?;
+        let known = known_header(header);
+        let decoded = match known {
+            Some(_) => Vec::new(),
+            None => decode(header, "the header is not base64url without padding")?,
+        };
         let payload = decode(payload, "the payload is not base64url without padding")?;
-        let signature = decode(signature, "the signature is not base64url without padding")?;
-        let (algorithm, kid) = read_header(&header)?;
+        let signature_bytes = decode(signature, "the signature is not base64url without padding")?;
+        let read = match known {
+            Some(read) => read,
+            None => remembered(header, read_header(&decoded)?),
+        };
+        let signing_input = token.get(..token.len() - signature.len() - 1);
         Ok(Self {
-            signing_input,
-            signature,
-            algorithm,
-            kid,
+            signing_input: signing_input.unwrap_or_default(),
+            signature: signature_bytes,
+            algorithm: read.algorithm,
+            kid: read.kid,
             payload,
         })
     }
@@ -56,15 +67,54 @@ impl<'a> Compact<'a> {
     }
 }
 
+/// What comes before the first dot, and after it.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let dot = memchr(b'.', text.as_bytes())?;
+    Some((text.get(..dot)?, text.get(dot + 1..)?))
+}
+
+/// Canonical: bits of the last character that are left over must be 0.
 fn decode(part: &str, complaint: &'static str) -> Result<Vec<u8>, Refusal> {
-    URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| Refusal::Malformed(complaint))
+    // Room for what is put behind the payload later.
+    let mut decoded = Vec::with_capacity(part.len());
+    match URL_SAFE_NO_PAD.decode_append(part, &mut decoded) {
+        Ok(()) => Ok(decoded),
+        Err(_) => Err(Refusal::Malformed(complaint)),
+    }
+}
+
+/// What a header says, as far as it matters.
+#[derive(Clone)]
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<Rc<str>>,
+}
+
+thread_local! {
+    /// The last header that followed the rules, as sent: those of one issuer are all the same.
+    static LAST: RefCell<Option<(String, Header)>> = const { RefCell::new(None) };
+}
+
+/// Longer ones are not remembered.
+const MAX_REMEMBERED: usize = 1_024;
+
+fn known_header(sent: &str) -> Option<Header> {
+    LAST.with_borrow(|last| {
+        let (known, header) = last.as_ref()?;
+        (known == sent).then(|| header.clone())
+    })
+}
+
+fn remembered(sent: &str, header: Header) -> Header {
+    if sent.len() <= MAX_REMEMBERED {
+        LAST.set(Some((sent.to_owned(), header.clone())));
+    }
+    header
 }
 
 /// Reads `alg` and `kid`. What could bring a key or change the rules is refused; `x5c`, `x5t`,
 /// `typ` and unknown members are ignored (RFC 7515 section 4).
-fn read_header(bytes: &[u8]) -> Result<(Algorithm, Option<String>), Refusal> {
+fn read_header(bytes: &[u8]) -> Result<Header, Refusal> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed("the header is not UTF-8"))?;
     let members = json::object(text).map_err(|error| {
@@ -84,7 +134,7 @@ fn read_header(bytes: &[u8]) -> Result<(Algorithm, Option<String>), Refusal> {
             "kid" => {
                 let name = json::string(member.value)
                     .ok_or(Refusal::Malformed("the header's kid is not a string"))?;
-                kid = Some(name.into_owned());
+                kid = Some(Rc::from(name));
             }
             "crit" | "b64" => return Err(Refusal::Critical),
             "jwk" | "jku" | "x5u" => return Err(Refusal::EmbeddedKey),
@@ -94,5 +144,5 @@ fn read_header(bytes: &[u8]) -> Result<(Algorithm, Option<String>), Refusal> {
     let algorithm = algorithm
         .and_then(|name| name.parse().ok())
         .ok_or(Refusal::Algorithm)?;
-    Ok((algorithm, kid))
+    Ok(Header { algorithm, kid })
 }

@@ -1,8 +1,6 @@
 //! What a switch remembers, as the text of the setting `scope.switch`. Pure.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
-
 /// How long a switch lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -44,21 +42,45 @@ impl<'a> State<'a> {
         })
     }
 
-    pub fn to_text(&self) -> String {
-        let extent = match self.extent {
-            Extent::Transaction => 't',
-            Extent::Session => 's',
-        };
-        let mut text = String::with_capacity(self.claims.len() + 70);
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "{extent} {} {} {:x} ",
-            self.role, self.ends_at, self.tag
-        );
-        text.push_str(self.claims);
+    /// Digits are written by hand, in a fraction of the time of `write!`: every new token pays for it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.claims.len() + 80);
+        text.push(match self.extent {
+            Extent::Transaction => b't',
+            Extent::Session => b's',
+        });
+        text.push(b' ');
+        push_decimal(&mut text, self.role.into());
+        text.extend_from_slice(if self.ends_at < 0 { b" -" } else { b" " });
+        push_decimal(&mut text, self.ends_at.unsigned_abs());
+        text.push(b' ');
+        let tag = self.tag.to_be_bytes();
+        text.extend(tag.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]));
+        text.push(b' ');
+        text.extend_from_slice(self.claims.as_bytes());
         text
     }
+}
+
+fn push_decimal(text: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut begin = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        begin -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.get(begin..).unwrap_or_default());
+}
+
+fn hex(nibble: u8) -> u8 {
+    b"0123456789abcdef"
+        .get(usize::from(nibble))
+        .copied()
+        .unwrap_or(b'0')
 }
 
 #[cfg(test)]
@@ -67,17 +89,24 @@ mod tests {
 
     #[test]
     fn switch_state_survives_a_round_trip() {
-        for claims in ["{}", "{\"a b\": \" c \\n\"}", ""] {
+        for (claims, ends_at) in [
+            ("{}", i64::MAX),
+            ("{\"a b\": \" c \\n\"}", i64::MIN),
+            ("", 0),
+            ("{}", 1_000_000),
+            ("{}", -9),
+        ] {
             for extent in [Extent::Transaction, Extent::Session] {
-                for tag in [0, 1, u128::MAX, u128::MAX >> 9] {
+                for tag in [0, 1, u128::MAX, u128::MAX >> 9, 0xab << 120] {
                     let state = State {
                         extent,
                         role: 16_384,
-                        ends_at: i64::MAX,
+                        ends_at,
                         tag,
                         claims,
                     };
-                    assert_eq!(State::parse(&state.to_text()), Some(state));
+                    let text = String::from_utf8(state.to_bytes()).unwrap_or_default();
+                    assert_eq!(State::parse(&text), Some(state));
                 }
             }
         }

@@ -60,7 +60,7 @@ impl Prepared {
             role: state.role,
             ends_at: state.ends_at,
             // Verified JSON has no NUL.
-            text: CString::new(state.to_text()).unwrap_or_default(),
+            text: CString::new(state.to_bytes()).unwrap_or_default(),
         }
     }
 }
