@@ -7,6 +7,7 @@ pub mod class;
 pub mod event;
 pub mod line;
 mod log;
+pub mod prefix;
 pub mod redact;
 pub mod retention;
 pub mod running;
@@ -16,8 +17,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use crate::error::{self, Report};
-use crate::pg::audit::{self as server, Level};
-use crate::pg::{clock, switch_state, xact};
+use crate::pg::audit as server;
+use crate::pg::log::Level;
+use crate::pg::{clock, log as server_log, switch_state, xact};
+use crate::timestamp::Second;
 pub use class::Class;
 pub use event::{Action, Event, Fields, Problem};
 pub use line::{Line, Value};
@@ -36,6 +39,8 @@ thread_local! {
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
     /// The message of the last error, and of which statement.
     static LAST_ERROR: Cell<u64> = const { Cell::new(0) };
+    /// The second of the last line.
+    static SECOND: RefCell<Second> = RefCell::default();
     /// The buffer of the last line.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -95,7 +100,7 @@ pub fn record(event: Event<'_>) {
     common(&mut line);
     event.write(&mut line);
     let line = line.end();
-    server::write(level, &line);
+    server_log::write(level, &line);
     BUFFER.set(line);
     if let Event::Alert { guard, blocked, .. } = event {
         notify(&event, guard, blocked);
@@ -188,7 +193,7 @@ pub fn ended(end: End) {
         line.field("outcome", Value::Text(outcome));
         line.members(&rest);
         let line = line.end();
-        server::write(Level::Log, &line);
+        server_log::write(Level::Log, &line);
         BUFFER.set(line);
     }
 }
@@ -205,7 +210,7 @@ pub enum End {
 
 /// The fields that every line has.
 fn common(line: &mut Line) {
-    line.field("time", Value::Time(clock::now()));
+    SECOND.with_borrow_mut(|second| line.time("time", second, clock::now()));
     server::write_session(line);
     write_token(line);
     server::write_connection(line);

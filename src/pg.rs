@@ -16,6 +16,7 @@ pub mod identity;
 pub mod invalidation;
 pub mod json;
 pub mod leftovers;
+pub mod log;
 pub mod login_memory;
 pub mod name;
 pub mod own_table;

@@ -15,7 +15,38 @@ pub fn rfc3339(micros: i64) -> String {
 /// As [`rfc3339`], into a buffer.
 pub fn write_rfc3339(text: &mut Vec<u8>, micros: i64) {
     let seconds = micros.div_euclid(MICROS_PER_SECOND);
-    let fraction = micros.rem_euclid(MICROS_PER_SECOND);
+    write_second(text, seconds);
+    write_fraction(text, micros);
+}
+
+/// A second of [`rfc3339`], to be written again without being computed again.
+#[derive(Default)]
+pub struct Second {
+    number: i64,
+    text: Vec<u8>,
+}
+
+impl Second {
+    /// As [`write_rfc3339`].
+    pub fn write(&mut self, text: &mut Vec<u8>, micros: i64) {
+        let number = micros.div_euclid(MICROS_PER_SECOND);
+        if self.number != number || self.text.is_empty() {
+            self.number = number;
+            self.text.clear();
+            write_second(&mut self.text, number);
+        }
+        text.extend_from_slice(&self.text);
+        write_fraction(text, micros);
+    }
+}
+
+fn write_fraction(text: &mut Vec<u8>, micros: i64) {
+    text.push(b'.');
+    digits(text, micros.rem_euclid(MICROS_PER_SECOND), 6);
+    text.push(b'Z');
+}
+
+fn write_second(text: &mut Vec<u8>, seconds: i64) {
     let days = seconds.div_euclid(SECONDS_PER_DAY);
     let time = seconds.rem_euclid(SECONDS_PER_DAY);
     let (year, month, day) = civil(days);
@@ -35,9 +66,6 @@ pub fn write_rfc3339(text: &mut Vec<u8>, micros: i64) {
         text.push(separator);
         digits(text, number, 2);
     }
-    text.push(b'.');
-    digits(text, fraction, 6);
-    text.push(b'Z');
 }
 
 /// The last `width` digits of a number.
@@ -129,6 +157,25 @@ mod tests {
             assert_eq!(rfc3339(seconds * MICROS_PER_SECOND), text);
         }
         assert_eq!(rfc3339(1), "1970-01-01T00:00:00.000001Z");
+    }
+
+    #[test]
+    fn timestamp_of_a_known_second_is_the_same() {
+        let mut second = Second::default();
+        for micros in [
+            0,
+            1,
+            999_999,
+            1_000_000,
+            -1,
+            -1_000_000,
+            1,
+            1_795_250_994_123_456,
+        ] {
+            let mut text = Vec::new();
+            second.write(&mut text, micros);
+            assert_eq!(String::from_utf8(text), Ok(rfc3339(micros)));
+        }
     }
 
     #[test]

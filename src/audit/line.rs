@@ -4,6 +4,8 @@
 //! a part of it on a terminal, or depend on the encoding of the log.
 #![forbid(unsafe_code)]
 
+use crate::timestamp::Second;
+
 /// The longest text that a name or a claim may have in a line, in bytes before escaping.
 pub const MAX_NAME: usize = 1_000;
 /// The same for a statement or a message.
@@ -48,6 +50,13 @@ impl Line {
         Self::default()
     }
 
+    /// As [`Line::part`], with room for this many bytes.
+    pub fn part_of(bytes: usize) -> Self {
+        Self {
+            buffer: Vec::with_capacity(bytes),
+        }
+    }
+
     /// `key` is one of ours: lower-case letters and underscores.
     pub fn field(&mut self, key: &str, value: Value<'_>) {
         self.key(key);
@@ -74,6 +83,14 @@ impl Line {
                 self.buffer.push(b']');
             }
         }
+    }
+
+    /// As [`Value::Time`], with the second of the time before.
+    pub fn time(&mut self, key: &str, second: &mut Second, micros: i64) {
+        self.key(key);
+        self.buffer.push(b'"');
+        second.write(&mut self.buffer, micros);
+        self.buffer.push(b'"');
     }
 
     /// A name as PostgreSQL keeps it, in whatever encoding; `None` is null.

@@ -102,8 +102,11 @@ pub fn is_wanted() -> bool {
     wants(Class::Statement) || wants(Class::Ddl)
 }
 
+/// What most statements need, in bytes.
+const MEMBERS: usize = 256;
+
 pub fn members(write: impl FnOnce(&mut Line)) -> Vec<u8> {
-    let mut line = Line::part();
+    let mut line = Line::part_of(MEMBERS);
     write(&mut line);
     line.into_members()
 }

@@ -1,4 +1,4 @@
-//! What PostgreSQL knows of this session and transaction, for audit lines, and writing them.
+//! What PostgreSQL knows of this session and transaction, for audit lines.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -9,18 +9,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::server::Peer;
-use super::{compat, raw, server, switch_state};
+use super::{compat, log, raw, server, switch_state};
 use crate::audit::line::Line;
 use crate::audit::{self, Class, End, Event, Problem, class, running};
 use crate::guc::{self, AuditText};
 
 unsafe extern "C-unwind" {
-    // utils/elog.h, without the guard of pgrx's bindings
-    fn errstart(level: i32, domain: *const c_char) -> bool;
-    fn errmsg_internal(format: *const c_char, ...) -> i32;
-    fn errhidestmt(hide: bool) -> i32;
-    fn errhidecontext(hide: bool) -> i32;
-    fn errfinish(file: *const c_char, line: i32, function: *const c_char);
     // commands/async.h
     fn Async_Notify(channel: *const c_char, payload: *const c_char);
 }
@@ -36,12 +30,9 @@ static EXPECTING: AtomicBool = AtomicBool::new(false);
 thread_local! {
     /// The members that stay the same as long as the process lives, and its id.
     static CONNECTION: RefCell<(i32, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    Log,
-    Warning,
+    /// The names of the last line.
+    static USERS: RefCell<Names<2>> = const { RefCell::new(Names::NONE) };
+    static APPLICATION: RefCell<Names<1>> = const { RefCell::new(Names::NONE) };
 }
 
 /// Defines `scope_roles.audit`.
@@ -64,23 +55,29 @@ pub fn define() {
 
 /// While an error is being reported: no catalogue may be read, and our own lines are no errors.
 static REPORTING: AtomicBool = AtomicBool::new(false);
-/// While a line of ours is being written.
-static WRITING: AtomicBool = AtomicBool::new(false);
+type EmitLog = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
 static mut PREVIOUS_EMIT_LOG: pg_sys::emit_log_hook_type = None;
 
 /// Errors that nobody sees inside [`super::hooks::explaining`]: of parsing, and of connecting.
 unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes the error that it is about to write.
     unsafe {
+        let is_ours = log::is_writing();
         if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
             denied(error);
         }
-        if !WRITING.load(Ordering::Relaxed) && classes() != 0 && poses_as_ours((*error).message) {
+        if !is_ours && classes() != 0 && poses_as_ours((*error).message) {
             forgery(error);
             (*error).output_to_server = false;
         }
         if let Some(previous) = PREVIOUS_EMIT_LOG {
             previous(error);
+        }
+        // Whoever comes after us has not said yet what becomes of the line.
+        let is_last = pg_sys::emit_log_hook
+            .is_some_and(|hook| std::ptr::fn_addr_eq(hook, emit_log as EmitLog));
+        if is_ours && is_last && (*error).output_to_server && log::wrote(error) {
+            (*error).output_to_server = false;
         }
     }
 }
@@ -249,6 +246,35 @@ pub fn pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
+/// Members whose values tend to be those of the line before: comparing them costs less than writing them anew.
+struct Names<const N: usize> {
+    values: [Option<Vec<u8>>; N],
+    members: Vec<u8>,
+}
+
+impl<const N: usize> Names<N> {
+    const NONE: Self = Self {
+        values: [const { None }; N],
+        members: Vec::new(),
+    };
+
+    fn write(&mut self, line: &mut Line, names: [(&str, Option<&[u8]>); N]) {
+        let same = names
+            .iter()
+            .zip(&self.values)
+            .all(|((_, name), known)| *name == known.as_deref());
+        if !same || self.members.is_empty() {
+            let mut part = Line::part();
+            for (key, name) in names {
+                part.name(key, name);
+            }
+            self.members = part.into_members();
+            self.values = names.map(|(_, name)| name.map(<[u8]>::to_vec));
+        }
+        line.members(&self.members);
+    }
+}
+
 /// `session_user` and `role`, without a look into the catalogues: an error may be under way.
 pub fn write_session(line: &mut Line) {
     // SAFETY: reads of backend globals; the strings are terminated and not changed meanwhile.
@@ -270,8 +296,9 @@ pub fn write_session(line: &mut Line) {
         } else {
             switch_state::text_of(c"role")
         };
-        line.name("session_user", bytes(user));
-        line.name("role", bytes(role));
+        USERS.with_borrow_mut(|known| {
+            known.write(line, [("session_user", bytes(user)), ("role", bytes(role))]);
+        });
     }
 }
 
@@ -296,7 +323,7 @@ pub fn write_connection(line: &mut Line) {
         if !port.is_null() && pg_sys::ClientAuthInProgress {
             name = compat::port_application_name(port);
         }
-        line.name("application_name", bytes(name));
+        APPLICATION.with_borrow_mut(|known| known.write(line, [("application_name", bytes(name))]));
         match raw::GetTopFullTransactionIdIfAny().value {
             0 => line.field("xid", audit::Value::Null),
             xid => line.field("xid", audit::Value::Number(xid.cast_signed())),
@@ -344,40 +371,6 @@ fn write_place(line: &mut Line) -> bool {
 unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: by contract.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
-}
-
-/// Writes a terminated line into the server log, as PostgreSQL writes its own: to stderr, the
-/// collector, csvlog, jsonlog or syslog. Not to the client, without CONTEXT and STATEMENT.
-pub fn write(level: Level, line: &[u8]) {
-    debug_assert_eq!(line.last(), Some(&0));
-    // SAFETY: the line is terminated. Context callbacks, which could fail, are not called; nor are
-    // interrupts taken, so that nothing short of a lack of memory raises an error.
-    unsafe {
-        let writing = WRITING.swap(true, Ordering::Relaxed);
-        let contexts = pg_sys::error_context_stack;
-        let wanted = pg_sys::client_min_messages;
-        pg_sys::InterruptHoldoffCount += 1;
-        pg_sys::ffi::pg_guard_ffi_boundary(|| {
-            let level = match level {
-                Level::Log => PgLogLevel::LOG_SERVER_ONLY,
-                // There is no such level for the server only.
-                Level::Warning => PgLogLevel::WARNING,
-            };
-            pg_sys::error_context_stack = std::ptr::null_mut();
-            pg_sys::client_min_messages = PgLogLevel::ERROR as i32;
-            let begun = errstart(level as i32, std::ptr::null());
-            pg_sys::client_min_messages = wanted;
-            if begun {
-                errmsg_internal(c"%s".as_ptr(), line.as_ptr().cast::<c_char>());
-                errhidestmt(true);
-                errhidecontext(true);
-                errfinish(std::ptr::null(), 0, std::ptr::null());
-            }
-        });
-        pg_sys::error_context_stack = contexts;
-        WRITING.store(writing, Ordering::Relaxed);
-        pg_sys::InterruptHoldoffCount -= 1;
-    }
 }
 
 thread_local! {

@@ -127,6 +127,15 @@ pub fn known_roles_and_schemas() -> (u64, u64) {
     (roles(), SCHEMAS.load(Ordering::Relaxed))
 }
 
+/// Differs from the last ones if a relation or a schema may have changed, of what has been taken in.
+pub fn known_relations_and_schemas() -> (u64, u64) {
+    listen();
+    (
+        OBJECTS.load(Ordering::Relaxed),
+        SCHEMAS.load(Ordering::Relaxed),
+    )
+}
+
 /// Must not fail, as [`changed`].
 unsafe extern "C-unwind" fn schemas_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     SCHEMAS.fetch_add(1, Ordering::Relaxed);

@@ -1,13 +1,16 @@
 //! What a statement is, for the audit trail: its tag, the relations that it reads and writes, its
 //! rows, its text.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_void};
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::hooks::elements;
-use super::{audit, compat, hooks, xact};
+use super::{audit, compat, hooks, invalidation, xact};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self as trail, Class, redact};
@@ -73,21 +76,7 @@ pub unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: i3
         let plan = (*query).plannedstmt;
         let statement = running::members(|line| {
             line.field("tag", Value::Text(tag(plan.cast())));
-            let (mut reads, mut writes) = (Vec::new(), Vec::new());
-            compat::accesses(plan, |relation, permissions| {
-                if permissions & u64::from(pg_sys::ACL_SELECT) != 0 {
-                    add(&mut reads, relation);
-                }
-                let write = pg_sys::ACL_INSERT
-                    | pg_sys::ACL_UPDATE
-                    | pg_sys::ACL_DELETE
-                    | pg_sys::ACL_TRUNCATE;
-                if permissions & u64::from(write) != 0 {
-                    add(&mut writes, relation);
-                }
-            });
-            line.field("reads", Value::Texts(&reads));
-            line.field("writes", Value::Texts(&writes));
+            with_accesses(plan, |members| line.members(members));
             text(line, plan, (*query).sourceText);
         });
         running::begin(Running {
@@ -273,6 +262,83 @@ pub fn sent_text() -> Option<String> {
         let text = text.get(..MAX_TEXT).unwrap_or(text);
         Some(redact::redact(String::from_utf8_lossy(text).trim()))
     }
+}
+
+/// Which relations a statement asks for, with which rights, as it names them.
+type Accesses = Vec<(pg_sys::Oid, u64)>;
+
+/// `reads` and `writes` of the statements before, as long as no relation and no schema has changed.
+#[derive(Default)]
+struct KnownAccesses {
+    generation: (u64, u64),
+    members: HashMap<Accesses, Rc<[u8]>>,
+    /// The buffer of the last look.
+    wanted: Accesses,
+    /// The last answer: statements tend to be alike.
+    last: Option<(Accesses, Rc<[u8]>)>,
+}
+
+/// How many are known at most.
+const MOST_ACCESSES: usize = 256;
+
+thread_local! {
+    static ACCESSES: RefCell<KnownAccesses> = RefCell::default();
+}
+
+/// `reads` and `writes` of a query.
+///
+/// # Safety
+/// A valid plan whose relations are locked.
+unsafe fn with_accesses(plan: *mut pg_sys::PlannedStmt, write: impl FnOnce(&[u8])) {
+    ACCESSES.with_borrow_mut(|known| {
+        let generation = invalidation::known_relations_and_schemas();
+        if known.generation != generation || known.members.len() >= MOST_ACCESSES {
+            known.members.clear();
+            known.last = None;
+            known.generation = generation;
+        }
+        known.wanted.clear();
+        // SAFETY: by contract.
+        unsafe {
+            compat::accesses(plan, |relation, permissions| {
+                known.wanted.push((relation, permissions));
+            });
+        }
+        if let Some((accesses, members)) = &known.last
+            && *accesses == known.wanted
+        {
+            write(members);
+            return;
+        }
+        if let Some(members) = known.members.get(&known.wanted) {
+            write(members);
+            known.last = Some((known.wanted.clone(), members.clone()));
+            return;
+        }
+        let members: Rc<[u8]> = running::members(|line| {
+            line.field(
+                "reads",
+                Value::Texts(&named(&known.wanted, pg_sys::ACL_SELECT)),
+            );
+            let change =
+                pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE | pg_sys::ACL_TRUNCATE;
+            line.field("writes", Value::Texts(&named(&known.wanted, change)));
+        })
+        .into();
+        write(&members);
+        known.members.insert(known.wanted.clone(), members);
+    });
+}
+
+/// Those that are asked for with one of these rights.
+fn named(accesses: &Accesses, rights: u32) -> Vec<String> {
+    let mut names = Vec::new();
+    for &(relation, permissions) in accesses {
+        if permissions & u64::from(rights) != 0 {
+            add(&mut names, relation);
+        }
+    }
+    names
 }
 
 /// The qualified name of a relation, once.

@@ -809,6 +809,153 @@ fn audit_through_the_collector() {
     });
 }
 
+/// What a line of the log begins with, up to its message, and the message.
+fn split(line: &str) -> Option<(&str, &str)> {
+    ["LOG:  ", "WARNING:  "].into_iter().find_map(|severity| {
+        let at = line.find(severity)? + severity.len();
+        Some(line.split_at(at))
+    })
+}
+
+/// Lines of ours are put together by ourselves where that is quicker: nobody can tell, whatever the prefix.
+#[test]
+fn audit_lines_begin_as_the_servers_own_do() {
+    let server = Server::start(Options::default().set("scope_roles.audit", "all"));
+    let f = Fixture::on(&server, "audit_prefix");
+    let cred = f.admin().issue("'orders'");
+    f.admin().run(&format!(
+        "SELECT scope.set_guard('{}', max_rows => 1, action => 'alert')",
+        cred.role
+    ));
+    for (number, (prefix, zone)) in [
+        ("%m [%p] ", "Etc/UTC"),
+        ("%m [%p] %q%u@%d ", "America/New_York"),
+        ("100%% %a|%e|%u %m %", "Asia/Kolkata"),
+        ("", "Etc/UTC"),
+        // Left to the server.
+        ("%t %h %-9p %l %c ", "Asia/Tokyo"),
+        ("<%5p %12u> ", "Etc/UTC"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.alter_system("log_timezone", zone);
+        server.alter_system("log_line_prefix", prefix);
+        for application in ["", "p%sql \u{e4}"] {
+            let mut session = f.login(&cred.role);
+            session.run(&format!("SET application_name = {}", literal(application)));
+            let (ours, theirs) = (format!("mark_{number}_a"), format!("mark_{number}_b"));
+            // Ours comes first: it tells the tag when the statement begins to be run, and is written when it ends.
+            session.run(&format!("SELECT id AS {ours} FROM orders"));
+            session.run(&format!("DO $$ BEGIN RAISE LOG '{theirs}'; END $$"));
+            let log = server.log();
+            let beginning = |is_it: &dyn Fn(&str) -> bool| {
+                let line = log
+                    .lines()
+                    .rev()
+                    .filter_map(split)
+                    .find(|(_, message)| is_it(message));
+                line.unwrap_or_else(|| panic!("{prefix}: no line in\n{log}"))
+                    .0
+                    .to_owned()
+            };
+            let pid = session.text("SELECT pg_backend_pid()");
+            let of_session = format!("\"pid\":{pid},");
+            let own = beginning(&|message| {
+                message.starts_with(PREFIX)
+                    && message.contains("\"event\":\"statement\"")
+                    && message.contains(&of_session)
+            });
+            let server_s = beginning(&|message| message == theirs);
+            // Digits differ: the time, and what counts lines.
+            let shape = |text: &str| text.replace(|digit: char| digit.is_ascii_digit(), "0");
+            assert_eq!(shape(&own), shape(&server_s), "{prefix}");
+            if prefix.contains("%m") {
+                let minute = |text: &str| text.split(':').nth(1).map(str::to_owned);
+                let hour = |text: &str| text.split(':').next().map(str::to_owned);
+                assert!(
+                    hour(&own) == hour(&server_s) || minute(&own) != minute(&server_s),
+                    "{own} {server_s}"
+                );
+            }
+            if prefix.starts_with("%m") {
+                // The same moment as in the line itself, in the zone of the log.
+                let shown: String = f.admin().text(&format!(
+                    "SELECT abs(extract(epoch FROM now() - {}::timestamptz)) < 60",
+                    literal(&format!("{} {zone}", own.get(..23).unwrap_or_default()))
+                ));
+                assert_eq!(shown, "t", "{own}");
+            }
+            let alert = log.lines().rev().filter_map(split).find(|(_, message)| {
+                message.starts_with(PREFIX)
+                    && message.contains("\"event\":\"alert\"")
+                    && message.contains(&of_session)
+            });
+            let (alert, _) = alert.expect("the guard's line");
+            assert_eq!(
+                shape(alert)
+                    .replace("WARNING", "LOG")
+                    .replace("01000", "00000"),
+                shape(&own),
+                "{prefix}"
+            );
+        }
+    }
+    // More than the message: the server's own business.
+    server.alter_system("log_line_prefix", "%m ");
+    server.alter_system("log_error_verbosity", "verbose");
+    f.login(&cred.role).run("SELECT id AS verbose FROM orders");
+    assert!(
+        server
+            .log()
+            .lines()
+            .any(|line| line.contains("LOG:  00000: scope_roles audit: "))
+    );
+}
+
+/// Lines as long as they can be, whole and one by one, from many sessions at once.
+#[test]
+fn audit_lines_of_many_sessions_stay_whole() {
+    let collected = Server::start(
+        Options::default()
+            .set("logging_collector", "on")
+            .set("log_filename", "server.log")
+            .set("scope_roles.audit", "statement")
+            .set("scope_roles.audit_text", "full"),
+    );
+    let f = Fixture::on(&collected, "audit_whole");
+    let cred = f.admin().issue("'orders'");
+    const SESSIONS: usize = 4;
+    const TIMES: usize = 25;
+    std::thread::scope(|scope| {
+        for number in 0..SESSIONS {
+            let mut session = f.login(&cred.role);
+            scope.spawn(move || {
+                for time in 0..TIMES {
+                    let text = format!("{number}").repeat(700 * time);
+                    session.run(&format!("SELECT id, '{text}' FROM orders"));
+                }
+            });
+        }
+    });
+    let lines = || -> Vec<Value> {
+        let log =
+            std::fs::read_to_string(collected.data().join("log/server.log")).unwrap_or_default();
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        whole
+            .lines()
+            .filter_map(|line| split(line)?.1.strip_prefix(PREFIX))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .filter(|line: &Value| line["reads"][0] == "public.orders")
+            .collect()
+    };
+    wait_until("the collector has written all", 30, || {
+        lines().len() == SESSIONS * TIMES
+    });
+}
+
 /// The document and the code know the same names of events; that each is written, the tests above see.
 #[test]
 fn audit_document_names_every_event() {

@@ -1,0 +1,266 @@
+//! Writing audit lines into the server log.
+//!
+//! PostgreSQL copies a message one character at a time, and formats the time anew for each line. Where
+//! the log is plain text, lines of ours are put together here instead, to the same bytes; everything
+//! else, which is not common, is left to PostgreSQL.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::compat;
+use crate::audit::prefix::{self, Client, Writer};
+
+unsafe extern "C-unwind" {
+    // utils/elog.h, without the guard of pgrx's bindings
+    fn errstart(level: i32, domain: *const c_char) -> bool;
+    fn errmsg_internal(format: *const c_char, ...) -> i32;
+    fn errhidestmt(hide: bool) -> i32;
+    fn errhidecontext(hide: bool) -> i32;
+    fn errfinish(file: *const c_char, line: i32, function: *const c_char);
+    // libintl.h, part of the C library
+    #[cfg(target_os = "linux")]
+    fn gettext(message: *const c_char) -> *mut c_char;
+}
+
+/// While a line of ours is being written.
+static WRITING: AtomicBool = AtomicBool::new(false);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Log,
+    Warning,
+}
+
+/// Is the message that PostgreSQL is about to write one of ours?
+pub fn is_writing() -> bool {
+    WRITING.load(Ordering::Relaxed)
+}
+
+/// Writes a terminated line into the server log, as PostgreSQL writes its own: to stderr, the
+/// collector, csvlog, jsonlog or syslog. Not to the client, without CONTEXT and STATEMENT.
+pub fn write(level: Level, line: &[u8]) {
+    debug_assert_eq!(line.last(), Some(&0));
+    // SAFETY: the line is terminated. Context callbacks, which could fail, are not called; nor are
+    // interrupts taken, so that nothing short of a lack of memory raises an error.
+    unsafe {
+        let writing = WRITING.swap(true, Ordering::Relaxed);
+        let contexts = pg_sys::error_context_stack;
+        let wanted = pg_sys::client_min_messages;
+        pg_sys::InterruptHoldoffCount += 1;
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let level = match level {
+                Level::Log => PgLogLevel::LOG_SERVER_ONLY,
+                // There is no such level for the server only.
+                Level::Warning => PgLogLevel::WARNING,
+            };
+            pg_sys::error_context_stack = std::ptr::null_mut();
+            pg_sys::client_min_messages = PgLogLevel::ERROR as i32;
+            let begun = errstart(level as i32, std::ptr::null());
+            pg_sys::client_min_messages = wanted;
+            if begun {
+                errmsg_internal(c"%s".as_ptr(), line.as_ptr().cast::<c_char>());
+                errhidestmt(true);
+                errhidecontext(true);
+                errfinish(std::ptr::null(), 0, std::ptr::null());
+            }
+        });
+        pg_sys::error_context_stack = contexts;
+        WRITING.store(writing, Ordering::Relaxed);
+        pg_sys::InterruptHoldoffCount -= 1;
+    }
+}
+
+thread_local! {
+    /// The buffer of the last line.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static TIME: RefCell<Second> = const { RefCell::new(Second::NONE) };
+    static WORDS: RefCell<Words> = const { RefCell::new(Words::NONE) };
+}
+
+/// Writes the line as `send_message_to_server_log` (utils/error/elog.c) does; false when that is to do
+/// it. Without memory the process ends, as everywhere in Rust.
+///
+/// # Safety
+/// The error of ours that is about to be written: a message and nothing else.
+pub unsafe fn wrote(error: *mut pg_sys::ErrorData) -> bool {
+    // SAFETY: reads of backend globals and of a valid error; strings are terminated.
+    unsafe {
+        let is_plain = pg_sys::Log_destination == pg_sys::LOG_DESTINATION_STDERR as i32
+            && pg_sys::Log_error_verbosity < pg_sys::PGErrorVerbosity::PGERROR_VERBOSE as i32
+            && (*error).backtrace.is_null()
+            && !(*error).message.is_null();
+        if !is_plain {
+            return false;
+        }
+        let mut line = BUFFER.take();
+        line.clear();
+        let is_whole = WORDS.with_borrow_mut(|words| {
+            let words = words.current()?;
+            write_prefix(&mut line, words, (*error).sqlerrcode)?;
+            line.extend_from_slice(match (*error).elevel as isize {
+                level if level == PgLogLevel::WARNING as isize => &words.warning,
+                _ => &words.log,
+            });
+            line.extend_from_slice(b":  ");
+            line.extend_from_slice(CStr::from_ptr((*error).message).to_bytes());
+            line.push(b'\n');
+            Some(())
+        });
+        let written = is_whole.is_some() && send(&mut line);
+        BUFFER.set(line);
+        written
+    }
+}
+
+/// To the collector, if there is one, else to stderr, in one piece.
+fn send(line: &mut [u8]) -> bool {
+    if compat::has_log_collector() {
+        return compat::write_to_log_collector(line);
+    }
+    // SAFETY: the bytes are valid. What cannot be written cannot be reported either.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+    }
+    true
+}
+
+fn write_prefix(line: &mut Vec<u8>, words: &Words, sqlstate: i32) -> Option<()> {
+    // SAFETY: reads of backend globals; terminated strings or NULL, not changed meanwhile.
+    unsafe {
+        let format = pg_sys::Log_line_prefix;
+        if format.is_null() {
+            return Some(());
+        }
+        let port = pg_sys::MyProcPort;
+        let client = (!port.is_null()).then(|| Client {
+            user: bytes(compat::port_user(port)),
+            database: bytes(compat::port_database(port)),
+            application: bytes(pg_sys::application_name),
+        });
+        let writer = Writer {
+            pid: &words.pid.1,
+            client,
+            unknown: &words.unknown,
+            sqlstate: &unpacked(sqlstate),
+        };
+        prefix::write(line, bytes(format), &writer, write_time)
+    }
+}
+
+/// # Safety
+/// NULL, or a terminated string that outlives the use of the result.
+unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
+    if text.is_null() {
+        return &[];
+    }
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(text) }.to_bytes()
+}
+
+/// The five characters of an SQLSTATE (MAKE_SQLSTATE, utils/elog.h).
+fn unpacked(sqlstate: i32) -> [u8; 5] {
+    [0, 6, 12, 18, 24].map(|shift| b'0' + (sqlstate >> shift & 0x3f) as u8)
+}
+
+/// The time of the last line, up to its second.
+struct Second {
+    number: i64,
+    zone: *mut pg_sys::pg_tz,
+    /// What comes before the milliseconds, and after them.
+    parts: [Vec<u8>; 2],
+}
+
+impl Second {
+    const NONE: Self = Self {
+        number: i64::MIN,
+        zone: std::ptr::null_mut(),
+        parts: [Vec::new(), Vec::new()],
+    };
+}
+
+/// As `get_formatted_log_time` (utils/error/elog.c) does.
+fn write_time(line: &mut Vec<u8>) {
+    let micros = super::clock::now();
+    let number = micros.div_euclid(1_000_000);
+    TIME.with_borrow_mut(|second| {
+        // SAFETY: a read of a backend global, which is set up before log_line_prefix is.
+        let zone = unsafe { pg_sys::log_timezone };
+        if second.number != number || second.zone != zone {
+            *second = Second {
+                number,
+                zone,
+                parts: [c"%Y-%m-%d %H:%M:%S", c" %Z"].map(|format| formatted(number, zone, format)),
+            };
+        }
+        let [before, after] = &second.parts;
+        let millis = micros.rem_euclid(1_000_000) / 1_000;
+        line.extend_from_slice(before);
+        line.push(b'.');
+        line.extend([100, 10, 1].map(|unit| b'0' + (millis / unit % 10) as u8));
+        line.extend_from_slice(after);
+    });
+}
+
+fn formatted(second: i64, zone: *mut pg_sys::pg_tz, format: &CStr) -> Vec<u8> {
+    let mut text = vec![0_u8; 128];
+    // SAFETY: a valid zone; pg_strftime writes at most as much as there is room for, and says how much.
+    let length = unsafe {
+        let time = pg_sys::pg_localtime(&second, zone);
+        pg_sys::pg_strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), time)
+    };
+    text.truncate(length as usize);
+    text
+}
+
+/// What is the same in most lines of a process: what PostgreSQL translates, in the language of
+/// `lc_messages`, and the process id.
+struct Words {
+    pid: (i32, Vec<u8>),
+    language: Vec<u8>,
+    log: Vec<u8>,
+    warning: Vec<u8>,
+    unknown: Vec<u8>,
+}
+
+impl Words {
+    const NONE: Self = Self {
+        pid: (0, Vec::new()),
+        language: Vec::new(),
+        log: Vec::new(),
+        warning: Vec::new(),
+        unknown: Vec::new(),
+    };
+
+    /// `None` where they cannot be known.
+    fn current(&mut self) -> Option<&Self> {
+        // SAFETY: terminated, or NULL; a plain read of a backend global.
+        let (language, pid) = unsafe { (bytes(compat::language_of_messages()), pg_sys::MyProcPid) };
+        if self.pid.0 != pid || self.language != language {
+            *self = Self {
+                pid: (pid, pid.to_string().into_bytes()),
+                language: language.to_owned(),
+                log: translated(c"LOG")?,
+                warning: translated(c"WARNING")?,
+                unknown: translated(c"[unknown]")?,
+            };
+        }
+        Some(self)
+    }
+}
+
+fn translated(word: &CStr) -> Option<Vec<u8>> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: terminated; the result is too, and belongs to the C library, or is the word itself.
+    unsafe {
+        Some(bytes(gettext(word.as_ptr())).to_owned())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = word;
+        None
+    }
+}
