@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::hooks::elements;
-use super::{audit, compat, hooks, invalidation, xact};
+use super::{audit, compat, hooks, identity, invalidation, xact};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self as trail, Class, redact};
@@ -59,7 +59,7 @@ pub fn is_recorded() -> bool {
 /// The same of every query.
 #[inline]
 pub fn are_queries_recorded() -> bool {
-    trail::wants(Class::Statement) && audit::is_watched()
+    trail::wants(Class::Statement) && !identity::is_own_work() && audit::is_watched()
 }
 
 /// A query that has been started.

@@ -126,6 +126,33 @@ fn audit_of_cursors_and_functions() {
     session.run("COMMIT");
 }
 
+/// What the extension itself looks up on the way is not what anybody has run.
+#[test]
+fn audit_leaves_out_what_the_extension_asks_itself() {
+    let w = Web::on(&SERVER, "audit_own");
+    let mut session = w.switched("a reader");
+    w.f.admin()
+        .run("SELECT scope.revoke_token('another', now() + interval '1 day')");
+    // The token is looked for among the revoked ones.
+    session.run("SELECT id FROM orders");
+    let found = find(
+        &SERVER,
+        &json!({ "event": "statement", "session_user": w.web }),
+    );
+    assert!(
+        found
+            .iter()
+            .any(|line| line["reads"] == json!(["public.orders"])),
+        "{found:#?}"
+    );
+    assert!(
+        !found
+            .iter()
+            .any(|line| line["reads"].to_string().contains("scope.jwt_")),
+        "{found:#?}"
+    );
+}
+
 /// One that has shown its rows, and then fails, has shown them all the same.
 #[test]
 fn audit_of_statements_that_fail() {
