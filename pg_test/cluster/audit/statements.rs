@@ -126,6 +126,40 @@ fn audit_of_cursors_and_functions() {
     session.run("COMMIT");
 }
 
+/// Names are kept from statement to statement; a relation keeps neither its name nor its schema for ever.
+#[test]
+fn audit_names_relations_as_they_are_called_by_now() {
+    let w = Web::on(&SERVER, "audit_renamed");
+    let mut session = w.switched("a reader");
+    session.run("COMMIT");
+    let mut admin = w.f.admin();
+    let switch = format!(
+        "BEGIN; SELECT scope.set_jwt_role({})",
+        literal(&w.token("a reader"))
+    );
+    for (change, name) in [
+        ("SELECT 1", "public.orders"),
+        ("ALTER TABLE orders RENAME TO sales", "public.sales"),
+        (
+            "CREATE SCHEMA shop; GRANT USAGE ON SCHEMA shop TO PUBLIC; ALTER TABLE sales SET SCHEMA shop",
+            "shop.sales",
+        ),
+        ("ALTER SCHEMA shop RENAME TO \"a shop\"", "\"a shop\".sales"),
+    ] {
+        admin.run(change);
+        session.run(&switch);
+        for _ in 0..2 {
+            session.run(&format!("SELECT id FROM {name}"));
+        }
+        session.run("COMMIT");
+        let found = find(
+            &SERVER,
+            &json!({ "event": "statement", "session_user": w.web, "reads": [name] }),
+        );
+        assert_eq!(found.len(), 2, "{name}: {found:#?}");
+    }
+}
+
 /// What the extension itself looks up on the way is not what anybody has run.
 #[test]
 fn audit_leaves_out_what_the_extension_asks_itself() {
