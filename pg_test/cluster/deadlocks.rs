@@ -85,6 +85,30 @@ fn a_call_on_a_login_gives_way_to_who_has_its_row_and_wants_its_lock() {
     }
 }
 
+/// What a call has changed in an earlier step is given up with the later one that has to wait.
+#[test]
+fn both_logins_of_a_rotation_are_left_to_who_has_one_and_wants_the_other() {
+    let f = Fixture::new("dead_pair");
+    let mut admin = f.admin();
+    let old = admin.issue("'orders', valid_for => '1 hour'").role;
+    let new = admin
+        .handed(&format!("scope.rotate_password('{old}', '10 minutes')"))
+        .role;
+    let done = crossed(
+        &f,
+        &format!("ALTER ROLE {old} CONNECTION LIMIT 3"),
+        &format!("SELECT scope.revoke_role('{new}')"),
+        &format!("ALTER ROLE {new} CONNECTION LIMIT 3"),
+    );
+    if let Err(refusal) = done {
+        panic!("{refusal}");
+    }
+    admin.assert_that(&format!(
+        "(SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('{old}', '{new}') AND NOT rolcanlogin)
+         OR NOT EXISTS (SELECT FROM pg_roles WHERE rolname IN ('{old}', '{new}'))"
+    ));
+}
+
 #[test]
 fn a_call_on_a_scope_gives_way_to_grants_on_its_tables_in_another_order() {
     let f = Fixture::new("dead_scope");

@@ -224,6 +224,7 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
                 if Instant::now() >= give_up_at {
                     break;
                 }
+                pause = LONGEST_PAUSE.min(pause * 2);
             }
             Err(failure) if passes(&failure) => again -= 1,
             Err(failure) => {
@@ -235,7 +236,6 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
         // Two calls that meet do not meet again.
         let own = std::process::id() % 10;
         std::thread::sleep(pause + Duration::from_millis(own.into()));
-        pause = LONGEST_PAUSE.min(pause * 2);
     }
     work()
 }
