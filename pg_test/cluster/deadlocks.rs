@@ -17,10 +17,19 @@ const LOOKED: Duration = Duration::from_millis(1_500);
 fn crossed(f: &Fixture, first: &str, call: &str, then: &str) -> Result<Vec<Vec<Option<String>>>, Refusal> {
     let mut other = f.admin();
     let mut ours = f.admin();
-    other.run(&format!("BEGIN; {first}"));
+    let mut watch = f.admin();
+    let pid = ours.text("SELECT pg_backend_pid()");
+    // Nor is it kept waiting for ever.
+    other.run(&format!("SET statement_timeout = '10s'; BEGIN; {first}"));
     std::thread::scope(|scope| {
         let calling = scope.spawn(|| ours.attempt(call));
         wait_for(&calling);
+        wait_until("it holds what it has locked, or is done", 20, || {
+            calling.is_finished()
+                || watch.holds(&format!(
+                    "EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"
+                ))
+        });
         let outcome = other.attempt(then);
         other.run("COMMIT");
         let answer = calling.join().expect("a call");
@@ -175,9 +184,11 @@ fn ending_roles_at_once_leaves_to_others_what_they_hold() {
     let server = Server::start(Options::default().set("scope_roles.expiry", "off"));
     let f = Fixture::on(&server, "dead_end");
     let mut admin = f.admin();
-    for in_block in [false, true] {
-        // By OID: one that holds something, and many that an administrator is at work on.
-        let names: Vec<String> = (0..30).map(|i| format!("dead_end_{in_block}_{i}")).collect();
+    for (in_block, late) in [(false, false), (false, true), (true, false), (true, true)] {
+        // By OID: one that goes, and many that an administrator is at work on.
+        let names: Vec<String> = (0..30)
+            .map(|i| format!("dead_end_{in_block}_{late}_{i}"))
+            .collect();
         for name in &names {
             admin.issue(&format!("'orders', '{name}', '1 hour'"));
         }
@@ -203,6 +214,9 @@ fn ending_roles_at_once_leaves_to_others_what_they_hold() {
                 ours.run(if in_block { "COMMIT" } else { "SELECT 1" });
                 rows
             });
+            if late {
+                wait_for(&calling);
+            }
             let mut watch = f.admin();
             wait_until("it is at work, or done", 20, || {
                 calling.is_finished()
@@ -300,6 +314,8 @@ fn the_worker_gives_way_before_others_look_for_a_deadlock() {
                     || admin.holds(&format!("(SELECT last_error IS NOT NULL FROM scope.roles WHERE role = '{role}')"))
             });
             tries += 1;
+            // It has looked for a deadlock.
+            std::thread::sleep(Duration::from_millis(150));
             other.run("SAVEPOINT before");
             if let Err(refusal) = other.attempt(then) {
                 panic!("{then}: {refusal}");
