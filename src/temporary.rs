@@ -111,12 +111,7 @@ fn grant(
     Ok(deadline)
 }
 
-fn grant_until(
-    role: &Role,
-    to: &Role,
-    deadline: i64,
-    reason: Option<&str>,
-) -> Result<(), Error> {
+fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> Result<(), Error> {
     let found = lock_pair(role, to);
     // What was true before we waited may not be so any more.
     let (role, to) = (again(role)?, again(to)?);

@@ -14,7 +14,12 @@ const LOOKED: Duration = Duration::from_millis(1_500);
 
 /// Another tool: `first`, a call of ours that comes upon it, and when that has waited for long, `then`.
 #[track_caller]
-fn crossed(f: &Fixture, first: &str, call: &str, then: &str) -> Result<Vec<Vec<Option<String>>>, Refusal> {
+fn crossed(
+    f: &Fixture,
+    first: &str,
+    call: &str,
+    then: &str,
+) -> Result<Vec<Vec<Option<String>>>, Refusal> {
     let mut other = f.admin();
     let mut ours = f.admin();
     let mut watch = f.admin();
@@ -129,7 +134,9 @@ fn a_call_on_a_scope_gives_way_to_grants_on_its_tables_in_another_order() {
     );
     crossed_both_ways(
         &f,
-        |way| format!("SELECT scope.create_scope('dead_scope_{way}', tables => '{{orders,vault}}')"),
+        |way| {
+            format!("SELECT scope.create_scope('dead_scope_{way}', tables => '{{orders,vault}}')")
+        },
         one,
         two,
     );
@@ -141,11 +148,17 @@ fn a_call_on_a_scope_gives_way_to_grants_on_its_tables_in_another_order() {
         let call = |way: &str| format!("SELECT scope.{}", change.replace("{way}", way));
         crossed_both_ways(&f, call, one, two);
     }
-    admin.assert_that("NOT EXISTS (SELECT FROM pg_roles WHERE rolname IN ('dead_scope_a', 'dead_scope_b'))");
+    admin.assert_that(
+        "NOT EXISTS (SELECT FROM pg_roles WHERE rolname IN ('dead_scope_a', 'dead_scope_b'))",
+    );
     // One that makes its scope on the way, and one that declares it.
     crossed_both_ways(
         &f,
-        |way| format!("SELECT scope.create_readwrite_role(tables => '{{orders,vault}}', role_name => 'dead_scope_login_{way}')"),
+        |way| {
+            format!(
+                "SELECT scope.create_readwrite_role(tables => '{{orders,vault}}', role_name => 'dead_scope_login_{way}')"
+            )
+        },
         one,
         two,
     );
@@ -232,7 +245,11 @@ fn ending_roles_at_once_leaves_to_others_what_they_hold() {
             let rows = calling.join().expect("a call");
             match outcome {
                 Ok(_) => assert!(in_block),
-                Err(refusal) => assert_eq!((in_block, refusal.code.as_str()), (false, "42704"), "{refusal}"),
+                Err(refusal) => assert_eq!(
+                    (in_block, refusal.code.as_str()),
+                    (false, "42704"),
+                    "{refusal}"
+                ),
             }
             rows
         });
@@ -279,7 +296,9 @@ fn ending_roles_at_once_leaves_to_another_call_what_it_holds() {
     let rows = admin.rows("SELECT role_name, action, detail FROM scope.expire_roles() ORDER BY 1");
     assert_eq!(rows[0][1].as_deref(), Some("ending"), "{rows:?}");
     assert!(
-        rows[0][2].as_deref().is_some_and(|detail| detail.contains("another transaction")),
+        rows[0][2]
+            .as_deref()
+            .is_some_and(|detail| detail.contains("another transaction")),
         "{rows:?}"
     );
     assert_eq!(rows[1][1].as_deref(), Some("dropped"), "{rows:?}");
