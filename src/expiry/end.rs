@@ -19,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const SCAN: Duration = Duration::from_millis(10);
 /// A session that is deep in a loop is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long another call is waited for.
+const TURN: Duration = Duration::from_secs(10);
 /// PostgreSQL keeps a lock on each role that a transaction drops, in a table of limited size.
 const AT_ONCE: usize = 1_000;
 
@@ -147,6 +149,14 @@ impl Patience {
     }
 }
 
+/// Two calls at once would only be in each other's way. Who keeps a transaction open after the call
+/// keeps others from the same roles, no more.
+fn wait_for_turn() {
+    let longest = xact::patience_of_session().map_or(TURN, |theirs| TURN.min(theirs));
+    let key = lock_key("scope.expire_roles(), one at a time");
+    try_lock_until(Instant::now() + longest, SCAN, key);
+}
+
 fn try_lock_until(until: Instant, pause: Duration, key: u32) -> bool {
     while !advisory::try_lock(key, Mode::Exclusive) {
         if Instant::now() >= until {
@@ -165,10 +175,9 @@ pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
     let mut terminated = Terminated::default();
     let roles: Vec<pg_sys::Oid> = due.iter().map(|role| role.oid).collect();
     terminated.ask_until_gone(&roles);
-    // Two calls at once would only be in each other's way. Who keeps a transaction open after the
-    // call keeps others from the same roles, no more.
-    let turn = lock_key("scope.expire_roles(), one at a time");
-    try_lock_until(Instant::now() + PATIENCE, SCAN, turn);
+    if !now.is_empty() {
+        wait_for_turn();
+    }
     let mut patience = Patience::begin();
     let mut ended: Vec<Ended> = now
         .iter()

@@ -16,6 +16,7 @@ use crate::pg::xact::Failure;
 use crate::pg::{clock, dependencies, server, worker, xact};
 
 const BATCH: usize = 200;
+/// With the locks of many roles at hand nobody is waited for.
 const BATCH_PATIENCE: Duration = Duration::from_millis(10);
 
 pub fn run() {
@@ -208,7 +209,6 @@ fn in_batch<T>(
     roles: &[Managed],
     work: &impl Fn(&[Managed]) -> SpiResult<Vec<T>>,
 ) -> (Vec<T>, Vec<(Managed, Failure)>) {
-    // Nobody is waited for with many locks at hand, and by one role for no more than a moment.
     let patience = match roles {
         [_] => xact::patience(),
         _ => BATCH_PATIENCE.min(xact::patience()),

@@ -157,8 +157,8 @@ pub fn patience() -> Duration {
 /// The shortest that PostgreSQL knows.
 pub const SHORTEST: Duration = Duration::from_millis(1);
 
-/// `None`: for ever.
-fn patience_of_session() -> Option<Duration> {
+/// How long the session would wait for a lock; `None`: for ever.
+pub fn patience_of_session() -> Option<Duration> {
     // SAFETY: a plain read of a backend global.
     let timeout = unsafe { pg_sys::LockTimeout };
     u64::try_from(timeout)
