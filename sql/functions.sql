@@ -196,7 +196,8 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'expire_roles_wrapper';
 COMMENT ON FUNCTION scope.expire_roles() IS
 'Ends every credential whose deadline has passed, as the background worker does by itself: terminates its sessions, revokes its grants in this database, drops it. One row per credential.
-action: dropped; ending (detail says what it waits for: the worker goes on); quarantined (it owns objects, which are never dropped: reassign them, and it goes).
+action: dropped; ending (detail says what it waits for: the worker goes on, or the next call); quarantined (it owns objects, which are never dropped: reassign them, and it goes).
+What it ends stays locked until the transaction ends, so it waits for nobody''s locks longer than 100 ms in all (a quarter of deadlock_timeout, if that is less): a role that another transaction holds is left as ending. Two calls take turns, for at most 10 s.
 Errors: 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.create_authenticator(

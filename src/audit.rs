@@ -198,6 +198,16 @@ pub fn ended(end: End) {
     }
 }
 
+/// How many events wait for the end of the transaction.
+pub fn pending() -> usize {
+    PENDING.with_borrow(Vec::len)
+}
+
+/// Of what is rolled back only to be done again at once, the trail has the outcome.
+pub fn forget_since(pending: usize) {
+    PENDING.with_borrow_mut(|all| all.truncate(pending));
+}
+
 /// How a transaction has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

@@ -111,7 +111,7 @@ fn create_authenticator(
             return Err(Error::Replaced);
         }
         let secret = Secret::generate()?;
-        new.make(Some(&secret.verifier), now.connects)?;
+        xact::giving_way(|| new.make(Some(&secret.verifier), now.connects))?;
         Ok(Issued {
             role: role.to_owned(),
             uri: issue::connection_uri(role, &secret.password, &options.rules),

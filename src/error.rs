@@ -11,6 +11,8 @@ mod scopes;
 mod spec;
 mod tokens;
 
+use std::cell::RefCell;
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -49,19 +51,54 @@ pub fn raise<E: Report>(error: &E) -> ! {
     unreachable!("reporting at ERROR does not return")
 }
 
+thread_local! {
+    static HELD: RefCell<Option<Vec<ErrorReport>>> = const { RefCell::new(None) };
+}
+
 /// Tells the caller something that is no error.
 pub fn notice<'a>(message: String, detail: &str, hint: impl Into<Option<&'a str>>) {
-    let report = ErrorReport::new(
+    let mut report = ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
         message,
         "scope_roles",
     )
     .set_detail(detail);
-    match hint.into() {
-        Some(hint) => report.set_hint(hint),
-        None => report,
+    if let Some(hint) = hint.into() {
+        report = report.set_hint(hint);
     }
-    .report(PgLogLevel::NOTICE);
+    let now = HELD.with_borrow_mut(|held| match held {
+        Some(held) => {
+            held.push(report);
+            None
+        }
+        None => Some(report),
+    });
+    if let Some(report) = now {
+        report.report(PgLogLevel::NOTICE);
+    }
+}
+
+/// Holds notices back until it is known whether what they tell of is to stay; without a word more
+/// they are forgotten.
+pub fn hold_notices() -> Held {
+    HELD.set(Some(Vec::new()));
+    Held
+}
+
+pub struct Held;
+
+impl Held {
+    pub fn tell(self) {
+        for report in HELD.take().into_iter().flatten() {
+            report.report(PgLogLevel::NOTICE);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(None);
+    }
 }
 
 /// The library must come from shared_preload_libraries: the lock and the worker rest on it.

@@ -396,7 +396,9 @@ fn harden(
                 .iter()
                 .filter_map(|step| step.statement.as_deref())
                 .collect();
-            identity::pinned(|| statements.iter().try_for_each(|sql| spi::execute(sql)))?;
+            xact::giving_way(|| {
+                identity::pinned(|| statements.iter().try_for_each(|sql| spi::execute(sql)))
+            })?;
             for statement in &statements {
                 let fields = [("statement", Some(*statement).into())];
                 audit::administered(Action::Review, "harden", &server::database_name(), &fields);
@@ -475,10 +477,12 @@ fn prune(
         if apply {
             writable()?;
             // As the caller: these functions ask whether they may.
-            identity::pinned(|| {
-                steps
-                    .iter()
-                    .try_for_each(|(_, statement, _)| spi::execute(statement))
+            xact::giving_way(|| {
+                identity::pinned(|| {
+                    steps
+                        .iter()
+                        .try_for_each(|(_, statement, _)| spi::execute(statement))
+                })
             })?;
         }
         Ok(steps)

@@ -169,7 +169,7 @@ fn create_scope(
             future_tables,
         )?;
         writable()?;
-        change::create(name, &request, purpose, if_not_exists)?;
+        xact::giving_way(|| change::create(name, &request, purpose, if_not_exists))?;
         Ok(Name(name.to_owned()))
     };
     create().map_err(error::report)
@@ -205,11 +205,11 @@ fn alter_scope(
             return Err(Error::NothingNamed);
         }
         writable()?;
-        match action.trim().to_ascii_lowercase().as_str() {
-            "add" => change::add(name, &request)?,
-            "remove" => change::remove(name, &request)?,
-            _ => return Err(Error::Action(action.to_owned())),
-        }
+        xact::giving_way(|| match action.trim().to_ascii_lowercase().as_str() {
+            "add" => change::add(name, &request),
+            "remove" => change::remove(name, &request),
+            _ => Err(Error::Action(action.to_owned())),
+        })?;
         Ok(Name(name.to_owned()))
     };
     alter().map_err(error::report)
@@ -227,7 +227,7 @@ fn drop_scope(
         let force = force.ok_or(Error::Null("force"))?;
         let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
         writable()?;
-        change::drop(name, force, if_exists)
+        xact::giving_way(|| change::drop(name, force, if_exists))
     };
     drop().map_err(error::report)
 }
@@ -243,7 +243,7 @@ fn restrict_function(
         let scopes = elements(scopes, "scopes")?;
         let scopes: Vec<String> = scopes.into_iter().map(|Name(name)| name).collect();
         writable()?;
-        change::restrict(function.into(), &scopes)
+        xact::giving_way(|| change::restrict(function.into(), &scopes))
     };
     restrict().map_err(error::report)
 }

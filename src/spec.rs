@@ -267,7 +267,7 @@ fn plan_digest(spec: Option<&str>) -> Result<String, Error> {
 fn planned(document: &Document) -> Result<Plan, Error> {
     let first = steps::plan(document)?;
     if first.changes_creators && !xact::is_read_only() {
-        xact::rehearsed(|| carry_out(document))
+        xact::giving_way(|| xact::rehearsed(|| carry_out(document)))
     } else {
         Ok(first)
     }
@@ -280,10 +280,16 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
     let document = read(spec)?;
     // Asks for authority first, so that nobody else can take the locks.
     steps::plan(&document)?;
+    let (plan, digest) = xact::giving_way(|| apply_now(&document, expect_digest))?;
+    tell(&plan);
+    Ok(rows(plan.steps, &digest))
+}
+
+fn apply_now(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, String), Error> {
     for name in document.locks() {
         advisory::lock(lock_key(&name), Mode::Exclusive);
     }
-    let plan = carry_out(&document)?;
+    let plan = carry_out(document)?;
     if !plan.steps.is_empty() {
         document
             .scopes
@@ -304,8 +310,7 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
         let fields = [("statement", Some(step.statement.as_str()).into())];
         audit::administered(Action::Policy, "apply", &step.object, &fields);
     }
-    tell(&plan);
-    Ok(rows(plan.steps, &digest))
+    Ok((plan, digest))
 }
 
 /// Makes the steps, and those that follow from them, until none is left.

@@ -107,7 +107,12 @@ fn grant(
     let deadline = credential::deadline_of(Some(valid_for))?;
     let (role, to) = pair(role, to_role)?;
     check(&role, &to)?;
-    let found = lock_pair(&role, &to);
+    xact::giving_way(|| grant_until(&role, &to, deadline, reason))?;
+    Ok(deadline)
+}
+
+fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> Result<(), Error> {
+    let found = lock_pair(role, to);
     // What was true before we waited may not be so any more.
     let (role, to) = (again(role)?, again(to)?);
     check(&role, &to)?;
@@ -120,7 +125,7 @@ fn grant(
         live.metadata.reason = reason.map(str::to_owned);
         label::write(live.role.oid, &live.metadata);
         granted(&role, &to, deadline, reason);
-        return Ok(deadline);
+        return Ok(());
     }
     let name = issue::free_name(&role.name, "temp")?;
     let mut metadata = label::fresh(Kind::Temporary, identity::current_user(), None);
@@ -141,7 +146,7 @@ fn grant(
     identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
     if label::attach_metadata(&name, &metadata) {
         granted(&role, &to, deadline, reason);
-        Ok(deadline)
+        Ok(())
     } else {
         Err(credential::Error::Vanished.into())
     }
@@ -161,6 +166,10 @@ fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
         return Err(credential::Error::ReadOnly.into());
     }
     let (role, to) = pair(role, to_role)?;
+    xact::giving_way(|| revoke_now(&role, &to))
+}
+
+fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
     let caller = identity::current_user();
     let may =
         |found: &Found| is_over(caller, &found.metadata) || catalog::is_admin_of(caller, role.oid);
@@ -168,11 +177,11 @@ fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
         role: role.name.clone(),
         caller: name_of(caller),
     };
-    if !find(&role, &to).iter().all(may) {
+    if !find(role, to).iter().all(may) {
         return Err(refused());
     }
     let mut ended = false;
-    for mut found in lock_pair(&role, &to) {
+    for mut found in lock_pair(role, to) {
         if !may(&found) {
             return Err(refused());
         }
@@ -211,10 +220,12 @@ fn pair(role: Option<Name>, to_role: Option<Name>) -> Result<(Role, Role), Error
 }
 
 /// The role as it is now, under the same name.
-fn again(before: Role) -> Result<Role, Error> {
+fn again(before: &Role) -> Result<Role, Error> {
     catalog::role_by_name(&before.name)
         .filter(|role| role.oid == before.oid)
-        .ok_or(Error::Unknown { role: before.name })
+        .ok_or_else(|| Error::Unknown {
+            role: before.name.clone(),
+        })
 }
 
 /// May the caller grant this role to that login, and does it make sense?

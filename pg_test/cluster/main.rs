@@ -13,6 +13,7 @@ mod access;
 mod audit;
 mod catalogue;
 mod credential;
+mod deadlocks;
 mod documented;
 mod expiry;
 mod guards;

@@ -7,7 +7,6 @@ use crate::guc;
 use crate::pg::{clock, identity, own_table, spi, worker, xact};
 
 const BATCH: i64 = 10_000;
-const PATIENCE: &std::ffi::CStr = c"500ms";
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// One commit a batch, while `goes_on`.
@@ -16,7 +15,7 @@ pub fn run(mut goes_on: impl FnMut() -> bool) {
         return;
     };
     let before = clock::now().saturating_sub(age.saturating_mul(MICROS_PER_SECOND));
-    worker::set_for_session(c"lock_timeout", PATIENCE);
+    worker::wait_at_most(xact::patience());
     while goes_on() {
         match xact::transaction(|| xact::raised(identity::elevated(|| delete(before)))) {
             Ok(BATCH..) => {}

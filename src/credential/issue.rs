@@ -64,7 +64,7 @@ impl Issued {
 /// makes the scopes, and makes the login. What is slow comes before any lock on a scope.
 pub fn issue<E: Into<Error>>(
     request: Request<'_>,
-    membership: impl FnOnce() -> Result<Membership, E>,
+    mut membership: impl FnMut() -> Result<Membership, E>,
 ) -> Result<Issued, Error> {
     if xact::is_read_only() {
         return Err(Error::ReadOnly);
@@ -79,7 +79,25 @@ pub fn issue<E: Into<Error>>(
         require_free(role)?;
     }
     let secret = Secret::generate()?;
-    let membership = membership().map_err(Into::into)?;
+    let role = xact::giving_way(|| {
+        let membership = membership().map_err(Into::into)?;
+        make(&request, &membership, &secret, valid_until)
+    })?;
+    Ok(Issued {
+        uri: connection_uri(&role, &secret.password, &request.options.rules),
+        role,
+        password: secret.password,
+        valid_until: Some(valid_until),
+    })
+}
+
+/// Makes the login; its name.
+fn make(
+    request: &Request<'_>,
+    membership: &Membership,
+    secret: &Secret,
+    valid_until: i64,
+) -> Result<String, Error> {
     let role = match request.role_name {
         Some(role) => role.to_owned(),
         None => free_name(&membership.subject, request.verb)?,
@@ -106,12 +124,7 @@ pub fn issue<E: Into<Error>>(
         _ => "create_credential",
     };
     issued(function, &login);
-    Ok(Issued {
-        uri: connection_uri(&role, &secret.password, &request.options.rules),
-        role,
-        password: secret.password,
-        valid_until: Some(valid_until),
-    })
+    Ok(role)
 }
 
 /// For the audit trail.

@@ -91,8 +91,13 @@ fn renew(role: Option<Name>, valid_for: Option<Interval>) -> Result<i64, Error> 
         .then(|| super::deadline_of(valid_for))
         .transpose()
         .map_err(super::Error::from)?;
-    let target = Target::claim(&role)?;
+    xact::giving_way(|| renew_until(&role, asked))
+}
+
+fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
+    let target = Target::claim(role)?;
     target.require_active()?;
+    let role = role.to_owned();
     if let Some(successor) = target.metadata.successor {
         return Err(Error::Replaced { role, successor });
     }
@@ -137,9 +142,28 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         return Err(Error::Overlap);
     }
     let secret = Secret::generate()?;
-    let asked = role.clone();
-    let target = Target::claim(&role)?;
+    let (name, target) = xact::giving_way(|| rotate_until(&role, &secret, now, until))?;
+    Ok(Issued {
+        uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
+        role: name,
+        password: secret.password,
+        valid_until: target
+            .role
+            .valid_until
+            .filter(|&deadline| deadline != i64::MAX),
+    })
+}
+
+/// Under which name the secret is from now on the password, and what the login was before.
+fn rotate_until(
+    asked: &str,
+    secret: &Secret,
+    now: i64,
+    until: i64,
+) -> Result<(String, Target), Error> {
+    let target = Target::claim(asked)?;
     target.require_active()?;
+    let role = asked.to_owned();
     if let Some(successor) = target.metadata.successor {
         return Err(Error::Replaced { role, successor });
     }
@@ -156,7 +180,7 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         role
     } else {
         let successor = issue::free_name(stem(&role), "next")?;
-        let succeed = || succeed(&target, &successor, &secret, now);
+        let succeed = || succeed(&target, &successor, secret, now);
         identity::elevated(|| xact::retrying_anew(succeed))?;
         let end = until.min(target.role.valid_until.unwrap_or(i64::MAX));
         if end != i64::MAX {
@@ -169,21 +193,13 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         label::write(target.role.oid, &replaced);
         successor
     };
-    let successor = Some(name.as_str()).filter(|name| *name != asked);
+    let successor = Some(name.as_str()).filter(|&name| name != asked);
     let fields = [
         ("successor", successor.into()),
         ("overlap_until", audit::deadline(successor.map(|_| until))),
     ];
-    audit::administered(Action::Rotate, "rotate_password", &asked, &fields);
-    Ok(Issued {
-        uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
-        role: name,
-        password: secret.password,
-        valid_until: target
-            .role
-            .valid_until
-            .filter(|&deadline| deadline != i64::MAX),
-    })
+    audit::administered(Action::Rotate, "rotate_password", asked, &fields);
+    Ok((name, target))
 }
 
 /// Makes the second login of a rotation: the same scopes, rules, settings, deadline and date of
@@ -262,7 +278,11 @@ fn stem(role: &str) -> &str {
 fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
     let Name(role) = role.ok_or(authority::Error::Null("role"))?;
     check_reason(reason)?;
-    let target = Target::claim(&role)?;
+    xact::giving_way(|| revoke_now(&role, reason))
+}
+
+fn revoke_now(role: &str, reason: Option<&str>) -> Result<(), Error> {
+    let target = Target::claim(role)?;
     if target.metadata.state != State::Active {
         error::notice(
             format!("role \"{role}\" is being ended already"),
@@ -278,7 +298,7 @@ fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
     end(&target, reason)?;
     // An earlier password of the same login, still in its overlap.
     let mut replaced = target.metadata.replaces;
-    let mut successor = role;
+    let mut successor = role.to_owned();
     while let Some(name) = replaced.take() {
         let Ok(older) = Target::claim(&name) else {
             break;

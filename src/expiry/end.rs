@@ -19,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const SCAN: Duration = Duration::from_millis(10);
 /// A session that is deep in a loop is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long another call is waited for.
+const TURN: Duration = Duration::from_secs(10);
 /// PostgreSQL keeps a lock on each role that a transaction drops, in a table of limited size.
 const AT_ONCE: usize = 1_000;
 
@@ -92,6 +94,80 @@ impl Terminated {
     }
 }
 
+/// How long the locks of what has been ended already may be held while others are waited for: not as
+/// long as others would wait for them before they look for a deadlock.
+struct Patience {
+    until: Instant,
+    /// How many roles have been left to others.
+    left_to_others: usize,
+    /// Nothing more is done: somebody else wants to go on.
+    is_over: bool,
+}
+
+impl Patience {
+    fn begin() -> Self {
+        Self {
+            until: Instant::now() + xact::patience(),
+            left_to_others: 0,
+            is_over: false,
+        }
+    }
+
+    /// What is left of it.
+    fn left(&self) -> Duration {
+        self.until
+            .saturating_duration_since(Instant::now())
+            .max(xact::SHORTEST)
+    }
+
+    /// Leaves a role to who has it now; why, in words.
+    fn leave(&mut self, due: &Managed) -> String {
+        /// Looking for them takes longer than all the rest.
+        const HOLDERS: usize = 10;
+        if self.is_over {
+            return "others wait for what this call has ended; the worker goes on, or the next call"
+                .to_owned();
+        }
+        self.left_to_others += 1;
+        let holder = if self.left_to_others > HOLDERS {
+            None
+        } else {
+            xact::raised(dependencies::lock_holder(due.oid))
+        };
+        // Whoever is in the way may be among them, and is about to look for a deadlock.
+        self.is_over = xact::raised(dependencies::is_waited_for());
+        format!(
+            "another transaction is in the way{}; the worker goes on, or the next call",
+            holder.map_or_else(String::new, |holder| format!(": {holder}"))
+        )
+    }
+
+    /// Takes the lock of a role that another call of ours may have, for as long as its transaction
+    /// lasts. That is not waited for: nobody finds this in a deadlock.
+    fn lock(&self, key: u32) -> bool {
+        try_lock_until(self.until, xact::SHORTEST, key)
+    }
+}
+
+/// Two calls at once would only be in each other's way. Who keeps a transaction open after the call
+/// keeps others from the same roles, no more.
+fn wait_for_turn() {
+    let longest = xact::patience_of_session().map_or(TURN, |theirs| TURN.min(theirs));
+    let key = lock_key("scope.expire_roles(), one at a time");
+    try_lock_until(Instant::now() + longest, SCAN, key);
+}
+
+fn try_lock_until(until: Instant, pause: Duration, key: u32) -> bool {
+    while !advisory::try_lock(key, Mode::Exclusive) {
+        if Instant::now() >= until {
+            return false;
+        }
+        pgrx::check_for_interrupts!();
+        std::thread::sleep(pause);
+    }
+    true
+}
+
 /// All steps in the caller's transaction. Sessions are ended for good even if it rolls back. Without
 /// those that are gone, or no longer due, by the time that they are ours.
 pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
@@ -99,9 +175,13 @@ pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
     let mut terminated = Terminated::default();
     let roles: Vec<pg_sys::Oid> = due.iter().map(|role| role.oid).collect();
     terminated.ask_until_gone(&roles);
+    if !now.is_empty() {
+        wait_for_turn();
+    }
+    let mut patience = Patience::begin();
     let mut ended: Vec<Ended> = now
         .iter()
-        .filter_map(|role| at_once(role, &mut terminated))
+        .filter_map(|role| at_once(role, &mut terminated, &mut patience))
         .collect();
     ended.extend(later.iter().map(|role| Ended {
         role: role.name.clone(),
@@ -114,13 +194,26 @@ pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
     ended
 }
 
-fn at_once(due: &Managed, terminated: &mut Terminated) -> Option<Ended> {
-    advisory::lock(lock_key(&due.name), Mode::Exclusive);
-    let due = still_due(due)?;
+fn at_once(due: &Managed, terminated: &mut Terminated, patience: &mut Patience) -> Option<Ended> {
+    /// For what passes by itself.
+    const ATTEMPTS: u32 = 3;
+    let is_ours = !patience.is_over && patience.lock(lock_key(&due.name));
+    let mut due = still_due(due)?;
     terminated.ask(Some(due.oid));
-    let (action, detail) = match xact::subtransaction(|| xact::raised(release_and_drop(&due))) {
-        Ok(outcome) => outcome,
-        Err(failure) => failed(&due, failure.message),
+    let mut outcome = None;
+    for _ in 0..if is_ours { ATTEMPTS } else { 0 } {
+        due = still_due(&due)?;
+        let work = || xact::raised(release_and_drop(&due));
+        match outcome.insert(xact::subtransaction_within(patience.left(), work)) {
+            Err(failure) if failure.is_transient() && !failure.is_locked() => {}
+            _ => break,
+        }
+    }
+    let (action, detail) = match outcome {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(failure)) if !failure.is_locked() => failed(&due, failure.message, patience),
+        // Its deadline refuses logins; a word on it would have to wait for the same lock.
+        _ => (Action::Ending, Some(patience.leave(&due))),
     };
     let ended = Ended {
         role: due.name.clone(),
@@ -319,8 +412,8 @@ fn set_aside(
 }
 
 /// After an error: disabled all the same, with the error to be seen.
-fn failed(due: &Managed, error: String) -> (Action, Option<String>) {
-    let detail = match note_failure(due, &error) {
+fn failed(due: &Managed, error: String, patience: &Patience) -> (Action, Option<String>) {
+    let detail = match note_failure(due, &error, patience.left()) {
         None => error,
         Some(second) => format!("{error}; then: {second}"),
     };
@@ -329,8 +422,8 @@ fn failed(due: &Managed, error: String) -> (Action, Option<String>) {
 
 /// Writes down why the last step failed. The label comes first: what failed may have been
 /// disabling the role, and it is the label that refuses logins. Answers with a second error.
-pub fn note_failure(due: &Managed, error: &str) -> Option<String> {
-    let noted = xact::subtransaction(|| {
+pub fn note_failure(due: &Managed, error: &str, patience: Duration) -> Option<String> {
+    let noted = xact::subtransaction_within(patience, || {
         let state = match due.metadata.state {
             State::Active => State::Ending,
             other => other,
@@ -344,7 +437,7 @@ pub fn note_failure(due: &Managed, error: &str) -> Option<String> {
             label::write(due.oid, &metadata);
         }
     });
-    let disabled = xact::subtransaction(|| {
+    let disabled = xact::subtransaction_within(patience, || {
         if let Some(now) = managed(due.oid) {
             xact::raised(disable(&now));
         }

@@ -1,7 +1,7 @@
 //! The worker in one database: takes every due role as far as it can there, and ends.
 //!
-//! Roles go in batches, one commit a step. A batch that fails is done again with each role in a
-//! subtransaction of its own, so that one that fails does not hold up the others.
+//! Roles go in batches, one commit a step. A batch that fails is done again in halves, so that one
+//! that fails does not hold up the others.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,8 @@ use crate::pg::xact::Failure;
 use crate::pg::{clock, dependencies, server, worker, xact};
 
 const BATCH: usize = 200;
-/// Nobody's long transaction may stop the others' end: what waits is tried again later.
-const BATCH_PATIENCE: &std::ffi::CStr = c"100ms";
-const PATIENCE: &std::ffi::CStr = c"500ms";
+/// With the locks of many roles at hand nobody is waited for.
+const BATCH_PATIENCE: Duration = Duration::from_millis(10);
 
 pub fn run() {
     worker::report_activity(Some(c"ending roles"));
@@ -106,7 +105,7 @@ impl Run {
     }
 
     fn finish(&mut self, batch: &[Managed]) {
-        let (dropped, failed) = in_batch(batch, end::drop_plain);
+        let (dropped, failed) = in_batch(batch, &end::drop_plain);
         let done: Vec<pg_sys::Oid> = dropped
             .iter()
             .chain(failed.iter().map(|(role, _)| role))
@@ -126,8 +125,7 @@ impl Run {
 
     /// A role that something depends on, or whose sessions do not end.
     fn finish_one(&mut self, due: &Managed) {
-        worker::set_for_session(c"lock_timeout", PATIENCE);
-        let outcome = xact::transaction(|| {
+        let outcome = transaction(xact::patience(), || {
             let role = end::claim(due)?;
             let (action, detail) = xact::raised(end::release_and_drop(&role));
             Some((role, action, detail))
@@ -172,10 +170,11 @@ impl Run {
 
 /// The first step: no more logins. The roles for which it failed.
 fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
-    let (_, failed) = in_batch(batch, |roles| {
+    let disable = |roles: &[Managed]| -> SpiResult<Vec<()>> {
         let claimed = roles.iter().filter_map(end::claim);
         claimed.map(|role| end::disable(&role)).collect()
-    });
+    };
+    let (_, failed) = in_batch(batch, &disable);
     for (role, failure) in &failed {
         give_up(role, failure);
     }
@@ -185,46 +184,60 @@ fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
 }
 
 fn sweep(dropped: Option<&[pg_sys::Oid]>) {
-    if let Err(failure) =
-        xact::transaction(|| xact::raised(dependencies::sweep_memberships(dropped)))
-    {
-        log!(
-            "scope_roles: looking for memberships of dropped roles failed: {}",
-            failure.message
-        );
+    const ATTEMPTS: u32 = 5;
+    for last in (0..ATTEMPTS).rev().map(|left| left == 0) {
+        let swept = transaction(xact::patience(), || {
+            xact::raised(dependencies::sweep_memberships(dropped));
+        });
+        match swept {
+            Ok(()) => return,
+            Err(failure) if failure.is_locked() && !last => {}
+            Err(failure) => {
+                log!(
+                    "scope_roles: looking for memberships of dropped roles failed: {}",
+                    failure.message
+                );
+                return;
+            }
+        }
     }
 }
 
-/// A step for a batch of roles: all together, or else each for itself. What was done, and the roles
-/// that failed, with the error.
+/// A step for a batch of roles: all together, or else in halves, so that one that fails or is locked
+/// by others does not hold up the rest. What was done, and the roles that failed, with the error.
 fn in_batch<T>(
     roles: &[Managed],
-    work: impl Fn(&[Managed]) -> SpiResult<Vec<T>>,
+    work: &impl Fn(&[Managed]) -> SpiResult<Vec<T>>,
 ) -> (Vec<T>, Vec<(Managed, Failure)>) {
-    worker::set_for_session(c"lock_timeout", BATCH_PATIENCE);
-    if let Ok(done) = xact::transaction(|| xact::raised(work(roles))) {
-        return (done, Vec::new());
+    let patience = match roles {
+        [_] => xact::patience(),
+        _ => BATCH_PATIENCE.min(xact::patience()),
+    };
+    let failure = match transaction(patience, || xact::raised(work(roles))) {
+        Ok(done) => return (done, Vec::new()),
+        Err(failure) => failure,
+    };
+    if let [role] = roles {
+        return (Vec::new(), vec![(role.clone(), failure)]);
     }
-    let one_by_one = xact::transaction(|| {
-        let (mut done, mut failed) = (Vec::new(), Vec::new());
-        for role in roles {
-            match xact::subtransaction(|| xact::raised(work(std::slice::from_ref(role)))) {
-                Ok(more) => done.extend(more),
-                Err(failure) => failed.push((role.clone(), failure)),
-            }
-        }
-        (done, failed)
-    });
-    one_by_one.unwrap_or_else(|failure| {
-        let failed = roles.iter().map(|role| (role.clone(), failure.clone()));
-        (Vec::new(), failed.collect())
-    })
+    let (first, second) = roles.split_at(roles.len() / 2);
+    let (mut done, mut failed) = in_batch(first, work);
+    let rest = in_batch(second, work);
+    done.extend(rest.0);
+    failed.extend(rest.1);
+    (done, failed)
+}
+
+/// A transaction that waits for each lock for so long at most: what is locked is tried again later.
+fn transaction<R>(patience: Duration, work: impl FnOnce() -> R) -> Result<R, Failure> {
+    worker::wait_at_most(patience);
+    xact::transaction(work)
 }
 
 /// Leaves the reason where a DBA looks, and the rest for the next attempt.
 fn give_up(due: &Managed, failure: &Failure) {
     let is_locked = failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
-    if failure.is_transient() && !is_locked {
+    if failure.is_transient() {
         // Somebody's DDL came in between, and is over by now.
         log!(
             "scope_roles: ending role \"{}\" will be tried again: {}",
@@ -233,13 +246,13 @@ fn give_up(due: &Managed, failure: &Failure) {
         );
         return;
     }
-    let noted = xact::transaction(|| {
+    let noted = transaction(xact::patience(), || {
         let due = managed(due.oid)?;
         let mut reason = failure.message.clone();
         if is_locked && let Some(holder) = xact::raised(dependencies::lock_holder(due.oid)) {
             reason = format!("{reason}: {holder}");
         }
-        let second = end::note_failure(&due, &reason);
+        let second = end::note_failure(&due, &reason, xact::patience());
         Some((reason, second))
     });
     let (reason, second) = match noted {

@@ -185,6 +185,18 @@ pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
     Ok(found.into_iter().flatten().next())
 }
 
+/// Does anybody wait for a lock of this transaction?
+pub fn is_waited_for() -> SpiResult<bool> {
+    let found = spi::query(
+        "SELECT true FROM pg_catalog.pg_locks l
+          WHERE NOT l.granted AND l.pid <> pg_catalog.pg_backend_pid()
+            AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid)) LIMIT 1",
+        &[],
+        |_| Ok(()),
+    )?;
+    Ok(!found.is_empty())
+}
+
 /// Revokes all that the role was granted in this database and on shared objects, whoever granted
 /// it, and takes it out of policies. Not DROP OWNED: that would drop what the role owns, and
 /// leaves the grants of other grantors than the owner behind.

@@ -58,6 +58,24 @@ pub fn setting(name: &CStr) -> Option<String> {
     }
 }
 
+/// Overrides a setting that every session may set, until the (sub)transaction ends, either way.
+pub fn set_for_subtransaction(name: &CStr, value: &str) {
+    let value = std::ffi::CString::new(value).unwrap_or_default();
+    // SAFETY: terminated strings; inside a transaction, whose innermost level undoes it.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 /// The current database's name.
 pub fn database_name() -> String {
     // SAFETY: inside a transaction; the copy is freed with the memory context.

@@ -1,6 +1,6 @@
 //! Background workers: registration, connection, sleeping.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
@@ -149,7 +149,7 @@ pub fn report_activity(text: Option<&CStr>) {
 /// What is configured for all sessions, for a database or for a role must not stop the worker, nor
 /// have it do its work as somebody else.
 pub fn settle() {
-    const OURS: [(&CStr, &CStr); 10] = [
+    const OURS: [(&CStr, &CStr); 9] = [
         (c"role", c"none"),
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"statement_timeout", c"0"),
@@ -159,8 +159,6 @@ pub fn settle() {
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_deferrable", c"off"),
-        // A deadlock with somebody's DDL is ours to give way in, before it is noticed there.
-        (c"deadlock_timeout", c"10ms"),
         // A standby that is away must not hold up the end; autovacuum does the same.
         (c"synchronous_commit", c"local"),
     ];
@@ -169,6 +167,12 @@ pub fn settle() {
             set_for_session(name, value);
         }
     }
+}
+
+/// For each lock, from now on.
+pub fn wait_at_most(patience: Duration) {
+    let timeout = CString::new(patience.as_millis().max(1).to_string()).unwrap_or_default();
+    set_for_session(c"lock_timeout", &timeout);
 }
 
 /// Overrides what the configuration says.

@@ -1,10 +1,18 @@
 //! Transactions and subtransactions around a piece of work whose errors are caught.
+//!
+//! Locks: others' DDL takes those of roles, memberships and access lists in any order, so that two
+//! transactions may wait for each other. PostgreSQL refuses the first one that looks, which each does
+//! once, `deadlock_timeout` after its wait has begun. For it never to be the other's statement, nothing
+//! of ours waits for as long while it holds locks: it gives them up and tries again.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::raw;
+use super::{raw, server};
+use crate::{audit, error};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -19,12 +27,20 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Somebody else holds a lock.
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self.code,
+            PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+                | PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+        )
+    }
+
     /// Worth trying again: somebody else's DDL came in between.
     pub fn is_transient(&self) -> bool {
         match self.code {
             PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-            | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
-            | PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => true,
+            | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE => true,
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR => {
                 self.message.starts_with("tuple concurrently")
             }
@@ -77,18 +93,33 @@ pub fn raised<R>(result: pgrx::spi::SpiResult<R>) -> R {
 
 /// Runs `work` in a subtransaction: its effects go when it fails.
 pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
-    in_subtransaction(work, true)
+    in_subtransaction(work, true, |_| {})
+}
+
+/// The same of work that waits for a lock no longer than this, nor than the session would.
+pub fn subtransaction_within<R>(
+    patience: Duration,
+    work: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    subtransaction(|| {
+        wait_at_most(patience);
+        work()
+    })
 }
 
 /// Runs `work` and undoes it, for its answer alone. An error is raised.
 pub fn rehearsed<R>(work: impl FnOnce() -> R) -> R {
-    match in_subtransaction(work, false) {
+    match in_subtransaction(work, false, |_| {}) {
         Ok(value) => value,
         Err(failure) => raise(failure),
     }
 }
 
-fn in_subtransaction<R>(work: impl FnOnce() -> R, keep: bool) -> Result<R, Failure> {
+fn in_subtransaction<R>(
+    work: impl FnOnce() -> R,
+    keep: bool,
+    before_undoing: impl FnOnce(&Failure),
+) -> Result<R, Failure> {
     // SAFETY: the pattern of plpgsql's exception blocks: memory context and resource owner are put
     // back after the subtransaction has ended either way.
     unsafe {
@@ -98,10 +129,13 @@ fn in_subtransaction<R>(work: impl FnOnce() -> R, keep: bool) -> Result<R, Failu
         pg_sys::CurrentMemoryContext = context;
         let mut work = Some(work);
         let result = caught(|| work.take().map(|work| work()));
-        match result {
+        match &result {
             Ok(_) if keep => pg_sys::ReleaseCurrentSubTransaction(),
-            _ => {
+            result => {
                 pg_sys::CurrentMemoryContext = context;
+                if let Err(failure) = result {
+                    before_undoing(failure);
+                }
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
             }
         }
@@ -111,14 +145,144 @@ fn in_subtransaction<R>(work: impl FnOnce() -> R, keep: bool) -> Result<R, Failu
     }
 }
 
+/// How long a wait for a lock may be that others are not to find in a deadlock with theirs.
+pub fn patience() -> Duration {
+    const LONGEST: Duration = Duration::from_millis(100);
+    // SAFETY: a plain read of a backend global.
+    let others = unsafe { pg_sys::DeadlockTimeout };
+    let others = Duration::from_millis(others.try_into().unwrap_or(1));
+    (others / 4).clamp(SHORTEST, LONGEST)
+}
+
+/// The shortest that PostgreSQL knows.
+pub const SHORTEST: Duration = Duration::from_millis(1);
+
+/// How long the session would wait for a lock; `None`: for ever.
+pub fn patience_of_session() -> Option<Duration> {
+    // SAFETY: a plain read of a backend global.
+    let timeout = unsafe { pg_sys::LockTimeout };
+    u64::try_from(timeout)
+        .ok()
+        .filter(|&timeout| timeout > 0)
+        .map(Duration::from_millis)
+}
+
+/// Until the (sub)transaction ends.
+fn wait_at_most(patience: Duration) {
+    if patience_of_session().is_none_or(|theirs| theirs > patience) {
+        server::set_for_subtransaction(c"lock_timeout", &patience.as_millis().max(1).to_string());
+    }
+}
+
+thread_local! {
+    /// Inside an attempt of [`giving_way`].
+    static GIVING_WAY: Cell<bool> = const { Cell::new(false) };
+    /// There, in work that looks anew each time, or failed in it.
+    static LOOKING_ANEW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`, a whole call that takes locks, so that no deadlock is left to others, nor to the
+/// caller: in a subtransaction that waits for each lock but for a moment, then gives up all its locks
+/// and begins anew. After some time it waits as the session would, so that it does not wait for ever
+/// where others queue. A shorter `lock_timeout` of the session is the caller's wish.
+///
+/// Locks that the transaction held before the call are not given up.
+pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
+    const LONG: Duration = Duration::from_secs(30);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+    let patience = patience();
+    let theirs = patience_of_session();
+    if GIVING_WAY.get() || theirs.is_some_and(|theirs| theirs <= patience) {
+        return work();
+    }
+    let give_up_at = Instant::now() + theirs.map_or(LONG, |theirs| LONG.min(theirs / 2));
+    let mut pause = PAUSE;
+    let mut again = PASSING_ATTEMPTS;
+    loop {
+        let attempt = || {
+            let _inside = Inside::begin();
+            wait_at_most(patience);
+            work()
+        };
+        let (pending, notices) = (audit::pending(), error::hold_notices());
+        let passes = |failure: &Failure| {
+            let is_gone = failure.code == PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
+            again > 0 && (failure.is_transient() || is_gone && LOOKING_ANEW.get())
+        };
+        let outcome = in_subtransaction(attempt, true, |failure| {
+            // What is done again is not told twice.
+            if failure.is_locked() || passes(failure) {
+                audit::forget_since(pending);
+            }
+        });
+        match outcome {
+            Ok(value) => {
+                notices.tell();
+                return value;
+            }
+            Err(failure) if failure.is_locked() => {
+                if Instant::now() >= give_up_at {
+                    break;
+                }
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+            Err(failure) if passes(&failure) => again -= 1,
+            Err(failure) => {
+                notices.tell();
+                raise(failure)
+            }
+        }
+        pgrx::check_for_interrupts!();
+        // Two calls that meet do not meet again.
+        let own = std::process::id() % 10;
+        std::thread::sleep(pause + Duration::from_millis(own.into()));
+    }
+    work()
+}
+
+const PAUSE: Duration = Duration::from_millis(5);
+/// For what has passed by the next attempt, or else will not.
+const PASSING_ATTEMPTS: u32 = 50;
+
+/// Marks an attempt, however it ends.
+struct Inside;
+
+impl Inside {
+    fn begin() -> Self {
+        GIVING_WAY.set(true);
+        LOOKING_ANEW.set(false);
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        GIVING_WAY.set(false);
+    }
+}
+
 /// Runs `work` in a subtransaction, again while it fails for a passing reason.
 /// The error of the last attempt is raised.
-pub fn retrying<R>(work: impl FnMut() -> R) -> R {
-    retrying_after(Failure::is_transient, work)
+///
+/// Within a call that gives way it is the whole call that is done again: who waits for a row of a
+/// subtransaction that is part of another waits for the whole transaction, and would go on to do so
+/// after the call has given it up.
+pub fn retrying<R>(mut work: impl FnMut() -> R) -> R {
+    if GIVING_WAY.get() {
+        work()
+    } else {
+        retrying_after(Failure::is_transient, work)
+    }
 }
 
 /// The same of work that looks anew each time: what it has found may be dropped before it is named.
-pub fn retrying_anew<R>(work: impl FnMut() -> R) -> R {
+pub fn retrying_anew<R>(mut work: impl FnMut() -> R) -> R {
+    if GIVING_WAY.get() {
+        LOOKING_ANEW.set(true);
+        let value = work();
+        LOOKING_ANEW.set(false);
+        return value;
+    }
     let passes = |failure: &Failure| {
         failure.is_transient() || failure.code == PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT
     };
@@ -126,13 +290,12 @@ pub fn retrying_anew<R>(work: impl FnMut() -> R) -> R {
 }
 
 fn retrying_after<R>(passes: impl Fn(&Failure) -> bool, mut work: impl FnMut() -> R) -> R {
-    const ATTEMPTS: u32 = 50;
-    for _ in 1..ATTEMPTS {
+    for _ in 1..PASSING_ATTEMPTS {
         match subtransaction(&mut work) {
             Ok(value) => return value,
             Err(failure) if passes(&failure) => {
                 pgrx::check_for_interrupts!();
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(PAUSE);
             }
             Err(failure) => raise(failure),
         }

@@ -211,18 +211,10 @@ fn a_storm_of_other_peoples_role_ddl() {
             .unzip()
     });
     assert!(issued.iter().all(|&issued| issued > 0), "{issued:?}");
-    // expire_roles() ends many roles in one transaction, and so does REVOKE with DROP ROLE: two that take the same role and table
-    // the other way round are a deadlock, which PostgreSQL ends by refusing one. Ours tries again. It must stay rare.
-    let deadlocks = refusals
-        .iter()
-        .flatten()
-        .filter(|refusal| refusal.code == "40P01");
-    let rounds: u32 = issued.iter().sum();
-    assert!(deadlocks.count() <= (rounds / 20) as usize + 1, "{rounds}");
     for refusal in refusals.iter().flatten() {
-        // Their statements meet roles that are gone, and each other: both are PostgreSQL's own.
-        let expected =
-            ["42704", "2BP01", "XX000", "55006", "40P01"].contains(&refusal.code.as_str());
+        // Their statements meet roles that are gone, and each other: both are PostgreSQL's own. None is left a deadlock: they take
+        // locks in such an order that only a call of ours, or the worker, could be the other party.
+        let expected = ["42704", "2BP01", "XX000", "55006"].contains(&refusal.code.as_str());
         let concurrent = refusal.code != "XX000"
             || refusal.message.contains("concurrently")
             || refusal.message.starts_with("cache lookup failed for role");
