@@ -70,14 +70,18 @@ pub fn watch_login() {
 /// Writes the event into the server log, now or, if a rollback would undo it, when its transaction
 /// ends. Never to the client.
 pub fn record(event: Event<'_>) {
-    if !event.class().is_none_or(wants) {
-        return;
+    if event.class().is_none_or(wants) {
+        record_at(clock::now(), event);
     }
+}
+
+/// The same of one that is recorded.
+fn record_at(now: i64, event: Event<'_>) {
     if event.is_transactional()
         && let Some(subtransaction) = xact::current_subtransaction()
     {
         let mut rest = Line::part();
-        common(&mut rest);
+        common(&mut rest, now);
         event.write(&mut rest);
         PENDING.with_borrow_mut(|pending| {
             pending.push(Pending {
@@ -97,10 +101,10 @@ pub fn record(event: Event<'_>) {
     let mut line = Line::begin(BUFFER.take(), PREFIX);
     line.field("event", Value::Text(event.name()));
     line.field("outcome", Value::Text(event.outcome()));
-    common(&mut line);
+    common(&mut line, now);
     event.write(&mut line);
     let line = line.end();
-    server_log::write(level, &line);
+    server_log::write(level, &line, now);
     BUFFER.set(line);
     if let Event::Alert { guard, blocked, .. } = event {
         notify(&event, guard, blocked);
@@ -193,7 +197,7 @@ pub fn ended(end: End) {
         line.field("outcome", Value::Text(outcome));
         line.members(&rest);
         let line = line.end();
-        server_log::write(Level::Log, &line);
+        server_log::write(Level::Log, &line, clock::now());
         BUFFER.set(line);
     }
 }
@@ -219,8 +223,8 @@ pub enum End {
 }
 
 /// The fields that every line has.
-fn common(line: &mut Line) {
-    SECOND.with_borrow_mut(|second| line.time("time", second, clock::now()));
+fn common(line: &mut Line, now: i64) {
+    SECOND.with_borrow_mut(|second| line.time("time", second, now));
     server::write_session(line);
     write_token(line);
     server::write_connection(line);
@@ -228,7 +232,6 @@ fn common(line: &mut Line) {
 
 fn write_token(line: &mut Line) {
     if !switch_state::is_locked() {
-        line.members(br#""issuer":null,"subject":null,"jti":null"#);
         return;
     }
     let epoch = switch_state::epoch();

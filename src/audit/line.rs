@@ -57,11 +57,14 @@ impl Line {
         }
     }
 
-    /// `key` is one of ours: lower-case letters and underscores.
+    /// `key` is one of ours: lower-case letters and underscores. What is null is left out.
     pub fn field(&mut self, key: &str, value: Value<'_>) {
+        if value == Value::Null {
+            return;
+        }
         self.key(key);
         match value {
-            Value::Null => self.raw("null"),
+            Value::Null => {}
             Value::Bool(true) => self.raw("true"),
             Value::Bool(false) => self.raw("false"),
             Value::Number(number) => self.number(number),
@@ -93,19 +96,20 @@ impl Line {
         self.buffer.push(b'"');
     }
 
-    /// A name as PostgreSQL keeps it, in whatever encoding; `None` is null.
+    /// A name as PostgreSQL keeps it, in whatever encoding; `None` is left out.
     pub fn name(&mut self, key: &str, name: Option<&[u8]>) {
-        self.key(key);
-        match name {
-            Some(name) => self.string(name, MAX_NAME),
-            None => self.raw("null"),
+        if let Some(name) = name {
+            self.key(key);
+            self.string(name, MAX_NAME);
         }
     }
 
     /// Members written before, by [`Line::part`].
     pub fn members(&mut self, members: &[u8]) {
         if !members.is_empty() {
-            self.comma();
+            if !matches!(self.buffer.last(), None | Some(b'{')) {
+                self.buffer.push(b',');
+            }
             self.buffer.extend_from_slice(members);
         }
     }
@@ -121,15 +125,12 @@ impl Line {
         self.buffer
     }
 
-    fn comma(&mut self) {
-        if !matches!(self.buffer.last(), None | Some(b'{')) {
-            self.buffer.push(b',');
-        }
-    }
-
     fn key(&mut self, key: &str) {
-        self.comma();
-        self.buffer.push(b'"');
+        let quote: &[u8] = match self.buffer.last() {
+            None | Some(b'{') => b"\"",
+            _ => b",\"",
+        };
+        self.buffer.extend_from_slice(quote);
         self.buffer.extend_from_slice(key.as_bytes());
         self.buffer.extend_from_slice(b"\":");
     }
@@ -252,7 +253,7 @@ mod tests {
         });
         assert_eq!(
             text,
-            r#"prefix {"text":"a \"b\" \\ c","none":null,"yes":true,"least":-9223372036854775808,"zero":0,"time":"1970-01-01T00:00:00.000000Z","texts":["a","b"],"x":1,"name":"n","nobody":null}"#
+            r#"prefix {"text":"a \"b\" \\ c","yes":true,"least":-9223372036854775808,"zero":0,"time":"1970-01-01T00:00:00.000000Z","texts":["a","b"],"x":1,"name":"n"}"#
         );
         assert!(parsed(&text).is_object());
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::event::Event;
-use super::{Class, Line, clock, record, wants};
+use super::{Class, Line, clock, record, record_at, wants};
 
 pub struct Running {
     /// Which one, for whoever ends it.
@@ -80,14 +80,18 @@ fn forget(mut has_failed: impl FnMut(&Running) -> bool) {
 }
 
 fn tell(one: &Running, failed: bool) {
-    if let Some(members) = &one.statement {
-        record(Event::Statement {
+    if let Some(members) = &one.statement
+        && wants(Class::Statement)
+    {
+        let now = clock::now();
+        let event = Event::Statement {
             members,
             rows: (!failed).then_some(one.rows),
-            micros: clock::now().saturating_sub(one.started),
+            micros: now.saturating_sub(one.started),
             depth: i64::try_from(one.depth).unwrap_or(i64::MAX),
             failed,
-        });
+        };
+        record_at(now, event);
     }
     if let Some(members) = &one.ddl
         && !failed

@@ -62,23 +62,27 @@ static mut PREVIOUS_EMIT_LOG: pg_sys::emit_log_hook_type = None;
 unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes the error that it is about to write.
     unsafe {
-        let is_ours = log::is_writing();
         if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
             denied(error);
         }
-        if !is_ours && classes() != 0 && poses_as_ours((*error).message) {
+        if !log::is_writing() && classes() != 0 && poses_as_ours((*error).message) {
             forgery(error);
             (*error).output_to_server = false;
         }
         if let Some(previous) = PREVIOUS_EMIT_LOG {
             previous(error);
         }
-        // Whoever comes after us has not said yet what becomes of the line.
-        let is_last = pg_sys::emit_log_hook
-            .is_some_and(|hook| std::ptr::fn_addr_eq(hook, emit_log as EmitLog));
-        if is_ours && is_last && (*error).output_to_server && log::wrote(error) {
-            (*error).output_to_server = false;
-        }
+    }
+}
+
+/// Does nobody else hear of what is written into the log?
+pub fn hears_alone() -> bool {
+    // SAFETY: reads of function pointers; single-threaded.
+    unsafe {
+        let previous = PREVIOUS_EMIT_LOG;
+        previous.is_none()
+            && pg_sys::emit_log_hook
+                .is_some_and(|hook| std::ptr::fn_addr_eq(hook, emit_log as EmitLog))
     }
 }
 

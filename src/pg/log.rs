@@ -1,8 +1,8 @@
 //! Writing audit lines into the server log.
 //!
-//! PostgreSQL copies a message one character at a time, and formats the time anew for each line. Where
-//! the log is plain text, lines of ours are put together here instead, to the same bytes; everything
-//! else, which is not common, is left to PostgreSQL.
+//! PostgreSQL copies a message four times, once of them one character at a time, and formats the time
+//! anew for each line. Where the log is plain text, lines of ours are put together here instead, to the
+//! same bytes; everything else, which is not common, is left to PostgreSQL.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
@@ -41,9 +41,13 @@ pub fn is_writing() -> bool {
 }
 
 /// Writes a terminated line into the server log, as PostgreSQL writes its own: to stderr, the
-/// collector, csvlog, jsonlog or syslog. Not to the client, without CONTEXT and STATEMENT.
-pub fn write(level: Level, line: &[u8]) {
+/// collector, csvlog, jsonlog or syslog. Not to the client, without CONTEXT and STATEMENT. `now` is the
+/// time in Unix microseconds.
+pub fn write(level: Level, line: &[u8], now: i64) {
     debug_assert_eq!(line.last(), Some(&0));
+    if level == Level::Log && wrote(line.strip_suffix(&[0]).unwrap_or(line), now) {
+        return;
+    }
     // SAFETY: the line is terminated. Context callbacks, which could fail, are not called; nor are
     // interrupts taken, so that nothing short of a lack of memory raises an error.
     unsafe {
@@ -83,37 +87,38 @@ thread_local! {
 
 /// Writes the line as `send_message_to_server_log` (utils/error/elog.c) does; false when that is to do
 /// it. Without memory the process ends, as everywhere in Rust.
-///
-/// # Safety
-/// The error of ours that is about to be written: a message and nothing else.
-pub unsafe fn wrote(error: *mut pg_sys::ErrorData) -> bool {
-    // SAFETY: reads of backend globals and of a valid error; strings are terminated.
-    unsafe {
-        let is_plain = pg_sys::Log_destination == pg_sys::LOG_DESTINATION_STDERR as i32
-            && pg_sys::Log_error_verbosity < pg_sys::PGErrorVerbosity::PGERROR_VERBOSE as i32
-            && (*error).backtrace.is_null()
-            && !(*error).message.is_null();
-        if !is_plain {
-            return false;
-        }
-        let mut line = BUFFER.take();
-        line.clear();
-        let is_whole = WORDS.with_borrow_mut(|words| {
-            let words = words.current()?;
-            write_prefix(&mut line, words, (*error).sqlerrcode)?;
-            line.extend_from_slice(match (*error).elevel as isize {
-                level if level == PgLogLevel::WARNING as isize => &words.warning,
-                _ => &words.log,
-            });
-            line.extend_from_slice(b":  ");
-            line.extend_from_slice(CStr::from_ptr((*error).message).to_bytes());
-            line.push(b'\n');
-            Some(())
-        });
-        let written = is_whole.is_some() && send(&mut line);
-        BUFFER.set(line);
-        written
+fn wrote(text: &[u8], now: i64) -> bool {
+    // SAFETY: reads of backend globals.
+    let (is_plain, is_wanted) = unsafe {
+        let least = pg_sys::log_min_messages;
+        (
+            pg_sys::Log_destination == pg_sys::LOG_DESTINATION_STDERR as i32
+                && pg_sys::Log_error_verbosity < pg_sys::PGErrorVerbosity::PGERROR_VERBOSE as i32
+                && super::audit::hears_alone(),
+            // As `is_log_level_output` has it for LOG.
+            least == PgLogLevel::LOG as i32 || least <= PgLogLevel::ERROR as i32,
+        )
+    };
+    if !is_plain {
+        return false;
     }
+    if !is_wanted {
+        return true;
+    }
+    let mut line = BUFFER.take();
+    line.clear();
+    let is_whole = WORDS.with_borrow_mut(|words| {
+        let words = words.current()?;
+        write_prefix(&mut line, words, now)?;
+        line.extend_from_slice(&words.log);
+        line.extend_from_slice(b":  ");
+        line.extend_from_slice(text);
+        line.push(b'\n');
+        Some(())
+    });
+    let written = is_whole.is_some() && send(&mut line);
+    BUFFER.set(line);
+    written
 }
 
 /// To the collector, if there is one, else to stderr, in one piece.
@@ -128,7 +133,7 @@ fn send(line: &mut [u8]) -> bool {
     true
 }
 
-fn write_prefix(line: &mut Vec<u8>, words: &Words, sqlstate: i32) -> Option<()> {
+fn write_prefix(line: &mut Vec<u8>, words: &Words, now: i64) -> Option<()> {
     // SAFETY: reads of backend globals; terminated strings or NULL, not changed meanwhile.
     unsafe {
         let format = pg_sys::Log_line_prefix;
@@ -145,9 +150,10 @@ fn write_prefix(line: &mut Vec<u8>, words: &Words, sqlstate: i32) -> Option<()> 
             pid: &words.pid.1,
             client,
             unknown: &words.unknown,
-            sqlstate: &unpacked(sqlstate),
+            // ERRCODE_SUCCESSFUL_COMPLETION
+            sqlstate: b"00000",
         };
-        prefix::write(line, bytes(format), &writer, write_time)
+        prefix::write(line, bytes(format), &writer, |line| write_time(line, now))
     }
 }
 
@@ -159,11 +165,6 @@ unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
     }
     // SAFETY: by contract.
     unsafe { CStr::from_ptr(text) }.to_bytes()
-}
-
-/// The five characters of an SQLSTATE (MAKE_SQLSTATE, utils/elog.h).
-fn unpacked(sqlstate: i32) -> [u8; 5] {
-    [0, 6, 12, 18, 24].map(|shift| b'0' + (sqlstate >> shift & 0x3f) as u8)
 }
 
 /// The time of the last line, up to its second.
@@ -183,8 +184,7 @@ impl Second {
 }
 
 /// As `get_formatted_log_time` (utils/error/elog.c) does.
-fn write_time(line: &mut Vec<u8>) {
-    let micros = super::clock::now();
+fn write_time(line: &mut Vec<u8>, micros: i64) {
     let number = micros.div_euclid(1_000_000);
     TIME.with_borrow_mut(|second| {
         // SAFETY: a read of a backend global, which is set up before log_line_prefix is.
@@ -222,7 +222,6 @@ struct Words {
     pid: (i32, Vec<u8>),
     language: Vec<u8>,
     log: Vec<u8>,
-    warning: Vec<u8>,
     unknown: Vec<u8>,
 }
 
@@ -231,7 +230,6 @@ impl Words {
         pid: (0, Vec::new()),
         language: Vec::new(),
         log: Vec::new(),
-        warning: Vec::new(),
         unknown: Vec::new(),
     };
 
@@ -244,7 +242,6 @@ impl Words {
                 pid: (pid, pid.to_string().into_bytes()),
                 language: language.to_owned(),
                 log: translated(c"LOG")?,
-                warning: translated(c"WARNING")?,
                 unknown: translated(c"[unknown]")?,
             };
         }
