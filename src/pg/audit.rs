@@ -372,7 +372,7 @@ fn write_place(line: &mut Line) -> bool {
 
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.
-unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+pub(super) unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: by contract.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }

@@ -652,10 +652,10 @@ mod log_globals {
     use std::ffi::c_char;
 
     unsafe extern "C" {
-        // postmaster/postmaster.h
-        pub static redirection_done: bool;
+        // utils/error/elog.c
+        pub static mut redirection_done: bool;
         // utils/pg_locale.h
-        pub static locale_messages: *mut c_char;
+        pub static mut locale_messages: *mut c_char;
     }
     #[cfg(not(feature = "pg14"))]
     unsafe extern "C-unwind" {

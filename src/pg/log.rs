@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::compat;
+use super::{audit, compat, raw};
 use crate::audit::prefix::{self, Client, Writer};
 
 unsafe extern "C-unwind" {
@@ -94,7 +94,7 @@ fn wrote(text: &[u8], now: i64) -> bool {
         (
             pg_sys::Log_destination == pg_sys::LOG_DESTINATION_STDERR as i32
                 && pg_sys::Log_error_verbosity < pg_sys::PGErrorVerbosity::PGERROR_VERBOSE as i32
-                && super::audit::hears_alone(),
+                && audit::hears_alone(),
             // As `is_log_level_output` has it for LOG.
             least == PgLogLevel::LOG as i32 || least <= PgLogLevel::ERROR as i32,
         )
@@ -160,11 +160,8 @@ fn write_prefix(line: &mut Vec<u8>, words: &Words, now: i64) -> Option<()> {
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.
 unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
-    if text.is_null() {
-        return &[];
-    }
     // SAFETY: by contract.
-    unsafe { CStr::from_ptr(text) }.to_bytes()
+    unsafe { audit::bytes(text) }.unwrap_or_default()
 }
 
 /// The time of the last line, up to its second.
@@ -221,6 +218,8 @@ fn formatted(second: i64, zone: *mut pg_sys::pg_tz, format: &CStr) -> Vec<u8> {
 struct Words {
     pid: (i32, Vec<u8>),
     language: Vec<u8>,
+    /// Changes when the session gets to its database.
+    encoding: i32,
     log: Vec<u8>,
     unknown: Vec<u8>,
 }
@@ -229,6 +228,7 @@ impl Words {
     const NONE: Self = Self {
         pid: (0, Vec::new()),
         language: Vec::new(),
+        encoding: -1,
         log: Vec::new(),
         unknown: Vec::new(),
     };
@@ -236,11 +236,18 @@ impl Words {
     /// `None` where they cannot be known.
     fn current(&mut self) -> Option<&Self> {
         // SAFETY: terminated, or NULL; a plain read of a backend global.
-        let (language, pid) = unsafe { (bytes(compat::language_of_messages()), pg_sys::MyProcPid) };
-        if self.pid.0 != pid || self.language != language {
+        let (language, encoding, pid) = unsafe {
+            (
+                bytes(compat::language_of_messages()),
+                raw::GetMessageEncoding(),
+                pg_sys::MyProcPid,
+            )
+        };
+        if self.pid.0 != pid || self.encoding != encoding || self.language != language {
             *self = Self {
                 pid: (pid, pid.to_string().into_bytes()),
                 language: language.to_owned(),
+                encoding,
                 log: translated(c"LOG")?,
                 unknown: translated(c"[unknown]")?,
             };

@@ -37,6 +37,8 @@ unsafe extern "C-unwind" {
     pub fn GetCommandLogLevel(statement: *mut pg_sys::Node) -> pg_sys::LogStmtLevel::Type;
     // utils/portal.h
     pub fn ThereAreNoReadyPortals() -> bool;
+    // mb/pg_wchar.h
+    pub fn GetMessageEncoding() -> c_int;
     // utils/guc.h; may raise errors: under a guard of the caller's
     pub fn set_config_option(
         name: *const c_char,

@@ -140,7 +140,7 @@ pub unsafe extern "C-unwind" fn utility_started(
                 line.field("objects", Value::Texts(&objects()));
             })
         });
-        let statement = trail::wants(Class::Statement).then(|| {
+        let statement = (trail::wants(Class::Statement) && !identity::is_own_work()).then(|| {
             running::members(|line| {
                 line.field("tag", Value::Text(tag));
                 let (reads, writes) = match (*node).type_ {
