@@ -105,13 +105,20 @@ fn create_authenticator(
         };
         let before = new.check()?;
         issue::require_free(role)?;
-        // What was true before we waited may not be so any more.
-        let now = new.check()?;
-        if now.granted != before.granted {
-            return Err(Error::Replaced);
-        }
         let secret = Secret::generate()?;
-        xact::giving_way(|| new.make(Some(&secret.verifier), now.connects))?;
+        // What was true before a wait may not be so any more.
+        let again = || {
+            let now = new.check()?;
+            if now.granted == before.granted {
+                Ok(now)
+            } else {
+                Err(Error::Replaced)
+            }
+        };
+        xact::giving_way(|| {
+            new.make(Some(&secret.verifier), again()?.connects)?;
+            again().map(|_| ())
+        })?;
         Ok(Issued {
             role: role.to_owned(),
             uri: issue::connection_uri(role, &secret.password, &options.rules),

@@ -280,6 +280,81 @@ fn assert_refused(outcome: Result<Session, Refusal>) {
     assert_eq!(refusal.code, "28000", "{refusal}");
 }
 
+/// Anybody can keep a role from being dropped, by granting it something of their own and not ending the transaction. It can log in no
+/// more all the same, and a membership that is over is taken away.
+#[test]
+fn attack_a_grant_held_open_to_keep_a_role_alive() {
+    let server = Server::start(Options::default().set("scope_roles.expiry", "off"));
+    let f = Fixture::on(&server, "dead_held");
+    let (person, owner) = (f.role("person", "LOGIN"), f.role("owner", "NOLOGIN"));
+    let mut admin = f.admin();
+    let login = admin.issue("'orders', valid_for => '1 hour'").role;
+    admin.run(&format!(
+        "GRANT CREATE ON SCHEMA public TO {person}; SELECT scope.grant_temporary('{owner}', '{person}', '1 hour')"
+    ));
+    let between = admin.text("SELECT role FROM scope.credentials WHERE kind = 'temporary'");
+    let mut attacker = f.login(&person);
+    attacker.run("CREATE TABLE mine (x int); BEGIN");
+    for role in [&login, &between] {
+        admin.run(&format!("ALTER ROLE {role} VALID UNTIL '2001-01-01'"));
+        attacker.run(&format!("GRANT SELECT ON mine TO {role}"));
+    }
+    let rows = admin.rows("SELECT role_name, action, detail FROM scope.expire_roles()");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(
+        rows.iter().all(|row| row[1].as_deref() == Some("ending")),
+        "{rows:?}"
+    );
+    let of_login = rows.iter().find(|row| row[0].as_ref() == Some(&login));
+    let detail = of_login.and_then(|row| row[2].clone()).unwrap_or_default();
+    assert!(detail.contains("another transaction"), "{rows:?}");
+    admin.assert_that(&format!(
+        "(SELECT NOT rolcanlogin FROM pg_roles WHERE rolname = '{login}')"
+    ));
+    admin.assert_that(&format!("NOT pg_has_role('{person}', '{owner}', 'MEMBER')"));
+    admin.assert_that(
+        "(SELECT state = 'ending' AND last_error LIKE '%another transaction%' FROM scope.roles WHERE kind = 'credential')",
+    );
+    attacker.run("COMMIT");
+    drop(attacker);
+    wait_until("both are gone", 20, || {
+        admin.rows("SELECT * FROM scope.expire_roles()");
+        !admin.role_exists(&login) && !admin.role_exists(&between)
+    });
+}
+
+/// While a call waits, what it may do can end.
+#[test]
+fn attack_authority_that_ends_while_an_authenticator_waits() {
+    let f = Fixture::new("dead_authority");
+    let (maker, taken) = (
+        f.role("maker", "LOGIN CREATEROLE"),
+        f.role("taken", "NOLOGIN"),
+    );
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "GRANT {taken} TO {maker} WITH ADMIN OPTION; GRANT EXECUTE ON FUNCTION scope.create_authenticator TO {maker}"
+    ));
+    let mut other = f.login(&maker);
+    other.run("BEGIN; CREATE ROLE dead_authority_new");
+    let mut s = f.login(&maker);
+    let outcome = std::thread::scope(|scope| {
+        let calling = scope.spawn(|| {
+            s.attempt(&format!(
+                "SELECT scope.create_authenticator('dead_authority_new', '{{{taken}}}')"
+            ))
+        });
+        wait_for(&calling);
+        assert!(!calling.is_finished());
+        admin.run(&format!("REVOKE ADMIN OPTION FOR {taken} FROM {maker}"));
+        other.run("ROLLBACK");
+        calling.join().expect("a call")
+    });
+    let refusal = outcome.expect_err("nothing that the maker may grant");
+    assert_eq!(refusal.code, "42501", "{refusal}");
+    assert!(!admin.role_exists("dead_authority_new"));
+}
+
 /// So is what another call of ours has locked in a transaction that stays open.
 #[test]
 fn ending_roles_at_once_leaves_to_another_call_what_it_holds() {

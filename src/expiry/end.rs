@@ -100,6 +100,8 @@ struct Patience {
     until: Instant,
     /// How many roles have been left to others.
     left_to_others: usize,
+    /// When this was last asked: whether others wait for this call.
+    asked_at: Option<Instant>,
     /// Nothing more is done: somebody else wants to go on.
     is_over: bool,
 }
@@ -109,6 +111,7 @@ impl Patience {
         Self {
             until: Instant::now() + xact::patience(),
             left_to_others: 0,
+            asked_at: None,
             is_over: false,
         }
     }
@@ -124,6 +127,7 @@ impl Patience {
     fn leave(&mut self, due: &Managed) -> String {
         /// Looking for them takes longer than all the rest.
         const HOLDERS: usize = 10;
+        const ASK_AGAIN: Duration = Duration::from_millis(10);
         if self.is_over {
             return "others wait for what this call has ended; the worker goes on, or the next call"
                 .to_owned();
@@ -134,8 +138,14 @@ impl Patience {
         } else {
             xact::raised(dependencies::lock_holder(due.oid))
         };
-        // Whoever is in the way may be among them, and is about to look for a deadlock.
-        self.is_over = xact::raised(dependencies::is_waited_for());
+        // Whoever is in the way may be among those who wait, and is about to look for a deadlock.
+        if self
+            .asked_at
+            .is_none_or(|asked| asked.elapsed() >= ASK_AGAIN)
+        {
+            self.is_over = xact::raised(dependencies::is_waited_for());
+            self.asked_at = Some(Instant::now());
+        }
         format!(
             "another transaction is in the way{}; the worker goes on, or the next call",
             holder.map_or_else(String::new, |holder| format!(": {holder}"))
@@ -209,11 +219,15 @@ fn at_once(due: &Managed, terminated: &mut Terminated, patience: &mut Patience) 
             _ => break,
         }
     }
+    let mut is_noted = true;
     let (action, detail) = match outcome {
         Some(Ok(outcome)) => outcome,
         Some(Err(failure)) if !failure.is_locked() => failed(&due, failure.message, patience),
-        // Its deadline refuses logins; a word on it would have to wait for the same lock.
-        _ => (Action::Ending, Some(patience.leave(&due))),
+        _ => {
+            let reason = patience.leave(&due);
+            is_noted = is_ours && !patience.is_over && refuse(&due, &reason);
+            (Action::Ending, Some(reason))
+        }
     };
     let ended = Ended {
         role: due.name.clone(),
@@ -221,8 +235,20 @@ fn at_once(due: &Managed, terminated: &mut Terminated, patience: &mut Patience) 
         sessions_terminated: terminated.count(due.oid),
         detail,
     };
-    record(&ended, due.metadata.kind);
+    if is_noted {
+        record(&ended, due.metadata.kind);
+    } else {
+        record_failure(&due, ended.detail.as_deref().unwrap_or_default());
+    }
     Some(ended)
+}
+
+/// What is in the way of a role's end need not be in the way of the first step: no more logins, no
+/// membership that is over, a reason to be seen. False when it was.
+fn refuse(due: &Managed, reason: &str) -> bool {
+    let disabled = xact::subtransaction_within(xact::SHORTEST, || xact::raised(disable(due)));
+    let noted = managed(due.oid).and_then(|now| note_failure(&now, reason, xact::SHORTEST));
+    disabled.is_ok() && noted.is_none()
 }
 
 /// Takes the role's lock and looks at it again; `None` too when somebody has the lock.

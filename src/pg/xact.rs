@@ -96,15 +96,20 @@ pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
     in_subtransaction(work, true, |_| {})
 }
 
-/// The same of work that waits for a lock no longer than this, nor than the session would.
+/// The same of work that waits for a lock no longer than this, nor than the session would. A
+/// cancellation is raised.
 pub fn subtransaction_within<R>(
     patience: Duration,
     work: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
-    subtransaction(|| {
+    let outcome = subtransaction(|| {
         wait_at_most(patience);
         work()
-    })
+    });
+    match outcome {
+        Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED => raise(failure),
+        outcome => outcome,
+    }
 }
 
 /// Runs `work` and undoes it, for its answer alone. An error is raised.
@@ -148,10 +153,19 @@ fn in_subtransaction<R>(
 /// How long a wait for a lock may be that others are not to find in a deadlock with theirs.
 pub fn patience() -> Duration {
     const LONGEST: Duration = Duration::from_millis(100);
+    (deadlock_timeout() / 4).clamp(SHORTEST, LONGEST)
+}
+
+/// The same where shorter waits have come to nothing for long: others queue.
+fn last_patience() -> Duration {
+    (deadlock_timeout() / 2).max(SHORTEST)
+}
+
+/// The server's, as far as this session knows.
+fn deadlock_timeout() -> Duration {
     // SAFETY: a plain read of a backend global.
-    let others = unsafe { pg_sys::DeadlockTimeout };
-    let others = Duration::from_millis(others.try_into().unwrap_or(1));
-    (others / 4).clamp(SHORTEST, LONGEST)
+    let timeout = unsafe { pg_sys::DeadlockTimeout };
+    Duration::from_millis(timeout.try_into().unwrap_or(1))
 }
 
 /// The shortest that PostgreSQL knows.
@@ -183,8 +197,8 @@ thread_local! {
 
 /// Runs `work`, a whole call that takes locks, so that no deadlock is left to others, nor to the
 /// caller: in a subtransaction that waits for each lock but for a moment, then gives up all its locks
-/// and begins anew. After some time it waits as the session would, so that it does not wait for ever
-/// where others queue. A shorter `lock_timeout` of the session is the caller's wish.
+/// and begins anew, for as long as the session's `lock_timeout` lets it. A shorter one than the moment is
+/// the caller's wish.
 ///
 /// Locks that the transaction held before the call are not given up.
 pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
@@ -195,13 +209,16 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
     if GIVING_WAY.get() || theirs.is_some_and(|theirs| theirs <= patience) {
         return work();
     }
-    let give_up_at = Instant::now() + theirs.map_or(LONG, |theirs| LONG.min(theirs / 2));
+    let started = Instant::now();
     let mut pause = PAUSE;
     let mut again = PASSING_ATTEMPTS;
     loop {
         let attempt = || {
             let _inside = Inside::begin();
-            wait_at_most(patience);
+            wait_at_most(match started.elapsed() {
+                elapsed if elapsed < LONG => patience,
+                _ => last_patience(),
+            });
             work()
         };
         let (pending, notices) = (audit::pending(), error::hold_notices());
@@ -220,10 +237,10 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
                 notices.tell();
                 return value;
             }
-            Err(failure) if failure.is_locked() => {
-                if Instant::now() >= give_up_at {
-                    break;
-                }
+            Err(failure)
+                if failure.is_locked()
+                    && theirs.is_none_or(|theirs| started.elapsed() < theirs) =>
+            {
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
             Err(failure) if passes(&failure) => again -= 1,
@@ -237,7 +254,6 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
         let own = std::process::id() % 10;
         std::thread::sleep(pause + Duration::from_millis(own.into()));
     }
-    work()
 }
 
 const PAUSE: Duration = Duration::from_millis(5);
