@@ -353,13 +353,6 @@ impl Server {
             .into_owned()
     }
 
-    /// As [`Server::log`], and empties it.
-    pub fn take_log(&self) -> String {
-        let text = self.log();
-        std::fs::write(self.dir.join("log"), "").expect("the log can be emptied");
-        text
-    }
-
     pub fn socket(&self) -> PathBuf {
         self.dir.join(format!(".s.PGSQL.{}", self.port))
     }
