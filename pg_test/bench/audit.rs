@@ -35,9 +35,7 @@ pub fn switch(_: &Scene) -> Result<Figures, String> {
     }
     let told = [Cell::new(0), Cell::new(0)];
     let count = |side: usize| {
-        let lines = scenes[side]
-            .server
-            .take_log()
+        let lines = take_log(&scenes[side].server)
             .matches("\"event\":\"switch\"")
             .count();
         told[side].set(told[side].get() + lines);
