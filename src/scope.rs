@@ -357,11 +357,10 @@ pub struct Scope {
 
 /// The scope of this name, if the caller controls it; one that is being dropped as well.
 pub fn own(name: &str) -> Result<Scope, Error> {
-    let Some(role) = catalog::role_by_name(name) else {
-        return Err(Error::Unknown {
-            scope: name.to_owned(),
-        });
+    let unknown = || Error::Unknown {
+        scope: name.to_owned(),
     };
+    let role = catalog::role_by_name(name).ok_or_else(unknown)?;
     let not = |what| {
         Err(Error::NotAScope {
             role: name.to_owned(),
@@ -369,6 +368,8 @@ pub fn own(name: &str) -> Result<Scope, Error> {
         })
     };
     let metadata = match label::read(role.oid) {
+        // It has been dropped since, and its label with it.
+        None if !catalog::is_still_there(role.oid) => return Err(unknown()),
         None => return not("Nothing of scope_roles manages it."),
         Some(Err(_)) => return not("Its label cannot be read."),
         Some(Ok(metadata)) if metadata.kind != Kind::Scope => {

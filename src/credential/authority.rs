@@ -56,11 +56,11 @@ impl Target {
 
     /// The same without a lock, for saying what would be done.
     pub fn look(name: &str) -> Result<Self, Error> {
-        let find = || catalog::role_by_name(name).ok_or_else(|| unknown(name));
-        let role = find()?;
+        let role = catalog::role_by_name(name).ok_or_else(|| unknown(name))?;
         let metadata = match label::read(role.oid) {
-            // Unless it has been dropped since, and its label with it.
-            None => return Err(Error::NotOurs { role: find()?.name }),
+            // It has been dropped since, and its label with it.
+            None if !catalog::is_still_there(role.oid) => return Err(unknown(name)),
+            None => return Err(Error::NotOurs { role: role.name }),
             Some(Err(problem)) => {
                 return Err(Error::Unreadable {
                     role: role.name,

@@ -78,6 +78,10 @@ fn check(name: &str) -> Result<(), super::Error> {
                 kind: Kind::Scope, ..
             },
         )) => metadata,
+        // It has been dropped since, and its label with it.
+        None if !catalog::is_still_there(role.oid) => {
+            return Err(Error::Unknown { scope: named() }.into());
+        }
         _ => return Err(Error::NotAScope { scope: named() }.into()),
     };
     let caller = identity::current_user();

@@ -307,9 +307,19 @@ pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
 /// is written to a role that is gone would stay for ever. False when it is gone.
 #[must_use]
 pub fn lock_role(role: pg_sys::Oid) -> bool {
-    let mode = pg_sys::ShareUpdateExclusiveLock as i32;
+    is_there_under(role, pg_sys::ShareUpdateExclusiveLock)
+}
+
+/// Is the role still there, once a DROP ROLE that has just committed has told everybody? What it has
+/// deleted can be seen to be gone a moment before that.
+#[must_use]
+pub fn is_still_there(role: pg_sys::Oid) -> bool {
+    is_there_under(role, pg_sys::AccessShareLock)
+}
+
+fn is_there_under(role: pg_sys::Oid, mode: u32) -> bool {
     // SAFETY: inside a transaction; takes in what others have committed meanwhile.
-    unsafe { pg_sys::LockSharedObject(pg_sys::AuthIdRelationId, role, 0, mode) };
+    unsafe { pg_sys::LockSharedObject(pg_sys::AuthIdRelationId, role, 0, mode as i32) };
     role_by_oid(role).is_some()
 }
 
