@@ -7,6 +7,7 @@ mod audit;
 mod authenticator;
 mod claims;
 mod credential;
+mod digits;
 mod error;
 mod expiry;
 mod guard;

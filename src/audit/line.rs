@@ -4,6 +4,7 @@
 //! a part of it on a terminal, or depend on the encoding of the log.
 #![forbid(unsafe_code)]
 
+use crate::digits::{hex, push_decimal};
 use crate::timestamp::Second;
 
 /// The longest text that a name or a claim may have in a line, in bytes before escaping.
@@ -67,7 +68,7 @@ impl Line {
             Value::Null => {}
             Value::Bool(true) => self.raw("true"),
             Value::Bool(false) => self.raw("false"),
-            Value::Number(number) => self.number(number),
+            Value::Number(number) => push_decimal(&mut self.buffer, number),
             Value::Text(text) => self.string(text.as_bytes(), MAX_TEXT),
             Value::Bytes(text) => self.string(text, MAX_TEXT),
             Value::Time(micros) => {
@@ -139,27 +140,6 @@ impl Line {
         self.buffer.extend_from_slice(text.as_bytes());
     }
 
-    fn number(&mut self, number: i64) {
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        let mut rest = number.unsigned_abs();
-        while at > 0 {
-            at -= 1;
-            if let Some(slot) = digits.get_mut(at) {
-                *slot = b'0' + (rest % 10) as u8;
-            }
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        if number < 0 {
-            self.buffer.push(b'-');
-        }
-        self.buffer
-            .extend_from_slice(digits.get(at..).unwrap_or_default());
-    }
-
     /// Bytes that are not UTF-8 (a database in another encoding) are shown as `\xNN`.
     fn string(&mut self, text: &[u8], longest: usize) {
         self.buffer.push(b'"');
@@ -210,13 +190,6 @@ impl Line {
 /// Stands for itself in a JSON string.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
-}
-
-fn hex(nibble: u8) -> u8 {
-    match nibble {
-        0..10 => b'0' + nibble,
-        _ => b'a' - 10 + nibble,
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ pub struct Writer<'a> {
     pub client: Option<Client<'a>>,
     /// As the server's messages say it, in their language.
     pub unknown: &'a [u8],
-    pub sqlstate: &'a [u8],
 }
 
 #[derive(Clone, Copy)]
@@ -48,7 +47,8 @@ pub fn write(
             Some(b'u') => line.extend_from_slice(of_client(|client| client.user)),
             Some(b'd') => line.extend_from_slice(of_client(|client| client.database)),
             Some(b'a') => line.extend_from_slice(of_client(|client| client.application)),
-            Some(b'e') => line.extend_from_slice(writer.sqlstate),
+            // What is logged is no error.
+            Some(b'e') => line.extend_from_slice(b"00000"),
             Some(b'q') if writer.client.is_none() => break,
             Some(b'q') => {}
             Some(_) => {
@@ -69,7 +69,6 @@ mod tests {
             pid: b"4711",
             client,
             unknown: b"[unknown]",
-            sqlstate: b"00000",
         };
         let mut line = b"before ".to_vec();
         let known = write(&mut line, format.as_bytes(), &writer, |line| {

@@ -1,6 +1,8 @@
 //! What a switch remembers, as the text of the setting `scope.switch`. Pure.
 #![forbid(unsafe_code)]
 
+use crate::digits::{hex, push_decimal};
+
 /// How long a switch lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -42,7 +44,6 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Digits are written by hand, in a fraction of the time of `write!`: every new token pays for it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.claims.len() + 80);
         text.push(match self.extent {
@@ -51,8 +52,8 @@ impl<'a> State<'a> {
         });
         text.push(b' ');
         push_decimal(&mut text, self.role.into());
-        text.extend_from_slice(if self.ends_at < 0 { b" -" } else { b" " });
-        push_decimal(&mut text, self.ends_at.unsigned_abs());
+        text.push(b' ');
+        push_decimal(&mut text, self.ends_at);
         text.push(b' ');
         let tag = self.tag.to_be_bytes();
         text.extend(tag.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]));
@@ -60,27 +61,6 @@ impl<'a> State<'a> {
         text.extend_from_slice(self.claims.as_bytes());
         text
     }
-}
-
-fn push_decimal(text: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [b'0'; 20];
-    let mut begin = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        begin -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(digits.get(begin..).unwrap_or_default());
-}
-
-fn hex(nibble: u8) -> u8 {
-    b"0123456789abcdef"
-        .get(usize::from(nibble))
-        .copied()
-        .unwrap_or(b'0')
 }
 
 #[cfg(test)]

@@ -150,8 +150,6 @@ fn write_prefix(line: &mut Vec<u8>, words: &Words, now: i64) -> Option<()> {
             pid: &words.pid.1,
             client,
             unknown: &words.unknown,
-            // ERRCODE_SUCCESSFUL_COMPLETION
-            sqlstate: b"00000",
         };
         prefix::write(line, bytes(format), &writer, |line| write_time(line, now))
     }
