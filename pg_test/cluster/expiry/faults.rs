@@ -22,14 +22,10 @@ fn worker_in_wait(admin: &mut Session) -> String {
     pid
 }
 
-/// The session that asks may be cut off by the crash.
-#[track_caller]
-fn wait_for_recovery(server: &Server) {
-    wait_until("the server has recovered", 60, || {
-        server
-            .try_login("postgres", "postgres")
-            .and_then(|mut admin| admin.attempt("SELECT 1"))
-            .is_ok_and(|rows| rows.len() == 1)
+/// It may have given up waiting, to try again, the moment before.
+fn kill_worker_in_wait(server: &Server, admin: &mut Session) {
+    wait_until("the worker is killed in its wait", 40, || {
+        server.kill(worker_in_wait(admin))
     });
 }
 
@@ -42,23 +38,21 @@ enum Victim {
 /// Kills the worker, or the whole server, while `lock` keeps the worker from its next commit, and returns what the catalogues say of
 /// the role after recovery, as `state login`; nothing when it is gone.
 fn killed_at(lock: &str, victim: Victim, name: &str) -> String {
-    let server = Server::start(Options::durable());
+    let server = Server::start(Options::durable().set("scope_roles.expiry", "off"));
     let f = Fixture::on(&server, name);
     let mut admin = f.admin();
-    let cred = admin.issue(&format!("'orders', '{name}_cred', '2 s'"));
+    let cred = admin.issue(&format!("'orders', '{name}_cred', '1 s'"));
     let kept = admin.issue("'orders', valid_for => '1 day'");
     let mut holder = f.admin();
     holder.run(&format!("BEGIN; {lock}"));
+    server.alter_system("scope_roles.expiry", "on");
     if victim == Victim::Postmaster {
         // Holds from the next start on, so that what was committed can be seen.
         admin.run("ALTER SYSTEM SET scope_roles.expiry = off");
     }
-    let pid = worker_in_wait(&mut admin);
+    worker_in_wait(&mut admin);
     match victim {
-        Victim::Worker => {
-            assert!(signal("KILL", &pid));
-            wait_for_recovery(&server);
-        }
+        Victim::Worker => kill_worker_in_wait(&server, &mut admin),
         Victim::Postmaster => {
             server.crash();
             server.recover();
@@ -115,18 +109,19 @@ fn a_worker_that_is_killed_between_two_databases() {
 }
 
 fn stopped_between_two_databases(victim: Victim) {
-    let server = Server::start(Options::durable());
+    let server = Server::start(Options::durable().set("scope_roles.expiry", "off"));
     let (f, g) = (
         Fixture::on(&server, "fault_here"),
         Fixture::on(&server, "fault_there"),
     );
     let mut admin = f.admin();
-    let cred = admin.issue("'orders', 'fault_two', '3 s'");
+    let cred = admin.issue("'orders', 'fault_two', '1 s'");
     f.admin().run("GRANT SELECT ON vault TO fault_two");
     g.admin()
         .run("CREATE ROLE fault_other; GRANT SELECT ON vault TO fault_two");
     let mut holder = g.admin();
     holder.run("BEGIN; GRANT SELECT ON vault TO fault_other");
+    server.alter_system("scope_roles.expiry", "on");
     worker_in_wait(&mut admin);
     wait_until("what is here has been revoked", 30, || {
         admin.holds("(SELECT relacl::text NOT LIKE '%fault_two%' FROM pg_class WHERE relname = 'vault') IS NOT FALSE")
@@ -136,13 +131,7 @@ fn stopped_between_two_databases(victim: Victim) {
             server.crash();
             server.recover();
         }
-        Victim::Worker => {
-            // It may have given up waiting, to try again, the moment before.
-            wait_until("the worker is killed in its wait", 40, || {
-                signal("KILL", worker_in_wait(&mut admin))
-            });
-            wait_for_recovery(&server);
-        }
+        Victim::Worker => kill_worker_in_wait(&server, &mut admin),
     }
     let mut admin = f.admin();
     admin.assert_that(
@@ -206,10 +195,9 @@ fn crashes_at_any_moment_never_take_anything_back() {
                 server.stop_immediately();
                 server.recover();
             }
-            _ => {
-                assert!(signal("KILL", launcher(&server)));
-                wait_for_recovery(&server);
-            }
+            _ => wait_until("the launcher is killed", 20, || {
+                server.kill(launcher(&server))
+            }),
         }
         admin = f.admin();
         let now = progress(&mut admin).expect("a server");

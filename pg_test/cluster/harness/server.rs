@@ -1,5 +1,6 @@
 //! A private server: made from a template, stopped and removed when dropped.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::TcpListener;
@@ -303,6 +304,23 @@ impl Server {
                 .iter()
                 .any(|pid| Path::new("/proc").join(pid).exists())
         });
+    }
+
+    /// Kills one of the server's processes, for which the postmaster starts all of them anew. Returns when sessions are let in
+    /// again; `false` when there is no such process.
+    pub fn kill(&self, pid: impl AsRef<OsStr>) -> bool {
+        // Until the postmaster has noticed, sessions come in that it will end. One that is here already tells when it has.
+        let mut witness = self.admin("postgres");
+        if !signal("KILL", pid) {
+            return false;
+        }
+        wait_until("the server has noticed the crash", 30, || {
+            witness.attempt("SELECT 1").is_err()
+        });
+        wait_until("the server has recovered", 60, || {
+            self.try_login("postgres", "postgres").is_ok()
+        });
+        true
     }
 
     /// Stops without a checkpoint: the next start recovers.
