@@ -87,7 +87,8 @@ pub fn within(budget: f64, times: &[f64]) -> Figures {
     }
 }
 
-const GROUPS: usize = 15;
+/// How many groups of neighbouring rounds [`compare`] makes.
+pub const GROUPS: usize = 15;
 
 /// While it lives, the benchmark, what it starts, and the servers' new sessions share one processor. A client and its session take
 /// turns anyway, and waking another processor can cost more than what a row measures, and differs from one moment to the next.

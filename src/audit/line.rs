@@ -51,14 +51,15 @@ impl Line {
         Self::default()
     }
 
-    /// As [`Line::part`], with room for this many bytes.
-    pub fn part_of(bytes: usize) -> Self {
-        Self {
-            buffer: Vec::with_capacity(bytes),
-        }
+    /// As [`Line::part`], in a buffer that may have been used before.
+    pub fn part_in(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { buffer }
     }
 
-    /// `key` is one of ours: lower-case letters and underscores. What is null is left out.
+    /// `key` is one of ours: lower-case letters and underscores. What is null is left out. Where key and
+    /// kind of value are constants, little of this is left once it is inlined.
+    #[inline(always)]
     pub fn field(&mut self, key: &str, value: Value<'_>) {
         if value == Value::Null {
             return;
@@ -76,16 +77,7 @@ impl Line {
                 crate::timestamp::write_rfc3339(&mut self.buffer, micros);
                 self.buffer.push(b'"');
             }
-            Value::Texts(texts) => {
-                self.buffer.push(b'[');
-                for (index, text) in texts.iter().enumerate() {
-                    if index > 0 {
-                        self.buffer.push(b',');
-                    }
-                    self.string(text.as_bytes(), MAX_NAME);
-                }
-                self.buffer.push(b']');
-            }
+            Value::Texts(texts) => self.strings(texts),
         }
     }
 
@@ -98,6 +90,7 @@ impl Line {
     }
 
     /// A name as PostgreSQL keeps it, in whatever encoding; `None` is left out.
+    #[inline(always)]
     pub fn name(&mut self, key: &str, name: Option<&[u8]>) {
         if let Some(name) = name {
             self.key(key);
@@ -126,6 +119,7 @@ impl Line {
         self.buffer
     }
 
+    #[inline(always)]
     fn key(&mut self, key: &str) {
         let quote: &[u8] = match self.buffer.last() {
             None | Some(b'{') => b"\"",
@@ -138,6 +132,17 @@ impl Line {
 
     fn raw(&mut self, text: &str) {
         self.buffer.extend_from_slice(text.as_bytes());
+    }
+
+    fn strings(&mut self, texts: &[String]) {
+        self.buffer.push(b'[');
+        for (index, text) in texts.iter().enumerate() {
+            if index > 0 {
+                self.buffer.push(b',');
+            }
+            self.string(text.as_bytes(), MAX_NAME);
+        }
+        self.buffer.push(b']');
     }
 
     /// Bytes that are not UTF-8 (a database in another encoding) are shown as `\xNN`.

@@ -1,6 +1,6 @@
 //! The statements that run in this session, to be recorded when they end, however they end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::event::Event;
 use super::{Class, Line, clock, record, record_at, wants};
@@ -23,6 +23,8 @@ pub struct Running {
 
 thread_local! {
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+    /// The buffer of the last statement.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 pub fn begin(statement: Running) {
@@ -49,6 +51,12 @@ pub fn end(key: usize) {
     });
     if let Some(one) = found {
         tell(&one, false);
+        // One that has grown for a long text is not kept.
+        if let Some(buffer) = one.statement
+            && buffer.capacity() <= LONGEST_KEPT
+        {
+            BUFFER.set(buffer);
+        }
     }
 }
 
@@ -106,11 +114,11 @@ pub fn is_wanted() -> bool {
     wants(Class::Statement) || wants(Class::Ddl)
 }
 
-/// What most statements need, in bytes.
-const MEMBERS: usize = 256;
+/// In bytes.
+const LONGEST_KEPT: usize = 4_096;
 
 pub fn members(write: impl FnOnce(&mut Line)) -> Vec<u8> {
-    let mut line = Line::part_of(MEMBERS);
+    let mut line = Line::part_in(BUFFER.take());
     write(&mut line);
     line.into_members()
 }

@@ -222,7 +222,7 @@ fn is_managed(role: pg_sys::Oid) -> bool {
         return answer;
     }
     // SAFETY: a read of the transaction's state.
-    if REPORTING.load(Ordering::Relaxed) || !unsafe { pg_sys::IsTransactionState() } {
+    if REPORTING.load(Ordering::Relaxed) || !unsafe { raw::IsTransactionState() } {
         return false;
     }
     let answer = look_up(role);
@@ -344,7 +344,7 @@ fn write_place(line: &mut Line) -> bool {
         let mut worker_database = None;
         let (client, number, database) = if port.is_null() {
             if server::database() != pg_sys::InvalidOid {
-                is_whole = pg_sys::IsTransactionState();
+                is_whole = raw::IsTransactionState();
                 worker_database = is_whole.then(server::database_name);
             }
             (None, None, worker_database.as_ref().map(String::as_bytes))

@@ -16,6 +16,7 @@ unsafe extern "C-unwind" {
     // access/xact.h
     pub fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
     pub fn IsTransactionBlock() -> bool;
+    pub fn IsTransactionState() -> bool;
     pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
     pub fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
     pub fn IsInParallelMode() -> bool;

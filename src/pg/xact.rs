@@ -381,7 +381,7 @@ pub fn ends_with_statement() -> bool {
 /// The number of the innermost subtransaction; `None` outside transactions, and while one ends.
 pub fn current_subtransaction() -> Option<u32> {
     // SAFETY: reads backend globals.
-    unsafe { pg_sys::IsTransactionState().then(|| raw::GetCurrentSubTransactionId()) }
+    unsafe { raw::IsTransactionState().then(|| raw::GetCurrentSubTransactionId()) }
 }
 
 /// On a standby, or in a transaction that may not write.
