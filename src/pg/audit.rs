@@ -58,10 +58,13 @@ static REPORTING: AtomicBool = AtomicBool::new(false);
 type EmitLog = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
 static mut PREVIOUS_EMIT_LOG: pg_sys::emit_log_hook_type = None;
 
-/// Errors that nobody sees inside [`super::hooks::explaining`]: of parsing, and of connecting.
+/// Errors that nobody sees inside [`super::hooks::explaining`]: of parsing, of commits, and of connecting.
 unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
-    // SAFETY: PostgreSQL passes the error that it is about to write.
+    // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
     unsafe {
+        if (*error).sqlerrcode == CANCELED {
+            super::hooks::explain_end();
+        }
         if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
             denied(error);
         }
@@ -110,6 +113,7 @@ unsafe extern "C-unwind" fn forgery(error: *mut pg_sys::ErrorData) {
     }
 }
 
+const CANCELED: i32 = PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32;
 const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
 
 fn is_watched_now() -> bool {

@@ -298,13 +298,7 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     // SAFETY: inside error reporting, where these functions are meant to be called; the copy is
     // made in memory that outlives it and freed.
     unsafe {
-        if pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
-            && timer::take_ended()
-        {
-            errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
-            errmsg(c"canceling statement because the token that set the role has ended".as_ptr());
-            errdetail(c"expired: the exp claim is in the past.".as_ptr());
-            errhint(c"ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".as_ptr());
+        if explain_end() {
             return;
         }
         if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32 {
@@ -324,6 +318,28 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
                     .as_ptr(),
             );
         }
+    }
+}
+
+/// Words the cancellation of a statement whose token has ended; false for any other error. Asked for as
+/// the error is raised, and again as it is sent: of a lock that parse analysis waits for, and of a deferred
+/// trigger, only the second hears.
+///
+/// # Safety
+/// Inside error reporting.
+pub unsafe fn explain_end() -> bool {
+    // SAFETY: by contract; constant strings.
+    unsafe {
+        let ended = pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
+            && switch_state::is_locked()
+            && timer::take_ended();
+        if ended {
+            errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
+            errmsg(c"canceling statement because the token that set the role has ended".as_ptr());
+            errdetail(c"expired: the exp claim is in the past.".as_ptr());
+            errhint(c"ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".as_ptr());
+        }
+        ended
     }
 }
 
