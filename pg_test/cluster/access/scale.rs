@@ -1,10 +1,10 @@
 //! Ten thousand roles and a thousand tables.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::harness::*;
 
-/// The bounds are for a build without optimisation on a busy machine; `make bench` has the real numbers.
+/// What is asked for is looked up, not everything: `make bench` says in how much time.
 #[test]
 fn one_role_and_one_object_are_quick_and_the_whole_is_bounded_in_memory() {
     let server = Server::start(Options::default());
@@ -31,16 +31,6 @@ fn one_role_and_one_object_are_quick_and_the_whole_is_bounded_in_memory() {
     let role = took("SELECT count(*) FROM scope.effective_access('crowd_77')");
     let object = took("SELECT count(*) FROM scope.who_can('SELECT', 't77')");
     let everyone = took("SELECT count(*) FROM scope.who_can('CONNECT', 'database access_scale')");
-    eprintln!("one role {role:?}, one object {object:?}, one that everyone has {everyone:?}");
-    assert!(role < Duration::from_millis(500), "one role took {role:?}");
-    assert!(
-        object < Duration::from_secs(2),
-        "one object took {object:?}"
-    );
-    assert!(
-        everyone < Duration::from_secs(4),
-        "an object of everyone took {everyone:?}"
-    );
 
     let mut s = f.admin();
     let pid = s.text("SELECT pg_backend_pid()");
@@ -55,10 +45,24 @@ fn one_role_and_one_object_are_quick_and_the_whole_is_bounded_in_memory() {
     s.run("SELECT count(*) FROM scope.effective_access('crowd_77')");
     let before = peak();
     // Held is what the catalogues say; the rows go to disk as they are made.
+    let start = Instant::now();
     let rows: u64 = s
         .text("SELECT count(*) FROM scope.effective_access()")
         .parse()
         .unwrap();
+    let whole = start.elapsed();
+    eprintln!(
+        "one role {role:?}, one object {object:?}, one that everyone has {everyone:?}, the whole {whole:?}"
+    );
+    assert!(role < whole / 10, "one role took {role:?} of {whole:?}");
+    assert!(
+        object < whole / 10,
+        "one object took {object:?} of {whole:?}"
+    );
+    assert!(
+        everyone < whole,
+        "an object of everyone took {everyone:?} of {whole:?}"
+    );
     assert!(rows > 50_000, "{rows} rows");
     let grown = peak() - before;
     eprintln!("{rows} rows, {grown} kB more");

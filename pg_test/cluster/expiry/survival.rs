@@ -64,11 +64,11 @@ fn a_credential_that_became_overdue_while_the_server_was_down() {
 fn a_restart_in_good_order_is_quick_and_forgets_nothing() {
     let server = Server::start(Options::default());
     let f = Fixture::on(&server, "survival_restart");
-    let cred = f.admin().issue("'orders', valid_for => '4 s'");
+    let cred = f.admin().issue("'orders', valid_for => '8 s'");
     let start = std::time::Instant::now();
     server.restart();
     assert!(
-        start.elapsed().as_secs() < 8,
+        start.elapsed().as_secs() < 20,
         "the worker holds up the shutdown: {:?}",
         start.elapsed()
     );

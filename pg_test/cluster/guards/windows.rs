@@ -199,8 +199,8 @@ fn window_moves_on() {
     let scene = Scene::new("window_moves");
     scene.guard(&scene.login, "window_rows => 10, \"window\" => '3 s'");
     let mut s = scene.session();
-    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
     let start = std::time::Instant::now();
+    assert_eq!(s.rows("SELECT * FROM many LIMIT 10").len(), 10);
     exhausted(&mut s, "SELECT 1");
     wait_until("the window has passed", 20, || {
         s.attempt("SELECT * FROM many LIMIT 10").is_ok()

@@ -140,7 +140,7 @@ fn attack_statements_that_were_sent_together_or_hidden_in_a_procedure() {
     admin.run(&format!(
         "CREATE TABLE seen (n int, t timestamptz DEFAULT clock_timestamp()); GRANT ALL ON seen TO {};
          CREATE FUNCTION spin() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-             FOR i IN 1..100 LOOP PERFORM pg_sleep(0.05); PERFORM count(*) FROM orders; END LOOP; END $$",
+             FOR i IN 1..1000 LOOP PERFORM pg_sleep(0.05); PERFORM count(*) FROM orders; END LOOP; END $$",
         g.reader
     ));
     let lost = token(&g, "loop", json!({}));
@@ -164,7 +164,7 @@ fn attack_statements_that_were_sent_together_or_hidden_in_a_procedure() {
     assert_eq!(refusal.code, "28000", "{refusal}");
     assert!(refusal.detail.starts_with("revoked: "), "{refusal}");
     assert!(
-        start.elapsed().as_millis() < 3000,
+        start.elapsed().as_secs() < 20,
         "the loop went on for {:?}",
         start.elapsed()
     );
