@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::{clock, compat, switch_state};
+use super::{clock, compat, raw, switch_state};
 
 // utils/timeout.h, which pgrx does not bind.
 unsafe extern "C-unwind" {
@@ -22,6 +22,9 @@ static CANCELLED: AtomicU32 = AtomicU32::new(0);
 const PATIENCE: u32 = 20;
 /// Where the timer repeats itself.
 const INTERVAL_MS: i32 = 100;
+/// How long a statement has been running at least when it is cancelled. What begins after the deadline is
+/// refused by itself unless it is a COMMIT or another that is allowed, which then has the time that it takes.
+const GRACE: i64 = 1_000 * INTERVAL_MS as i64;
 
 /// Makes sure that the timer runs; PostgreSQL stops all timers after an error. In a backend, while
 /// a role is locked.
@@ -66,8 +69,13 @@ unsafe extern "C-unwind" fn handler() {
     if !switch_state::is_locked() {
         return;
     }
-    // SAFETY: a plain read; no statement is running where there is no text of one.
-    if unsafe { pg_sys::debug_query_string.is_null() } {
+    // SAFETY: plain reads, and the clock's; no statement is running where there is no text of one.
+    let is_due = unsafe {
+        !pg_sys::debug_query_string.is_null()
+            && raw::GetCurrentTimestamp().saturating_sub(raw::GetCurrentStatementStartTimestamp())
+                >= GRACE
+    };
+    if !is_due {
         return;
     }
     ENDED.store(true, Ordering::Relaxed);

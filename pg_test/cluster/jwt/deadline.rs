@@ -376,6 +376,22 @@ fn a_session_switch_ends_with_its_token() {
     }
 }
 
+/// The timer goes on after the deadline, for statements that are under way. It must not hit one that is allowed.
+#[test]
+fn after_the_deadline_no_commit_is_cancelled() {
+    let g = Gate::new("jwt_end_calm");
+    let (token, end) = brief(&g, json!({}));
+    let mut s = g.login();
+    s.run(&switch(&token).replace("set_jwt_role", "set_jwt_session"));
+    s.run("BEGIN");
+    wait_for(end);
+    while Instant::now() < end + Duration::from_secs(4) {
+        s.run("COMMIT");
+        s.run("BEGIN");
+    }
+    s.refused_with("SELECT 1", "28000", "expired");
+}
+
 #[test]
 fn a_deadline_far_away_or_absent_cancels_nothing() {
     let g = Gate::new("jwt_end_never");
