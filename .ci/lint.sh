@@ -14,6 +14,9 @@ else
   say "shellcheck: SKIPPED, it is not installed"
 fi
 
+say "mutants that no longer fit the sources"
+for mutant in pg_test/mutants/*.mutant; do perl .ci/mutate.pl --check "$mutant" .; done
+
 find_cache
 alone ensure_commands python3:python3
 say "licences and duplicates of dependencies, META.json"

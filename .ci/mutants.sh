@@ -70,31 +70,6 @@ run_unit_tests() {
   return "$status"
 }
 
-# Applies the replacements of a mutant to the copy; prints the files.
-mutate() {
-  perl -0777 -e '
-    my ($mutant, $root) = @ARGV;
-    open(my $in, "<", $mutant) or die "$mutant: $!\n";
-    my ($file, $found) = ("", 0);
-    my $text = do { local $/; <$in> };
-    while ($text =~ /^file: (\S+)$|^<<<<\n(.*?)^====\n(.*?)^>>>>$/msg) {
-      if (defined $1) { $file = $1; next; }
-      my ($old, $new) = ($2, $3);
-      open(my $from, "<", "$root/$file") or die "$file: $!\n";
-      my $source = do { local $/; <$from> };
-      my $times = () = $source =~ /\Q$old\E/g;
-      die "$file has the text $times times\n" if $times != 1;
-      $source =~ s/\Q$old\E/$new/;
-      open(my $to, ">", "$root/$file") or die "$file: $!\n";
-      print $to $source;
-      close($to);
-      print "$file\n";
-      $found = 1;
-    }
-    die "no replacement\n" unless $found;
-  ' "$1" "$COPY"
-}
-
 say "the tests without a mutation"
 run_tests "${FILTERS[@]}" || die "they fail already: $WORK/test.log"
 
@@ -104,7 +79,7 @@ for name in "${mutants[@]}"; do
   file=$WORK/pristine/pg_test/mutants/$name.mutant
   read -ra likely < <(sed -n 's/^tests: //p' "$file")
   failed='' start=$SECONDS
-  if ! changed=$(mutate "$file" 2>"$WORK/mutate.log"); then
+  if ! changed=$(perl "$ROOT/.ci/mutate.pl" "$file" "$COPY" 2>"$WORK/mutate.log"); then
     verdict="STALE: $(cat "$WORK/mutate.log")"
     broken=1
   elif ! cargo build "${features[@]}" --lib >"$WORK/build.log" 2>&1; then
