@@ -62,9 +62,7 @@ static mut PREVIOUS_EMIT_LOG: pg_sys::emit_log_hook_type = None;
 unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
     unsafe {
-        if (*error).sqlerrcode == CANCELED {
-            super::hooks::explain_end();
-        }
+        super::hooks::explain_end();
         if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
             denied(error);
         }
@@ -113,7 +111,6 @@ unsafe extern "C-unwind" fn forgery(error: *mut pg_sys::ErrorData) {
     }
 }
 
-const CANCELED: i32 = PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32;
 const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
 
 fn is_watched_now() -> bool {

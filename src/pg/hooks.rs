@@ -330,8 +330,8 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
 pub unsafe fn explain_end() -> bool {
     // SAFETY: by contract; constant strings.
     unsafe {
-        let ended = pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
-            && switch_state::is_locked()
+        let ended = switch_state::is_locked()
+            && pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
             && timer::take_ended();
         if ended {
             errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);

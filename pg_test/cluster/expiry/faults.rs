@@ -50,10 +50,10 @@ fn killed_at(lock: &str, victim: Victim, name: &str) -> String {
         // Holds from the next start on, so that what was committed can be seen.
         admin.run("ALTER SYSTEM SET scope_roles.expiry = off");
     }
-    worker_in_wait(&mut admin);
     match victim {
         Victim::Worker => kill_worker_in_wait(&server, &mut admin),
         Victim::Postmaster => {
+            worker_in_wait(&mut admin);
             server.crash();
             server.recover();
         }
