@@ -1,6 +1,7 @@
 //! Who can do what, by what, until when: for every role and every object with privileges. The truth
 //! is PostgreSQL's own, and a test compares the two.
 
+mod error;
 mod facts;
 mod graph;
 pub mod holding;
@@ -14,7 +15,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error;
+use crate::error::report;
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, spi};
 use graph::{Graph, NEVER, Reach};
@@ -102,7 +103,7 @@ fn effective_access(
         };
         Ok(Listing::new(graph, target)?.into_rows())
     };
-    rows().map_err(error::report)
+    rows().map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -147,7 +148,7 @@ fn who_can(
         listing.narrow(right);
         Ok(listing.into_rows())
     };
-    rows().map_err(error::report)
+    rows().map_err(report)
 }
 
 /// What a role can do in this database, without what everyone can, each as a line. Sorted. For whoever

@@ -1,12 +1,14 @@
 //! Authenticators: gated logins, which act through tokens only (design 3.7).
 
+mod error;
+
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::credential::issue::{self, Login};
 use crate::credential::{self, Issued, Options, Secret};
-use crate::error;
+use crate::error::{report, require_preload};
 use crate::label::{self, Kind};
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
@@ -65,7 +67,7 @@ fn create_authenticator(
     >,
     ErrorReport,
 > {
-    error::require_preload()?;
+    require_preload()?;
     let create = || -> Result<_, Error> {
         let role = role_name.ok_or(Error::Null("role_name"))?;
         let roles = roles
@@ -128,7 +130,7 @@ fn create_authenticator(
     };
     create()
         .map(|issued| TableIterator::once(issued.into_row()))
-        .map_err(error::report)
+        .map_err(report)
 }
 
 /// An authenticator that is to be made.

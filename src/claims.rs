@@ -1,13 +1,15 @@
 //! What this session's verified token says: read from the extension's own state, which no SQL can
 //! forge, not from a setting that it can.
 
+pub mod error;
+
 use std::cell::RefCell;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error;
+use crate::error::report;
 use crate::jwt::{self, ClaimPath, PathError};
 use crate::pg::{clock, json, switch_state};
 
@@ -50,7 +52,7 @@ fn jwt_claim(path: &str) -> Result<Option<json::Text>, ErrorReport> {
     LAST.with_borrow_mut(|last| {
         let epoch = switch_state::epoch();
         if last.path != path || last.parsed.is_none() {
-            last.parsed = Some(ClaimPath::parse(path).map_err(|error| error::report(Bad(error)))?);
+            last.parsed = Some(ClaimPath::parse(path).map_err(|error| report(Bad(error)))?);
             path.clone_into(&mut last.path);
             // No epoch is this high: the text is looked up anew.
             last.epoch = u64::MAX;

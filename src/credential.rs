@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod deadline;
+mod error;
 pub mod issue;
 pub mod itself;
 pub mod life;
@@ -16,7 +17,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
-use crate::error;
+use crate::error::{report, require_preload};
 use crate::guc;
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
@@ -100,7 +101,7 @@ fn create_credential(
     >,
     ErrorReport,
 > {
-    error::require_preload()?;
+    require_preload()?;
     let issued = || {
         let request = Request {
             role_name,
@@ -122,7 +123,7 @@ fn create_credential(
     };
     issued()
         .map(|issued| TableIterator::once(issued.into_row()))
-        .map_err(error::report)
+        .map_err(report)
 }
 
 /// The deadline in Unix microseconds, judged against the administrator's limits.

@@ -1,15 +1,5 @@
-//! From each room's errors to what the client sees: SQLSTATE, message, DETAIL, HINT.
+//! From an error to what the client sees: SQLSTATE, message, DETAIL, HINT. Each room has its own in `error.rs`.
 //! No text here holds a token, a secret, a password or a claim's value.
-
-mod access;
-mod credentials;
-mod guards;
-mod login;
-mod map;
-mod review;
-mod scopes;
-mod spec;
-mod tokens;
 
 use std::cell::RefCell;
 
@@ -18,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::pg::preload;
 
-const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";
+pub const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";
 
 /// How an error is shown.
 pub trait Report: std::error::Error {
@@ -129,7 +119,7 @@ impl Report for NotPreloaded {
 }
 
 /// DETAIL is a sentence (PostgreSQL's error message style guide).
-fn sentence(text: &str) -> String {
+pub fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let mut sentence: String = match characters.next() {
         Some(first) => first.to_uppercase().chain(characters).collect(),

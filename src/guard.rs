@@ -6,6 +6,7 @@
 
 pub mod alert;
 mod effective;
+mod error;
 pub mod meter;
 pub mod rule;
 pub mod window;
@@ -21,7 +22,7 @@ use pgrx::prelude::*;
 
 use crate::audit::{self, Value};
 use crate::credential::authority::{is_over, name_of};
-use crate::error;
+use crate::error::{raise, report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind};
 use crate::pg::catalog::{self, Role};
@@ -88,19 +89,19 @@ fn set_guard(
     forbid: Option<Vec<Option<String>>>,
     action: Option<&str>,
 ) -> Result<(), ErrorReport> {
-    error::require_preload()?;
-    set(role, max_rows, window_rows, window, forbid, action).map_err(error::report)
+    require_preload()?;
+    set(role, max_rows, window_rows, window, forbid, action).map_err(report)
 }
 
 /// Documented in `sql/guards.sql`.
 #[pg_extern(sql = false)]
 fn allow_writes(function: Option<pg_sys::Oid>, allowed: Option<bool>) -> Result<(), ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     let allow = || -> Result<(), Error> {
         let function = function.ok_or(Error::Null("f"))?;
         let_write(function, allowed.ok_or(Error::Null("allowed"))?)
     };
-    allow().map_err(error::report)
+    allow().map_err(report)
 }
 
 /// Lets a function change data for roles that only read, or no longer.
@@ -370,7 +371,7 @@ pub fn judge_classes(classes: &[Class], tag: &str) {
             seconds: None,
         });
         if blocked {
-            error::raise(&Refusal::Class {
+            raise(&Refusal::Class {
                 class,
                 of: rule.of.clone(),
             });
@@ -430,7 +431,7 @@ pub fn refuse_write(tag: &str) {
             rows: None,
             seconds: None,
         });
-        error::raise(&Refusal::ReadOnly {
+        raise(&Refusal::ReadOnly {
             role: role.name.clone(),
         });
     }

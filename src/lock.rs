@@ -1,11 +1,12 @@
 //! The lock on a switched role: nothing but the end of the transaction takes it away (design 3.6).
 //! And the gate on logins that act through tokens only (design 3.7).
 
+mod error;
 pub mod state;
 pub mod verdict;
 
 use crate::audit::{self, Class};
-use crate::error;
+use crate::error::raise;
 use crate::pg::{clock, gate, hooks, identity, switch_state, timer};
 use crate::switch;
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
@@ -37,7 +38,7 @@ pub fn enforce(event: &Event<'_>) {
         audit::refused(Class::Lock, &violation, |problem| {
             audit::Event::LockViolation { problem }
         });
-        error::raise(&violation);
+        raise(&violation);
     }
 }
 

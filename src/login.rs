@@ -2,6 +2,7 @@
 //! those logins that a DBA has named for it.
 
 pub mod change;
+mod error;
 pub mod facts;
 pub mod hours;
 pub mod ledger;

@@ -2,6 +2,7 @@
 
 mod dot;
 mod drawing;
+mod error;
 mod fold;
 mod mermaid;
 
@@ -9,7 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error;
+use crate::error::report;
 use crate::pg::{identity, spi};
 use fold::{Folded, Membership, Role};
 
@@ -44,7 +45,7 @@ fn role_map(format: Option<&str>) -> Result<String, ErrorReport> {
             _ => Err(Error::Format(format.to_owned())),
         }
     };
-    map().map_err(error::report)
+    map().map_err(report)
 }
 
 /// Everything, as the JSON form has it.

@@ -2,6 +2,7 @@
 //! has been accepted; hardening, pruning and signatures.
 
 mod drift;
+mod error;
 mod findings;
 mod harden;
 
@@ -12,9 +13,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Action};
+use crate::error::report;
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, server, spi, xact};
-use crate::{access, error, guc, scope};
+use crate::{access, guc, scope};
 use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, Severity, UNUSED};
 
 const MAX_TEXT_BYTES: usize = 200;
@@ -122,7 +124,7 @@ fn review() -> Result<
         });
         Ok(rows)
     };
-    let rows = rows().map_err(error::report)?;
+    let rows = rows().map_err(report)?;
     Ok(TableIterator::new(rows.into_iter().map(
         |(finding, accepted)| {
             let (reason, until, by) = match accepted {
@@ -366,7 +368,7 @@ fn accept_finding(
         audit::administered(Action::Review, "accept_finding", &role, &fields);
         Ok(until)
     };
-    accept().map(clock::to_sql).map_err(error::report)
+    accept().map(clock::to_sql).map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -419,7 +421,7 @@ fn harden(
             })
             .collect())
     };
-    let steps = steps().map_err(error::report)?;
+    let steps = steps().map_err(report)?;
     Ok(TableIterator::new(steps.into_iter().map(|(step, done)| {
         (
             step.statement.map(|statement| statement + ";"),
@@ -488,7 +490,7 @@ fn prune(
         Ok(steps)
     };
     let apply = apply.unwrap_or(false);
-    let steps = steps().map_err(error::report)?;
+    let steps = steps().map_err(report)?;
     Ok(TableIterator::new(steps.into_iter().map(
         move |(role, statement, reason)| (Name(role), statement + ";", reason, apply),
     )))
@@ -528,7 +530,7 @@ fn attest(
         audit::administered(Action::Review, "attest", &role.name, &fields);
         Ok(at.into_iter().flatten().next())
     };
-    attest().map_err(error::report)
+    attest().map_err(report)
 }
 
 fn writable() -> Result<(), Error> {

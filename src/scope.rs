@@ -9,6 +9,7 @@
 pub mod change;
 pub mod declaration;
 pub mod declared;
+mod error;
 pub mod facts;
 pub mod held;
 pub mod name;
@@ -24,7 +25,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::credential::authority::is_over;
-use crate::error;
+use crate::error::{report, require_preload};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity, server, xact};
@@ -155,7 +156,7 @@ fn create_scope(
     purpose: Option<&str>,
     if_not_exists: Option<bool>,
 ) -> Result<Name, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     let create = || -> Result<Name, Error> {
         let name = name.ok_or(Error::Null("name"))?;
         let if_not_exists = if_not_exists.ok_or(Error::Null("if_not_exists"))?;
@@ -172,7 +173,7 @@ fn create_scope(
         xact::giving_way(|| change::create(name, &request, purpose, if_not_exists))?;
         Ok(Name(name.to_owned()))
     };
-    create().map_err(error::report)
+    create().map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -188,7 +189,7 @@ fn alter_scope(
     schemas: Option<Vec<Option<pg_sys::Oid>>>,
     future_tables: Option<bool>,
 ) -> Result<Name, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     let alter = || -> Result<Name, Error> {
         let name = name.ok_or(Error::Null("name"))?;
         let action = action.ok_or(Error::Null("action"))?;
@@ -212,7 +213,7 @@ fn alter_scope(
         })?;
         Ok(Name(name.to_owned()))
     };
-    alter().map_err(error::report)
+    alter().map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -221,7 +222,7 @@ fn drop_scope(
     force: Option<bool>,
     if_exists: Option<bool>,
 ) -> Result<(), ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     let drop = || -> Result<(), Error> {
         let name = name.ok_or(Error::Null("name"))?;
         let force = force.ok_or(Error::Null("force"))?;
@@ -229,7 +230,7 @@ fn drop_scope(
         writable()?;
         xact::giving_way(|| change::drop(name, force, if_exists))
     };
-    drop().map_err(error::report)
+    drop().map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -237,7 +238,7 @@ fn restrict_function(
     function: Option<pg_sys::Oid>,
     scopes: Option<Vec<Option<Name>>>,
 ) -> Result<(), ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     let restrict = || -> Result<(), Error> {
         let function = function.ok_or(Error::Null("f"))?;
         let scopes = elements(scopes, "scopes")?;
@@ -245,7 +246,7 @@ fn restrict_function(
         writable()?;
         xact::giving_way(|| change::restrict(function.into(), &scopes))
     };
-    restrict().map_err(error::report)
+    restrict().map_err(report)
 }
 
 fn writable() -> Result<(), Error> {

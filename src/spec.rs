@@ -3,6 +3,7 @@
 //! A spec does nothing that its caller could not do by the functions and statements that it stands for.
 
 mod document;
+mod error;
 mod export;
 mod guards;
 mod memberships;
@@ -19,7 +20,7 @@ use crate::audit::{self, Action};
 use crate::authenticator;
 use crate::credential::authority::{Target, name_of};
 use crate::credential::issue;
-use crate::error::{self, Report};
+use crate::error::{Report, report, require_preload};
 use crate::guard;
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
@@ -142,8 +143,8 @@ fn plan_text(
     >,
     ErrorReport,
 > {
-    error::require_preload()?;
-    plan(spec).map(TableIterator::new).map_err(error::report)
+    require_preload()?;
+    plan(spec).map(TableIterator::new).map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -164,22 +165,22 @@ fn plan_jsonb(
     >,
     ErrorReport,
 > {
-    error::require_preload()?;
+    require_preload()?;
     plan(text(spec.as_ref()))
         .map(TableIterator::new)
-        .map_err(error::report)
+        .map_err(report)
 }
 
 #[pg_extern(sql = false)]
 fn plan_digest_text(spec: Option<&str>) -> Result<String, ErrorReport> {
-    error::require_preload()?;
-    plan_digest(spec).map_err(error::report)
+    require_preload()?;
+    plan_digest(spec).map_err(report)
 }
 
 #[pg_extern(sql = false)]
 fn plan_digest_jsonb(spec: Option<JsonText>) -> Result<String, ErrorReport> {
-    error::require_preload()?;
-    plan_digest(text(spec.as_ref())).map_err(error::report)
+    require_preload()?;
+    plan_digest(text(spec.as_ref())).map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -201,10 +202,10 @@ fn apply_text(
     >,
     ErrorReport,
 > {
-    error::require_preload()?;
+    require_preload()?;
     apply(spec, expect_digest)
         .map(TableIterator::new)
-        .map_err(error::report)
+        .map_err(report)
 }
 
 #[pg_extern(sql = false)]
@@ -226,21 +227,21 @@ fn apply_jsonb(
     >,
     ErrorReport,
 > {
-    error::require_preload()?;
+    require_preload()?;
     apply(text(spec.as_ref()), expect_digest)
         .map(TableIterator::new)
-        .map_err(error::report)
+        .map_err(report)
 }
 
 #[pg_extern(sql = false)]
 fn export_spec(roles: Option<Vec<Option<Name>>>, mode: Option<&str>) -> Result<Jsonb, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     let export = || -> Result<Jsonb, Error> {
         let document = export::export(roles, mode.ok_or(Error::Null("mode"))?)?;
         let text = serde_json::to_string(&document)?;
         Ok(Jsonb(std::ffi::CString::new(text).unwrap_or_default()))
     };
-    export().map_err(error::report)
+    export().map_err(report)
 }
 
 fn text(spec: Option<&JsonText>) -> Option<&str> {
@@ -364,7 +365,7 @@ fn declare(declared: &Declared) -> Result<(), Error> {
 
 fn tell(plan: &Plan) {
     for notice in &plan.notices {
-        error::notice(notice.message.clone(), &notice.detail, notice.hint);
+        crate::error::notice(notice.message.clone(), &notice.detail, notice.hint);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Switching the role by a token: `scope.set_jwt_role` and `scope.set_jwt_session`.
 
+mod error;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
@@ -9,7 +11,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Class, Event};
-use crate::error;
+use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{ClaimPath, PathError, RoleClaim};
 use crate::lock::state::{Extent, State};
@@ -86,7 +88,7 @@ struct Active {
 /// Switches until the transaction ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     hooks::hide_statement();
     recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(TakenRole)
 }
@@ -94,7 +96,7 @@ fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, E
 /// Switches until the session ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     hooks::hide_statement();
     recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(TakenRole)
 }
@@ -102,7 +104,7 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole
 /// Ends a session's switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn end_jwt_session(token: Option<&str>) -> Result<(), ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     hooks::hide_statement();
     let ended = recorded("end_jwt_session", end(token.unwrap_or_default()));
     if ended.is_ok() {
@@ -126,7 +128,7 @@ fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, E
                 function,
                 problem,
             });
-            Err(error::report(error))
+            Err(report(error))
         }
     }
 }

@@ -5,6 +5,7 @@
 //! revoked, while the login stays a member of it, which is then worth nothing, and tells the sessions
 //! that have SET ROLE already that they must not go on. When none of those can be left it is dropped.
 
+mod error;
 pub mod verdict;
 
 use std::cell::Cell;
@@ -17,7 +18,7 @@ use crate::audit::{self, Action, Value};
 use crate::credential::authority::{is_over, name_of};
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, issue, life};
-use crate::error;
+use crate::error::{notice, raise, report, require_preload};
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::lock::verdict::{Event, Statement};
 use crate::pg::advisory::{self, Mode};
@@ -80,17 +81,17 @@ fn grant_temporary(
     valid_for: Option<Interval>,
     reason: Option<&str>,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     grant(role, to_role, valid_for, reason)
         .map(clock::to_sql)
-        .map_err(error::report)
+        .map_err(report)
 }
 
 /// Ends one early. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn revoke_temporary(role: Option<Name>, to_role: Option<Name>) -> Result<(), ErrorReport> {
-    error::require_preload()?;
-    revoke(role, to_role).map_err(error::report)
+    require_preload()?;
+    revoke(role, to_role).map_err(report)
 }
 
 fn grant(
@@ -199,7 +200,7 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
         let fields = [("to_role", Value::Text(&to.name))];
         audit::administered(Action::Temporary, "revoke_temporary", &role.name, &fields);
     } else {
-        error::notice(
+        notice(
             format!(
                 "role \"{}\" has no temporary membership in role \"{}\"",
                 to.name, role.name
@@ -394,7 +395,7 @@ pub fn enforce(event: &Event<'_>) {
             generation,
             until,
         })),
-        Verdict::Ended => error::raise(&HasEnded {
+        Verdict::Ended => raise(&HasEnded {
             role: name_of(acts_as),
         }),
     }

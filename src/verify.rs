@@ -3,6 +3,7 @@
 
 mod cache;
 mod configured;
+mod error;
 pub mod issuer;
 pub mod revocation;
 
@@ -15,7 +16,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
 
-use crate::error;
+use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
 use crate::pg::{clock, hooks, json, shared_tokens};
@@ -132,9 +133,9 @@ fn hash(bytes: &[u8]) -> Result<Tag, Error> {
 /// Verifies a token and returns its claims, without switching. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn verify_jwt(token: Option<&str>) -> Result<json::Jsonb, ErrorReport> {
-    error::require_preload()?;
+    require_preload()?;
     hooks::hide_statement();
-    let (accepted, _) = verify(token.unwrap_or_default()).map_err(error::report)?;
+    let (accepted, _) = verify(token.unwrap_or_default()).map_err(report)?;
     Ok(json::Jsonb(accepted.claims().to_owned()))
 }
 

@@ -2,10 +2,9 @@
 
 use pgrx::prelude::*;
 
-use super::{READ_ONLY, Report, sentence};
-use crate::scope;
-use crate::scope::BadVerb;
-use crate::scope::name::BadName;
+use super::name::BadName;
+use super::{BadVerb, Error};
+use crate::error::{READ_ONLY, Report, sentence};
 
 impl Report for BadName {
     fn code(&self) -> PgSqlErrorCode {
@@ -36,7 +35,7 @@ impl Report for BadName {
     }
 }
 
-impl Report for scope::Error {
+impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -136,11 +135,11 @@ impl Report for scope::Error {
             Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
             Self::Differs { difference, .. } => format!("It {difference}."),
             Self::HasMembers { members, .. } => {
-                format!("{} member(s): {}.", members.len(), scope::some_of(members))
+                format!("{} member(s): {}.", members.len(), super::some_of(members))
             }
-            Self::Owns { objects, .. } => sentence(&scope::some_of(objects)),
+            Self::Owns { objects, .. } => sentence(&super::some_of(objects)),
             Self::HeldByTable { grant, .. } => format!("It holds {grant}."),
-            Self::NotDone { left, .. } => format!("Still to do: {}.", scope::some_of(left)),
+            Self::NotDone { left, .. } => format!("Still to do: {}.", super::some_of(left)),
             Self::PurposeTooLong { bytes, max } => {
                 format!("It has {bytes} bytes; at most {max} are kept.")
             }

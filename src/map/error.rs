@@ -2,10 +2,10 @@
 
 use pgrx::prelude::*;
 
-use super::{Report, sentence};
-use crate::map;
+use super::Error;
+use crate::error::{Report, sentence};
 
-impl Report for map::Error {
+impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Null => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,

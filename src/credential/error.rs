@@ -1,12 +1,12 @@
-//! Credentials, authenticators and temporary memberships.
+//! Credentials: their options, scopes, authority over them.
 
 use pgrx::prelude::*;
 
-use super::{READ_ONLY, Report, sentence};
-use crate::credential::deadline::Unacceptable;
-use crate::credential::{BadOption, authority, itself, life};
+use super::deadline::Unacceptable;
+use super::{BadOption, BadScopes, Error, authority, itself, life};
+use crate::error::{READ_ONLY, Report, sentence};
 use crate::label::Kind;
-use crate::{authenticator, credential, temporary, timestamp};
+use crate::timestamp;
 
 impl Report for Unacceptable {
     fn code(&self) -> PgSqlErrorCode {
@@ -96,7 +96,7 @@ impl Report for BadOption {
     }
 }
 
-impl Report for credential::Error {
+impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::NoTable => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -154,7 +154,7 @@ impl Report for credential::Error {
     }
 }
 
-impl Report for credential::BadScopes {
+impl Report for BadScopes {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -312,78 +312,6 @@ impl Report for life::Error {
     }
 }
 
-impl Report for temporary::Error {
-    fn code(&self) -> PgSqlErrorCode {
-        match self {
-            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-            Self::Superuser { .. } | Self::MayNotGrant { .. } => {
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
-            Self::Managed { .. } | Self::ManagedMember { .. } | Self::NotALogin { .. } => {
-                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
-            }
-            Self::Circle { .. } => PgSqlErrorCode::ERRCODE_INVALID_GRANT_OPERATION,
-            Self::AlreadyMember { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-            Self::Deadline(error) => error.code(),
-            Self::Life(error) => error.code(),
-        }
-    }
-    fn detail(&self) -> String {
-        match self {
-            Self::Null(what) => format!("The argument {what} is needed."),
-            Self::Unknown { .. } => "No role has that name.".into(),
-            Self::Superuser { .. } => {
-                "Superusers may act as everybody, and nothing stops them at a deadline.".into()
-            }
-            Self::Managed { kind, .. } | Self::ManagedMember { kind, .. } => {
-                format!("It is a {}.", kind.name())
-            }
-            Self::NotALogin { .. } => "A temporary membership is for a person's own login.".into(),
-            Self::Circle { .. } => "It is the login itself, or a member of it.".into(),
-            Self::AlreadyMember { .. } => {
-                "That membership has no deadline, so nothing would end.".into()
-            }
-            Self::MayNotGrant { caller, .. } => {
-                format!("\"{caller}\" has no ADMIN OPTION on it, nor made it.")
-            }
-            Self::Deadline(error) => error.detail(),
-            Self::Life(error) => error.detail(),
-        }
-    }
-    fn hint(&self) -> String {
-        match self {
-            Self::Null(_) => "Pass the role, the login that gets it, and for how long.".into(),
-            Self::Unknown { .. } => "Create the role, or correct its name.".into(),
-            Self::Superuser { .. } => "Grant an ordinary role to an ordinary login.".into(),
-            Self::Managed { .. } => "Grant a scope or an ordinary role.".into(),
-            Self::ManagedMember { .. } => {
-                "Issue a credential that has the scope, with scope.create_credential().".into()
-            }
-            Self::NotALogin { .. } => "Grant it to each login that is to have it.".into(),
-            Self::Circle { .. } => "Grant another role.".into(),
-            Self::AlreadyMember { role, to } => format!("REVOKE \"{role}\" FROM \"{to}\"; first."),
-            Self::MayNotGrant { role, caller } => {
-                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
-            }
-            Self::Deadline(error) => error.hint(),
-            Self::Life(error) => error.hint(),
-        }
-    }
-}
-
-impl Report for temporary::HasEnded {
-    fn code(&self) -> PgSqlErrorCode {
-        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
-    }
-    fn detail(&self) -> String {
-        "Its deadline has passed, or it was revoked; the session acts as the role still.".into()
-    }
-    fn hint(&self) -> String {
-        "RESET ROLE, after ROLLBACK inside a transaction.".into()
-    }
-}
-
 impl Report for itself::Refused {
     fn code(&self) -> PgSqlErrorCode {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
@@ -397,51 +325,5 @@ impl Report for itself::Refused {
     fn hint(&self) -> String {
         "Ask who issued it to call scope.rotate_password() or scope.renew_role(); SET changes a setting for the session."
             .into()
-    }
-}
-
-impl Report for authenticator::Error {
-    fn code(&self) -> PgSqlErrorCode {
-        match self {
-            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            Self::NoRoles => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::MayNotGrant { .. } | Self::MayNotConnect { .. } => {
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
-            Self::Replaced => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-            Self::Role(error) => error.code(),
-            Self::Credential(error) => error.code(),
-        }
-    }
-    fn detail(&self) -> String {
-        match self {
-            Self::Null(what) => format!("The argument {what} is needed."),
-            Self::NoRoles => "Without one its tokens could switch to nothing.".into(),
-            Self::Replaced => "Another role has one of the names now.".into(),
-            Self::MayNotGrant { caller, .. } => {
-                format!("\"{caller}\" has no ADMIN OPTION on it.")
-            }
-            Self::MayNotConnect { caller, .. } => {
-                format!("\"{caller}\" neither owns it nor holds CONNECT WITH GRANT OPTION.")
-            }
-            Self::Role(error) => error.detail(),
-            Self::Credential(error) => error.detail(),
-        }
-    }
-    fn hint(&self) -> String {
-        match self {
-            Self::Null(_) | Self::NoRoles => {
-                "Pass the name of the login and the roles that its tokens may name.".into()
-            }
-            Self::Replaced => "Look at the roles, and call it again.".into(),
-            Self::MayNotGrant { role, caller } => {
-                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
-            }
-            Self::MayNotConnect { database, caller } => format!(
-                "GRANT CONNECT ON DATABASE \"{database}\" TO \"{caller}\" WITH GRANT OPTION;"
-            ),
-            Self::Role(error) => error.hint(),
-            Self::Credential(error) => error.hint(),
-        }
     }
 }

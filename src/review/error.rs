@@ -2,8 +2,8 @@
 
 use pgrx::prelude::*;
 
-use super::{READ_ONLY, Report};
-use crate::review::Error;
+use super::Error;
+use crate::error::{READ_ONLY, Report, sentence};
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -32,7 +32,7 @@ impl Report for Error {
             Self::Text { bytes, .. } => format!("It has {bytes}."),
             Self::Duration => "valid_for is not positive, or longer than a year.".into(),
             Self::ReadOnly => READ_ONLY.into(),
-            Self::Sql(problem) => super::sentence(problem),
+            Self::Sql(problem) => sentence(problem),
             Self::Access(error) => error.detail(),
             Self::Scope(error) => error.detail(),
         }

@@ -2,8 +2,8 @@
 
 use pgrx::prelude::*;
 
-use super::{READ_ONLY, Report};
-use crate::guard::{Error, Refusal};
+use super::{Error, Refusal};
+use crate::error::{READ_ONLY, Report};
 
 impl Report for Refusal {
     fn code(&self) -> PgSqlErrorCode {

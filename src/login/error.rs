@@ -2,9 +2,10 @@
 
 use pgrx::prelude::*;
 
-use super::{READ_ONLY, Report, sentence};
+use super::change::Error;
+use crate::credential::authority;
+use crate::error::{READ_ONLY, Report, sentence};
 use crate::label::Kind;
-use crate::login::change::Error;
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -58,7 +59,7 @@ impl Report for Error {
             ),
             Self::NotGuarded { .. } => "See the view scope.guarded_logins.".into(),
             Self::NotYours { .. } => "Ask a superuser.".into(),
-            Self::Authority(crate::credential::authority::Error::NotOurs { .. }) => {
+            Self::Authority(authority::Error::NotOurs { .. }) => {
                 "For logins that scope_roles has not made there is scope.guard_login().".into()
             }
             Self::Authority(error) => error.hint(),

@@ -2,8 +2,8 @@
 
 use pgrx::prelude::*;
 
-use super::Report;
-use crate::access::Error;
+use super::Error;
+use crate::error::{Report, sentence};
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -31,7 +31,7 @@ impl Report for Error {
             Self::NotYours { caller, .. } => format!(
                 "\"{caller}\" is not a member of pg_monitor and does not have the privileges of that role."
             ),
-            Self::Sql(problem) => super::sentence(problem),
+            Self::Sql(problem) => sentence(problem),
         }
     }
     fn hint(&self) -> String {

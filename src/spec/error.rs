@@ -2,10 +2,10 @@
 
 use pgrx::prelude::*;
 
-use super::{READ_ONLY, Report, sentence};
-use crate::spec;
+use super::{Bad, Error};
+use crate::error::{READ_ONLY, Report, sentence};
 
-impl Report for spec::Bad {
+impl Report for Bad {
     fn code(&self) -> PgSqlErrorCode {
         PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
     }
@@ -17,7 +17,7 @@ impl Report for spec::Bad {
     }
 }
 
-impl Report for spec::Error {
+impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,

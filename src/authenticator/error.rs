@@ -1,0 +1,52 @@
+//! Authenticators.
+
+use pgrx::prelude::*;
+
+use super::Error;
+use crate::error::Report;
+
+impl Report for Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::NoRoles => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::MayNotGrant { .. } | Self::MayNotConnect { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Replaced => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            Self::Role(error) => error.code(),
+            Self::Credential(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::NoRoles => "Without one its tokens could switch to nothing.".into(),
+            Self::Replaced => "Another role has one of the names now.".into(),
+            Self::MayNotGrant { caller, .. } => {
+                format!("\"{caller}\" has no ADMIN OPTION on it.")
+            }
+            Self::MayNotConnect { caller, .. } => {
+                format!("\"{caller}\" neither owns it nor holds CONNECT WITH GRANT OPTION.")
+            }
+            Self::Role(error) => error.detail(),
+            Self::Credential(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) | Self::NoRoles => {
+                "Pass the name of the login and the roles that its tokens may name.".into()
+            }
+            Self::Replaced => "Look at the roles, and call it again.".into(),
+            Self::MayNotGrant { role, caller } => {
+                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+            }
+            Self::MayNotConnect { database, caller } => format!(
+                "GRANT CONNECT ON DATABASE \"{database}\" TO \"{caller}\" WITH GRANT OPTION;"
+            ),
+            Self::Role(error) => error.hint(),
+            Self::Credential(error) => error.hint(),
+        }
+    }
+}

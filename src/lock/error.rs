@@ -1,0 +1,59 @@
+//! What the lock refuses.
+
+use pgrx::prelude::*;
+
+use super::verdict::Violation;
+use crate::error::Report;
+
+impl Report for Violation {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Ended | Self::Revoked => {
+                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
+            }
+            _ => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Identity => {
+                "Something changed the role in a way that PostgreSQL did not prevent.".into()
+            }
+            Self::Ended => "expired: the exp claim is in the past.".into(),
+            Self::Revoked => "revoked: an administrator has revoked the token.".into(),
+            Self::Gated => "It is an authenticator: without a token it can only be itself.".into(),
+            Self::Idle => "It is an authenticator: it acts through the roles of tokens.".into(),
+            Self::Ownership => {
+                "A function or view of another role would run with that role's rights.".into()
+            }
+            Self::Cast => {
+                "A foreign key would run its function with the rights of the owner of the referenced table."
+                    .into()
+            }
+            Self::Trigger => {
+                "A foreign key that cascades into the table would fire it with the rights of the table's owner."
+                    .into()
+            }
+            Self::Hold => {
+                "It would go on yielding the role's rows after the end of the switch.".into()
+            }
+            Self::Earlier => {
+                "It would go on yielding rows that the role before the switch could read.".into()
+            }
+            _ => "The switch holds until the transaction, or the session that was switched, ends."
+                .into(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
+            Self::Ownership => "Have an administrator change owners.".into(),
+            Self::Cast | Self::Trigger => "Have an administrator create it.".into(),
+            Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),
+            Self::Earlier => "Take the role in a statement of its own, before the query.".into(),
+            Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),
+            _ => "COMMIT or ROLLBACK ends the switch; begin a new transaction for another role."
+                .into(),
+        }
+    }
+}

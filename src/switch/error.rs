@@ -1,0 +1,127 @@
+//! Why a token switches to no role.
+
+use pgrx::prelude::*;
+
+use super::{Error, Untakeable};
+use crate::claims::error::{PATH_HINT, path_problem};
+use crate::error::Report;
+
+impl Report for Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Verify(error) => error.code(),
+            Self::Path(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::OpenCursors => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            Self::RoleClaim(_) => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            Self::Role(error) => error.code(),
+            Self::NotGranted { .. }
+            | Self::RoleNotAllowed { .. }
+            | Self::RoleClaimFixed { .. }
+            | Self::SecurityDefiner
+            | Self::WouldBeUndone
+            | Self::ForeignRole
+            | Self::AlreadyLocked
+            | Self::Replication
+            | Self::NoSessionSwitch
+            | Self::OtherToken => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Verify(error) => error.detail(),
+            Self::Path(path) => path_problem(path),
+            Self::RoleClaim(problem) => format!("{}: {problem}.", problem.reason()),
+            Self::Role(error) => error.detail(),
+            Self::NotGranted { session_user, .. } => format!(
+                "role_not_granted: the session user \"{session_user}\" may not SET ROLE to it."
+            ),
+            Self::RoleNotAllowed { issuer, .. } => format!(
+                "role_not_allowed: it is not among the allowed roles of the issuer \"{issuer}\"."
+            ),
+            Self::RoleClaimFixed { issuer } => format!(
+                "role_claim_fixed: the issuer \"{issuer}\" has a role claim, and no other may name the role."
+            ),
+            Self::SecurityDefiner => {
+                "PostgreSQL does not allow changing the role inside a SECURITY DEFINER function."
+                    .into()
+            }
+            Self::WouldBeUndone => {
+                "A calling function has a SET clause for the role or the claims, which puts them back when it returns."
+                    .into()
+            }
+            Self::ForeignRole => {
+                "It was set past PostgreSQL's settings (as set_user() does), and the end of the switch would take it away.".into()
+            }
+            Self::OpenCursors => {
+                "They would go on yielding rows that the role before the switch could read.".into()
+            }
+            Self::AlreadyLocked => "Another token has already set the role.".into(),
+            Self::Replication => {
+                "Its replication commands would still run with the rights of the login.".into()
+            }
+            Self::NoSessionSwitch => "scope.set_jwt_session() has not been called.".into(),
+            Self::OtherToken => "It was switched by another token.".into(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Verify(error) => error.hint(),
+            Self::Path(_) => PATH_HINT.into(),
+            Self::RoleClaim(problem) => problem.hint().into(),
+            Self::Role(error) => error.hint(),
+            Self::NotGranted { role, session_user } => {
+                format!("GRANT \"{role}\" TO \"{session_user}\";")
+            }
+            Self::RoleNotAllowed { .. } => {
+                "Have the identity provider name another role, or register the issuer with more allowed roles."
+                    .into()
+            }
+            Self::RoleClaimFixed { .. } => {
+                "Leave the argument claim out: users can often edit other claims themselves.".into()
+            }
+            Self::SecurityDefiner => "Call the function directly.".into(),
+            Self::WouldBeUndone => {
+                "Call it outside that function, or drop its SET clause.".into()
+            }
+            Self::ForeignRole => "Give that role back first, in a transaction of its own (SELECT reset_user()).".into(),
+            Self::OpenCursors => {
+                "CLOSE ALL first, and call it neither inside a loop over a query nor with results of an earlier statement still to be fetched."
+                    .into()
+            }
+            Self::AlreadyLocked => {
+                "COMMIT or ROLLBACK first; each token needs a transaction of its own.".into()
+            }
+            Self::Replication => "Use an ordinary connection.".into(),
+            Self::NoSessionSwitch => {
+                "COMMIT or ROLLBACK ends the switch of a transaction.".into()
+            }
+            Self::OtherToken => "Pass the token that switched the session, or disconnect.".into(),
+        }
+    }
+}
+
+impl Report for Untakeable {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Reserved { .. } => {
+                "role_reserved: names that begin with pg_, and public and none, are PostgreSQL's own."
+                    .into()
+            }
+            Self::Unknown { .. } => "role_unknown: there is no role of that name.".into(),
+            Self::Privileged { why, .. } => format!("role_privileged: the role {why}."),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Reserved { .. } => "Name an ordinary role.".into(),
+            Self::Unknown { .. } => "Create the role, or correct its name.".into(),
+            Self::Privileged { .. } => {
+                "Tokens activate ordinary roles only. Create one with just the grants that it needs."
+                    .into()
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Memberships for a time.
+
+use pgrx::prelude::*;
+
+use super::{Error, HasEnded};
+use crate::error::Report;
+
+impl Report for Error {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::Superuser { .. } | Self::MayNotGrant { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::Managed { .. } | Self::ManagedMember { .. } | Self::NotALogin { .. } => {
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
+            }
+            Self::Circle { .. } => PgSqlErrorCode::ERRCODE_INVALID_GRANT_OPERATION,
+            Self::AlreadyMember { .. } => PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            Self::Deadline(error) => error.code(),
+            Self::Life(error) => error.code(),
+        }
+    }
+    fn detail(&self) -> String {
+        match self {
+            Self::Null(what) => format!("The argument {what} is needed."),
+            Self::Unknown { .. } => "No role has that name.".into(),
+            Self::Superuser { .. } => {
+                "Superusers may act as everybody, and nothing stops them at a deadline.".into()
+            }
+            Self::Managed { kind, .. } | Self::ManagedMember { kind, .. } => {
+                format!("It is a {}.", kind.name())
+            }
+            Self::NotALogin { .. } => "A temporary membership is for a person's own login.".into(),
+            Self::Circle { .. } => "It is the login itself, or a member of it.".into(),
+            Self::AlreadyMember { .. } => {
+                "That membership has no deadline, so nothing would end.".into()
+            }
+            Self::MayNotGrant { caller, .. } => {
+                format!("\"{caller}\" has no ADMIN OPTION on it, nor made it.")
+            }
+            Self::Deadline(error) => error.detail(),
+            Self::Life(error) => error.detail(),
+        }
+    }
+    fn hint(&self) -> String {
+        match self {
+            Self::Null(_) => "Pass the role, the login that gets it, and for how long.".into(),
+            Self::Unknown { .. } => "Create the role, or correct its name.".into(),
+            Self::Superuser { .. } => "Grant an ordinary role to an ordinary login.".into(),
+            Self::Managed { .. } => "Grant a scope or an ordinary role.".into(),
+            Self::ManagedMember { .. } => {
+                "Issue a credential that has the scope, with scope.create_credential().".into()
+            }
+            Self::NotALogin { .. } => "Grant it to each login that is to have it.".into(),
+            Self::Circle { .. } => "Grant another role.".into(),
+            Self::AlreadyMember { role, to } => format!("REVOKE \"{role}\" FROM \"{to}\"; first."),
+            Self::MayNotGrant { role, caller } => {
+                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+            }
+            Self::Deadline(error) => error.hint(),
+            Self::Life(error) => error.hint(),
+        }
+    }
+}
+
+impl Report for HasEnded {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        "Its deadline has passed, or it was revoked; the session acts as the role still.".into()
+    }
+    fn hint(&self) -> String {
+        "RESET ROLE, after ROLLBACK inside a transaction.".into()
+    }
+}
