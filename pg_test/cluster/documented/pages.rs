@@ -264,7 +264,11 @@ fn every_reason_of_a_refusal_is_listed() {
     .flat_map(|source| arms(source))
     .collect();
     // Those that need the catalogues begin the text of DETAIL itself.
-    let errors = include_str!("../../../src/error/tokens.rs");
+    let errors = [
+        include_str!("../../../src/switch/error.rs"),
+        include_str!("../../../src/verify/error.rs"),
+    ]
+    .concat();
     reasons.extend(errors.split('"').filter_map(|text| {
         let (word, _) = text.split_once(": ")?;
         let is_word = word.starts_with("role_") || matches!(word, "revoked" | "unknown_issuer");
