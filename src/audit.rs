@@ -7,7 +7,6 @@ pub mod class;
 pub mod event;
 pub mod line;
 mod log;
-pub mod prefix;
 pub mod redact;
 pub mod retention;
 pub mod running;

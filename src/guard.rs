@@ -9,7 +9,6 @@ mod effective;
 mod error;
 pub mod meter;
 pub mod rule;
-pub mod window;
 pub mod writers;
 
 use std::ffi::CString;

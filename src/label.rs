@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 pub use glance::{Glance, glance, kind_name};
 pub use text::{Access, Kind, Metadata, State, Temporary};
 
-use crate::login::rules::Rules;
+use crate::admission::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
 use crate::timestamp;
 

@@ -3,6 +3,8 @@
 use pgrx::prelude::*;
 
 mod access;
+mod acl;
+mod admission;
 mod audit;
 mod authenticator;
 mod claims;
@@ -16,7 +18,9 @@ mod html;
 mod jwt;
 mod label;
 mod lock;
+mod log_prefix;
 mod login;
+mod login_facts;
 mod map;
 mod page;
 mod pg;
@@ -27,6 +31,7 @@ mod switch;
 mod temporary;
 mod timestamp;
 mod verify;
+mod window;
 
 pgrx::pg_module_magic!(name, version);
 

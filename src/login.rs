@@ -3,25 +3,24 @@
 
 pub mod change;
 mod error;
-pub mod facts;
-pub mod hours;
 pub mod ledger;
-pub mod network;
 mod policy;
 mod record;
-pub mod rules;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::admission::Client;
+use crate::admission::hours::Moment;
+use crate::admission::refusal::Refusal;
 use crate::audit::{self, Class, Event};
+use crate::guc;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::{catalog, clock, gate, login_memory, server, time_zone, wakeup};
-pub use policy::Client;
-use policy::{Admission, Facts, Refusal};
+use policy::{Admission, Facts};
 
 pub fn init() {
-    login_memory::init_shared_memory();
+    login_memory::init_shared_memory(guc::login_facts());
     crate::pg::hooks::install_login();
 }
 
@@ -74,7 +73,7 @@ pub fn enforce(user: &str, client: Client) {
 }
 
 /// What the clock shows where the role's hours are judged.
-fn moment(metadata: &Metadata, now: i64) -> Option<hours::Moment> {
+fn moment(metadata: &Metadata, now: i64) -> Option<Moment> {
     let zone = metadata.login.zone.as_deref()?;
     time_zone::moment(zone, now)
 }

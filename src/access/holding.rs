@@ -5,16 +5,7 @@ use std::cmp::Reverse;
 
 use super::graph::{Graph, NEVER, Reach};
 use super::rights::{self, Class, Right};
-
-/// An entry of an access control list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Item {
-    /// 0 is PUBLIC.
-    pub grantee: u32,
-    pub grantor: u32,
-    pub rights: u16,
-    pub grantable: u16,
-}
+use crate::acl::Item;
 
 #[derive(Debug, Clone)]
 pub struct Object {

@@ -319,7 +319,7 @@ thread_local! {
 pub fn connection_uri(
     role: &str,
     password: &str,
-    rules: &crate::login::rules::Rules,
+    rules: &crate::admission::Rules,
 ) -> Zeroizing<String> {
     let host = guc::connection_host().or_else(|| {
         server::endpoint().filter(|host| !host.starts_with('/') || rules.allows_local())

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::deadline::Interval;
-use crate::login::hours::Window;
-use crate::login::network::Network;
-use crate::login::rules::Rules;
+use crate::admission::Rules;
+use crate::admission::hours::Window;
+use crate::admission::network::Network;
 
 /// Leaves room in a label for everything else; about 30 networks.
 const MAX_RULES_BYTES: usize = 600;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::login::rules::Rules;
+use crate::admission::Rules;
 
 /// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
 /// (design 3.1).

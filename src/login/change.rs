@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::rules::Rules;
+use crate::admission::Rules;
 use crate::audit::{self, Action, Value};
 use crate::credential::authority::{self, Target};
 use crate::credential::{self, BadOption, options};

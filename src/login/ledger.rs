@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use super::facts::{Entry, Facts};
-use super::policy::{Client, Refusal};
 use super::record::Record;
+use crate::admission::Client;
+use crate::admission::refusal::Refusal;
+use crate::login_facts::{Entry, Facts};
 use crate::pg::{clock, login_memory, server, wakeup};
 
 /// In the data folder, where the statistics of PostgreSQL are kept.

@@ -3,8 +3,8 @@
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use super::facts::{ADDRESS, Entry, Facts, Lost, RECENT, Recent};
-use super::policy::Refusal;
+use crate::admission::refusal::Refusal;
+use crate::login_facts::{ADDRESS, Entry, Facts, Lost, RECENT, Recent};
 
 /// Another format has another number.
 const MAGIC: &[u8] = b"scope_roles logins 2\n";
@@ -160,8 +160,8 @@ impl Reader<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::policy::Client;
     use super::*;
+    use crate::admission::Client;
 
     fn record() -> Record {
         let mut facts = Facts::default();

@@ -2,7 +2,7 @@
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
-use crate::access::holding::Item;
+use crate::acl::Item;
 
 /// A column of type `aclitem[]`.
 #[derive(Debug, Clone, Default)]

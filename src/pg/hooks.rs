@@ -16,6 +16,7 @@ use super::{
     audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, seclabel,
     statements, switch_state, timer,
 };
+use crate::admission::Client;
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::scope::declared;
@@ -546,12 +547,12 @@ unsafe extern "C-unwind" fn after_authentication(port: *mut pg_sys::Port) {
     // SAFETY: by the caller.
     let (user, client) = unsafe {
         let client = match compat::remote_peer(port) {
-            Peer::Socket(_) => login::Client::Local,
-            Peer::Tcp(address) => login::Client::Tcp {
+            Peer::Socket(_) => Client::Local,
+            Peer::Tcp(address) => Client::Tcp {
                 address,
                 tls: compat::uses_tls(port),
             },
-            Peer::Unknown => login::Client::Unknown,
+            Peer::Unknown => Client::Unknown,
         };
         (compat::port_user_name(port), client)
     };

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::{audit, compat, raw};
-use crate::audit::prefix::{self, Client, Writer};
+use crate::log_prefix::{self as prefix, Client, Writer};
 
 unsafe extern "C-unwind" {
     // utils/elog.h, without the guard of pgrx's bindings

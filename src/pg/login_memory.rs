@@ -1,13 +1,12 @@
 //! The login facts in shared memory: one lock, held for a look-up at each login.
 
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicUsize, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PgSharedMemoryInitialization, pg_shmem_init};
 
-use crate::guc;
-use crate::login::facts::{self, Entry, Facts, Lost};
+use crate::login_facts::{self as facts, Entry, Facts, Lost};
 
 const NAME: &std::ffi::CStr = c"scope_roles login facts";
 /// So many places are copied while others wait.
@@ -41,13 +40,21 @@ static MEMORY: Memory = Memory {
     head: AtomicPtr::new(null_mut()),
 };
 
-/// Reserves the shared memory; in the postmaster.
-pub fn init_shared_memory() {
+/// Room for the facts of so many roles.
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+fn most() -> usize {
+    MOST.load(Ordering::Relaxed)
+}
+
+/// Reserves the shared memory, for the facts of so many roles; in the postmaster.
+pub fn init_shared_memory(most: usize) {
+    MOST.store(most, Ordering::Relaxed);
     pg_shmem_init!(MEMORY = ());
 }
 
 fn bytes() -> usize {
-    size_of::<Head>() + facts::places(guc::login_facts()) * size_of::<Entry>()
+    size_of::<Head>() + facts::places(most()) * size_of::<Entry>()
 }
 
 impl PgSharedMemoryInitialization for Memory {
@@ -62,7 +69,7 @@ impl PgSharedMemoryInitialization for Memory {
     }
 
     unsafe fn on_shmem_startup(&'static self, (): ()) {
-        if guc::login_facts() == 0 {
+        if most() == 0 {
             return;
         }
         let mut found = false;
@@ -73,8 +80,8 @@ impl PgSharedMemoryInitialization for Memory {
             if !found {
                 std::ptr::write_bytes(head.cast::<u8>(), 0, bytes());
                 (*head).lock = &raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock;
-                (*head).most = guc::login_facts();
-                (*head).places = facts::places(guc::login_facts());
+                (*head).most = most();
+                (*head).places = facts::places(most());
             }
             self.head.store(head, Ordering::Release);
         }

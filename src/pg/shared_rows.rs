@@ -6,7 +6,7 @@
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
-use crate::guard::window::{EMPTY as EMPTY_RING, Ring};
+use crate::window::{EMPTY as EMPTY_RING, Ring};
 
 /// 256 buckets of 8: 400 kB.
 const BUCKETS: usize = 256;

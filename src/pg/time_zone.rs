@@ -5,7 +5,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use super::spi;
-use crate::login::hours::Moment;
+use crate::admission::hours::Moment;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::names;
+use crate::admission::hours;
 use crate::guard::rule::{Action, Class, MAX_WINDOW_SECONDS, Rule, Window};
-use crate::login::hours;
 
 /// The version of the format that this library reads and writes.
 pub const VERSION: u32 = 1;

@@ -8,11 +8,11 @@ use super::document::{
 };
 use super::steps::{self, is_declarable};
 use super::{At, Error, names, state};
+use crate::admission::Rules;
 use crate::credential::authority::{Target, is_over};
 use crate::guard;
 use crate::guard::rule::ACTIONS;
 use crate::label::{self, Kind};
-use crate::login::rules::Rules;
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity};
 use crate::scope::plan::{Grant, Holdings, Need, Object, Other};

@@ -7,7 +7,8 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::policy::{Client, Refusal};
+use crate::admission::Client;
+use crate::admission::refusal::Refusal;
 
 /// The facts of one role. Times are Unix microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

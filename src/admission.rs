@@ -1,10 +1,28 @@
 //! From where, and how, a managed role may log in; kept in its label. Pure.
 #![forbid(unsafe_code)]
 
+pub mod hours;
+pub mod network;
+pub mod refusal;
+
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::hours::{Moment, Window};
-use super::network::Network;
+use hours::{Moment, Window};
+use network::Network;
+
+/// Where the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// On this machine, by a Unix socket.
+    Local,
+    Tcp {
+        address: IpAddr,
+        tls: bool,
+    },
+    Unknown,
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
