@@ -124,12 +124,8 @@ pub fn judge(on_role: bool, label: Option<&str>, superuser: bool) {
     });
 }
 
-/// The same for `SECURITY LABEL FOR scope_roles_guard`.
-pub fn judge_guards(on_role: bool, label: Option<&str>, superuser: bool) {
-    judge_by(on_role, label, superuser, crate::guard::judge_label);
-}
-
-fn judge_by(
+/// The same of a label that `parse` knows.
+pub fn judge_by(
     on_role: bool,
     label: Option<&str>,
     superuser: bool,

@@ -14,6 +14,7 @@ mod error;
 mod expiry;
 mod guard;
 mod guc;
+mod hooks;
 mod html;
 mod jwt;
 mod label;

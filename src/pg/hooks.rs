@@ -13,8 +13,8 @@ use pgrx::prelude::*;
 
 use super::server::Peer;
 use super::{
-    audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, seclabel,
-    statements, switch_state, timer,
+    audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, statements,
+    switch_state, timer,
 };
 use crate::admission::Client;
 use crate::credential::itself;
@@ -95,7 +95,9 @@ unsafe extern "C-unwind" fn process_utility(
         let node = (*statement).utilityStmt;
         if changes_roles(node) {
             if (*node).type_ == pg_sys::NodeTag::T_SecLabelStmt {
-                seclabel::before_statement((*node.cast::<pg_sys::SecLabelStmt>()).provider);
+                crate::hooks::labels::before_statement(
+                    (*node.cast::<pg_sys::SecLabelStmt>()).provider,
+                );
             }
             super::wakeup::at_commit();
         }

@@ -1,39 +1,13 @@
-//! The security label provider `scope_roles` on roles (design 3.1).
+//! Security labels on roles, of our two providers (design 3.1).
 
 use std::ffi::{CStr, CString};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 pub const PROVIDER: &CStr = c"scope_roles";
 
 /// Keeps the guards of a role, which need not be ours.
 pub const GUARDS: &CStr = c"scope_roles_guard";
-
-static REGISTERED: AtomicBool = AtomicBool::new(false);
-static GUARDS_REGISTERED: AtomicBool = AtomicBool::new(false);
-
-/// A SECURITY LABEL statement is about to run, for this provider. Ours is registered when it is first
-/// named: a statement that names none means the only one there is, and must go on to mean that one.
-///
-/// # Safety
-/// In a backend; NULL or a terminated string.
-pub unsafe fn before_statement(provider: *const std::ffi::c_char) {
-    // SAFETY: by contract; our name is static and the callback has the type that PostgreSQL asks for.
-    unsafe {
-        if provider.is_null() {
-            return;
-        }
-        let provider = CStr::from_ptr(provider);
-        if provider == PROVIDER && !REGISTERED.swap(true, Ordering::Relaxed) {
-            pg_sys::register_label_provider(PROVIDER.as_ptr(), Some(relabel));
-        }
-        if provider == GUARDS && !GUARDS_REGISTERED.swap(true, Ordering::Relaxed) {
-            pg_sys::register_label_provider(GUARDS.as_ptr(), Some(relabel_guards));
-        }
-    }
-}
 
 /// The label of a role, as its creator wrote it.
 pub fn get(role: pg_sys::Oid) -> Option<String> {
@@ -104,51 +78,5 @@ fn address(role: pg_sys::Oid) -> pg_sys::ObjectAddress {
         classId: pg_sys::AuthIdRelationId,
         objectId: role,
         objectSubId: 0,
-    }
-}
-
-/// Called for `SECURITY LABEL FOR scope_roles …`, before PostgreSQL writes the label.
-#[pg_guard]
-unsafe extern "C-unwind" fn relabel(
-    object: *const pg_sys::ObjectAddress,
-    label: *const std::ffi::c_char,
-) {
-    // SAFETY: PostgreSQL passes a valid object and a terminated string or NULL.
-    let (class, role, text) = unsafe {
-        let text = if label.is_null() {
-            None
-        } else {
-            Some(CStr::from_ptr(label).to_string_lossy())
-        };
-        ((*object).classId, (*object).objectId, text)
-    };
-    // SAFETY: reads the catalogue inside the statement's transaction.
-    let superuser = unsafe { pg_sys::superuser() };
-    let is_role = class == pg_sys::AuthIdRelationId;
-    crate::label::judge(is_role, text.as_deref(), superuser);
-    if is_role {
-        tell_sessions(role);
-    }
-}
-
-/// The same for `SECURITY LABEL FOR scope_roles_guard …`.
-#[pg_guard]
-unsafe extern "C-unwind" fn relabel_guards(
-    object: *const pg_sys::ObjectAddress,
-    label: *const std::ffi::c_char,
-) {
-    // SAFETY: PostgreSQL passes a valid object and a terminated string or NULL; inside the
-    // statement's transaction.
-    unsafe {
-        let text = if label.is_null() {
-            None
-        } else {
-            Some(CStr::from_ptr(label).to_string_lossy())
-        };
-        let is_role = (*object).classId == pg_sys::AuthIdRelationId;
-        crate::label::judge_guards(is_role, text.as_deref(), pg_sys::superuser());
-        if is_role {
-            tell_sessions((*object).objectId);
-        }
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::{compat, server};
 
@@ -193,32 +192,4 @@ fn fill(field: &mut [std::ffi::c_char], text: &CStr) {
     for (slot, byte) in field.iter_mut().take(last).zip(text.to_bytes()) {
         *slot = *byte as std::ffi::c_char;
     }
-}
-
-/// # Safety
-/// Called by PostgreSQL at the start of the launcher process.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn scope_roles_launcher(_argument: pg_sys::Datum) {
-    connect(None);
-    settle();
-    crate::expiry::launcher::run();
-}
-
-/// # Safety
-/// Called by PostgreSQL at the start of a worker process, with the database's OID.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn scope_roles_worker(database: pg_sys::Datum) {
-    connect(Some(pg_sys::Oid::from(database.value() as u32)));
-    settle();
-    crate::expiry::worker::run();
-}
-
-/// # Safety
-/// Called by PostgreSQL in a process of its own when the server begins to take writes.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn scope_roles_promoted(_argument: pg_sys::Datum) {
-    super::wakeup::wake();
 }
