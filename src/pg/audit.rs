@@ -10,8 +10,8 @@ use pgrx::prelude::*;
 
 use super::server::Peer;
 use super::{compat, log, raw, server, switch_state};
-use crate::audit::line::Line;
-use crate::audit::{self, Class, End, Event, Problem, class, running};
+use crate::audit::line::{Line, MAX_TEXT};
+use crate::audit::{self, Class, End, Event, Problem, class, redact, running};
 use crate::guc::{self, AuditText};
 
 unsafe extern "C-unwind" {
@@ -155,12 +155,14 @@ unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
         }
         let wanted = guc::audit_text();
         let text = match wanted {
-            AuditText::Full => super::statements::sent_text(),
+            AuditText::Full => {
+                super::statement::sent_text(MAX_TEXT).map(|text| redact::redact(&text))
+            }
             _ => None,
         };
         audit::record(Event::Denied {
-            tag: super::statements::running_tag(),
-            query_id: super::statements::sent_query_id().filter(|_| wanted != AuditText::Off),
+            tag: super::statement::running_tag(),
+            query_id: super::statement::sent_query_id().filter(|_| wanted != AuditText::Off),
             text: text.as_deref(),
             problem: Problem {
                 sqlstate: "42501",

@@ -79,7 +79,7 @@ pub unsafe fn names(list: *mut pg_sys::List) -> Option<Vec<String>> {
             let text = (*node.cast::<pg_sys::String>()).sval;
             CStr::from_ptr(text).to_string_lossy().into_owned()
         };
-        Some(super::hooks::elements(list).map(name).collect())
+        Some(super::list::elements(list).map(name).collect())
     }
 }
 
@@ -560,14 +560,14 @@ pub unsafe fn accesses(plan: *mut pg_sys::PlannedStmt, mut look: impl FnMut(pg_s
     // SAFETY: by contract; the lists hold nodes of these types.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        for entry in super::hooks::elements((*plan).rtable) {
+        for entry in super::list::elements((*plan).rtable) {
             let entry = entry.cast::<pg_sys::RangeTblEntry>();
             if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && (*entry).requiredPerms != 0 {
                 look((*entry).relid, (*entry).requiredPerms.into());
             }
         }
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        for entry in super::hooks::elements((*plan).permInfos) {
+        for entry in super::list::elements((*plan).permInfos) {
             let entry = entry.cast::<pg_sys::RTEPermissionInfo>();
             look((*entry).relid, (*entry).requiredPerms);
         }

@@ -11,6 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::list::elements;
 use super::server::Peer;
 use super::{
     audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, statements,
@@ -678,21 +679,6 @@ unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
                 == pg_sys::AlterTableType::AT_ChangeOwner
         })
     }
-}
-
-/// The pointers in a list.
-///
-/// # Safety
-/// A valid list of pointers, or NULL, that outlives the iterator.
-pub unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_void> {
-    let length = if list.is_null() {
-        0
-    } else {
-        // SAFETY: by contract.
-        usize::try_from(unsafe { (*list).length }).unwrap_or(0)
-    };
-    // SAFETY: within the list's length.
-    (0..length).map(move |index| unsafe { (*(*list).elements.add(index)).ptr_value })
 }
 
 /// Does the statement make, change or drop a role, its settings, memberships or labels? DROP OWNED

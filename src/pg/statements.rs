@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::hooks::elements;
+use super::statement::{add_relation, is_ddl, objects, tag};
 use super::{audit, compat, hooks, identity, invalidation, xact};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
@@ -18,16 +18,9 @@ use crate::guc::{self, AuditText};
 use crate::pg::clock;
 
 unsafe extern "C-unwind" {
-    // tcop/utility.h
-    fn CreateCommandTag(statement: *mut pg_sys::Node) -> pg_sys::CommandTag::Type;
-    fn GetCommandTagName(tag: pg_sys::CommandTag::Type) -> *const c_char;
-    fn GetCommandLogLevel(statement: *mut pg_sys::Node) -> u32;
     // executor/executor.h
     fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);
 }
-
-/// `LOGSTMT_DDL` (tcop/tcopprot.h).
-const DDL: u32 = 1;
 
 static mut PREVIOUS_EXECUTOR_END: pg_sys::ExecutorEnd_hook_type = None;
 
@@ -128,16 +121,11 @@ pub unsafe extern "C-unwind" fn utility_started(
         let changes_objects = !matches!(
             (*node).type_,
             pg_sys::NodeTag::T_ExecuteStmt | pg_sys::NodeTag::T_ExplainStmt
-        ) && GetCommandLogLevel(node) == DDL;
-        let objects = || {
-            let mut names = Vec::new();
-            objects(node, &mut names);
-            names
-        };
+        ) && is_ddl(node);
         let ddl = (trail::wants(Class::Ddl) && changes_objects).then(|| {
             running::members(|line| {
                 line.field("tag", Value::Text(tag));
-                line.field("objects", Value::Texts(&objects()));
+                line.field("objects", Value::Texts(&objects(node)));
             })
         });
         let statement = (trail::wants(Class::Statement) && !identity::is_own_work()).then(|| {
@@ -145,12 +133,12 @@ pub unsafe extern "C-unwind" fn utility_started(
                 line.field("tag", Value::Text(tag));
                 let (reads, writes) = match (*node).type_ {
                     pg_sys::NodeTag::T_CopyStmt if !(*node.cast::<pg_sys::CopyStmt>()).is_from => {
-                        (objects(), Vec::new())
+                        (objects(node), Vec::new())
                     }
                     pg_sys::NodeTag::T_CopyStmt | pg_sys::NodeTag::T_TruncateStmt => {
-                        (Vec::new(), objects())
+                        (Vec::new(), objects(node))
                     }
-                    _ if changes_objects => (Vec::new(), objects()),
+                    _ if changes_objects => (Vec::new(), objects(node)),
                     _ => (Vec::new(), Vec::new()),
                 };
                 line.field("reads", Value::Texts(&reads));
@@ -180,17 +168,6 @@ pub unsafe extern "C-unwind" fn utility_started(
 pub extern "C-unwind" fn utility_ended(key: usize, rows: u64) {
     running::add_rows(key, rows);
     running::end(key);
-}
-
-/// # Safety
-/// A valid statement.
-unsafe fn tag(statement: *mut pg_sys::Node) -> &'static str {
-    // SAFETY: by contract; the names are constants in ASCII.
-    unsafe {
-        CStr::from_ptr(GetCommandTagName(CreateCommandTag(statement)))
-            .to_str()
-            .unwrap_or_default()
-    }
 }
 
 /// `query_id` and `text`, as configured.
@@ -226,41 +203,6 @@ unsafe fn text(line: &mut Line, statement: *mut pg_sys::PlannedStmt, source: *co
         let part = part.get(..MAX_TEXT).unwrap_or(part);
         let text = redact::redact(String::from_utf8_lossy(part).trim());
         line.field("text", Value::Text(&text));
-    }
-}
-
-/// The command that is being run; not while it is still being analysed.
-pub fn running_tag() -> Option<&'static str> {
-    // SAFETY: NULL, or the portal that is running; the names are constants in ASCII.
-    unsafe {
-        let portal = pg_sys::ActivePortal;
-        if portal.is_null() {
-            return None;
-        }
-        CStr::from_ptr(GetCommandTagName((*portal).commandTag))
-            .to_str()
-            .ok()
-    }
-}
-
-/// Of what the client has sent, if the server computes it and has come so far.
-pub fn sent_query_id() -> Option<i64> {
-    // SAFETY: a read of this backend's own entry.
-    let id = unsafe { pg_sys::pgstat_get_my_query_id() } as i64;
-    (id != 0).then_some(id)
-}
-
-/// What the client has sent, without secrets.
-pub fn sent_text() -> Option<String> {
-    // SAFETY: NULL, or the terminated text of the statement that runs.
-    unsafe {
-        let text = pg_sys::debug_query_string;
-        if text.is_null() {
-            return None;
-        }
-        let text = CStr::from_ptr(text).to_bytes();
-        let text = text.get(..MAX_TEXT).unwrap_or(text);
-        Some(redact::redact(String::from_utf8_lossy(text).trim()))
     }
 }
 
@@ -335,179 +277,8 @@ fn named(accesses: &Accesses, rights: u32) -> Vec<String> {
     let mut names = Vec::new();
     for &(relation, permissions) in accesses {
         if permissions & u64::from(rights) != 0 {
-            add(&mut names, relation);
+            add_relation(&mut names, relation);
         }
     }
     names
-}
-
-/// The qualified name of a relation, once.
-fn add(names: &mut Vec<String>, relation: pg_sys::Oid) {
-    // SAFETY: catalogue look-ups inside a transaction; the copies go with the memory context.
-    let name = unsafe {
-        let name = pg_sys::get_rel_name(relation);
-        if name.is_null() {
-            return;
-        }
-        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
-        let mut parts = vec![name];
-        if !schema.is_null() {
-            parts.insert(0, schema);
-        }
-        qualified(parts.into_iter().map(|part| part.cast_const()))
-    };
-    if !names.contains(&name) {
-        names.push(name);
-    }
-}
-
-/// # Safety
-/// Terminated strings.
-unsafe fn qualified(parts: impl Iterator<Item = *const c_char>) -> String {
-    let mut name = String::new();
-    for part in parts {
-        if !name.is_empty() {
-            name.push('.');
-        }
-        // SAFETY: by contract; the result is terminated.
-        let quoted = unsafe { CStr::from_ptr(pg_sys::quote_identifier(part)) };
-        name += &quoted.to_string_lossy();
-    }
-    name
-}
-
-/// The objects that a utility statement names, as far as it says so.
-///
-/// # Safety
-/// A valid utility statement.
-unsafe fn objects(node: *mut pg_sys::Node, names: &mut Vec<String>) {
-    macro_rules! field {
-        ($statement:ident, $field:ident) => {
-            (*node.cast::<pg_sys::$statement>()).$field.cast::<c_void>()
-        };
-    }
-    use pg_sys::NodeTag::*;
-    // SAFETY: by contract; the tag says which struct the node is.
-    unsafe {
-        let object = match (*node).type_ {
-            T_CreateStmt | T_CreateForeignTableStmt => field!(CreateStmt, relation),
-            T_CreateTableAsStmt => {
-                let into = (*node.cast::<pg_sys::CreateTableAsStmt>()).into;
-                (*into).rel.cast()
-            }
-            T_IndexStmt => field!(IndexStmt, relation),
-            T_ViewStmt => field!(ViewStmt, view),
-            T_RuleStmt => field!(RuleStmt, relation),
-            T_AlterTableStmt => field!(AlterTableStmt, relation),
-            T_CreateSeqStmt => field!(CreateSeqStmt, sequence),
-            T_AlterSeqStmt => field!(AlterSeqStmt, sequence),
-            T_CreateTrigStmt => field!(CreateTrigStmt, relation),
-            T_CreatePolicyStmt => field!(CreatePolicyStmt, table),
-            T_AlterPolicyStmt => field!(AlterPolicyStmt, table),
-            T_RefreshMatViewStmt => field!(RefreshMatViewStmt, relation),
-            T_CopyStmt => field!(CopyStmt, relation),
-            T_TruncateStmt => {
-                add_all((*node.cast::<pg_sys::TruncateStmt>()).relations, names);
-                return;
-            }
-            T_DropStmt => {
-                add_all((*node.cast::<pg_sys::DropStmt>()).objects, names);
-                return;
-            }
-            T_GrantStmt => {
-                add_all((*node.cast::<pg_sys::GrantStmt>()).objects, names);
-                return;
-            }
-            T_DropRoleStmt => {
-                add_all((*node.cast::<pg_sys::DropRoleStmt>()).roles, names);
-                return;
-            }
-            T_CreateFunctionStmt => field!(CreateFunctionStmt, funcname),
-            T_AlterFunctionStmt => field!(AlterFunctionStmt, func),
-            T_CommentStmt => field!(CommentStmt, object),
-            T_RenameStmt => {
-                let statement = node.cast::<pg_sys::RenameStmt>();
-                if (*statement).relation.is_null() {
-                    (*statement).object.cast()
-                } else {
-                    (*statement).relation.cast()
-                }
-            }
-            T_AlterOwnerStmt => field!(AlterOwnerStmt, object),
-            T_AlterObjectSchemaStmt => field!(AlterObjectSchemaStmt, relation),
-            T_AlterRoleStmt => field!(AlterRoleStmt, role),
-            T_CreateSchemaStmt => {
-                add_text((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaname, names);
-                return;
-            }
-            T_CreateRoleStmt => {
-                add_text((*node.cast::<pg_sys::CreateRoleStmt>()).role, names);
-                return;
-            }
-            T_CreateExtensionStmt => {
-                add_text((*node.cast::<pg_sys::CreateExtensionStmt>()).extname, names);
-                return;
-            }
-            _ => return,
-        };
-        add_node(object.cast(), names);
-    }
-}
-
-/// # Safety
-/// A valid list of nodes, or NULL.
-unsafe fn add_all(list: *mut pg_sys::List, names: &mut Vec<String>) {
-    // SAFETY: by contract.
-    unsafe { elements(list).for_each(|node| add_node(node.cast(), names)) }
-}
-
-/// # Safety
-/// Terminated, or NULL.
-unsafe fn add_text(name: *const c_char, names: &mut Vec<String>) {
-    // SAFETY: by contract.
-    unsafe {
-        if !name.is_null() {
-            names.push(qualified(std::iter::once(name)));
-        }
-    }
-}
-
-/// A name in one of the forms that the grammar has for it.
-///
-/// # Safety
-/// A valid node, or NULL.
-unsafe fn add_node(node: *mut pg_sys::Node, names: &mut Vec<String>) {
-    // SAFETY: by contract; the tag says which struct the node is.
-    unsafe {
-        if node.is_null() {
-            return;
-        }
-        match (*node).type_ {
-            pg_sys::NodeTag::T_RangeVar => {
-                let relation = node.cast::<pg_sys::RangeVar>();
-                let parts = [(*relation).schemaname, (*relation).relname];
-                let parts = parts.into_iter().filter(|part| !part.is_null());
-                names.push(qualified(parts.map(|part| part.cast_const())));
-            }
-            pg_sys::NodeTag::T_List => {
-                let list = node.cast::<pg_sys::List>();
-                let parts = elements(list).map(|part| compat::string_value(part.cast()));
-                let parts: Vec<_> = parts.filter(|part| !part.is_null()).collect();
-                names.push(qualified(parts.into_iter()));
-            }
-            pg_sys::NodeTag::T_ObjectWithArgs => {
-                add_node(
-                    (*node.cast::<pg_sys::ObjectWithArgs>()).objname.cast(),
-                    names,
-                );
-            }
-            pg_sys::NodeTag::T_TypeName => {
-                add_node((*node.cast::<pg_sys::TypeName>()).names.cast(), names);
-            }
-            pg_sys::NodeTag::T_RoleSpec => {
-                add_text((*node.cast::<pg_sys::RoleSpec>()).rolename, names);
-            }
-            _ => add_text(compat::string_value(node), names),
-        }
-    }
 }
