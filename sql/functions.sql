@@ -155,14 +155,15 @@ The caller must be its creator, a member of that role, or a superuser, and not t
 Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s; 22023 bad valid_for, or beyond the limit; 55000 not preloaded, has ended, was replaced by a rotation, has no deadline; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.rotate_password(role name, overlap interval DEFAULT '0')
-RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text, left_out text[])
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'rotate_password_wrapper';
 COMMENT ON FUNCTION scope.rotate_password(name, interval) IS
 'Makes a new password for a credential or authenticator, shown this once. Sessions that are open stay.
 overlap 0: the same login, and the old password is worth nothing from the commit on. A positive overlap: a second login with the same scopes, options, settings and deadline is returned, and the old one ends after that time, or at its own deadline if that is earlier.
 The caller must be its creator, a member of that role, or a superuser, and not the login itself.
-Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s; 22023 bad overlap; 55000 not preloaded, has ended, was replaced already; 22004 NULL; 25006 read-only.';
+Nobody gets more than they could give: a login that others have granted more to by hand is refused without an overlap; with one, the second login has the memberships and CONNECT that the caller could grant, and left_out (NULL: nothing), a NOTICE and the audit trail say what it has not.
+Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s, or it has more than the caller could give; 22023 bad overlap; 55000 not preloaded, has ended, was replaced already; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.revoke_role(role name, reason text DEFAULT NULL)
 RETURNS void

@@ -1,6 +1,7 @@
 //! Credentials: LOGIN roles that are members of a scope, own nothing and have a deadline.
 
 pub mod authority;
+mod beyond;
 pub mod deadline;
 mod error;
 pub mod issue;

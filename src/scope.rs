@@ -18,7 +18,7 @@ pub mod privilege;
 mod remembered;
 mod short;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -29,9 +29,9 @@ use crate::error::{report, require_preload};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity, server, xact};
-use facts::Request;
-use plan::Need;
+use facts::{Planned, Request};
 pub use plan::some_of;
+use plan::{Grant, Grantor, Holdings, Need, Wanted};
 pub use privilege::BadVerb;
 use privilege::{Privilege, Verbs};
 
@@ -121,6 +121,12 @@ pub enum Error {
     PurposeTooLong { bytes: usize, max: usize },
     #[error("cannot change scopes in a read-only transaction")]
     ReadOnly,
+    #[error("scope \"{scope}\" holds more than \"{caller}\" may hand out")]
+    Widened {
+        scope: String,
+        caller: String,
+        beyond: Vec<String>,
+    },
     #[error("no name is free for the scope")]
     NoFreeName,
     #[error("the catalogs could not be read")]
@@ -322,18 +328,80 @@ pub fn may_hand_out(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 }
 
 /// The one who made a scope hands out what it holds only while they may grant that themselves: the
-/// table may have another owner by now.
+/// table may have another owner by now, and others may have made more of the scope by hand.
 pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
     let held = held::by(scope)?;
-    let planned = facts::plan_of(&held, caller, scope)?;
-    let grants: Vec<_> = planned
+    let (planned, grants) = planned_of(caller, scope, &held)?;
+    planned.require_authority(&grants)?;
+    // Memberships are asked about one by one, below.
+    let is_membership = |what: &str| what.starts_with("membership in ");
+    let mut beyond: Vec<String> = held
+        .others
+        .into_iter()
+        .filter_map(|other| match other {
+            plan::Other::Else { what } if !is_membership(&what) => Some(what),
+            _ => None,
+        })
+        .collect();
+    for group in catalog::memberships(scope) {
+        if !may_give(caller, group)? {
+            beyond.push(format!("membership in role \"{}\"", name_of(group)));
+        }
+    }
+    if beyond.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Widened {
+            scope: name_of(scope),
+            caller: name_of(caller),
+            beyond,
+        })
+    }
+}
+
+/// Could the caller make somebody a member of this role?
+pub fn may_give(caller: pg_sys::Oid, role: pg_sys::Oid) -> Result<bool, Error> {
+    if catalog::is_admin_of(caller, role) {
+        return Ok(true);
+    }
+    if !may_hand_out(caller, role) {
+        return Ok(false);
+    }
+    match require_authority(caller, role) {
+        Ok(()) => Ok(true),
+        Err(Error::MayNotGrant { .. } | Error::Widened { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What of its grants in this database the caller could not make.
+pub fn not_to_give(
+    caller: pg_sys::Oid,
+    role: pg_sys::Oid,
+    held: &Holdings,
+) -> Result<BTreeSet<Grant>, Error> {
+    let (_, grants) = planned_of(caller, role, held)?;
+    Ok(grants
+        .into_iter()
+        .filter(|(_, wanted)| wanted.grantor == Grantor::Nobody)
+        .map(|(grant, _)| grant)
+        .collect())
+}
+
+fn planned_of(
+    caller: pg_sys::Oid,
+    role: pg_sys::Oid,
+    held: &Holdings,
+) -> Result<(Planned, Vec<(Grant, Wanted)>), Error> {
+    let planned = facts::plan_of(held, caller, role)?;
+    let grants = planned
         .plan
         .grants
         .iter()
         .filter(|(grant, wanted)| wanted.need != Need::Spare && held.grants.contains_key(grant))
         .map(|(&grant, &wanted)| (grant, wanted))
         .collect();
-    planned.require_authority(&grants)
+    Ok((planned, grants))
 }
 
 /// May members of this scope create objects? Its logins then work as the scope, which owns what they

@@ -2,6 +2,7 @@
 
 mod itself;
 mod life;
+mod newest;
 
 use crate::harness::*;
 

@@ -276,6 +276,7 @@ impl Report for life::Error {
             Self::BeyondCap { .. } | Self::Overlap | Self::ReasonTooLong { .. } => {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
+            Self::Widened { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Endless { .. } | Self::Replaced { .. } => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -290,6 +291,10 @@ impl Report for life::Error {
                 timestamp::rfc3339(*latest)
             ),
             Self::Endless { .. } => "An authenticator need not have one.".into(),
+            Self::Widened { beyond, .. } => format!(
+                "It has what its caller could not give it: {}.",
+                beyond.join("; ")
+            ),
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),
             Self::ReasonTooLong { bytes, max } => {
@@ -303,6 +308,10 @@ impl Report for life::Error {
         match self {
             Self::BeyondCap { .. } => "Ask for less, or issue a new credential.".into(),
             Self::Endless { .. } => "It needs no renewal.".into(),
+            Self::Widened { .. } => {
+                "Have that revoked, or have somebody who may grant all of it, or a superuser, rotate it; with an overlap it is left out. scope.revoke_role() ends the login."
+                    .into()
+            }
             Self::Replaced { successor, .. } => format!("Use \"{successor}\" instead."),
             Self::Overlap => "Pass an interval such as '1 hour', or leave it out.".into(),
             Self::ReasonTooLong { .. } => "Say it in fewer words.".into(),

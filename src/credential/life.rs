@@ -5,10 +5,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::authority::{self, Target};
+use super::beyond::{self, Having, What};
 use super::issue::{self, Issued, Login};
 use super::options::Options;
 use super::{Secret, deadline, parts};
-use crate::audit::{self, Action};
+use crate::audit::{self, Action, Value};
 use crate::label::{self, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, spi, xact};
@@ -25,6 +26,8 @@ pub enum Error {
     Endless { role: String },
     #[error("role \"{role}\" has been replaced by \"{successor}\"")]
     Replaced { role: String, successor: String },
+    #[error("permission denied to rotate the password of role \"{role}\"")]
+    Widened { role: String, beyond: Vec<String> },
     #[error("overlap must not be negative, and must be finite")]
     Overlap,
     #[error("the reason is too long")]
@@ -67,14 +70,22 @@ fn rotate_password(
             name!(password, String),
             name!(valid_until, Option<TimestampWithTimeZone>),
             name!(connection_uri, String),
+            name!(left_out, Option<Vec<String>>),
         ),
     >,
     ErrorReport,
 > {
     error::require_preload()?;
-    rotate(role, overlap)
-        .map(|issued| TableIterator::once(issued.into_row()))
-        .map_err(error::report)
+    let (issued, left_out) = rotate(role, overlap).map_err(error::report)?;
+    let (role, password, valid_until, uri) = issued.into_row();
+    let left_out = Some(left_out).filter(|left_out| !left_out.is_empty());
+    Ok(TableIterator::once((
+        role,
+        password,
+        valid_until,
+        uri,
+        left_out,
+    )))
 }
 
 /// Ends a login now. Documented in `sql/functions.sql`.
@@ -127,7 +138,8 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     Ok(deadline)
 }
 
-fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error> {
+/// The login as handed out, and what the one that it replaces has beyond it.
+fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<(Issued, Vec<String>), Error> {
     let Name(role) = role.ok_or(authority::Error::Null("role"))?;
     let overlap = overlap.ok_or(authority::Error::Null("overlap"))?;
     let now = clock::now();
@@ -142,8 +154,20 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
         return Err(Error::Overlap);
     }
     let secret = Secret::generate()?;
-    let (name, target) = xact::giving_way(|| rotate_until(&role, &secret, now, until))?;
-    Ok(Issued {
+    let rotated = xact::giving_way(|| rotate_until(&role, &secret, now, until))?;
+    let Rotated {
+        name,
+        target,
+        left_out,
+    } = rotated;
+    if !left_out.is_empty() {
+        error::notice(
+            format!("role \"{name}\" has less than role \"{role}\""),
+            &format!("Left out: {}.", left_out.join("; ")),
+            "What others have granted by hand is theirs to grant again.",
+        );
+    }
+    let issued = Issued {
         uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
         role: name,
         password: secret.password,
@@ -151,23 +175,39 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<Issued, Error
             .role
             .valid_until
             .filter(|&deadline| deadline != i64::MAX),
-    })
+    };
+    Ok((issued, left_out))
 }
 
-/// Under which name the secret is from now on the password, and what the login was before.
-fn rotate_until(
-    asked: &str,
-    secret: &Secret,
-    now: i64,
-    until: i64,
-) -> Result<(String, Target), Error> {
+struct Rotated {
+    /// Under which the secret is from now on the password.
+    name: String,
+    /// What the login was before.
+    target: Target,
+    left_out: Vec<String>,
+}
+
+fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Rotated, Error> {
     let target = Target::claim(asked)?;
     target.require_active()?;
     let role = asked.to_owned();
     if let Some(successor) = target.metadata.successor {
         return Err(Error::Replaced { role, successor });
     }
-    let name = if until == now {
+    let having = beyond::of(&target.role).map_err(super::Error::from)?;
+    let (name, left_out) = if until == now {
+        // Its password is all that it has, and may be more than the caller could give.
+        let refused: Vec<String> = having
+            .into_iter()
+            .filter(|having| !having.may)
+            .map(|having| having.what)
+            .collect();
+        if !refused.is_empty() {
+            return Err(Error::Widened {
+                role,
+                beyond: refused,
+            });
+        }
         let set = || catalog::set_password(target.role.oid, &secret.verifier);
         if !xact::retrying(set) {
             return Err(super::Error::Vanished.into());
@@ -177,10 +217,11 @@ fn rotate_until(
             ..target.metadata.clone()
         };
         label::write(target.role.oid, &rotated);
-        role
+        (role, Vec::new())
     } else {
         let successor = issue::free_name(stem(&role), "next")?;
-        let succeed = || succeed(&target, &successor, secret, now);
+        let (handed, left_out) = Handed::of(having);
+        let succeed = || succeed(&target, &successor, &handed, secret, now);
         identity::elevated(|| xact::retrying_anew(succeed))?;
         let end = until.min(target.role.valid_until.unwrap_or(i64::MAX));
         if end != i64::MAX {
@@ -191,42 +232,66 @@ fn rotate_until(
             ..target.metadata.clone()
         };
         label::write(target.role.oid, &replaced);
-        successor
+        (successor, left_out)
     };
     let successor = Some(name.as_str()).filter(|&name| name != asked);
+    let left_out_field = match left_out.is_empty() {
+        true => Value::Null,
+        false => Value::Texts(&left_out),
+    };
     let fields = [
         ("successor", successor.into()),
         ("overlap_until", audit::deadline(successor.map(|_| until))),
+        ("left_out", left_out_field),
     ];
     audit::administered(Action::Rotate, "rotate_password", asked, &fields);
-    Ok((name, target))
+    Ok(Rotated {
+        name,
+        target,
+        left_out,
+    })
+}
+
+/// What the second login of a rotation gets of what the first one has.
+#[derive(Default)]
+struct Handed {
+    memberships: Vec<String>,
+    /// Databases, as identifiers.
+    connects: Vec<String>,
+}
+
+impl Handed {
+    /// Memberships and CONNECT, as far as the caller could give them; what else there is, in words.
+    fn of(having: Vec<Having>) -> (Self, Vec<String>) {
+        let mut handed = Self::default();
+        let mut left_out = Vec::new();
+        for having in having {
+            match having.kind {
+                What::Membership(role) if having.may => handed.memberships.push(role),
+                What::Connect(database) if having.may => handed.connects.push(database),
+                _ => left_out.push(having.what),
+            }
+        }
+        (handed, left_out)
+    }
 }
 
 /// Makes the second login of a rotation: the same scopes, rules, settings, deadline and date of
 /// issue, so that a rotation never prolongs anything.
-fn succeed(target: &Target, name: &str, secret: &Secret, now: i64) -> Result<(), Error> {
+fn succeed(
+    target: &Target,
+    name: &str,
+    handed: &Handed,
+    secret: &Secret,
+    now: i64,
+) -> Result<(), Error> {
     let old = target.role.oid;
-    let found = spi::query(
-        "SELECT r.rolconnlimit, r.rolinherit,
-                ARRAY(SELECT g.rolname::text
-                        FROM pg_catalog.pg_auth_members a
-                        JOIN pg_catalog.pg_roles g ON g.oid = a.roleid
-                       WHERE a.member = $1 ORDER BY 1),
-                ARRAY(SELECT pg_catalog.quote_ident(d.datname)
-                        FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
-                       WHERE a.grantee = $1 AND a.privilege_type = 'CONNECT' ORDER BY 1)
-           FROM pg_catalog.pg_roles r WHERE r.oid = $1",
+    let limits = spi::query(
+        "SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE oid = $1",
         &[old.into()],
-        |row| {
-            Ok((
-                row.get::<i32>(1)?,
-                row.get::<bool>(2)?.unwrap_or_default(),
-                row.get::<Vec<String>>(3)?.unwrap_or_default(),
-                row.get::<Vec<String>>(4)?.unwrap_or_default(),
-            ))
-        },
+        |row| row.get::<i32>(1),
     )?;
-    let Some((limit, inherits, memberships, databases)) = found.into_iter().next() else {
+    let Some(limit) = limits.into_iter().next() else {
         return Err(super::Error::Vanished.into());
     };
     let options = Options {
@@ -243,8 +308,8 @@ fn succeed(target: &Target, name: &str, secret: &Secret, now: i64) -> Result<(),
         role: name,
         verifier: Some(&secret.verifier),
         valid_until: target.role.valid_until,
-        memberships: &memberships,
-        inherits,
+        memberships: &handed.memberships,
+        inherits: target.role.inherits,
         options: &options,
         metadata: &metadata,
     };
@@ -259,7 +324,7 @@ fn succeed(target: &Target, name: &str, secret: &Secret, now: i64) -> Result<(),
         |_| Ok(()),
     )?;
     let identifier = spi::identifier(name);
-    for database in databases {
+    for database in &handed.connects {
         spi::execute(&format!(
             "GRANT CONNECT ON DATABASE {database} TO {identifier}"
         ))?;

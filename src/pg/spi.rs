@@ -19,22 +19,80 @@ pub fn execute(sql: &str) -> SpiResult<()> {
     Spi::connect_mut(|client| client.update(sql, None, &[]).map(|_| ()))
 }
 
-/// Runs a query and maps each row. Sees the transaction's own changes.
+/// Runs a statement and maps each row that it returns. Sees the transaction's own changes, and what
+/// others have committed by now, whatever the transaction's isolation level.
 pub fn query<R>(
     sql: &str,
     arguments: &[DatumWithOid<'_>],
-    mut row: impl FnMut(Row<'_>) -> SpiResult<R>,
+    row: impl FnMut(Row<'_>) -> SpiResult<R>,
 ) -> SpiResult<Vec<R>> {
-    Spi::connect_mut(|client| client.update(sql, None, arguments)?.map(&mut row).collect())
+    mapped(sql, arguments, false, row)
 }
 
-/// Runs a query that changes nothing, also on a standby, and maps each row.
+/// The same of a query that changes nothing, also on a standby.
 pub fn read<R>(
     sql: &str,
     arguments: &[DatumWithOid<'_>],
+    row: impl FnMut(Row<'_>) -> SpiResult<R>,
+) -> SpiResult<Vec<R>> {
+    mapped(sql, arguments, true, row)
+}
+
+/// SPI's own calls take the transaction's snapshot, which says nothing about who has been granted
+/// or revoked what since REPEATABLE READ took it.
+fn mapped<R>(
+    sql: &str,
+    arguments: &[DatumWithOid<'_>],
+    read_only: bool,
     mut row: impl FnMut(Row<'_>) -> SpiResult<R>,
 ) -> SpiResult<Vec<R>> {
-    Spi::connect(|client| client.select(sql, None, arguments)?.map(&mut row).collect())
+    let text = CString::new(sql).unwrap_or_default();
+    let count = i32::try_from(arguments.len()).unwrap_or(0);
+    let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
+    let (mut values, nulls): (Vec<pg_sys::Datum>, Vec<std::ffi::c_char>) = arguments
+        .iter()
+        .map(|argument| match argument.datum() {
+            Some(datum) => (datum.sans_lifetime(), b' ' as std::ffi::c_char),
+            None => (pg_sys::Datum::null(), b'n' as std::ffi::c_char),
+        })
+        .unzip();
+    Spi::connect_mut(|_connected| {
+        // SAFETY: SPI is connected until the closure returns, or an error's abort disconnects it and
+        // pops the snapshot; arrays are of `count` elements; rows are mapped before SPI frees them.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+            let plan = pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr());
+            let status = if plan.is_null() {
+                pg_sys::SPI_result
+            } else {
+                // SPI makes a copy of the snapshot that sees the transaction's own changes.
+                pg_sys::SPI_execute_snapshot(
+                    plan,
+                    values.as_mut_ptr(),
+                    nulls.as_ptr(),
+                    pg_sys::GetActiveSnapshot(),
+                    std::ptr::null_mut(),
+                    read_only,
+                    true,
+                    0,
+                )
+            };
+            pg_sys::PopActiveSnapshot();
+            Spi::check_status(status)?;
+            let table = pg_sys::SPI_tuptable;
+            let count = if table.is_null() {
+                0
+            } else {
+                pg_sys::SPI_processed as usize
+            };
+            (0..count)
+                .filter_map(|place| {
+                    Row::new((*table).tupdesc, *(*table).vals.add(place)).transpose()
+                })
+                .map(|found| row(found?))
+                .collect()
+        }
+    })
 }
 
 /// An identifier, quoted where it needs to be.

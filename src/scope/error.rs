@@ -61,6 +61,7 @@ impl Report for Error {
             | Self::MayNotActForCreators { .. }
             | Self::MayNotRestrict { .. }
             | Self::NotYours { .. }
+            | Self::Widened { .. }
             | Self::NotDone { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Exists { .. } | Self::Differs { .. } | Self::NoFreeName => {
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT
@@ -102,6 +103,9 @@ impl Report for Error {
             Self::NotASequence { .. } => "It is another kind of relation.".into(),
             Self::Temporary { .. } => "It is temporary: no other session can see it.".into(),
             Self::System { .. } => "It belongs to PostgreSQL itself.".into(),
+            Self::Widened { beyond, .. } => {
+                sentence(&format!("beyond that: {}", crate::scope::some_of(beyond)))
+            }
             Self::MayNotGrant {
                 caller,
                 privilege,
@@ -197,6 +201,10 @@ impl Report for Error {
             } => format!(
                 "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO \"{caller}\" WITH GRANT OPTION;"
             ),
+            Self::Widened { .. } => {
+                "Revoke that from the scope, or call it as a superuser or somebody who may grant all of it."
+                    .into()
+            }
             Self::MayNotActForCreators { .. } => {
                 "Call it as a member of the roles that create tables there, or as a superuser."
                     .into()
