@@ -38,5 +38,6 @@ pub mod switch_state;
 pub mod time_zone;
 pub mod timer;
 pub mod wakeup;
+pub mod wire;
 pub mod worker;
 pub mod xact;

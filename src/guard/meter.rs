@@ -76,8 +76,31 @@ pub fn end(left: u64) -> u64 {
 /// Rows that are ready to be returned, or have been: refused (54000) when they are too many and the
 /// client does not have them yet.
 pub fn count(used: u64, rows: u64) {
+    for passed in passed(used, rows) {
+        passed.tell();
+        if passed.blocked {
+            error::raise(&passed.refusal());
+        }
+    }
+}
+
+/// The same where no error can be raised. Told of once, because what is told is a message too.
+pub fn lets_pass(used: u64, rows: u64) -> bool {
+    let passed = passed(used, rows);
+    let is_first = here()
+        .statement_limit(Action::Block)
+        .is_none_or(|limit| used <= limit.rows);
+    if is_first {
+        passed.iter().for_each(Passed::tell);
+    }
+    passed.iter().all(|passed| !passed.blocked)
+}
+
+/// The limits that are passed by these rows, the one that blocks last.
+fn passed(used: u64, rows: u64) -> Vec<Passed> {
+    let mut passed = Vec::new();
     if rows == 0 {
-        return;
+        return passed;
     }
     let effective = here();
     let total = used.saturating_add(rows);
@@ -85,30 +108,23 @@ pub fn count(used: u64, rows: u64) {
         && used <= limit.rows
         && total > limit.rows
     {
-        Passed::statement(limit.rows, &limit.of, false).tell();
+        passed.push(Passed::statement(limit.rows, &limit.of, false));
     }
     if let Some(limit) = effective.statement_limit(Action::Block)
         && total > limit.rows
     {
-        Passed::statement(limit.rows, &limit.of, true).tell();
-        error::raise(&Refusal::Rows {
-            rows: limit.rows,
-            of: limit.of.clone(),
-        });
+        passed.push(Passed::statement(limit.rows, &limit.of, true));
+        return passed;
     }
     let limits = limits(&effective);
-    if limits.is_empty() {
-        return;
+    if !limits.is_empty() {
+        let over = shared_rows::count(&limits, rows, clock::now());
+        passed.extend(
+            over.into_iter()
+                .filter_map(|index| Passed::window(&effective, &limits, index)),
+        );
     }
-    for index in shared_rows::count(&limits, rows, clock::now()) {
-        let Some(passed) = Passed::window(&effective, &limits, index) else {
-            continue;
-        };
-        passed.tell();
-        if passed.blocked {
-            error::raise(&passed.refusal());
-        }
-    }
+    passed
 }
 
 impl Meter {
@@ -129,12 +145,10 @@ impl Meter {
         }
         if let Some(limit) = self.effective.statement_limit(Action::Block) {
             if self.used >= limit.rows {
-                passed.push(Passed::statement(limit.rows, &limit.of, true));
-                let refusal = Refusal::Rows {
-                    rows: limit.rows,
-                    of: limit.of.clone(),
-                };
-                return (passed, Err(refusal));
+                let refusal = Passed::statement(limit.rows, &limit.of, true);
+                let error = refusal.refusal();
+                passed.push(refusal);
+                return (passed, Err(error));
             }
             wanted = wanted.min(limit.rows - self.used);
         }
@@ -237,10 +251,10 @@ impl Passed {
     }
 
     fn refusal(&self) -> Refusal {
-        Refusal::Window {
-            rows: self.rows,
-            seconds: self.seconds.unwrap_or_default(),
-            of: self.of.clone(),
+        let (rows, of) = (self.rows, self.of.clone());
+        match self.seconds {
+            None => Refusal::Rows { rows, of },
+            Some(seconds) => Refusal::Window { rows, seconds, of },
         }
     }
 }

@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::list::elements;
+use super::wire::{self, Message};
 use super::{compat, identity, invalidation, raw, spi};
 use crate::guard::rule::Class;
 use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, meter, writers};
@@ -84,6 +85,9 @@ extern "C-unwind" fn find_out(login: u32, outer: u32) {
     }
     let generation = invalidation::roles_generation();
     let flags = guard::flags(login.into(), outer.into());
+    if flags & ROWS != 0 {
+        wire::watch(before_message);
+    }
     if let Some(known) = KNOWN.get(outer as usize % KNOWN.len()) {
         known.login.store(login, Ordering::Relaxed);
         known.outer.store(outer, Ordering::Relaxed);
@@ -103,8 +107,6 @@ struct Frame {
     hands_on: bool,
     /// Rows of this query are being counted.
     counts: bool,
-    /// Deferred triggers run inside: SET CONSTRAINTS.
-    is_set_constraints: bool,
     /// Rows that have been counted inside.
     counted: u64,
 }
@@ -122,7 +124,6 @@ impl Frame {
             },
             hands_on,
             counts: false,
-            is_set_constraints: false,
             counted: 0,
         }
     }
@@ -176,11 +177,30 @@ struct Counter {
     inner: *mut pg_sys::DestReceiver,
 }
 
+impl Counter {
+    fn before(inner: *mut pg_sys::DestReceiver, start_up: StartUp, shut_down: ShutDown) -> Self {
+        Self {
+            receiver: pg_sys::DestReceiver {
+                receiveSlot: Some(receive),
+                rStartup: Some(start_up),
+                rShutdown: Some(shut_down),
+                rDestroy: Some(destroy),
+                // SAFETY: a valid receiver.
+                mydest: unsafe { (*inner).mydest },
+            },
+            inner,
+        }
+    }
+}
+
+type StartUp = unsafe extern "C-unwind" fn(*mut pg_sys::DestReceiver, i32, pg_sys::TupleDesc);
+type ShutDown = unsafe extern "C-unwind" fn(*mut pg_sys::DestReceiver);
+
 /// How many rows may pass before the meter must be asked.
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
 /// # Safety
-/// These four are called by the executor with the receiver that it was given.
+/// These are called with the receiver that was given to the executor, or to a utility statement.
 unsafe extern "C-unwind" fn receive(
     slot: *mut pg_sys::TupleTableSlot,
     receiver: *mut pg_sys::DestReceiver,
@@ -230,6 +250,24 @@ unsafe extern "C-unwind" fn shut_down(receiver: *mut pg_sys::DestReceiver) {
     }
 }
 
+/// The rows of a utility statement are counted from the first to the last of them, and not while it makes
+/// them: a procedure may run long, and write files meanwhile.
+unsafe extern "C-unwind" fn answer_starts(
+    receiver: *mut pg_sys::DestReceiver,
+    operation: i32,
+    description: pg_sys::TupleDesc,
+) {
+    begin_count();
+    // SAFETY: by contract.
+    unsafe { start_up(receiver, operation, description) }
+}
+
+unsafe extern "C-unwind" fn answer_ends(receiver: *mut pg_sys::DestReceiver) {
+    // SAFETY: by contract.
+    unsafe { shut_down(receiver) }
+    end_count();
+}
+
 /// It is on the stack.
 unsafe extern "C-unwind" fn destroy(_receiver: *mut pg_sys::DestReceiver) {}
 
@@ -262,16 +300,7 @@ pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
         }
         let inner = (*query).dest;
         // After an error nobody asks for the receiver any more.
-        let mut counter = Counter {
-            receiver: pg_sys::DestReceiver {
-                receiveSlot: Some(receive),
-                rStartup: Some(start_up),
-                rShutdown: Some(shut_down),
-                rDestroy: Some(destroy),
-                mydest: (*inner).mydest,
-            },
-            inner,
-        };
+        let mut counter = Counter::before(inner, start_up, shut_down);
         // A function may COPY to a file: these are rows of the statement that calls it.
         let is_outermost = Frame::innermost_where(|frame| frame.counts).is_null();
         if is_outermost {
@@ -343,6 +372,47 @@ extern "C-unwind" fn end_count() {
     if !frame.is_null() {
         // SAFETY: a frame on the stack.
         unsafe { (*frame).counted += after.saturating_sub(before) };
+    }
+}
+
+// ---- Messages
+
+/// Messages to the client since a statement of its arrived, and when that was.
+static SENT: AtomicU64 = AtomicU64::new(0);
+static SENT_SINCE: AtomicI64 = AtomicI64::new(i64::MIN);
+
+/// May the client have what is no row of a result? Refused (54000), or false where no error can be raised.
+///
+/// # Safety
+/// In the backend, about to send; owns nothing, because an error may jump over it.
+unsafe fn before_message(message: Message) -> bool {
+    // SAFETY: reads of backend globals. Where interrupts are held back, or no transaction is, nothing of a
+    // user's can be running: those are messages of PostgreSQL's own.
+    unsafe {
+        let in_statement = pg_sys::InterruptHoldoffCount == 0
+            && pg_sys::CritSectionCount == 0
+            && raw::IsTransactionState();
+        !in_statement || flags() & ROWS == 0 || count_message(message)
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn count_message(message: Message) -> bool {
+    if identity::is_own_work() {
+        return true;
+    }
+    // SAFETY: a read of a backend global.
+    let since = unsafe { raw::GetCurrentStatementStartTimestamp() };
+    if SENT_SINCE.swap(since, Ordering::Relaxed) != since {
+        SENT.store(0, Ordering::Relaxed);
+    }
+    let before = SENT.fetch_add(1, Ordering::Relaxed);
+    match message {
+        Message::Result | Message::Notice => {
+            meter::count(before, 1);
+            true
+        }
+        Message::Notification => meter::lets_pass(before, 1),
     }
 }
 
@@ -433,7 +503,6 @@ pub unsafe fn after_start(query: *mut pg_sys::QueryDesc) {
 
 #[pg_guard]
 extern "C-unwind" fn learn_writers() {
-    note_event();
     writers::learn();
 }
 
@@ -458,43 +527,22 @@ unsafe extern "C-unwind" fn judge_write(plan: *mut pg_sys::PlannedStmt) {
     }
 }
 
-/// In a function that is allowed to write, or in what such a one has left to do at the commit.
+/// In a function that is allowed to write, or in a trigger that such a one has left for later.
 fn may_write() -> bool {
-    writers::is_running() || identity::is_own_work() || is_committing()
+    writers::is_running() || identity::is_own_work()
 }
 
-/// When the transaction began in which a function that may write was last called.
-static WROTE_IN: AtomicI64 = AtomicI64::new(0);
-/// When the client's statement arrived that was seen last, and whether a portal ran it; the
-/// protocol's function calls have none.
-static SEEN_AT: AtomicI64 = AtomicI64::new(0);
-static SEEN_IN_PORTAL: AtomicBool = AtomicBool::new(false);
+/// A function that may write has been called in this transaction.
+static WROTE: AtomicBool = AtomicBool::new(false);
 
-fn note_event() {
-    // SAFETY: reads of backend globals.
-    let (at, in_portal) = unsafe {
-        (
-            raw::GetCurrentStatementStartTimestamp(),
-            !pg_sys::ActivePortal.is_null(),
-        )
-    };
-    if SEEN_AT.swap(at, Ordering::Relaxed) != at {
-        SEEN_IN_PORTAL.store(in_portal, Ordering::Relaxed);
-    }
-}
-
-/// Deferred triggers run after the portal of the statement is done, or in SET CONSTRAINTS. In a session that only reads,
-/// those are of writes that were allowed.
-fn is_committing() -> bool {
-    // SAFETY: reads of backend globals.
-    unsafe {
-        if WROTE_IN.load(Ordering::Relaxed) != raw::GetCurrentTransactionStartTimestamp() {
-            return false;
-        }
-        let at_the_end = pg_sys::ActivePortal.is_null()
-            && SEEN_IN_PORTAL.load(Ordering::Relaxed)
-            && SEEN_AT.load(Ordering::Relaxed) == raw::GetCurrentStatementStartTimestamp();
-        at_the_end || !Frame::innermost_where(|frame| frame.is_set_constraints).is_null()
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    if matches!(
+        event,
+        pg_sys::XactEvent::XACT_EVENT_COMMIT
+            | pg_sys::XactEvent::XACT_EVENT_ABORT
+            | pg_sys::XactEvent::XACT_EVENT_PREPARE
+    ) {
+        WROTE.store(false, Ordering::Relaxed);
     }
 }
 
@@ -505,6 +553,10 @@ pub fn transaction_start() -> i64 {
 
 /// Is `function` one that may write, in a session that only reads?
 ///
+/// So is the function of a trigger once another has written in this transaction: deferred, it runs after that
+/// one has returned. Such a session makes no triggers, and writes to nothing that has some but by functions that
+/// may; nobody can call a trigger's function otherwise.
+///
 /// # Safety
 /// As [`flags`].
 pub unsafe fn is_writer(function: pg_sys::Oid) -> bool {
@@ -512,12 +564,23 @@ pub unsafe fn is_writer(function: pg_sys::Oid) -> bool {
     unsafe {
         u32::from(function) >= pg_sys::FirstNormalObjectId
             && flags() & READS_ONLY != 0
-            && writers::is_allowed(function)
+            && (writers::is_allowed(function)
+                || (WROTE.load(Ordering::Relaxed) && is_of_triggers(function)))
     }
 }
 
+fn is_of_triggers(function: pg_sys::Oid) -> bool {
+    // SAFETY: a catalogue look-up inside a transaction.
+    unsafe { pg_sys::get_func_rettype(function) == pg_sys::TRIGGEROID }
+}
+
 pub fn writer_begins(function: pg_sys::Oid) {
-    WROTE_IN.store(transaction_start(), Ordering::Relaxed);
+    static WATCHING: AtomicBool = AtomicBool::new(false);
+    if !WATCHING.swap(true, Ordering::Relaxed) {
+        // SAFETY: the callback has the right type and lives as long as the process.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_end), null_mut()) }
+    }
+    WROTE.store(true, Ordering::Relaxed);
     writers::begins(function);
 }
 
@@ -548,7 +611,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// Runs a utility statement under guard. `next` takes the statement that is to run.
+/// Runs a utility statement under guard. `next` takes the statement that is to run, and where its rows go.
 ///
 /// # Safety
 /// From ProcessUtility; `next` owns nothing.
@@ -556,7 +619,7 @@ pub unsafe fn run_utility(
     statement: *mut pg_sys::PlannedStmt,
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
-    next: impl FnOnce(*mut pg_sys::PlannedStmt),
+    next: impl FnOnce(*mut pg_sys::PlannedStmt, *mut pg_sys::DestReceiver),
 ) {
     // SAFETY: by contract.
     unsafe {
@@ -567,9 +630,14 @@ pub unsafe fn run_utility(
         if flags & BLOCKS_ROWS != 0 && copies_a_table(node) {
             statement = copy_by_query(statement);
         }
+        let mut counter = Counter::before(destination, answer_starts, answer_ends);
+        let receiver = if flags & ROWS != 0 && answers(node, destination) {
+            (&raw mut counter).cast()
+        } else {
+            destination
+        };
         let mut frame = Frame::new(hands_on(node, destination));
-        frame.is_set_constraints = (*node).type_ == pg_sys::NodeTag::T_ConstraintsSetStmt;
-        frame.around(|| next(statement));
+        frame.around(|| next(statement, receiver));
         let node = (*statement).utilityStmt;
         after_utility(node, temporary, flags, completion, frame.counted);
     }
@@ -661,6 +729,30 @@ unsafe fn hands_on(node: *mut pg_sys::Node, destination: *mut pg_sys::DestReceiv
         ) && hands_on_now()
             && (*destination).mydest != pg_sys::CommandDest::DestSPI
             && (*destination).mydest != pg_sys::CommandDest::DestNone
+    }
+}
+
+/// Does this statement make rows for the client by itself: CALL, EXPLAIN, SHOW? Those of FETCH and EXECUTE are
+/// counted where they are run.
+///
+/// # Safety
+/// A valid statement and its receiver.
+unsafe fn answers(node: *mut pg_sys::Node, destination: *mut pg_sys::DestReceiver) -> bool {
+    use pg_sys::CommandDest;
+    // SAFETY: by contract.
+    unsafe {
+        hands_on_now()
+            && !matches!(
+                (*node).type_,
+                pg_sys::NodeTag::T_ExecuteStmt | pg_sys::NodeTag::T_FetchStmt
+            )
+            && matches!(
+                (*destination).mydest,
+                CommandDest::DestRemote
+                    | CommandDest::DestRemoteExecute
+                    | CommandDest::DestRemoteSimple
+                    | CommandDest::DestTuplestore
+            )
     }
 }
 
@@ -970,9 +1062,6 @@ pub unsafe fn before_function(function: pg_sys::Oid) {
     let function = u32::from(function);
     // SAFETY: by contract.
     let flags = unsafe { flags() };
-    if flags & READS_ONLY != 0 {
-        note_event();
-    }
     if flags & (CLASSES | READS_ONLY) == 0 || function >= pg_sys::FirstNormalObjectId {
         return;
     }

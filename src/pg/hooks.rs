@@ -117,7 +117,7 @@ unsafe extern "C-unwind" fn process_utility(
         }
         let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
-        let run = |statement| {
+        let run = |statement, destination| {
             explaining(query, || {
                 next(
                     statement,
@@ -136,7 +136,7 @@ unsafe extern "C-unwind" fn process_utility(
                 guards::run_utility(statement, destination, completion, run);
             });
         } else {
-            run(statement);
+            run(statement, destination);
         }
         if renames {
             after_rename();

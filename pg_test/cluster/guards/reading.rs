@@ -160,6 +160,98 @@ fn reader_cannot_pass_for_a_commit_by_the_fast_path() {
     assert!(has_error(&answers, "42501"), "{answers:?}");
 }
 
+/// Planning runs functions while no portal is active, as a commit runs triggers.
+#[test]
+fn reader_cannot_pass_for_a_commit_by_planning() {
+    let scene = Scene::new("reading_planning");
+    let login = reader(&scene);
+    let mut admin = scene.f.admin();
+    admin.run(
+        "SELECT scope.allow_writes('put()');
+         CREATE FUNCTION sly() RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN PERFORM upd(); RETURN 1; END';
+         CREATE FUNCTION slier() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM upd(); RETURN 1; END';
+         CREATE FUNCTION sliest(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN PERFORM upd(); RETURN true; END';
+         CREATE DOMAIN checked AS int CHECK (sliest(VALUE))",
+    );
+    for sql in [
+        "SELECT put(); SELECT * FROM orders WHERE id = sly()",
+        "SELECT put(); SELECT slier()",
+        "BEGIN; SELECT put(); SELECT slier()",
+        "SELECT put(); EXPLAIN SELECT * FROM orders WHERE id = sly()",
+        "SELECT put(); SELECT '1'::checked",
+        "SELECT put(); PREPARE p AS SELECT slier(); EXECUTE p",
+        "SELECT put(); COMMIT; SELECT slier()",
+        "SELECT put(); SET CONSTRAINTS ALL IMMEDIATE; SELECT slier()",
+    ] {
+        let mut wire = Wire::open(scene.f.server, &login, &scene.f.name);
+        let answers = wire.query(sql);
+        assert!(has_error(&answers, "42501"), "{sql}: {answers:?}");
+    }
+    // In one transaction until Sync: the parameter is read, and the plan is made, at Bind.
+    let mut wire = Wire::open(scene.f.server, &login, &scene.f.name);
+    wire.bind("", "SELECT put()");
+    wire.execute("", 0);
+    wire.send(Some(b'P'), b"\0SELECT $1::checked\0\0\0");
+    wire.send(Some(b'B'), b"\0\0\0\0\0\x01\0\0\0\x011\0\0");
+    let answers = wire.sync();
+    assert!(has_error(&answers, "42501"), "{answers:?}");
+    admin.assert_that("(SELECT count(*) = 0 FROM orders WHERE note = 'x')");
+}
+
+/// A reader's own temporary tables have constraints that are checked at the commit, by functions.
+#[test]
+fn reader_cannot_pass_for_a_trigger_of_a_function_that_may_write() {
+    let scene = Scene::new("reading_late");
+    let login = reader(&scene);
+    let mut admin = scene.f.admin();
+    admin.run(
+        "SELECT scope.allow_writes('put()');
+         CREATE FUNCTION late(int) RETURNS int IMMUTABLE LANGUAGE plpgsql
+             AS 'BEGIN IF pg_trigger_depth() > 0 THEN PERFORM upd(); RETURN 1000; END IF; RETURN $1; END';
+         CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN PERFORM public.upd(); RETURN NULL; END'",
+    );
+    let table = "CREATE TEMP TABLE t (x int, EXCLUDE USING btree (late(x) WITH =) DEFERRABLE INITIALLY DEFERRED)";
+    for sql in [
+        format!("{table}; SELECT put(); INSERT INTO t VALUES (1), (1)"),
+        format!("BEGIN; {table}; SELECT put(); INSERT INTO t VALUES (1), (1); COMMIT"),
+        format!("{table}; SELECT put(); INSERT INTO t VALUES (1), (1); SET CONSTRAINTS ALL IMMEDIATE"),
+        "CREATE TEMP TABLE a (x int PRIMARY KEY); CREATE TEMP TABLE b (x int CHECK (late(x) > 0) REFERENCES a ON UPDATE CASCADE);
+         INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); SELECT put(); UPDATE a SET x = 2"
+            .into(),
+        "CREATE TEMP TABLE t (x int); SELECT put();
+         CREATE CONSTRAINT TRIGGER c AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit()"
+            .into(),
+        "CREATE TEMP TABLE t (x int); SELECT put(); CREATE TRIGGER c AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit()".into(),
+        "SELECT put(); SELECT audit()".into(),
+        "SELECT put(); DECLARE c CURSOR WITH HOLD FOR SELECT upd()".into(),
+    ] {
+        let mut wire = Wire::open(scene.f.server, &login, &scene.f.name);
+        wire.query("SET search_path = public");
+        let answers = wire.query(&sql);
+        let refused = has_error(&answers, "42501") || has_error(&answers, "0A000");
+        assert!(refused, "{sql}: {answers:?}");
+    }
+    admin.assert_that("(SELECT count(*) = 0 FROM orders WHERE note = 'x')");
+    // What triggers do that are a table's own is part of what was allowed: deferred, of partitions, in a chain.
+    admin.run(
+        "CREATE TABLE parts (x int) PARTITION BY RANGE (x); CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (9);
+         CREATE TABLE chained (x int);
+         CREATE FUNCTION chain() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN INSERT INTO public.chained VALUES (NEW.x); RETURN NULL; END';
+         CREATE FUNCTION chain_on() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN INSERT INTO public.noted VALUES (NEW.x); RETURN NULL; END';
+         CREATE TABLE noted (x int);
+         CREATE CONSTRAINT TRIGGER one AFTER INSERT ON part DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chain();
+         CREATE CONSTRAINT TRIGGER two AFTER INSERT ON chained DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chain_on();
+         CREATE FUNCTION fill() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO public.parts VALUES (1)';
+         SELECT scope.allow_writes('fill()')",
+    );
+    let mut s = scene.f.login(&login);
+    s.run("SELECT fill()");
+    s.run("BEGIN; SELECT fill(); COMMIT");
+    s.run("BEGIN; SELECT fill(); SET CONSTRAINTS ALL IMMEDIATE; COMMIT");
+    admin.assert_that("(SELECT count(*) = 3 FROM noted)");
+    s.refused("SELECT upd()", "42501");
+}
+
 #[test]
 fn reader_is_one_by_its_scopes_only() {
     let scene = Scene::new("reading_scopes");

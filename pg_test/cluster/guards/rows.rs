@@ -79,7 +79,175 @@ fn guard_stops_a_statement_at_its_rows_in_every_shape() {
             .len()
             > 1
     );
-    assert!(s.rows("SHOW ALL").len() > 100);
+}
+
+/// What CALL, EXPLAIN and SHOW return is made by no query: counted all the same, and by cursors over them too.
+#[test]
+fn guard_counts_what_utility_statements_return() {
+    let scene = Scene::new("guard_utility");
+    scene.f.admin().run(
+        "CREATE PROCEDURE one(INOUT x text) LANGUAGE plpgsql SECURITY DEFINER
+             AS 'BEGIN SELECT string_agg(body, '','') INTO x FROM public.many; END';
+         CREATE PROCEDURE ends(INOUT x text) LANGUAGE plpgsql AS 'BEGIN COMMIT; x := ''a''; END';
+         CREATE FUNCTION shows(c refcursor) RETURNS refcursor LANGUAGE plpgsql
+             AS 'BEGIN OPEN c FOR EXECUTE ''SHOW ALL''; RETURN c; END'",
+    );
+    scene.guard(&scene.login, "max_rows => 0");
+    let mut s = scene.session();
+    for sql in [
+        "CALL one('')",
+        "CALL ends('')",
+        "SHOW search_path",
+        "SHOW ALL",
+        "EXPLAIN SELECT 1",
+        "EXPLAIN (ANALYZE, FORMAT json) SELECT 1",
+    ] {
+        for protocol in [Protocol::Simple, Protocol::Extended] {
+            let refusal = s.attempt_by(protocol, sql).expect_err(sql);
+            assert_eq!(refusal.code, "54000", "{protocol:?} {sql}: {refusal}");
+        }
+    }
+    // What stays in the server stays uncounted.
+    s.run(
+        "DO $$ DECLARE a text := ''; r record; BEGIN CALL one(a); EXECUTE 'SHOW search_path' INTO a;
+         FOR r IN EXECUTE 'EXPLAIN SELECT 1' LOOP END LOOP; END $$",
+    );
+    scene.guard(&scene.login, "max_rows => 10");
+    assert_eq!(s.rows("CALL one('')").len(), 1);
+    assert_eq!(s.rows("CALL ends('')").len(), 1);
+    assert_eq!(s.rows("SHOW search_path").len(), 1);
+    assert!(s.rows("EXPLAIN SELECT 1").len() < 10);
+    // A setting a row, of 1,000 rows.
+    s.run("DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM many LOOP PERFORM set_config('a.r' || r.id, r.body, false); END LOOP; END $$");
+    too_many(&mut s, "SHOW ALL");
+    s.run("BEGIN; SELECT shows('c')");
+    too_many(&mut s, "FETCH ALL FROM c");
+    s.run("ROLLBACK");
+    // Calls count in a window as any row does.
+    scene.guard(
+        &scene.login,
+        "max_rows => 10, window_rows => 3, \"window\" => '1 hour'",
+    );
+    for _ in 0..3 {
+        s.run("CALL one('')");
+    }
+    let refusal = s.refused("CALL one('')", "54000");
+    assert!(refusal.detail.starts_with("window_rows: "), "{refusal}");
+}
+
+/// The protocol's function calls: an answer is a row, and nothing of the call stays when it is refused.
+#[test]
+fn guard_counts_answers_to_function_calls() {
+    let scene = Scene::new("guard_fast_path");
+    let mut admin = scene.f.admin();
+    admin.run(
+        "CREATE FUNCTION first_body(int) RETURNS text LANGUAGE sql AS 'UPDATE many SET body = body || ''!'' WHERE id = $1 RETURNING body';
+         SELECT lo_from_bytea(7001, 'large'); GRANT SELECT ON LARGE OBJECT 7001 TO PUBLIC",
+    );
+    let oid = |admin: &mut Session, name: &str| -> u32 {
+        let sql = format!("SELECT '{name}'::regprocedure::oid");
+        admin.text(&sql).parse().expect("an OID")
+    };
+    let function = oid(&mut admin, "first_body(int)");
+    let (lo_get, lo_open, loread) = (
+        oid(&mut admin, "lo_get(oid)"),
+        oid(&mut admin, "lo_open(oid,int)"),
+        oid(&mut admin, "loread(int,int)"),
+    );
+    scene.guard(&scene.login, "max_rows => 0");
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    for (function, arguments) in [(function, "1"), (lo_get, "7001")] {
+        let answers = wire.call(function, &[Some(arguments)]);
+        assert!(has_error(&answers, "54000"), "{answers:?}");
+        assert!(answers.iter().all(|(kind, _)| *kind != b'V'), "{answers:?}");
+    }
+    admin.assert_that("(SELECT body = 'row 1' FROM many WHERE id = 1)");
+    scene.guard(&scene.login, "window_rows => 4, \"window\" => '1 hour'");
+    let passes = |answers: &[Answer]| answers.iter().any(|(kind, _)| *kind == b'V');
+    assert!(passes(&wire.call(function, &[Some("1")])));
+    wire.query("BEGIN");
+    assert!(passes(&wire.call(lo_open, &[Some("7001"), Some("262144")])));
+    for _ in 0..2 {
+        assert!(passes(&wire.call(loread, &[Some("0"), Some("1")])));
+    }
+    let answers = wire.call(loread, &[Some("0"), Some("1")]);
+    assert!(
+        has_error(&answers, "54000") && !passes(&answers),
+        "{answers:?}"
+    );
+}
+
+/// RAISE in a loop sends a row at a time. A block that catches the refusal gets no further.
+#[test]
+fn guard_counts_messages_of_any_level_as_rows() {
+    let scene = Scene::new("guard_notices");
+    scene.f.admin().run(
+        "CREATE FUNCTION tell() RETURNS int LANGUAGE plpgsql AS $$
+         DECLARE r record; BEGIN FOR r IN SELECT * FROM public.many LOOP RAISE NOTICE '%', r.body; END LOOP; RETURN 1; END $$;
+         CREATE FUNCTION told(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN PERFORM tell(); RETURN true; END';
+         CREATE FUNCTION told() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN tell(); END';
+         CREATE DOMAIN telling AS int CHECK (told(VALUE));
+         CREATE PROCEDURE tells() LANGUAGE plpgsql AS 'BEGIN PERFORM tell(); END'",
+    );
+    let tell = scene.f.admin().text("SELECT 'tell'::regproc::oid");
+    scene.guard(&scene.login, "max_rows => 10");
+    let notices = |answers: &[Answer]| answers.iter().filter(|(kind, _)| *kind == b'N').count();
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("SET client_min_messages = debug1; SET search_path = public");
+    for sql in [
+        "SELECT tell()",
+        "SELECT 1 WHERE told() = 2",
+        "CALL tells()",
+        "SELECT '1'::telling",
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM many LOOP RAISE INFO '%', r.body; END LOOP; END $$",
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM many LOOP RAISE WARNING '%', r.body; END LOOP; END $$",
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM many LOOP RAISE DEBUG '%', r.body; END LOOP; END $$",
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM many LOOP
+             BEGIN RAISE NOTICE '%', r.body; EXCEPTION WHEN others THEN NULL; END; END LOOP; RAISE NOTICE 'more'; END $$",
+    ] {
+        let answers = wire.query(sql);
+        assert!(has_error(&answers, "54000"), "{sql}: {answers:?}");
+        assert_eq!(notices(&answers), 10, "{sql}");
+    }
+    // Before anything has run in the session: as a parameter is read.
+    let mut fresh = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    fresh.send(Some(b'P'), b"\0SELECT $1::telling\0\0\0");
+    fresh.send(Some(b'B'), b"\0\0\0\0\0\x01\0\0\0\x011\0\0");
+    let answers = fresh.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(notices(&answers), 10);
+    let mut fresh = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    let answers = fresh.call(tell.parse().expect("an OID"), &[]);
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(notices(&answers), 10);
+    // Two statements are two, and an error's own text is no row.
+    let answers = wire.query("DO $$ BEGIN RAISE NOTICE 'a'; END $$");
+    assert_eq!(notices(&answers), 1);
+    assert!(has_error(&wire.query("SELECT 1 / 0"), "22012"));
+    let mut other = Wire::open(scene.f.server, "postgres", &scene.f.name);
+    assert_eq!(notices(&other.query("SELECT tell()")), 1000);
+}
+
+/// Whoever listens to oneself.
+#[test]
+fn guard_counts_notifications() {
+    let scene = Scene::new("guard_notify");
+    scene.guard(&scene.login, "max_rows => 10");
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("LISTEN leak");
+    let told = |answers: &[Answer]| answers.iter().filter(|(kind, _)| *kind == b'A').count();
+    let answers = wire.query("SELECT count(pg_notify('leak', body)) FROM many");
+    assert_eq!(told(&answers), 10, "{}", answers.len());
+    let answers = wire.query("NOTIFY leak, 'one'");
+    assert_eq!(told(&answers), 1, "{answers:?}");
+    // Once for the statement.
+    assert_eq!(scene.alerts("max_rows").len(), 1);
+    let mut other = Wire::open(scene.f.server, "postgres", &scene.f.name);
+    other.query("LISTEN leak");
+    assert_eq!(
+        told(&other.query("SELECT count(pg_notify('leak', body)) FROM many")),
+        1000
+    );
 }
 
 /// What has been sent has been sent: exactly as many rows as are allowed.

@@ -1,0 +1,83 @@
+//! Messages on their way to the client, for those that pass no hook: answers to the protocol's function calls,
+//! NOTICEs and notifications.
+
+use std::ffi::{c_char, c_int};
+use std::ptr::null;
+
+use pgrx::pg_sys;
+
+/// What reaches the client and is no row of a statement's result.
+#[repr(C)]
+pub enum Message {
+    Result,
+    Notice,
+    Notification,
+}
+
+/// May it be sent? Refused by an error, or, as if it had been sent, by false.
+type Verdict = unsafe fn(Message) -> bool;
+
+/// libpq/libpq.h, which pgrx does not bind: how this session sends.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Methods {
+    comm_reset: Option<unsafe extern "C-unwind" fn()>,
+    flush: Option<unsafe extern "C-unwind" fn() -> c_int>,
+    flush_if_writable: Option<unsafe extern "C-unwind" fn() -> c_int>,
+    is_send_pending: Option<unsafe extern "C-unwind" fn() -> bool>,
+    putmessage: Option<Put>,
+    putmessage_noblock: Option<unsafe extern "C-unwind" fn(c_char, *const c_char, usize)>,
+}
+type Put = unsafe extern "C-unwind" fn(c_char, *const c_char, usize) -> c_int;
+
+unsafe extern "C-unwind" {
+    static mut PqCommMethods: *const Methods;
+}
+
+static mut OURS: Methods = Methods {
+    comm_reset: None,
+    flush: None,
+    flush_if_writable: None,
+    is_send_pending: None,
+    putmessage: None,
+    putmessage_noblock: None,
+};
+static mut THEIRS: *const Methods = null();
+static mut VERDICT: Option<Verdict> = None;
+
+/// From now on, in this session. The verdict owns nothing, because an error may jump over it.
+pub fn watch(verdict: Verdict) {
+    // SAFETY: backend-local and single-threaded; PostgreSQL's table is a constant, ours lives as long as the
+    // process. Parallel workers have another table, and do not come here.
+    unsafe {
+        if THEIRS.is_null() && pg_sys::ParallelWorkerNumber < 0 {
+            VERDICT = Some(verdict);
+            THEIRS = PqCommMethods;
+            OURS = *THEIRS;
+            OURS.putmessage = Some(put);
+            PqCommMethods = &raw const OURS;
+        }
+    }
+}
+
+/// Unguarded, like the hooks of `hooks`: it owns nothing.
+unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize) -> c_int {
+    let message = match kind as u8 {
+        b'V' => Some(Message::Result),
+        b'N' => Some(Message::Notice),
+        b'A' => Some(Message::Notification),
+        _ => None,
+    };
+    // SAFETY: in the backend; the arguments go on as they came.
+    unsafe {
+        let may = match (message, VERDICT) {
+            (Some(message), Some(verdict)) => verdict(message),
+            _ => true,
+        };
+        match (*THEIRS).putmessage {
+            Some(put) if may => put(kind, body, length),
+            // As if sent.
+            _ => 0,
+        }
+    }
+}
