@@ -1,6 +1,7 @@
 -- Written by the extension alone, in the transaction of what it records. Dumped by pg_dump.
 CREATE TABLE scope.audit_log (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- No sequence: members of pg_write_all_data could set it back, and what is recorded would fail.
+    id uuid DEFAULT pg_catalog.gen_random_uuid() PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     event text NOT NULL,
     function text NOT NULL,
@@ -18,11 +19,9 @@ CREATE TABLE scope.audit_log (
 );
 COMMENT ON TABLE scope.audit_log IS
 'Administrative events of this database: what was done (event, function), to what (object), by whom (login, acting role, issuer, subject and jti of the token), from where. details: the fields that the event has in the server log. The worker deletes rows older than scope_roles.audit_retention.';
-COMMENT ON SEQUENCE scope.audit_log_id_seq IS 'Numbers the rows of scope.audit_log; a rollback leaves a gap.';
 CREATE INDEX audit_log_at ON scope.audit_log (at);
 
 SELECT pg_catalog.pg_extension_config_dump('scope.audit_log', '');
-SELECT pg_catalog.pg_extension_config_dump('scope.audit_log_id_seq', '');
 
 -- Append-only for everyone but superusers: no policy lets members of pg_write_all_data change anything.
 ALTER TABLE scope.audit_log ENABLE ROW LEVEL SECURITY;

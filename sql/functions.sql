@@ -245,7 +245,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'add_jwt_issuer_wrapper';
 COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval) IS
 'Registers an issuer in this database. Tokens whose iss claim equals issuer are verified by its keys alone.
-keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key, or a secret of at least 32 bytes; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat.
+keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key, or a secret of at least 32 bytes; at most 7,000 bytes where one is a secret; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat.
 Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path or duration, or keys that serve none of the algorithms; 22004 NULL.';
 
 CREATE FUNCTION scope.set_jwt_keys(name text, keys text)

@@ -14,6 +14,9 @@ CREATE TABLE scope.jwt_issuer (
     max_age interval,
     changed_at timestamptz NOT NULL DEFAULT now()
 );
+-- Members of pg_read_all_data read TOAST tables and statistics, where row security doesn't reach: keys stay in the row, as long
+-- as they hold secrets (see add_jwt_issuer), and no sample of them is kept.
+ALTER TABLE scope.jwt_issuer ALTER COLUMN keys SET STORAGE MAIN, ALTER COLUMN keys SET STATISTICS 0;
 COMMENT ON TABLE scope.jwt_issuer IS 'Registered issuers with their keys; see scope.add_jwt_issuer().';
 
 CREATE TABLE scope.jwt_revoked_token (

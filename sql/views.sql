@@ -223,7 +223,10 @@ COMMENT ON VIEW scope.scope_declarations IS
 'What the scopes of this database were given by create_scope(), alter_scope(), restrict_function(), apply() and the functions that create roles; scope.review() tells where they hold something else.
 class: table, column, sequence, function, schema, database, future tables, future sequences, future functions. part: the column; of the future, the role that creates. stance: required; spare: the scope works without; withheld: taken away from it, while future objects of the schema are declared. What has been dropped stays listed until the scope is next changed.';
 
+-- WITH: nothing can be written through it, nor its rows be locked, which its owner's rights would allow past row security.
 CREATE VIEW scope.jwt_issuers AS
-SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at
-  FROM scope.jwt_issuer;
+  WITH issuers AS NOT MATERIALIZED (
+       SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at
+         FROM scope.jwt_issuer)
+SELECT * FROM issuers;
 COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys.';

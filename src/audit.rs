@@ -94,7 +94,7 @@ fn record_at(now: i64, event: Event<'_>) {
         return;
     }
     let level = match event {
-        Event::Alert { .. } => Level::Warning,
+        Event::Alert { .. } | Event::Unrecorded { .. } => Level::Warning,
         _ => Level::Log,
     };
     let mut line = Line::begin(BUFFER.take(), PREFIX);
@@ -134,12 +134,26 @@ pub fn is_first(message: &[u8]) -> bool {
 }
 
 /// Records what an administrator has done: call it where it is done, in its transaction.
-/// Also a row of `scope.audit_log`, without which it is not done.
+/// Also a row of `scope.audit_log`: nothing is given out without it, but what takes away or limits is
+/// done all the same.
 pub fn administered(action: Action, function: &str, object: &str, fields: Fields<'_>) {
     if !wants(Class::Admin) {
         return;
     }
-    log::insert(action.name(), function, object, fields);
+    let row = log::Row::of(action.name(), function, object, fields);
+    if action.needs_its_row(function, fields) {
+        row.insert();
+    } else if let Err(failure) = xact::aside(|| row.insert_at_once()) {
+        record(Event::Unrecorded {
+            function,
+            object,
+            problem: Problem {
+                sqlstate: &error::sqlstate(failure.code),
+                message: failure.message.as_bytes(),
+                detail: failure.detail.as_deref().map(str::as_bytes),
+            },
+        });
+    }
     record(Event::Admin {
         action,
         function,

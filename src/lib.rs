@@ -72,7 +72,12 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/tokens.sql",
     name = "tokens",
-    requires = ["privileges"],
+    requires = ["privileges"]
+);
+extension_sql_file!(
+    "../sql/owner.sql",
+    name = "owner",
+    requires = ["tokens"],
     finalize
 );
 

@@ -25,6 +25,7 @@ pub mod planted;
 pub mod preload;
 mod raw;
 pub mod role_changers;
+pub mod sealed;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;

@@ -56,7 +56,6 @@ function scope.unguard_login(pg_catalog.name) |
 function scope.verify_jwt(pg_catalog.text) | 
 function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 schema scope | PUBLIC USAGE
-sequence scope.audit_log_id_seq | 
 table scope.accepted_finding | 
 table scope.attestation | 
 table scope.audit_log | pg_monitor SELECT

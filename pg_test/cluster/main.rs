@@ -25,6 +25,7 @@ mod neighbours;
 mod page;
 mod review;
 mod scope;
+mod sealed;
 mod spec;
 mod temporary;
 mod update;

@@ -35,6 +35,12 @@ pub enum Event<'a> {
         object: &'a str,
         fields: Fields<'a>,
     },
+    /// The row of an administrative event could not be written; it is done without.
+    Unrecorded {
+        function: &'a str,
+        object: &'a str,
+        problem: Problem<'a>,
+    },
     /// A step of a role's end.
     Expire {
         step: &'a str,
@@ -126,6 +132,25 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Is it not done when its row can't be written? What gives something out is not; what takes away or
+    /// limits, a revocation above all, must not depend on the record.
+    pub fn needs_its_row(self, function: &str, fields: Fields<'_>) -> bool {
+        match self {
+            Action::Issue | Action::Renew => true,
+            Action::Rotate | Action::Revoke | Action::Token => false,
+            Action::Scope => match function {
+                "alter_scope" => fields.iter().any(|(key, _)| *key == "granted"),
+                function => !matches!(function, "drop_scope" | "restrict_function"),
+            },
+            Action::Temporary => function == "grant_temporary",
+            Action::Issuer => function == "add_jwt_issuer",
+            Action::Policy => matches!(function, "apply" | "allow_writes"),
+            Action::Review => function != "harden",
+        }
+    }
+}
+
 impl Event<'_> {
     /// `None`: recorded unless nothing is.
     pub fn class(&self) -> Option<Class> {
@@ -136,7 +161,7 @@ impl Event<'_> {
                 Class::Switch
             }
             Event::LockViolation { .. } => Class::Lock,
-            Event::Admin { .. } => Class::Admin,
+            Event::Admin { .. } | Event::Unrecorded { .. } => Class::Admin,
             Event::Expire { .. } => Class::Expire,
             Event::Ddl { .. } => Class::Ddl,
             Event::Denied { .. } => Class::Denied,
@@ -152,6 +177,7 @@ impl Event<'_> {
             Event::SwitchEnded => "switch_end",
             Event::LockViolation { .. } => "lock_violation",
             Event::Admin { action, .. } => action.name(),
+            Event::Unrecorded { .. } => "unrecorded",
             Event::Expire { .. } => "expire",
             Event::Ddl { .. } => "ddl",
             Event::Denied { .. } => "denied",
@@ -172,7 +198,9 @@ impl Event<'_> {
             | Event::Denied { .. }
             | Event::Forgery { .. }
             | Event::Alert { blocked: true, .. } => "refused",
-            Event::Expire { failed: true, .. } | Event::Statement { failed: true, .. } => "failed",
+            Event::Unrecorded { .. }
+            | Event::Expire { failed: true, .. }
+            | Event::Statement { failed: true, .. } => "failed",
             _ => "ok",
         }
     }
@@ -226,6 +254,15 @@ impl Event<'_> {
                 line.field("function", Value::Text(function));
                 line.field("object", Value::Text(object));
                 write(line, fields);
+            }
+            Event::Unrecorded {
+                function,
+                object,
+                problem,
+            } => {
+                line.field("function", Value::Text(function));
+                line.field("object", Value::Text(object));
+                problem.write(line);
             }
             Event::Expire {
                 step,

@@ -7,42 +7,67 @@ use pgrx::spi::{OwnedPreparedStatement, SpiResult};
 
 use super::event::Fields;
 use super::line::Line;
-use crate::pg::{identity, server, switch_state, xact};
+use crate::pg::{identity, server, spi, switch_state, xact};
 
 thread_local! {
     static INSERT: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
 }
 
-/// Raises PostgreSQL's error when the row can't be written: nothing is then done unrecorded.
-pub fn insert(event: &str, function: &str, object: &str, fields: Fields<'_>) {
-    let mut line = Line::begin(Vec::new(), "");
-    for (key, value) in fields {
-        line.field(key, *value);
+/// A row to be written.
+pub struct Row([Option<String>; 7]);
+
+impl Row {
+    pub fn of(event: &str, function: &str, object: &str, fields: Fields<'_>) -> Self {
+        let mut line = Line::begin(Vec::new(), "");
+        for (key, value) in fields {
+            line.field(key, *value);
+        }
+        let mut details = line.end();
+        details.pop();
+        // ASCII throughout.
+        let details = String::from_utf8(details).unwrap_or_default();
+        let claims: serde_json::Value = switch_state::with(|state| state.claims.to_owned())
+            .and_then(|claims| serde_json::from_str(&claims).ok())
+            .unwrap_or_default();
+        let claim = |name| {
+            claims
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .map(fit)
+        };
+        Self([
+            Some(event.to_owned()),
+            Some(function.to_owned()),
+            Some(fit(object)),
+            claim("iss"),
+            claim("sub"),
+            claim("jti"),
+            Some(details),
+        ])
     }
-    let mut details = line.end();
-    details.pop();
-    // ASCII throughout.
-    let details = String::from_utf8(details).unwrap_or_default();
-    let claims: serde_json::Value = switch_state::with(|state| state.claims.to_owned())
-        .and_then(|claims| serde_json::from_str(&claims).ok())
-        .unwrap_or_default();
-    let claim = |name| {
-        claims
-            .get(name)
-            .and_then(serde_json::Value::as_str)
-            .map(fit)
-    };
-    let arguments = [
-        Some(event.to_owned()),
-        Some(function.to_owned()),
-        Some(fit(object)),
-        claim("iss"),
-        claim("sub"),
-        claim("jti"),
-        Some(details),
-    ];
-    xact::raised(identity::elevated(|| write(&arguments)));
+
+    /// Raises PostgreSQL's error when it can't be written.
+    pub fn insert(&self) {
+        xact::raised(identity::elevated(|| write(&self.0)));
+    }
+
+    /// The same, and what an administrator's deferred constraints and triggers say of it is asked now
+    /// rather than at COMMIT.
+    pub fn insert_at_once(&self) {
+        xact::raised(identity::elevated(|| {
+            write(&self.0)?;
+            for constraints in spi::latest(DEFERRED, &[]) {
+                spi::execute(&format!("SET CONSTRAINTS {constraints} IMMEDIATE"))?;
+            }
+            Ok(())
+        }));
+    }
 }
+
+const DEFERRED: &str = "
+SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', n.nspname, c.conname), ', ')
+  FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.connamespace
+ WHERE c.conrelid OPERATOR(pg_catalog.=) 'scope.audit_log'::pg_catalog.regclass AND c.condeferrable";
 
 fn write(arguments: &[Option<String>; 7]) -> SpiResult<()> {
     let arguments = arguments.each_ref().map(|text| text.as_deref().into());

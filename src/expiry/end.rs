@@ -334,7 +334,7 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
     }
     dependencies::revoke_here(due.oid)?;
     if due.metadata.kind == Kind::Scope {
-        declared::forget(due.oid, &due.name)?;
+        declared::forget(due.oid, &due.name);
     }
     let left = dependencies::of_role(due.oid)?;
     let owned: Vec<_> = left

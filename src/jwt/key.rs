@@ -224,6 +224,13 @@ impl KeySet {
         self.keys.iter().any(|key| key.allows(algorithm))
     }
 
+    /// Whether any of them is a secret.
+    pub fn has_secrets(&self) -> bool {
+        self.keys
+            .iter()
+            .any(|key| matches!(key.material, Material::Hmac(_)))
+    }
+
     /// Whether checking a signature takes public-key work.
     pub fn is_asymmetric(&self) -> bool {
         !self

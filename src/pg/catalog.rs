@@ -162,6 +162,11 @@ pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
 /// Does the current user own the table that a trigger, just made, is on? True for PostgreSQL's own
 /// triggers of foreign keys.
 pub fn owns_table_of(trigger: pg_sys::Oid) -> bool {
+    table_of_trigger(trigger).is_none_or(|(table, is_internal)| is_internal || is_owner_of(table))
+}
+
+/// The table that a trigger, just made, is on, and whether PostgreSQL has made it for a foreign key.
+pub fn table_of_trigger(trigger: pg_sys::Oid) -> Option<(pg_sys::Oid, bool)> {
     // SAFETY: inside a transaction; the row is the one that was just written, which only this kind
     // of snapshot sees; what was opened is closed.
     unsafe {
@@ -177,14 +182,13 @@ pub fn owns_table_of(trigger: pg_sys::Oid) -> bool {
             &mut key,
         );
         let tuple = pg_sys::systable_getnext(scan);
-        let mut owned = true;
-        if !tuple.is_null() {
+        let found = (!tuple.is_null()).then(|| {
             let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>();
-            owned = (*form).tgisinternal || is_owner_of((*form).tgrelid);
-        }
+            ((*form).tgrelid, (*form).tgisinternal)
+        });
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        owned
+        found
     }
 }
 

@@ -14,8 +14,8 @@ use pgrx::prelude::*;
 use super::list::elements;
 use super::server::Peer;
 use super::{
-    audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, statements,
-    switch_state, timer,
+    audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, sealed,
+    statements, switch_state, timer,
 };
 use crate::admission::Client;
 use crate::credential::itself;
@@ -111,6 +111,9 @@ unsafe extern "C-unwind" fn process_utility(
         if is_about_roles(node) {
             before_role_change();
         }
+        if sealed::concerns(node) {
+            sealed::before_utility(node);
+        }
         let renames = renames(node);
         if renames {
             before_rename();
@@ -160,6 +163,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     unsafe {
         if acts_as_another() {
             before_query_of_another();
+        }
+        if sealed::locks_rows(query) {
+            sealed::before_query(query);
         }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
         guards::before_start();
@@ -370,20 +376,29 @@ unsafe extern "C-unwind" fn object_access(
         if is_fast_path && acts_as_another() {
             before_query_of_another();
         }
-    } else if is_bound() {
+    } else {
         match access {
-            pg_sys::ObjectAccessType::OAT_POST_CREATE
-            | pg_sys::ObjectAccessType::OAT_POST_ALTER => {
-                leftovers::changed();
-                if class == pg_sys::TriggerRelationId {
-                    after_trigger(object);
-                }
+            pg_sys::ObjectAccessType::OAT_POST_CREATE if class == pg_sys::TriggerRelationId => {
+                sealed::after_trigger(object);
             }
-            pg_sys::ObjectAccessType::OAT_NAMESPACE_SEARCH => {
-                // SAFETY: what PostgreSQL passes with this kind of access.
-                unsafe { before_search(object, argument.cast()) }
-            }
+            pg_sys::ObjectAccessType::OAT_TRUNCATE => sealed::before_truncate(object),
             _ => {}
+        }
+        if is_bound() {
+            match access {
+                pg_sys::ObjectAccessType::OAT_POST_CREATE
+                | pg_sys::ObjectAccessType::OAT_POST_ALTER => {
+                    leftovers::changed();
+                    if class == pg_sys::TriggerRelationId {
+                        after_trigger(object);
+                    }
+                }
+                pg_sys::ObjectAccessType::OAT_NAMESPACE_SEARCH => {
+                    // SAFETY: what PostgreSQL passes with this kind of access.
+                    unsafe { before_search(object, argument.cast()) }
+                }
+                _ => {}
+            }
         }
     }
     // SAFETY: the arguments go on as they came.

@@ -20,6 +20,22 @@ pub fn find(name: &CStr) -> Option<pg_sys::Oid> {
     }
 }
 
+/// Is this one of them, or one of the views? For most a look into the cache.
+pub fn is_own(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalogue look-ups inside a transaction, by terminated names.
+    unsafe {
+        let schema = pg_sys::get_rel_namespace(relation);
+        if schema == pg_sys::InvalidOid
+            || schema != pg_sys::get_namespace_oid(c"scope".as_ptr(), true)
+        {
+            return false;
+        }
+        let extension = pg_sys::get_extension_oid(c"scope_roles".as_ptr(), true);
+        let owner = pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relation);
+        extension != pg_sys::InvalidOid && owner == extension
+    }
+}
+
 /// Is there such a table, with a row in it, as of the last commit of anybody? Spares the planner,
 /// which a new session would have to warm up. Not in parallel mode.
 pub fn has_rows(name: &CStr) -> bool {

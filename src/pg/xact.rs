@@ -112,6 +112,15 @@ pub fn subtransaction_within<R>(
     }
 }
 
+/// The same of work on which nothing else is to depend: it waits for a lock but for a moment, and a
+/// cancellation ends nothing but it.
+pub fn aside<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
+    subtransaction(|| {
+        wait_at_most(patience());
+        work()
+    })
+}
+
 /// Runs `work` and undoes it, for its answer alone. An error is raised.
 pub fn rehearsed<R>(work: impl FnOnce() -> R) -> R {
     match in_subtransaction(work, false, |_| {}) {

@@ -72,16 +72,25 @@ pub fn take_away(
 }
 
 /// A scope ends: nothing is declared for it here any more, nor for others that are gone.
-pub fn forget(scope: pg_sys::Oid, name: &str) -> pgrx::spi::SpiResult<()> {
+/// A failure does not keep the scope: what is left goes with the next one that ends.
+pub fn forget(scope: pg_sys::Oid, name: &str) {
     let scope = u32::from(scope).to_string();
-    identity::elevated(|| {
-        // The worker comes to databases without the extension too.
-        if is_here() {
-            spi::write(FORGET, &[&scope, name])?;
-            spi::write(FORGET_OTHERS, &[])?;
-        }
-        Ok(())
-    })
+    let done = xact::aside(|| {
+        xact::raised(identity::elevated(|| {
+            // The worker comes to databases without the extension too.
+            if is_here() {
+                spi::write(FORGET, &[&scope, name])?;
+                spi::write(FORGET_OTHERS, &[])?;
+            }
+            Ok(())
+        }));
+    });
+    if let Err(failure) = done {
+        log!(
+            "scope_roles: what a scope declared could not be deleted: {}",
+            failure.message
+        );
+    }
 }
 
 /// Before somebody renames something: what a dump has brought is found by its name now, or never.

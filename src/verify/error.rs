@@ -72,6 +72,7 @@ impl Report for issuer::Bad {
             | Self::Keys(_)
             | Self::Algorithm(_)
             | Self::Unserved
+            | Self::LongSecrets
             | Self::RoleClaim(_)
             | Self::Duration(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         }
@@ -86,6 +87,7 @@ impl Report for issuer::Bad {
                     .into()
             }
             Self::Unserved => "No token could ever be verified.".into(),
+            Self::LongSecrets => "With a secret among them they have at most 7,000 bytes.".into(),
             Self::RoleClaim(path) => path_problem(path),
             Self::Duration(_) => "It is a length of time.".into(),
             Self::Exists => "Names are unique, and each iss has one issuer.".into(),
@@ -102,6 +104,10 @@ impl Report for issuer::Bad {
             }
             Self::Unserved => {
                 "Secrets serve HS256, HS384 and HS512 as far as they are long enough, RSA keys RS and PS, keys on P-256, P-384 and P-521 ES256, ES384 and ES512, Ed25519 EdDSA."
+                    .into()
+            }
+            Self::LongSecrets => {
+                "Register the secret and the public keys as issuers of their own, or leave out what is not needed."
                     .into()
             }
             Self::RoleClaim(_) => PATH_HINT.into(),

@@ -31,6 +31,8 @@ pub enum Bad {
     Algorithm(String),
     #[error("the keys serve none of the algorithms")]
     Unserved,
+    #[error("keys with a secret are too long")]
+    LongSecrets,
     #[error("the path of the role claim is not valid")]
     RoleClaim(PathError),
     #[error("{0} must not be negative or infinite")]
@@ -178,10 +180,17 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, Bad> {
         .collect()
 }
 
+/// As much as stays in the row of `scope.jwt_issuer`: out of line, members of pg_read_all_data could read it.
+const MAX_BYTES_WITH_SECRETS: usize = 7_000;
+
 /// Keys that can be used, for one of the algorithms at least: with none, no token would ever hold,
 /// and often the keys are not of the kind that was meant.
 fn check_keys(keys: &str, names: &[String]) -> Result<(), Bad> {
+    let length = keys.len();
     let keys = KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
+    if length > MAX_BYTES_WITH_SECRETS && keys.has_secrets() {
+        return Err(Bad::LongSecrets);
+    }
     let algorithms = algorithms(names)?;
     if algorithms.is_empty() || algorithms.iter().any(|&algorithm| keys.serves(algorithm)) {
         Ok(())

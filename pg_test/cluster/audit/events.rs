@@ -368,7 +368,7 @@ fn audit_of_what_administrators_do_is_in_the_log_and_in_the_table() {
     assert_eq!(told.len(), done.len(), "{told:#?}");
     // The same as rows, with the same transaction.
     let rows = admin.column(
-        "SELECT format('%s %s %s %s', event, function, object, xid) FROM scope.audit_log ORDER BY id",
+        "SELECT format('%s %s %s %s', event, function, object, xid) FROM scope.audit_log ORDER BY at",
     );
     let lines: Vec<String> = found
         .iter()
@@ -417,7 +417,7 @@ fn audit_of_what_is_rolled_back_says_so() {
         assert_eq!(one(f.server, json!({ "object": role }))["outcome"], "ok");
     }
     let objects =
-        admin.column("SELECT object FROM scope.audit_log WHERE event = 'issue' ORDER BY id");
+        admin.column("SELECT object FROM scope.audit_log WHERE event = 'issue' ORDER BY at");
     assert_eq!(objects, [kept.role, inner.role]);
 }
 

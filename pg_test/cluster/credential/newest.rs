@@ -138,7 +138,7 @@ fn a_rotation_with_overlap_leaves_out_what_its_caller_could_not_give_and_says_so
     );
     // The audit trail says so as well.
     admin.assert_that(&format!(
-        "(SELECT details ->> 'left_out' FROM scope.audit_log WHERE function = 'rotate_password' ORDER BY id DESC LIMIT 1) LIKE '%{taken}%'"
+        "(SELECT details ->> 'left_out' FROM scope.audit_log WHERE function = 'rotate_password' ORDER BY at DESC LIMIT 1) LIKE '%{taken}%'"
     ));
     admin.run(&format!(
         "REVOKE CONNECT ON DATABASE postgres FROM {}",
