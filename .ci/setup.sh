@@ -439,6 +439,10 @@ neighbours() {
   else
     say "PgBouncer: SKIPPED, it cannot be had here"
   fi
+  # The page is looked at in a real browser, and on paper.
+  if have chromium && have chromedriver && have pdftotext; then return; fi
+  have apt-get && { is_root || have sudo; } && (apt_install chromium chromium-driver poppler-utils) ||
+    say "Chromium: SKIPPED, it cannot be had here"
 }
 
 # ---- builds --------------------------------------------------------------------------------------------------------

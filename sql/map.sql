@@ -5,5 +5,5 @@ RETURNS text
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'role_map_wrapper';
 COMMENT ON FUNCTION scope.role_map(text) IS
-'All roles of the server, what they are members of with the options that are not the usual ones, what the scopes of this database reach, and deadlines (UTC). format: mermaid (for Markdown) or dot (for Graphviz), in which roles that are alike are one node, and scopes of the same schemas too where more than 60 would be left; json: every role and membership.
+'All roles of the server, what they are members of with the options that are not the usual ones, what the scopes of this database reach, and deadlines (UTC). format: mermaid (for Markdown) or dot (for Graphviz), in which roles that are alike in every arrow, and in what they reach, are one node; json: every role and membership.
 Errors: 22023 unknown format; 22004 NULL.';

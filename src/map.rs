@@ -4,6 +4,7 @@ mod dot;
 mod drawing;
 mod error;
 mod fold;
+mod layout;
 mod mermaid;
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -12,10 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::report;
 use crate::pg::{identity, spi};
+pub use drawing::Drawing;
 use fold::{Folded, Membership, Role};
-
-/// A picture with more nodes than this is folded further.
-const READABLE: usize = 60;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -55,19 +54,15 @@ struct Everything {
     memberships: Vec<Membership>,
 }
 
-/// The map as SVG, for pages.
-pub fn drawing() -> Result<Option<String>, Error> {
-    Ok(drawing::svg(&folded()?))
+/// The map for pages.
+pub fn drawing() -> Result<Drawing, Error> {
+    Ok(drawing::draw(&folded()?))
 }
 
 /// The map as it is drawn.
 fn folded() -> Result<Folded, Error> {
     let everything = read()?;
-    Ok(fold::fold(
-        &everything.roles,
-        &everything.memberships,
-        READABLE,
-    ))
+    Ok(fold::fold(&everything.roles, &everything.memberships))
 }
 
 fn read() -> Result<Everything, Error> {

@@ -1,5 +1,8 @@
 //! The review as a page: findings, map and access of today, in one file that needs nothing else.
 
+mod findings;
+mod matrix;
+mod names;
 mod render;
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -8,7 +11,9 @@ use pgrx::prelude::*;
 use crate::error;
 use crate::map;
 use crate::pg::{identity, spi};
-use render::{Access, Finding, Page, Place};
+use findings::Finding;
+use matrix::Access;
+use render::{Page, Place};
 
 /// Documented in `sql/page.sql`.
 #[pg_extern(sql = false)]
@@ -49,15 +54,13 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
 /// By schema, or by kind for what is in none. What superusers and predefined roles have, and what
 /// everyone has, says nothing about a role, and what waits is nothing yet.
 const ACCESS: &str = "
-SELECT pg_catalog.jsonb_build_object('role', g.role_name, 'place', g.place, 'objects', g.objects, 'privileges', g.privileges)::text
+SELECT pg_catalog.jsonb_build_object('role', g.role_name, 'place', coalesce(g.schema, g.object_type || 's'),
+         'object', coalesce(pg_catalog.substr(g.object_name, pg_catalog.length(g.schema) + 2), g.object_name), 'privileges', g.privileges)::text
   FROM (
-    SELECT a.role_name, a.place, pg_catalog.count(DISTINCT a.object_name) AS objects,
-           pg_catalog.array_agg(DISTINCT a.privilege_type ORDER BY a.privilege_type) AS privileges
-      FROM (SELECT e.*, CASE WHEN e.object_type = 'schema' THEN e.object_name
-                             ELSE coalesce(pg_catalog.substring(e.object_name, '^(\"(?:[^\"]|\"\")*\"|[^.\"(]+)\\.'),
-                                           e.object_type || ' ' || e.object_name) END AS place
+    SELECT a.role_name, a.object_type, a.object_name, a.schema, pg_catalog.array_agg(DISTINCT a.privilege_type ORDER BY a.privilege_type) AS privileges
+      FROM (SELECT e.*, pg_catalog.substring(e.object_name, '^(\"(?:[^\"]|\"\")*\"|[^.\"(]+)\\.') AS schema
               FROM scope.effective_access() e
              WHERE e.mode NOT IN ('superuser', 'public', 'default') AND e.object_type <> 'role'
                AND e.role_name NOT LIKE 'pg\\_%') a
-     GROUP BY a.role_name, a.place) g
- ORDER BY g.role_name, g.place";
+     GROUP BY a.role_name, a.object_type, a.object_name, a.schema) g
+ ORDER BY g.role_name, g.object_name";

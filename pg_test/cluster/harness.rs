@@ -1,6 +1,7 @@
 //! What the tests share: servers, sessions, a database per test, tokens.
 
 mod bouncer;
+mod browser;
 mod crowd;
 mod fixture;
 mod guard;
@@ -13,6 +14,7 @@ mod wire;
 use std::time::{Duration, Instant};
 
 pub use bouncer::Bouncer;
+pub use browser::Browser;
 pub use crowd::crowd;
 pub use fixture::{Fixture, shared};
 pub use server::{Options, Server};

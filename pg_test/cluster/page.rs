@@ -1,15 +1,17 @@
 //! `scope.review_html`: one page that needs nothing else, and in which a name is a name.
 
+mod browser;
+
 use crate::harness::*;
 
-/// The page, which is ASCII and has no script, and every element of which is closed.
+/// The page, which is ASCII and has no script but its own, and every element of which is closed.
 #[track_caller]
 fn page(session: &mut Session) -> String {
     let html = session.text("SELECT scope.review_html()");
     assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
     assert!(html.is_ascii() && html.contains("default-src 'none'"));
+    assert_eq!(html.matches("<script").count(), 1);
     for forbidden in [
-        "<script",
         "javascript:",
         "<iframe",
         "<link",
@@ -59,9 +61,9 @@ fn the_page_of_a_small_server_shows_findings_map_and_access() {
         "ALTER ROLE root2 NOSUPERUSER;",
         "<span class=\"critical\">critical</span>",
         ">report_svc</text>",
-        ">by token</text>",
-        "<th scope=\"row\">billing",
-        "INSERT, SELECT",
+        "edge by-token",
+        "<span>billing</span>",
+        "<abbr title=\"INSERT, SELECT\">ra</abbr>",
         "No signature is overdue",
     ] {
         assert!(html.contains(part), "no {part} in\n{html}");
@@ -88,7 +90,7 @@ fn the_page_of_a_large_server_stays_one_that_opens() {
     );
     let html = page(&mut admin);
     assert!(html.len() < 2_000_000, "{}", html.len());
-    assert!(html.contains("200 logins"));
+    assert!(html.contains("<summary>200 logins</summary>"));
 }
 
 #[test]

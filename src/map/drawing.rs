@@ -1,213 +1,319 @@
-//! The map as SVG: placed by a library, drawn by us, so that nothing of a name is markup and the page's
-//! style decides about colours. Pure.
+//! The map as SVG: nothing of a name is markup, and the page's style decides about colours. Pure.
+//!
+//! Each part of the map is a picture of its own, and a tall one is cut between rows into slices that stand on each other,
+//! so that no box is cut in two where a page ends. The letters are all of one width, and each line is told its length:
+//! no font makes a name longer than its box.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use layout::core::base::Orientation;
-use layout::core::color::Color;
-use layout::core::format::{ClipHandle, RenderBackend};
-use layout::core::geometry::Point;
-use layout::core::style::{LineStyleKind, StyleAttr};
-use layout::std_shapes::shapes::{Arrow, Element, LineEndKind, ShapeKind};
-use layout::topo::layout::VisualGraph;
+use super::fold::{Folded, Kind, Node};
+use super::layout::{Part, Place, Route, layout};
+use crate::html::escaped;
 
-use super::fold::{Folded, Kind};
-
-const FONT: usize = 12;
+const FONT: f64 = 12.;
 const LINE: f64 = 16.;
-/// The width of most letters.
-const LETTER: f64 = 6.8;
+/// Of a letter of one width, and of one of two.
+const LETTER: f64 = 7.3;
+const MARGIN: f64 = 10.;
+/// Between the rows: the lanes of arrows.
+const LANE: f64 = 18.;
+/// Between the columns.
+const CHANNEL: f64 = 90.;
+/// What fits on a printed page.
+const ROWS_OF_A_SLICE: usize = 12;
 
-/// `None` for an empty map, and should the library fail.
-pub fn svg(map: &Folded) -> Option<String> {
-    if map.nodes.is_empty() {
-        return None;
-    }
-    catch_unwind(AssertUnwindSafe(|| draw(map))).ok()
+/// The map for a page.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Drawing {
+    /// An SVG for each part; a tall one is several.
+    pub parts: Vec<Vec<String>>,
+    /// What no arrow touches: kinds, with the names.
+    pub alone: Vec<(String, Vec<String>)>,
+    /// Boxes of several roles: what is written on it, and the names.
+    pub folded: Vec<(String, Vec<String>)>,
 }
 
-fn draw(map: &Folded) -> String {
-    let mut graph = VisualGraph::new(Orientation::LeftToRight);
-    let color = Color::fast("black");
-    let look = StyleAttr::new(color, 1, None, 0, FONT);
-    let handles: Vec<_> = map
-        .nodes
-        .iter()
-        .enumerate()
-        .map(|(index, node)| {
-            let lines = node.lines();
-            let longest = lines.iter().map(|line| line.chars().count()).max();
-            let width = longest.unwrap_or(1) as f64 * LETTER + 24.;
-            let height = lines.len() as f64 * LINE + 14.;
-            graph.add_node(Element::create_with_properties(
-                ShapeKind::Box(String::new()),
-                look.clone(),
-                Orientation::LeftToRight,
-                Point::new(width, height),
-                index.to_string(),
-            ))
-        })
-        .collect();
-    for edge in &map.edges {
-        let (Some(member), Some(role)) = (handles.get(edge.member), handles.get(edge.role)) else {
-            continue;
-        };
-        let style = if edge.options.is_empty() {
-            LineStyleKind::Normal
-        } else {
-            LineStyleKind::Dashed
-        };
-        let (start, end) = (LineEndKind::None, LineEndKind::Arrow);
-        let arrow = Arrow::new(start, end, style, &edge.options, &look, &None, &None);
-        graph.add_edge(arrow, *member, *role);
-    }
-    let mut canvas = Canvas {
-        map,
-        shapes: String::new(),
-        arrows: String::new(),
-        extent: Point::new(0., 0.),
-        in_node: false,
+pub fn draw(map: &Folded) -> Drawing {
+    let (parts, alone) = layout(map);
+    let nodes = |nodes: &[usize]| -> Vec<&Node> {
+        nodes
+            .iter()
+            .filter_map(|&node| map.nodes.get(node))
+            .collect()
     };
-    graph.do_it(false, false, false, &mut canvas);
-    canvas.finish()
+    let mut drawing = Drawing {
+        parts: parts
+            .iter()
+            .map(|part| Canvas::of(map, part).slices())
+            .collect(),
+        ..Drawing::default()
+    };
+    for node in nodes(&alone) {
+        drawing.alone.push((title(node), node.names.clone()));
+    }
+    let drawn: Vec<usize> = parts
+        .iter()
+        .flat_map(|part| part.boxes.iter().map(|one| one.node))
+        .collect();
+    for node in nodes(&drawn) {
+        if node.names.len() > 1 {
+            drawing.folded.push((title(node), node.names.clone()));
+        }
+    }
+    drawing
+}
+
+/// The kind in words, of several with their number, and what is not as always.
+fn title(node: &Node) -> String {
+    let (one, several) = node.kind.words();
+    let mut title = match node.names.len() {
+        1 => one.to_owned(),
+        many => format!("{many} {several}"),
+    };
+    if let Some(state) = node.state.as_deref().filter(|state| *state != "active") {
+        let _ = write!(title, ", {state}");
+    }
+    if let Some(until) = &node.until {
+        let word = if node.names.len() > 1 {
+            "first ends"
+        } else {
+            "until"
+        };
+        let _ = write!(title, ", {word} {}Z", until.get(..16).unwrap_or(until));
+    }
+    title
+}
+
+/// What is written in a box: the first line is the heading.
+fn lines(node: &Node) -> Vec<String> {
+    const NAMES: usize = 2;
+    const REACHES: usize = 2;
+    let title = title(node);
+    let mut lines = match node.names.as_slice() {
+        [only] => vec![only.clone(), title],
+        many => {
+            let mut lines = vec![title];
+            lines.extend(some(many, NAMES));
+            lines
+        }
+    };
+    lines.extend(some(&node.reaches, REACHES));
+    lines
+}
+
+fn some(items: &[String], shown: usize) -> Vec<String> {
+    let shown = if items.len() == shown + 1 {
+        items.len()
+    } else {
+        shown
+    };
+    let mut lines: Vec<String> = items.iter().take(shown).cloned().collect();
+    if items.len() > shown {
+        lines.push(format!("and {} more", items.len() - shown));
+    }
+    lines
+}
+
+/// In widths of a letter: those of East Asia take two.
+fn width(line: &str) -> f64 {
+    let letters = line.chars().map(|letter| match u32::from(letter) {
+        0x1100..=0x115F
+        | 0x2E80..=0xA4CF
+        | 0xAC00..=0xD7A3
+        | 0xF900..=0xFAFF
+        | 0xFE30..=0xFE6F
+        | 0xFF00..=0xFF60
+        | 0x1F300..=0x1FAFF
+        | 0x20000..=0x3FFFD => 2.,
+        _ => 1.,
+    });
+    letters.sum()
 }
 
 struct Canvas<'a> {
     map: &'a Folded,
-    shapes: String,
-    arrows: String,
-    extent: Point,
-    /// The next text is the library's of a node: none.
-    in_node: bool,
+    part: &'a Part,
+    /// The left side and the width of each column.
+    columns: Vec<(f64, f64)>,
+    /// The height of a box.
+    height: f64,
 }
 
-impl Canvas<'_> {
-    fn finish(self) -> String {
-        let (width, height) = (self.extent.x + 12., self.extent.y + 12.);
-        format!(
-            "<svg class=\"map\" role=\"img\" aria-label=\"Map of roles\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-             width=\"{width:.0}\" height=\"{height:.0}\" xmlns=\"http://www.w3.org/2000/svg\">\
-             <defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
-             <path class=\"tip\" d=\"M0 0L10 5L0 10z\"/></marker></defs>{}{}</svg>",
-            self.arrows, self.shapes
-        )
+impl<'a> Canvas<'a> {
+    fn of(map: &'a Folded, part: &'a Part) -> Self {
+        let mut widths = vec![0_f64; part.columns];
+        let mut most = 1;
+        for one in &part.boxes {
+            let lines = map.nodes.get(one.node).map(lines).unwrap_or_default();
+            most = most.max(lines.len());
+            if let Some(column) = widths.get_mut(one.column) {
+                *column = lines
+                    .iter()
+                    .map(|line| width(line) * LETTER + 20.)
+                    .fold(*column, f64::max);
+            }
+        }
+        let mut left = MARGIN;
+        let columns = widths
+            .into_iter()
+            .map(|width| {
+                let column = (left, width);
+                left += width + CHANNEL;
+                column
+            })
+            .collect();
+        Self {
+            map,
+            part,
+            columns,
+            height: most as f64 * LINE + 12.,
+        }
     }
 
-    fn grow(&mut self, point: Point) {
-        self.extent = Point::new(self.extent.x.max(point.x), self.extent.y.max(point.y));
+    fn pitch(&self) -> f64 {
+        self.height + LANE
     }
-}
 
-impl RenderBackend for Canvas<'_> {
-    fn draw_rect(
-        &mut self,
-        xy: Point,
-        size: Point,
-        _look: &StyleAttr,
-        properties: Option<String>,
-        _clip: Option<ClipHandle>,
-    ) {
-        let node = properties
-            .and_then(|index| index.parse::<usize>().ok())
-            .and_then(|index| self.map.nodes.get(index));
-        let Some(node) = node else {
+    fn column(&self, column: usize) -> (f64, f64) {
+        self.columns.get(column).copied().unwrap_or_default()
+    }
+
+    fn top(&self, row: usize) -> f64 {
+        LANE + row as f64 * self.pitch()
+    }
+
+    fn slices(&self) -> Vec<String> {
+        let right = self.columns.last().map_or(0., |(left, width)| left + width);
+        let total = right + MARGIN;
+        let mut slices = Vec::new();
+        let mut first = 0;
+        while first < self.part.rows {
+            let after = self.part.rows.min(first + ROWS_OF_A_SLICE);
+            // A lane belongs to the row below it; the last one has one more.
+            let begin = self.top(first) - LANE;
+            let mut end = self.top(after) - LANE;
+            if after == self.part.rows {
+                end += LANE;
+            }
+            slices.push(self.slice(first..after, begin, end, total));
+            first = after;
+        }
+        slices
+    }
+
+    fn slice(&self, rows: std::ops::Range<usize>, begin: f64, end: f64, width: f64) -> String {
+        let height = end - begin;
+        let mut out = format!(
+            "<svg class=\"map\" role=\"img\" aria-label=\"Part of the map of roles\" viewBox=\"0 {begin:.0} {width:.0} {height:.0}\" \
+             width=\"{width:.0}\" height=\"{height:.0}\" xmlns=\"http://www.w3.org/2000/svg\">"
+        );
+        for route in &self.part.arrows {
+            self.arrow(&mut out, route, begin, end);
+        }
+        for one in &self.part.boxes {
+            if rows.contains(&one.row) {
+                self.node(&mut out, one);
+            }
+        }
+        out += "</svg>";
+        out
+    }
+
+    fn node(&self, out: &mut String, place: &Place) {
+        let Some(node) = self.map.nodes.get(place.node) else {
             return;
         };
-        self.in_node = true;
-        self.grow(Point::new(xy.x + size.x, xy.y + size.y));
+        let (left, box_width) = self.column(place.column);
+        let top = self.top(place.row);
         let radius = match node.kind {
             Kind::Scope | Kind::Group | Kind::Predefined => 3.,
             _ => 14.,
         };
         let _ = write!(
-            self.shapes,
-            "<g class=\"node {}\"><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"{radius}\"/>",
+            out,
+            "<g class=\"node {}\"><title>{}: {}</title><rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{box_width:.1}\" \
+             height=\"{:.1}\" rx=\"{radius}\"/>",
             class(node.kind),
-            xy.x,
-            xy.y,
-            size.x,
-            size.y
+            escaped(&title(node)),
+            escaped(&node.names.join(", ")),
+            self.height
         );
-        let lines = node.lines();
-        let top = xy.y + (size.y - lines.len() as f64 * LINE) / 2. + LINE * 0.75;
+        let lines = lines(node);
+        let first = top + (self.height - lines.len() as f64 * LINE) / 2. + FONT;
         for (line, number) in lines.iter().zip(0..) {
-            let y = top + f64::from(number) * LINE;
-            let first = if number == 0 { " class=\"first\"" } else { "" };
+            let heading = if number == 0 { " class=\"first\"" } else { "" };
             let _ = write!(
-                self.shapes,
-                "<text{first} x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
-                xy.x + size.x / 2.,
-                crate::html::escaped(line)
+                out,
+                "<text{heading} x=\"{:.1}\" y=\"{:.1}\" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\">{}</text>",
+                left + box_width / 2.,
+                first + f64::from(number) * LINE,
+                width(line) * LETTER,
+                escaped(line)
             );
         }
-        self.shapes += "</g>";
+        *out += "</g>";
     }
 
-    fn draw_line(&mut self, _: Point, _: Point, _: &StyleAttr, _: Option<String>) {}
-
-    fn draw_circle(&mut self, _: Point, _: Point, _: &StyleAttr, _: Option<String>) {}
-
-    fn draw_text(&mut self, xy: Point, text: &str, _look: &StyleAttr) {
-        if std::mem::take(&mut self.in_node) {
-            return;
-        }
-        self.grow(xy);
-        let _ = write!(
-            self.shapes,
-            "<text class=\"option\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            xy.x,
-            xy.y + 4.,
-            crate::html::escaped(text)
-        );
-    }
-
-    fn draw_arrow(
-        &mut self,
-        path: &[(Point, Point)],
-        dashed: bool,
-        head: (bool, bool),
-        _look: &StyleAttr,
-        _properties: Option<String>,
-        _text: &str,
-    ) {
-        let [(start, out), (next, into), rest @ ..] = path else {
-            return;
+    fn arrow(&self, out: &mut String, route: &Route, begin: f64, end: f64) {
+        let middle = |place: &Place| self.top(place.row) + self.height / 2.;
+        let backwards = route.to.column <= route.from.column;
+        let (from, from_width) = self.column(route.from.column);
+        let (mut x, mut y) = (from + from_width, middle(&route.from));
+        let (mut lowest, mut highest) = (y, y);
+        let mut path = format!("M{x:.1} {y:.1}");
+        let mut curve = |to_x: f64, to_y: f64| {
+            let half = (to_x - x) / 2.;
+            let _ = write!(
+                path,
+                "C{:.1} {y:.1} {:.1} {to_y:.1} {to_x:.1} {to_y:.1}",
+                x + half,
+                to_x - half
+            );
+            lowest = lowest.min(to_y);
+            highest = highest.max(to_y);
+            (x, y) = (to_x, to_y);
         };
-        let mut curve = format!(
-            "M{:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}",
-            start.x, start.y, out.x, out.y, next.x, next.y, into.x, into.y
-        );
-        for (control, point) in rest {
-            let _ = write!(
-                curve,
-                "S{:.1} {:.1} {:.1} {:.1}",
-                control.x, control.y, point.x, point.y
-            );
+        for (column, &lane) in (route.from.column + 1..).zip(&route.lanes) {
+            let (left, width) = self.column(column);
+            // Arrows in one lane do not cover each other.
+            let spread = (route.edge % 5) as f64 * 2. - 4.;
+            let lane = self.top(lane) - LANE / 2. + spread;
+            if !backwards {
+                curve(left, lane);
+                curve(left + width, lane);
+            }
         }
-        for (one, other) in path {
-            self.grow(*one);
-            self.grow(*other);
+        let (left, _) = self.column(route.to.column);
+        curve(left - 7., middle(&route.to));
+        let tip = y;
+        if highest < begin || lowest > end {
+            return;
         }
-        let mut attributes = String::new();
-        if head.0 {
-            attributes += " marker-start=\"url(#tip)\"";
-        }
-        if head.1 {
-            attributes += " marker-end=\"url(#tip)\"";
-        }
-        if dashed {
-            attributes += " stroke-dasharray=\"5 4\"";
-        }
+        let options = self
+            .map
+            .edges
+            .get(route.edge)
+            .map_or("", |edge| &edge.options);
+        let kind = match options {
+            "" => String::new(),
+            words => words
+                .split(", ")
+                .map(|word| format!(" {}", word.to_ascii_lowercase().replace(' ', "-")))
+                .collect(),
+        };
+        let note = match options {
+            "" => String::new(),
+            words => format!("<title>{}</title>", escaped(words)),
+        };
         let _ = write!(
-            self.arrows,
-            "<path class=\"edge\" d=\"{curve}\"{attributes}/>"
+            out,
+            "<path class=\"edge{kind}\" d=\"{path}\">{note}</path><path class=\"tip\" d=\"M{:.1} {:.1}L{left:.1} {tip:.1}L{:.1} {:.1}z\"/>",
+            left - 8.,
+            tip - 4.,
+            left - 8.,
+            tip + 4.,
         );
-    }
-
-    fn create_clip(&mut self, _: Point, _: Point, _: usize) -> ClipHandle {
-        0
     }
 }
 
@@ -225,8 +331,9 @@ fn class(kind: Kind) -> &'static str {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
-    use super::super::fold::{Edge, Node};
+    use super::super::fold::Edge;
     use super::*;
 
     fn node(name: &str, kind: Kind) -> Node {
@@ -252,14 +359,44 @@ mod tests {
                 node("ana", Kind::Login),
                 node("<script>\"&'", Kind::Scope),
                 node("loop", Kind::Group),
+                node("alone", Kind::Scope),
             ],
             // A circle, which PostgreSQL never has, must not hang either.
             edges: vec![edge(0, 1, "by token"), edge(1, 2, ""), edge(2, 0, "")],
         };
-        let svg = svg(&map).unwrap_or_default();
-        assert!(svg.contains(">ana</text>") && svg.contains(">by token</text>"));
+        let drawing = draw(&map);
+        let svg = drawing.parts.concat().concat();
+        assert!(svg.contains(">ana</text>") && svg.contains("edge by-token"));
         assert!(svg.contains("&lt;script&gt;&quot;&amp;&#39;") && !svg.contains("<script"));
-        assert_eq!(svg.matches("<path class=\"edge\"").count(), 3, "{svg}");
-        assert_eq!(super::svg(&Folded::default()), None);
+        assert_eq!(svg.matches("<path class=\"edge").count(), 3, "{svg}");
+        assert_eq!(
+            drawing.alone,
+            [("scope".to_owned(), vec!["alone".to_owned()])]
+        );
+        assert_eq!(draw(&Folded::default()), Drawing::default());
+    }
+
+    #[test]
+    fn drawing_cuts_what_is_tall_between_rows() {
+        let mut nodes = vec![node("all", Kind::Scope)];
+        let mut edges = Vec::new();
+        for login in 1..=100 {
+            nodes.push(node(&format!("login_{login}"), Kind::Login));
+            edges.push(Edge {
+                member: login,
+                role: 0,
+                options: String::new(),
+            });
+        }
+        let drawing = draw(&Folded { nodes, edges });
+        let [slices] = drawing.parts.as_slice() else {
+            panic!("{}", drawing.parts.len())
+        };
+        assert_eq!(slices.len(), 100_usize.div_ceil(ROWS_OF_A_SLICE));
+        let boxes: usize = slices
+            .iter()
+            .map(|svg| svg.matches("<g class=\"node").count())
+            .sum();
+        assert_eq!(boxes, 101);
     }
 }

@@ -1,4 +1,4 @@
-//! From every role to a picture that can be read: those that are alike become one. Pure.
+//! From every role to a picture: those that are alike become one. Pure.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,9 +142,9 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Roles of one kind and state with the same memberships become one node; then, while more are left
-/// than can be read, scopes that reach into the same places.
-pub fn fold(roles: &[Role], memberships: &[Membership], readable: usize) -> Folded {
+/// Roles become one node when they are alike in all that is drawn: kind, state, database, what they reach, and every
+/// arrow, to and from the same roles with the same options. So each arrow between two nodes is true of every role in them.
+pub fn fold(roles: &[Role], memberships: &[Membership]) -> Folded {
     let index: BTreeMap<&str, usize> = roles
         .iter()
         .enumerate()
@@ -159,87 +159,36 @@ pub fn fold(roles: &[Role], memberships: &[Membership], readable: usize) -> Fold
             Some((member, role, options(kind, membership)))
         })
         .collect();
-    let mut class: Vec<usize> = (0..roles.len()).collect();
-    let with_members: BTreeSet<usize> = edges.iter().map(|(_, to, _)| *to).collect();
-    let is_leaf = |role: usize| !with_members.contains(&role);
-    // Logins first: nobody is a member of them. Then what has the same members and memberships.
-    for round in 0..4 {
-        let count = class.iter().collect::<BTreeSet<_>>().len();
-        if round > 0 && count <= readable {
-            break;
+    let mut arrows: Vec<BTreeSet<(bool, usize, &str)>> = vec![BTreeSet::new(); roles.len()];
+    for (member, role, options) in &edges {
+        if let Some(from) = arrows.get_mut(*member) {
+            from.insert((true, *role, options));
         }
-        let neighbours = Neighbours::of(&class, &edges);
-        class = regroup(roles, &class, |role| {
-            let Some(described) = roles.get(role) else {
-                return format!("{role}");
-            };
-            let own = (described.kind, &described.state, &described.database);
-            let around = neighbours.around(class_of(&class, role));
-            match (round, described.kind) {
-                (0, _) if !is_leaf(role) || described.kind == Kind::Scope => {
-                    format!("alone {role}")
-                }
-                (2.., Kind::Scope) => format!("{own:?} {:?}", places(&described.reaches)),
-                (3, _) => format!("{own:?} {:?}", around.is_empty()),
-                _ => format!("{own:?} {around:?}"),
-            }
-        });
+        if let Some(to) = arrows.get_mut(*role) {
+            to.insert((false, *member, options));
+        }
     }
+    let mut known = BTreeMap::new();
+    let class: Vec<usize> = roles
+        .iter()
+        .zip(&arrows)
+        .enumerate()
+        .map(|(index, (role, arrows))| {
+            let alike = (
+                role.kind,
+                &role.state,
+                &role.database,
+                &role.reaches,
+                arrows,
+            );
+            *known.entry(alike).or_insert(index)
+        })
+        .collect();
     build(roles, &class, &edges)
 }
 
 fn class_of(class: &[usize], role: usize) -> usize {
     class.get(role).copied().unwrap_or(role)
-}
-
-/// What each class is joined to.
-struct Neighbours(BTreeMap<usize, BTreeSet<(bool, usize, String)>>);
-
-impl Neighbours {
-    fn of(class: &[usize], edges: &[(usize, usize, String)]) -> Self {
-        let mut found: BTreeMap<usize, BTreeSet<(bool, usize, String)>> = BTreeMap::new();
-        for (member, role, options) in edges {
-            let (member, role) = (class_of(class, *member), class_of(class, *role));
-            let up = (true, role, options.clone());
-            found.entry(member).or_default().insert(up);
-            let down = (false, member, options.clone());
-            found.entry(role).or_default().insert(down);
-        }
-        Self(found)
-    }
-
-    fn around(&self, class: usize) -> Vec<&(bool, usize, String)> {
-        self.0.get(&class).into_iter().flatten().collect()
-    }
-}
-
-/// Roles of the same description are one class from now on, and so are all that were one with them.
-fn regroup(roles: &[Role], class: &[usize], describe: impl Fn(usize) -> String) -> Vec<usize> {
-    let mut representatives: BTreeMap<String, usize> = BTreeMap::new();
-    let mut renamed: BTreeMap<usize, usize> = BTreeMap::new();
-    for role in 0..roles.len() {
-        let old = class_of(class, role);
-        if renamed.contains_key(&old) {
-            continue;
-        }
-        let new = *representatives.entry(describe(role)).or_insert(old);
-        renamed.insert(old, new);
-    }
-    class
-        .iter()
-        .map(|old| renamed.get(old).copied().unwrap_or(*old))
-        .collect()
-}
-
-/// The schemas in what a scope reaches: `SELECT on table app.orders` is in `app`.
-fn places(reaches: &[String]) -> BTreeSet<String> {
-    reaches
-        .iter()
-        .filter_map(|text| {
-            let name = text.rsplit(' ').next()?;
-            Some(name.split('.').next()?.to_owned())
-        })
-        .collect()
 }
 
 fn build(roles: &[Role], class: &[usize], edges: &[(usize, usize, String)]) -> Folded {
@@ -355,7 +304,7 @@ mod tests {
             member("svc", "orders_ro"),
             member("api", "orders_ro"),
         ];
-        let folded = fold(&roles, &memberships, 60);
+        let folded = fold(&roles, &memberships);
         assert_eq!(folded.nodes.len(), 5);
         assert_eq!(folded.edges.len(), 4);
         let by_token = folded
@@ -366,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn map_of_thousands_of_roles_stays_readable_and_forgets_none() {
+    fn map_of_thousands_of_roles_folds_what_is_alike_and_forgets_none() {
         let mut roles = Vec::new();
         let mut memberships = Vec::new();
         for scope in 0..150 {
@@ -388,8 +337,9 @@ mod tests {
         for person in 0..300 {
             roles.push(role(&format!("person_{person}"), Kind::Login));
         }
-        let folded = fold(&roles, &memberships, 60);
-        assert!(folded.nodes.len() <= 60, "{}", folded.nodes.len());
+        let folded = fold(&roles, &memberships);
+        // Each scope with its four credentials, and the people, who are alike.
+        assert_eq!(folded.nodes.len(), 150 * 2 + 1);
         let shown: usize = folded.nodes.iter().map(|node| node.names.len()).sum();
         assert_eq!(shown, roles.len());
         assert!(folded.nodes.iter().all(|node| node.lines().len() < 14));
@@ -400,6 +350,40 @@ mod tests {
             .min();
         assert_eq!(first, Some("2026-11-20 10:00:00Z"));
         assert!(!folded.edges.is_empty());
+    }
+
+    /// Every arrow of the picture is one of each role in its boxes.
+    #[test]
+    fn map_draws_no_arrow_that_is_not_there() {
+        let mut roles: Vec<Role> = (0..30)
+            .map(|at| role(&format!("scope_{at}"), Kind::Scope))
+            .collect();
+        let mut memberships = Vec::new();
+        for at in 0..127 {
+            let name = format!("cred_{at}");
+            roles.push(role(&name, Kind::Credential));
+            memberships.push(member(&name, &format!("scope_{}", at % 30)));
+        }
+        for at in 0..130 {
+            roles.push(role(&format!("person_{at}"), Kind::Login));
+        }
+        memberships.push(member("person_7", "scope_0"));
+        let folded = fold(&roles, &memberships);
+        let mut drawn = 0;
+        for edge in &folded.edges {
+            for from in &folded.nodes[edge.member].names {
+                for to in &folded.nodes[edge.role].names {
+                    assert!(
+                        memberships
+                            .iter()
+                            .any(|one| one.member == *from && one.role == *to),
+                        "{from} {to}"
+                    );
+                    drawn += 1;
+                }
+            }
+        }
+        assert_eq!(drawn, memberships.len());
     }
 
     #[test]
