@@ -14,7 +14,7 @@ fn without_worker() -> Server {
 }
 
 #[track_caller]
-fn wait_until_gone(server: &Server, role: &str, seconds: u64) {
+pub fn wait_until_gone(server: &Server, role: &str, seconds: u64) {
     let mut admin = server.admin("postgres");
     wait_until(&format!("{role} is dropped"), seconds, || {
         !admin.role_exists(role)

@@ -4,6 +4,7 @@
 mod alerts;
 mod authority;
 mod classes;
+mod leavings;
 mod reading;
 mod rows;
 mod windows;

@@ -304,6 +304,7 @@ pub fn drop_plain(due: &[Managed]) -> SpiResult<Vec<Managed>> {
         .filter(|role| role.metadata.kind != Kind::Temporary)
         .filter(|role| !held.contains(&role.oid))
         .filter(|role| sessions::of_roles(|other| other == role.oid).is_empty())
+        .filter(|role| matches!(dependencies::prepared_transaction(role.oid), Ok(None)))
         .collect();
     if !plain.is_empty() {
         let names: Vec<String> = plain
@@ -327,6 +328,15 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
         );
     }
     dependencies::revoke_memberships(due.oid)?;
+    if let Some(prepared) = dependencies::prepared_transaction(due.oid)? {
+        return set_aside(
+            due,
+            State::Ending,
+            Action::Ending,
+            prepared,
+            due.metadata.waits_for.clone(),
+        );
+    }
     if let Some(temporary) = &due.metadata.temporary
         && let Some(outcome) = wait_for_takers(due, temporary)?
     {

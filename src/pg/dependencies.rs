@@ -13,6 +13,13 @@ const LANGUAGES: pg_sys::Oid = pg_sys::Oid::from_u32(2612);
 const LARGE_OBJECTS: pg_sys::Oid = pg_sys::Oid::from_u32(2613);
 /// catalog/pg_default_acl.h
 const DEFAULT_PRIVILEGES: pg_sys::Oid = pg_sys::Oid::from_u32(826);
+/// catalog/pg_user_mapping.h
+const USER_MAPPINGS: pg_sys::Oid = pg_sys::Oid::from_u32(1418);
+
+unsafe extern "C" {
+    // access/twophase.h
+    static max_prepared_xacts: std::ffi::c_int;
+}
 
 #[derive(Debug, Clone)]
 pub struct Dependency {
@@ -28,8 +35,14 @@ pub struct Dependency {
 }
 
 impl Dependency {
+    /// Is it an object that holds something? What the role's own rights and settings are goes with it.
     pub fn is_ownership(&self) -> bool {
-        self.kind == b'o'
+        self.kind == b'o' && !self.is_setting()
+    }
+
+    /// What the role would grant on its future objects, and how it logs in to foreign servers.
+    fn is_setting(&self) -> bool {
+        [DEFAULT_PRIVILEGES, USER_MAPPINGS].contains(&self.class)
     }
 
     fn is_here(&self) -> bool {
@@ -198,8 +211,8 @@ pub fn is_waited_for() -> SpiResult<bool> {
 }
 
 /// Revokes all that the role was granted in this database and on shared objects, whoever granted
-/// it, and takes it out of policies. Not DROP OWNED: that would drop what the role owns, and
-/// leaves the grants of other grantors than the owner behind.
+/// it, takes it out of policies, and drops its default privileges and user mappings. Not DROP OWNED:
+/// that would drop what the role owns, and leaves the grants of other grantors than the owner behind.
 pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
     for dependency in of_role(role)?
         .iter()
@@ -212,6 +225,7 @@ pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
             ..
         } = *dependency;
         match dependency.kind {
+            b'o' if dependency.is_setting() => delete(class, object),
             b'a' => {
                 for grantor in grantors(role, class, object)? {
                     // A REVOKE takes back the grants of the one who runs it.
@@ -275,18 +289,39 @@ pub fn drop_default_privileges_of(role: pg_sys::Oid) -> SpiResult<()> {
         |row| row.get::<pg_sys::Oid>(1),
     )?;
     for default in found.into_iter().flatten() {
-        let object = pg_sys::ObjectAddress {
-            classId: DEFAULT_PRIVILEGES,
-            objectId: default,
-            objectSubId: 0,
-        };
-        // SAFETY: inside a transaction, for a row just read.
-        unsafe {
-            pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, 0);
-            pg_sys::CommandCounterIncrement();
-        }
+        delete(DEFAULT_PRIVILEGES, default);
     }
     Ok(())
+}
+
+fn delete(class: pg_sys::Oid, object: pg_sys::Oid) {
+    let object = pg_sys::ObjectAddress {
+        classId: class,
+        objectId: object,
+        objectSubId: 0,
+    };
+    // SAFETY: inside a transaction, for a row just read.
+    unsafe {
+        pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, 0);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// A prepared transaction of the role, in words: it keeps its locks until somebody decides about it.
+pub fn prepared_transaction(role: pg_sys::Oid) -> SpiResult<Option<String>> {
+    // SAFETY: a plain read of a backend global.
+    if unsafe { max_prepared_xacts } == 0 {
+        return Ok(None);
+    }
+    let found = spi::query(
+        "SELECT pg_catalog.format('its prepared transaction %L in database %I is open: COMMIT PREPARED or ROLLBACK PREPARED it there',
+                                  p.gid, p.database)
+           FROM pg_catalog.pg_prepared_xacts p JOIN pg_catalog.pg_authid r ON r.rolname = p.owner
+          WHERE r.oid = $1 ORDER BY p.prepared LIMIT 1",
+        &[role.into()],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(found.into_iter().flatten().next())
 }
 
 /// How many sessions there are of a role and its members that began before a moment. Superusers,

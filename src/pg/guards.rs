@@ -605,7 +605,9 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_TransactionStmt => false,
+            pg_sys::NodeTag::T_TransactionStmt => {
+                prepares(node) && raw::IsTransactionState() && flags_now() & READS_ONLY != 0
+            }
             _ => flags_now() != 0 || (guc::watches_ddl() && is_ddl(node)),
         }
     }
@@ -852,7 +854,9 @@ unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
                 let copy = node.cast::<pg_sys::CopyStmt>();
                 (*copy).is_from && !is_temporary_table((*copy).relation)
             }
-            // Roles, rights and descriptions are no data.
+            // It keeps its locks, and the snapshot of others' VACUUM, after the login is gone.
+            pg_sys::NodeTag::T_TransactionStmt => prepares(node),
+            // Roles, rights and descriptions are no data, but stay behind: not by the reader itself.
             pg_sys::NodeTag::T_CreateRoleStmt
             | pg_sys::NodeTag::T_AlterRoleStmt
             | pg_sys::NodeTag::T_AlterRoleSetStmt
@@ -861,9 +865,22 @@ unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
             | pg_sys::NodeTag::T_GrantRoleStmt
             | pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
             | pg_sys::NodeTag::T_CommentStmt
-            | pg_sys::NodeTag::T_SecLabelStmt => false,
+            | pg_sys::NodeTag::T_SecLabelStmt => !identity::in_security_definer(),
             _ => is_ddl(node) && !is_about_temporary(node),
         }
+    }
+}
+
+/// PREPARE TRANSACTION.
+///
+/// # Safety
+/// A valid statement.
+unsafe fn prepares(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct it is.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && (*node.cast::<pg_sys::TransactionStmt>()).kind
+                == pg_sys::TransactionStmtKind::TRANS_STMT_PREPARE
     }
 }
 

@@ -119,7 +119,8 @@ fn grants_that_the_credential_made() {
     let f = Fixture::new("cleanup_regrant");
     let mut admin = f.admin();
     let third = f.role("third", "LOGIN");
-    let cred = admin.issue("'orders', valid_for => '4 s'");
+    // One that only reads may grant nothing.
+    let cred = admin.handed("scope.create_readwrite_role('orders', valid_for => '4 s')");
     admin.run(&format!(
         "GRANT SELECT ON vault TO {} WITH GRANT OPTION",
         cred.role
