@@ -11,3 +11,5 @@ GRANT SELECT ON scope.scopes, scope.scope_declarations, scope.audit_log, scope.g
 GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;
 -- Each sees what is theirs; the functions ask for membership in pg_monitor for the rest.
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;
+-- For whoever may see scope.roles.
+GRANT EXECUTE ON FUNCTION scope.is_preloaded() TO PUBLIC;

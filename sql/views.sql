@@ -1,7 +1,16 @@
+CREATE FUNCTION scope.is_preloaded() RETURNS boolean
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'is_preloaded_wrapper';
+COMMENT ON FUNCTION scope.is_preloaded() IS
+'Whether the server has loaded the library by shared_preload_libraries. Without it nothing locks a role, checks a login of guard_login() or ends anything, and managed logins are refused. Errors: none of its own.';
+
 CREATE VIEW scope.roles AS
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
-       m.label ->> 'state' AS state,
+       CASE WHEN m.label ->> 'state' OPERATOR(pg_catalog.=) 'active'
+                 AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
+                 AND NOT (SELECT scope.is_preloaded())
+            THEN 'unchecked' ELSE m.label ->> 'state' END AS state,
        ARRAY(SELECT s.rolname
                FROM pg_catalog.pg_auth_members a
                JOIN pg_catalog.pg_roles s ON s.oid OPERATOR(pg_catalog.=) a.roleid
@@ -25,6 +34,9 @@ SELECT r.rolname AS role,
                                WHERE a.backend_type OPERATOR(pg_catalog.=) 'scope_roles launcher'
                                  AND pg_catalog.starts_with(a.query, 'waiting ')) END,
                    m.label ->> 'error'), '')
+            WHEN m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope' AND NOT (SELECT scope.is_preloaded())
+            THEN pg_catalog.concat_ws('; ', 'the server runs without the library: nothing checks it, and nothing ends it',
+                   m.label ->> 'error')
             ELSE m.label ->> 'error' END AS last_error,
        m.label ->> 'purpose' AS purpose
   FROM pg_catalog.pg_roles r
@@ -35,13 +47,13 @@ SELECT r.rolname AS role,
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.roles IS
-'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
+'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
 CREATE VIEW scope.credentials AS
   WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
-       m.label ->> 'state' AS state,
+       e.state,
        ARRAY(SELECT s.rolname
                FROM pg_catalog.pg_auth_members a
                JOIN pg_catalog.pg_authid s ON s.oid OPERATOR(pg_catalog.=) a.roleid
@@ -64,7 +76,9 @@ SELECT r.rolname AS role,
             THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
        m.label -> 'login' ->> 'zone' AS time_zone,
        CASE WHEN r.rolconnlimit OPERATOR(pg_catalog.>=) 0 THEN r.rolconnlimit END AS connection_limit,
-       (SELECT g.setconfig FROM pg_catalog.pg_db_role_setting g
+       -- Every login has this one, and where the library is preloaded it has no effect.
+       (SELECT NULLIF(pg_catalog.array_remove(g.setconfig, 'session_preload_libraries=scope_roles'), '{}')
+          FROM pg_catalog.pg_db_role_setting g
          WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
            AND g.setrole OPERATOR(pg_catalog.=) r.oid) AS settings,
        COALESCE(c.sessions, 0) AS sessions,

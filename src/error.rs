@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::preload;
+use crate::pg::{preload, server};
 
 pub const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";
 
@@ -103,6 +103,19 @@ pub fn require_preload() -> Result<(), ErrorReport> {
     } else {
         Err(report(NotPreloaded))
     }
+}
+
+/// Whoever creates the extension is to know at once.
+pub fn warn_without_preload() {
+    if server::creates_extension() {
+        report(NotPreloaded).report(PgLogLevel::WARNING);
+    }
+}
+
+/// Does the server run with the library, as it must? Documented in `sql/views.sql`.
+#[pg_extern(sql = false)]
+fn is_preloaded() -> bool {
+    preload::done()
 }
 
 impl Report for NotPreloaded {

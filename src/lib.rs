@@ -82,7 +82,8 @@ extension_sql_file!(
 );
 
 /// Runs in the postmaster when preloaded, and in a backend that meets the library without preload:
-/// there only the settings are defined, so that functions can say what is missing.
+/// there only the settings are defined, so that functions can say what is missing, and managed logins are
+/// refused.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     guc::init();
@@ -93,6 +94,9 @@ pub extern "C-unwind" fn _PG_init() {
         login::init();
         guard::init();
         expiry::init();
+    } else {
+        error::warn_without_preload();
+        login::without_preload();
     }
 }
 

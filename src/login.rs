@@ -14,14 +14,19 @@ use crate::admission::Client;
 use crate::admission::hours::Moment;
 use crate::admission::refusal::Refusal;
 use crate::audit::{self, Class, Event};
+use crate::error::{NotPreloaded, Report};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{catalog, clock, gate, login_memory, server, time_zone, wakeup};
+use crate::pg::{
+    catalog, clock, gate, identity, login_memory, server, session_libraries, time_zone, wakeup,
+};
+
 use policy::{Admission, Facts};
 
 pub fn init() {
     login_memory::init_shared_memory(guc::login_facts());
     crate::pg::hooks::install_login();
+    session_libraries::install();
 }
 
 /// Ends the connection with 28000 when `user` is a managed or guarded role that may not log in.
@@ -70,6 +75,22 @@ pub fn enforce(user: &str, client: Client) {
         audit::watch_login();
     }
     record(client, None);
+}
+
+/// A session has met the library, on a server that was started without it: as its login's own
+/// `session_preload_libraries` asks for, or later. Ends one of a managed login (55000), which nothing checks here.
+pub fn without_preload() {
+    let login = identity::client_login().and_then(catalog::role_by_oid);
+    if login.is_some_and(|login| !login.superuser && label::read(login.oid).is_some()) {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "connection refused: the server runs without scope_roles",
+            function_name!(),
+        )
+        .set_detail("Nothing would check this login, its deadline or its tokens.")
+        .set_hint(NotPreloaded.hint())
+        .report(PgLogLevel::FATAL);
+    }
 }
 
 /// What the clock shows where the role's hours are judged.

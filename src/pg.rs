@@ -29,6 +29,7 @@ pub mod sealed;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;
+pub mod session_libraries;
 pub mod sessions;
 pub mod shared_rows;
 pub mod shared_tokens;

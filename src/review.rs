@@ -15,9 +15,9 @@ use pgrx::prelude::*;
 use crate::audit::{self, Action};
 use crate::error::report;
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, server, spi, xact};
+use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::{access, guc, scope};
-use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, Severity, UNUSED};
+use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, NOT_PRELOADED, Severity, UNUSED};
 
 const MAX_TEXT_BYTES: usize = 200;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
@@ -154,6 +154,18 @@ fn review() -> Result<
 /// Everything that is wrong, in no order.
 fn find() -> Result<Vec<Finding>, Error> {
     let mut found = Vec::new();
+    if !preload::done() {
+        found.push(Finding {
+            severity: Severity::Critical,
+            code: NOT_PRELOADED,
+            role: None,
+            object: None,
+            what: "the server runs without the library: no token's role is locked, guarded logins are not checked, and nothing ends"
+                .to_owned(),
+            since: None,
+            mend: None,
+        });
+    }
     for check in CHECKS {
         found.extend(run(check)?);
     }

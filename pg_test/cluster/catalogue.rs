@@ -26,6 +26,7 @@ function scope.export_spec(pg_catalog.name[],pg_catalog.text) |
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.harden(boolean) | 
+function scope.is_preloaded() | PUBLIC EXECUTE
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE

@@ -4,6 +4,7 @@ mod change;
 mod facts;
 mod guard;
 mod trail;
+mod unloaded;
 
 use crate::harness::*;
 

@@ -463,7 +463,7 @@ fn every_code_is_documented() {
     let code = std::fs::read_to_string(root.join("src/review/findings.rs")).expect("findings.rs");
     let named = |line: &str| {
         let (_, rest) = line.split_once("code: \"").or_else(|| {
-            ["ATTESTATION_", "SCOPE_"]
+            ["ATTESTATION_", "SCOPE_", "NOT_"]
                 .iter()
                 .find_map(|prefix| line.split_once(&format!("pub const {prefix}")))?
                 .1

@@ -11,7 +11,7 @@ use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Mode};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::pg::{catalog, clock, compat, identity, server, session_libraries, spi, xact};
 use crate::scope::{self, name};
 use crate::timestamp;
 use crate::{error, guc};
@@ -190,6 +190,7 @@ impl Login<'_> {
         sql += &settings(&role, self.options);
         spi::execute(&sql)?;
         let made = catalog::role_by_name(self.role).is_some_and(|role| {
+            session_libraries::bind(role.oid);
             self.verifier
                 .is_none_or(|verifier| catalog::set_password(role.oid, verifier))
         });

@@ -12,7 +12,7 @@ use super::{Secret, deadline, parts};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Metadata, State};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, spi, xact};
+use crate::pg::{catalog, clock, identity, session_libraries, spi, xact};
 use crate::{error, guard, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -130,6 +130,7 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
         return Err(Error::BeyondCap { role, latest });
     }
     alter(&role, &issue::valid_until(deadline))?;
+    xact::retrying(|| session_libraries::bind(target.role.oid));
     let fields = [
         ("valid_until", audit::deadline(Some(deadline))),
         ("valid_before", audit::deadline(target.role.valid_until)),
@@ -208,7 +209,10 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
                 beyond: refused,
             });
         }
-        let set = || catalog::set_password(target.role.oid, &secret.verifier);
+        let set = || {
+            session_libraries::bind(target.role.oid);
+            catalog::set_password(target.role.oid, &secret.verifier)
+        };
         if !xact::retrying(set) {
             return Err(super::Error::Vanished.into());
         }
@@ -317,9 +321,15 @@ fn succeed(
     let role = catalog::role_by_name(name).ok_or(super::Error::Vanished)?;
     guard::hand_on(old, role.oid);
     // As they are: ALTER ROLE would have to take lists of names apart again.
+    // The new one has a row already, where settings for all databases are.
+    session_libraries::bind(old);
     spi::query(
-        "INSERT INTO pg_catalog.pg_db_role_setting
-         SELECT setdatabase, $1, setconfig FROM pg_catalog.pg_db_role_setting WHERE setrole = $2",
+        "WITH known AS (
+           UPDATE pg_catalog.pg_db_role_setting n SET setconfig = o.setconfig
+             FROM pg_catalog.pg_db_role_setting o
+            WHERE n.setrole = $1 AND o.setrole = $2 AND n.setdatabase = 0 AND o.setdatabase = 0)
+         INSERT INTO pg_catalog.pg_db_role_setting
+         SELECT setdatabase, $1, setconfig FROM pg_catalog.pg_db_role_setting WHERE setrole = $2 AND setdatabase <> 0",
         &[role.oid.into(), old.into()],
         |_| Ok(()),
     )?;

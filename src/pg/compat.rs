@@ -283,6 +283,20 @@ pub fn setting_alloc(size: usize) -> *mut c_void {
     }
 }
 
+/// Gives back what [`setting_alloc`], or the settings machinery itself, has allocated.
+///
+/// # Safety
+/// Such memory, which nobody uses any more.
+pub unsafe fn setting_free(memory: *mut c_void) {
+    // SAFETY: by contract; each version allocates as it frees.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        libc::free(memory);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        pg_sys::guc_free(memory);
+    }
+}
+
 /// A copy of a string in memory that the settings machinery will free itself; NULL when there is
 /// none left.
 pub fn setting_string(text: &CStr) -> *mut c_char {

@@ -44,6 +44,15 @@ pub fn session_user() -> pg_sys::Oid {
     unsafe { raw::GetSessionUserId() }
 }
 
+/// As whom the client of this session has logged in; `None` in a process without one, and outside transactions.
+pub fn client_login() -> Option<pg_sys::Oid> {
+    // SAFETY: reads of backend globals; the login is known where a transaction can be.
+    unsafe {
+        (!pg_sys::MyProcPort.is_null() && raw::IsTransactionState())
+            .then(|| raw::GetAuthenticatedUserId())
+    }
+}
+
 /// True inside a SECURITY DEFINER function, where PostgreSQL forbids changing `role`.
 pub fn in_security_definer() -> bool {
     // SAFETY: reads a backend global.

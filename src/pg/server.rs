@@ -113,6 +113,12 @@ pub fn is_binary_upgrade() -> bool {
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
+/// Is this session in CREATE EXTENSION, or an update of one?
+pub fn creates_extension() -> bool {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::creating_extension }
+}
+
 /// Does the server accept TLS connections?
 pub fn offers_tls() -> bool {
     setting(c"ssl").as_deref() == Some("on")

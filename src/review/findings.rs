@@ -41,6 +41,9 @@ macro_rules! ours {
     };
 }
 
+/// The server runs without the library.
+pub const NOT_PRELOADED: &str = "not_preloaded";
+
 pub const CHECKS: &[Check] = &[
     Check {
         code: "superuser",
@@ -78,6 +81,31 @@ SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change w
   LEFT JOIN pg_authid g ON g.oid = b.grantor
  WHERE NOT r.rolsuper
  GROUP BY r.rolname, s.rolname",
+    },
+    Check {
+        code: "unbound_login",
+        severity: Severity::High,
+        sql: ours!(
+            ", logins AS (
+                 SELECT o.oid, o.rolname, s.setdatabase, substr(c.setting, length('session_preload_libraries=') + 1) AS value
+                   FROM o LEFT JOIN pg_db_role_setting s ON s.setrole = o.oid
+                   LEFT JOIN LATERAL unnest(s.setconfig) c(setting) ON starts_with(c.setting, 'session_preload_libraries=')
+                  WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'),
+               names AS (
+                 SELECT *, ARRAY(SELECT btrim(n, ' \"') FROM regexp_split_to_table(value, ',') n WHERE btrim(n, ' \"') <> '') AS libraries FROM logins)
+             SELECT rolname::text, NULL, 'would log in unchecked to a server that was started without the library', NULL,
+                    format('ALTER ROLE %I SET session_preload_libraries = %s;', rolname,
+                        array_to_string(ARRAY(SELECT quote_ident(x) FROM unnest(coalesce(libraries, '{}')) x) || 'scope_roles'::text, ', '))
+               FROM (SELECT o.rolname, (SELECT n.libraries FROM names n WHERE n.oid = o.oid AND n.setdatabase = 0 AND n.value IS NOT NULL) AS libraries
+                       FROM (SELECT DISTINCT oid, rolname FROM logins) o) f
+              WHERE NOT coalesce('scope_roles' = ANY (libraries), false)
+             UNION ALL
+             SELECT n.rolname::text, format('database %I', d.datname),
+                    'would log in to this database unchecked, were the server started without the library', NULL,
+                    format('ALTER ROLE %I IN DATABASE %I RESET session_preload_libraries;', n.rolname, d.datname)
+               FROM names n JOIN pg_database d ON d.oid = n.setdatabase
+              WHERE n.value IS NOT NULL AND 'scope_roles' <> ALL (libraries)"
+        ),
     },
     Check {
         code: "md5_password",
@@ -390,6 +418,7 @@ pub fn codes() -> impl Iterator<Item = &'static str> {
         SCOPE_NARROWED,
         SCOPE_UNDECLARED,
         ATTESTATION_OVERDUE,
+        NOT_PRELOADED,
         ATTESTATION_CHANGED,
     ])
 }

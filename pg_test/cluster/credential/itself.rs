@@ -178,7 +178,7 @@ fn an_authenticator_and_what_its_tokens_take_are_refused_too() {
     s.refused("ALTER ROLE CURRENT_USER SET work_mem = '1MB'", "42501");
     s.run("ROLLBACK");
     f.admin().assert_that(&format!(
-        "NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setrole IN ('{role}'::regrole, '{}'::regrole))",
+        "(SELECT string_agg(setconfig::text, '') = '{{session_preload_libraries=scope_roles}}' FROM pg_db_role_setting WHERE setrole IN ('{role}'::regrole, '{}'::regrole))",
         gated.role
     ));
 }
