@@ -21,6 +21,7 @@ pub mod log;
 pub mod login_memory;
 pub mod name;
 pub mod own_table;
+mod pinned_settings;
 pub mod planted;
 pub mod preload;
 mod raw;

@@ -26,6 +26,7 @@ mod page;
 mod review;
 mod scope;
 mod sealed;
+mod settings;
 mod spec;
 mod temporary;
 mod update;

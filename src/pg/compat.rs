@@ -713,3 +713,30 @@ pub fn language_of_messages() -> *const c_char {
     // SAFETY: a read of a backend global.
     unsafe { log_globals::locale_messages }
 }
+
+/// The server's settings, in the order of their names or in none.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+pub fn settings() -> Vec<*const pg_sys::config_generic> {
+    // SAFETY: the array has as many entries as it says.
+    unsafe {
+        let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
+        let first = pg_sys::get_guc_variables();
+        (0..count)
+            .map(|index| (*first.add(index)).cast_const())
+            .collect()
+    }
+}
+
+/// The server's settings, in the order of their names or in none.
+#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+pub fn settings() -> Vec<*const pg_sys::config_generic> {
+    // SAFETY: the array has as many entries as it says, and goes with the memory context.
+    unsafe {
+        let mut count = 0;
+        let first = pg_sys::get_guc_variables(&mut count);
+        let count = usize::try_from(count).unwrap_or(0);
+        (0..count)
+            .map(|index| (*first.add(index)).cast_const())
+            .collect()
+    }
+}

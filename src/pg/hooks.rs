@@ -6,6 +6,7 @@
 //! would rebuild it, without the names of tables and constraints and the position in the query
 //! that clients read. Such a jump is sound because the frames that it leaves own nothing.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
 
 use pgrx::pg_sys;
@@ -55,6 +56,12 @@ const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
 static mut STATEMENT_WITH_TOKEN: pg_sys::TimestampTz = 0;
 static mut PREVIOUS_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
 static mut PREVIOUS_AUTHENTICATION: Option<AuthenticationHook> = None;
+
+thread_local! {
+    /// By statement: what each running rename might take the name from. Event triggers rename inside of one.
+    static RENAMES: RefCell<Vec<(usize, Vec<declared::Anchor>)>> = const { RefCell::new(Vec::new()) };
+}
+const MOST_RENAMES: usize = 16;
 
 /// The lock's hooks; once, in the postmaster.
 pub fn install_lock() {
@@ -116,7 +123,7 @@ unsafe extern "C-unwind" fn process_utility(
         }
         let renames = renames(node);
         if renames {
-            before_rename();
+            before_rename(node);
         }
         let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
@@ -142,7 +149,7 @@ unsafe extern "C-unwind" fn process_utility(
             run(statement, destination);
         }
         if renames {
-            after_rename();
+            after_rename(node);
         }
         if acts_as_another() {
             // An error may come before anything else could look.
@@ -502,13 +509,29 @@ extern "C-unwind" fn before_role_change() {
 }
 
 #[pg_guard]
-extern "C-unwind" fn before_rename() {
-    declared::before_rename();
+extern "C-unwind" fn before_rename(node: *mut pg_sys::Node) {
+    let anchors = declared::before_rename();
+    if !anchors.is_empty() {
+        RENAMES.with_borrow_mut(|renames| {
+            // What has failed did not come to its end.
+            renames.retain(|(other, _)| *other != node as usize);
+            if renames.len() == MOST_RENAMES {
+                renames.remove(0);
+            }
+            renames.push((node as usize, anchors));
+        });
+    }
 }
 
 #[pg_guard]
-extern "C-unwind" fn after_rename() {
-    declared::after_rename();
+extern "C-unwind" fn after_rename(node: *mut pg_sys::Node) {
+    let anchors = RENAMES.with_borrow_mut(|renames| {
+        let place = renames
+            .iter()
+            .position(|(other, _)| *other == node as usize);
+        place.map(|place| renames.swap_remove(place).1)
+    });
+    declared::after_rename(&anchors.unwrap_or_default());
 }
 
 #[pg_guard]

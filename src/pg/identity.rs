@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::raw;
+use super::{pinned_settings, raw};
 
 /// How many pieces of work of the extension's own are being done. Backend-local.
 static OWN_WORK: AtomicU32 = AtomicU32::new(0);
@@ -59,7 +59,8 @@ pub fn in_security_definer() -> bool {
     unsafe { raw::InLocalUserIdChange() }
 }
 
-/// Runs `work` as the bootstrap superuser, in a restricted security context, search_path pinned.
+/// Runs `work` as the bootstrap superuser, in a restricted security context, with
+/// what settings mean pinned ([`pinned_settings`]).
 /// Authority is checked before. Everything is as before afterwards, also when `work` fails.
 pub fn elevated<R>(work: impl FnOnce() -> R) -> R {
     let _guard = Guard::assume(Some(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID)));
@@ -77,7 +78,7 @@ pub fn acting_as<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Runs `work` as the caller, with search_path pinned.
+/// Runs `work` as the caller, with settings pinned.
 pub fn pinned<R>(work: impl FnOnce() -> R) -> R {
     let _guard = Guard::assume(None);
     work()
@@ -103,16 +104,7 @@ impl Guard {
                 nest_level,
             };
             OWN_WORK.fetch_add(1, Ordering::Relaxed);
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            pinned_settings::pin();
             if let Some(role) = role {
                 pg_sys::SetUserIdAndSecContext(
                     role,

@@ -95,9 +95,16 @@ fn mapped<R>(
     })
 }
 
-/// An identifier, quoted where it needs to be.
+/// An identifier, quoted where it needs to be, whatever `quote_all_identifiers` says.
 pub fn identifier(name: &str) -> String {
-    pgrx::spi::quote_identifier(name)
+    // SAFETY: a backend global, put back at once: nothing in between looks at it but the quoting, which fails only without memory.
+    unsafe {
+        let all = pg_sys::quote_all_identifiers;
+        pg_sys::quote_all_identifiers = false;
+        let quoted = pgrx::spi::quote_identifier(name);
+        pg_sys::quote_all_identifiers = all;
+        quoted
+    }
 }
 
 /// A string literal, quoted.

@@ -93,26 +93,56 @@ pub fn forget(scope: pg_sys::Oid, name: &str) {
     }
 }
 
+/// What a dump has brought, by its place: its role, object and part as found by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Anchor {
+    place: String,
+    role: u32,
+    object: u32,
+    part: u32,
+}
+
 /// Before somebody renames something: what a dump has brought is found by its name now, or never.
-pub fn before_rename() {
-    in_passing(ANCHOR);
+pub fn before_rename() -> Vec<Anchor> {
+    looked_up(ANCHORS)
 }
 
-/// After it: keeps the names by which a dump of this database will be read.
-pub fn after_rename() {
-    in_passing(REFRESH);
+/// After it. What it has given another name is kept under that name, by which a dump of this database will be read; what it has taken
+/// the name from keeps its OID. Somebody who has nothing to do with scopes touches nothing, and holds no lock of ours.
+pub fn after_rename(before: &[Anchor]) {
+    if !before.is_empty() {
+        let now: Vec<Anchor> = looked_up(ANCHORS);
+        let lost: Vec<_> = before
+            .iter()
+            .filter(|anchor| !now.contains(anchor))
+            .collect();
+        if let (false, Ok(lost)) = (lost.is_empty(), serde_json::to_string(&lost)) {
+            in_passing(|| xact::raised(spi::write(ANCHOR, &[&lost])));
+        }
+    }
+    if !looked_up::<bool>(STALE).is_empty() {
+        in_passing(|| xact::raised(spi::write(REFRESH, &[])));
+    }
 }
 
-/// Somebody else's statement does not fail of this.
-fn in_passing(sql: &'static str) {
-    let done = xact::subtransaction(|| {
-        identity::elevated(|| {
+/// Rows of a query whose locks are given back.
+fn looked_up<T: serde::de::DeserializeOwned + Clone>(sql: &'static str) -> Vec<T> {
+    let mut found = Vec::new();
+    in_passing(|| {
+        found = xact::rehearsed(|| {
             if is_here() {
-                xact::raised(spi::write(sql, &[]));
+                spi::facts(sql, &[]).unwrap_or_default()
+            } else {
+                Vec::new()
             }
         });
     });
-    match done {
+    found
+}
+
+/// Somebody else's statement does not fail of this, nor wait for it.
+fn in_passing(work: impl FnOnce()) {
+    match xact::aside(|| identity::elevated(work)) {
         Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED => {
             xact::raise(failure)
         }
@@ -487,12 +517,18 @@ const FORGET: &str = here!(concat!(
     own!("")
 ));
 
-const ANCHOR: &str = resolved!(
+const ANCHORS: &str = resolved!(
     "s.origin <> here.origin",
-    "UPDATE scope.scope_declaration s
-        SET scope_oid = k.role, object_oid = k.oid, part_oid = k.number, origin = here.origin
-       FROM known k CROSS JOIN here
-      WHERE s.ctid = k.place
+    "SELECT pg_catalog.jsonb_build_object('place', place, 'role', role::bigint, 'object', oid::bigint, 'part', number::bigint)::text
+       FROM known"
+);
+
+/// $1: those found by [`ANCHORS`].
+const ANCHOR: &str = here!(
+    " UPDATE scope.scope_declaration s
+        SET scope_oid = k.role, object_oid = k.object, part_oid = k.part, origin = here.origin
+       FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS k(place tid, role oid, object oid, part oid) CROSS JOIN here
+      WHERE s.ctid = k.place AND s.origin <> here.origin
         AND s.ctid IN (SELECT l.ctid FROM scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
 );
 
@@ -505,8 +541,10 @@ const FORGET_OTHERS: &str = here!(
           FOR UPDATE OF s SKIP LOCKED)"
 );
 
-/// Those of this database whose names are no longer the ones that are stored.
-const REFRESH: &str = here!(
+/// Those of this database with their names of today.
+macro_rules! today {
+    ($rest:expr) => {
+        here!(concat!(
     ", today AS MATERIALIZED (
        SELECT s.ctid AS place, a.rolname AS scope, x.object, x.part
          FROM scope.scope_declaration s JOIN here ON here.origin = s.origin
@@ -521,14 +559,33 @@ const REFRESH: &str = here!(
               CASE WHEN c.oid IS NOT NULL THEN pg_catalog.format('%I.%I', n.nspname, c.relname)
                    WHEN p.oid IS NOT NULL THEN p.oid::pg_catalog.regprocedure::text
                    WHEN n.oid IS NOT NULL THEN pg_catalog.quote_ident(n.nspname) END,
-              coalesce(pg_catalog.quote_ident(t.attname), pg_catalog.quote_ident(r.rolname))) x(object, part))
-     UPDATE scope.scope_declaration s
+              coalesce(pg_catalog.quote_ident(t.attname), pg_catalog.quote_ident(r.rolname))) x(object, part))",
+            $rest
+        ))
+    };
+}
+
+macro_rules! is_stale {
+    () => {
+        "(s.scope <> coalesce(k.scope, s.scope) OR s.object <> coalesce(k.object, s.object) OR s.part <> coalesce(k.part, s.part))"
+    };
+}
+
+const STALE: &str = today!(concat!(
+    " SELECT 'true' FROM scope.scope_declaration s JOIN today k ON s.ctid = k.place WHERE ",
+    is_stale!(),
+    " LIMIT 1"
+));
+
+/// Those whose names are no longer the ones that are stored.
+const REFRESH: &str = today!(concat!(
+    " UPDATE scope.scope_declaration s
         SET scope = coalesce(k.scope, s.scope), object = coalesce(k.object, s.object), part = coalesce(k.part, s.part)
        FROM today k
-      WHERE s.ctid = k.place
-        AND (s.scope <> coalesce(k.scope, s.scope) OR s.object <> coalesce(k.object, s.object) OR s.part <> coalesce(k.part, s.part))
-        AND s.ctid IN (SELECT l.ctid FROM scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
-);
+      WHERE s.ctid = k.place AND ",
+    is_stale!(),
+    " AND s.ctid IN (SELECT l.ctid FROM scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
+));
 
 /// $1: schemas with their creators.
 const NEWCOMERS: &str = "
