@@ -1,4 +1,4 @@
-//! In-server tests: what needs a backend but no second session.
+//! In-server tests: what needs a backend but no second session. And `tokens`, which needs no server.
 //! Test names begin with their topic: they are unique in the crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -6,6 +6,8 @@ mod clock;
 mod elevation;
 mod hours;
 mod label;
+#[cfg(test)]
+mod tokens;
 mod transaction;
 
 /// Asked for by pgrx.

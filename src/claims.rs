@@ -9,8 +9,9 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::claim_path::{ClaimPath, PathError};
 use crate::error::report;
-use crate::jwt::{self, ClaimPath, PathError};
+use crate::jwt;
 use crate::pg::{clock, json, switch_state};
 
 #[derive(Debug, thiserror::Error)]

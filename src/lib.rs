@@ -7,6 +7,7 @@ mod acl;
 mod admission;
 mod audit;
 mod authenticator;
+mod claim_path;
 mod claims;
 mod credential;
 mod digits;

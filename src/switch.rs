@@ -11,9 +11,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Class, Event};
+use crate::claim_path::{ClaimPath, PathError, RoleClaim};
 use crate::error::{report, require_preload};
 use crate::guc;
-use crate::jwt::{ClaimPath, PathError, RoleClaim};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::TakenRole;

@@ -19,7 +19,9 @@ pub use crowd::crowd;
 pub use fixture::{Fixture, shared};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
-pub use token::{Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, unsigned};
+pub use token::{
+    Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, sign_with_nothing, unsigned,
+};
 pub use tools::{
     certificate, give_away, has_library, make_dir, older_bindir, output, program, signal, skip,
 };

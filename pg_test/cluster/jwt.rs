@@ -71,6 +71,16 @@ pub fn switch(token: &str) -> String {
     format!("SELECT scope.set_jwt_role({})", literal(token))
 }
 
+/// The same for a session.
+pub fn switch_session(token: &str) -> String {
+    format!("SELECT scope.set_jwt_session({})", literal(token))
+}
+
+/// And its end.
+pub fn end_session(token: &str) -> String {
+    format!("SELECT scope.end_jwt_session({})", literal(token))
+}
+
 const CLAIMS: &str = "SELECT current_setting('request.jwt.claims', true)";
 
 #[track_caller]

@@ -3,8 +3,8 @@
 use pgrx::prelude::*;
 
 use super::Bad;
+use crate::claim_path::PathError;
 use crate::error::Report;
-use crate::jwt::PathError;
 
 impl Report for Bad {
     fn code(&self) -> PgSqlErrorCode {

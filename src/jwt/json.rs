@@ -1,8 +1,12 @@
-//! Strict JSON (RFC 8259) that keeps the text of every value, and quick look-ups in text that was
-//! read strictly once. Numbers stay text, so that `1e400` and 20-digit integers lose nothing.
+//! Strict JSON (RFC 8259) on serde_json, which by itself takes the last of two members of one name,
+//! and NUL, which PostgreSQL's text cannot hold. Values stay text: `1e400` and 20 digits lose nothing.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// Objects and arrays may be nested this deep.
@@ -34,20 +38,16 @@ pub(super) struct Member<'a> {
 
 /// Reads a text that must be one JSON object and nothing else.
 pub(super) fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
-    let mut scanner = Scanner { text, at: 0 };
-    scanner.skip_space();
-    if scanner.peek() != Some(b'{') {
-        scanner.value(0)?;
-        scanner.end()?;
-        return Err(JsonError::NotObject);
+    if text.trim_ascii_start().starts_with('{') {
+        return strict_object(text, 1);
     }
-    let members = scanner.object(0)?;
-    scanner.end()?;
-    Ok(members)
+    let other: &RawValue = serde_json::from_str(text).map_err(|_| JsonError::Syntax)?;
+    strict(other.get(), 0)?;
+    Err(JsonError::NotObject)
 }
 
 /// The string that a value's JSON text holds, unescaped; `None` for any other type.
-pub(super) fn string(value: &str) -> Option<Cow<'_, str>> {
+pub fn string(value: &str) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str(value).ok().map(Cow::Owned)
@@ -57,31 +57,27 @@ pub(super) fn string(value: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The value of a member of an object, as JSON text. The object must have been read strictly
-/// before: on other text the answer may be wrong, but it is never a panic.
-pub(super) fn find<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    members(object).find_map(|(key, value)| (string(key)? == name).then_some(value))
+/// before: of two members of one name, this finds the first.
+pub fn find<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    members(object).find_map(|member| (member.name == name).then_some(member.value))
 }
 
-/// The members of an object as raw key and value; empty for any other type. See [`find`].
-pub(super) fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut children = Children::of(object, b'{');
-    std::iter::from_fn(move || {
-        let key = children.next_value()?;
-        children.skip(b':');
-        Some((key, children.next_value()?))
-    })
+/// The members of an object; none of any other type. See [`find`].
+pub(super) fn members(object: &str) -> impl Iterator<Item = Member<'_>> {
+    let Members(members) = serde_json::from_str(object).unwrap_or_default();
+    members.into_iter()
 }
 
-/// The elements of an array as JSON text; empty for any other type. See [`find`].
-pub(super) fn elements(array: &str) -> impl Iterator<Item = &str> {
-    let mut children = Children::of(array, b'[');
-    std::iter::from_fn(move || children.next_value())
+/// The elements of an array as JSON text; none of any other type.
+pub fn elements(array: &str) -> impl Iterator<Item = &str> {
+    let elements: Vec<&RawValue> = serde_json::from_str(array).unwrap_or_default();
+    elements.into_iter().map(RawValue::get)
 }
 
 /// Builds a tree from JSON text that was read strictly before. A number outside the range of a
 /// double becomes the largest double of its sign, which keeps comparisons right; integers beyond 64
 /// bits lose digits. `None` when nested deeper than [`MAX_DEPTH`] or not JSON.
-pub(super) fn tree(value: &str) -> Option<Value> {
+pub fn tree(value: &str) -> Option<Value> {
     branch(value, 0)
 }
 
@@ -91,7 +87,7 @@ fn branch(value: &str, depth: usize) -> Option<Value> {
     }
     match value.as_bytes().first()? {
         b'{' => members(value)
-            .map(|(key, value)| Some((string(key)?.into_owned(), branch(value, depth + 1)?)))
+            .map(|member| Some((member.name.into_owned(), branch(member.value, depth + 1)?)))
             .collect::<Option<Map<_, _>>>()
             .map(Value::Object),
         b'[' => elements(value)
@@ -106,283 +102,39 @@ fn branch(value: &str, depth: usize) -> Option<Value> {
     }
 }
 
-/// Bytes that end a run of plain characters in a string: quotes, backslashes, control characters.
-const ENDS: [bool; 256] = {
-    let mut ends = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        ends[byte] = byte < 0x20 || byte == b'"' as usize || byte == b'\\' as usize;
-        byte += 1;
-    }
-    ends
-};
-
-/// A recursive-descent reader; [`MAX_DEPTH`] bounds the recursion.
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    /// A value of any type, inside `depth` objects and arrays; returns its text.
-    fn value(&mut self, depth: usize) -> Result<&'a str, JsonError> {
-        let start = self.at;
-        match self.peek().ok_or(JsonError::Syntax)? {
-            b'{' => {
-                self.object(depth)?;
-            }
-            b'[' => self.array(depth)?,
-            b'"' => {
-                self.string()?;
-            }
-            b't' => self.literal("true")?,
-            b'f' => self.literal("false")?,
-            b'n' => self.literal("null")?,
-            _ => self.number()?,
-        }
-        self.since(start)
-    }
-
-    fn object(&mut self, depth: usize) -> Result<Vec<Member<'a>>, JsonError> {
-        let depth = deeper(depth)?;
-        self.expect(b'{')?;
-        self.skip_space();
-        let mut members = Vec::new();
-        if !self.take(b'}') {
-            // As many as most tokens have.
-            members.reserve(12);
-            loop {
-                self.skip_space();
-                let name = self.string()?;
-                self.skip_space();
-                self.expect(b':')?;
-                self.skip_space();
-                let value = self.value(depth)?;
-                members.push(Member { name, value });
-                self.skip_space();
-                if !self.take(b',') {
-                    break;
-                }
-            }
-            self.expect(b'}')?;
-        }
-        if has_duplicate(&members) {
-            return Err(JsonError::Duplicate);
-        }
-        Ok(members)
-    }
-
-    fn array(&mut self, depth: usize) -> Result<(), JsonError> {
-        let depth = deeper(depth)?;
-        self.expect(b'[')?;
-        self.skip_space();
-        if self.take(b']') {
-            return Ok(());
-        }
-        loop {
-            self.skip_space();
-            self.value(depth)?;
-            self.skip_space();
-            if !self.take(b',') {
-                break;
-            }
-        }
-        self.expect(b']')
-    }
-
-    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        let start = self.at;
-        self.expect(b'"')?;
-        let mut escaped = false;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|&byte| ENDS.get(usize::from(byte)) == Some(&true))
-                .ok_or(JsonError::Syntax)?;
-            self.at += plain;
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                _ => return Err(JsonError::Syntax),
-            }
-        }
-        if !escaped {
-            let inner = self.text.get(start + 1..self.at);
-            self.at += 1;
-            return inner.map(Cow::Borrowed).ok_or(JsonError::Syntax);
-        }
-        self.at += 1;
-        let raw = self.since(start)?;
-        // The library refuses unknown escapes and lone surrogates.
-        let unescaped: String = serde_json::from_str(raw).map_err(|_| JsonError::Syntax)?;
-        if unescaped.contains('\0') {
-            return Err(JsonError::Nul);
-        }
-        Ok(Cow::Owned(unescaped))
-    }
-
-    fn number(&mut self) -> Result<(), JsonError> {
-        self.take(b'-');
-        if !self.take(b'0') {
-            self.digits()?;
-        }
-        if self.take(b'.') {
-            self.digits()?;
-        }
-        if self.take(b'e') || self.take(b'E') {
-            let _sign = self.take(b'+') || self.take(b'-');
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at == start {
-            return Err(JsonError::Syntax);
-        }
-        Ok(())
-    }
-
-    fn literal(&mut self, word: &str) -> Result<(), JsonError> {
-        let rest = self.text.get(self.at..).ok_or(JsonError::Syntax)?;
-        if !rest.starts_with(word) {
-            return Err(JsonError::Syntax);
-        }
-        self.at += word.len();
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), JsonError> {
-        self.skip_space();
-        if self.peek().is_some() {
-            return Err(JsonError::Syntax);
-        }
-        Ok(())
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.take(byte) {
-            Ok(())
-        } else {
-            Err(JsonError::Syntax)
-        }
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        if found {
-            self.at += 1;
-        }
-        found
-    }
-
-    fn skip_space(&mut self) {
-        while self.peek().is_some_and(is_space) {
-            self.at += 1;
-        }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn since(&self, start: usize) -> Result<&'a str, JsonError> {
-        self.text.get(start..self.at).ok_or(JsonError::Syntax)
+/// Checks a value that is inside `depth` objects and arrays and is JSON already, as far as a reader
+/// sees that skips it: such a one does not look at surrogates.
+fn strict(value: &str, depth: usize) -> Result<(), JsonError> {
+    match value.as_bytes().first() {
+        Some(b'{') => strict_object(value, depth + 1).map(drop),
+        Some(b'[') if depth >= MAX_DEPTH => Err(JsonError::TooDeep),
+        Some(b'[') => elements(value).try_for_each(|element| strict(element, depth + 1)),
+        Some(b'"') if value.contains('\\') => no_nul(&string(value).ok_or(JsonError::Syntax)?),
+        _ => Ok(()),
     }
 }
 
-/// The values inside one object (keys and values alternate) or array, found by counting brackets.
-struct Children<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Children<'a> {
-    fn of(text: &'a str, open: u8) -> Self {
-        let at = match text.as_bytes().first() {
-            Some(byte) if *byte == open => 1,
-            _ => text.len(),
-        };
-        Self { text, at }
-    }
-
-    fn next_value(&mut self) -> Option<&'a str> {
-        self.skip(b',');
-        let start = self.at;
-        match self.byte()? {
-            b'"' => self.pass_string()?,
-            b'{' | b'[' => self.pass_nested()?,
-            b'}' | b']' => return None,
-            _ => {
-                while self.byte().is_some_and(is_scalar) {
-                    self.at += 1;
-                }
-            }
-        }
-        // Text that is not JSON could stop here for ever.
-        (self.at > start).then(|| self.text.get(start..self.at))?
-    }
-
-    /// Passes white space and one separator.
-    fn skip(&mut self, separator: u8) {
-        while self
-            .byte()
-            .is_some_and(|byte| is_space(byte) || byte == separator)
-        {
-            self.at += 1;
-        }
-    }
-
-    fn pass_nested(&mut self) -> Option<()> {
-        let mut depth = 0_usize;
-        loop {
-            match self.byte()? {
-                b'"' => {
-                    self.pass_string()?;
-                    continue;
-                }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth = depth.checked_sub(1)?,
-                _ => {}
-            }
-            self.at += 1;
-            if depth == 0 {
-                return Some(());
-            }
-        }
-    }
-
-    fn pass_string(&mut self) -> Option<()> {
-        self.at += 1;
-        loop {
-            match self.byte()? {
-                b'"' => break,
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
-            }
-        }
-        self.at += 1;
-        Some(())
-    }
-
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-}
-
-fn deeper(depth: usize) -> Result<usize, JsonError> {
-    if depth >= MAX_DEPTH {
+/// The object is the `depth`th that is open. Each level reads its text again, 32 times at most.
+fn strict_object(text: &str, depth: usize) -> Result<Vec<Member<'_>>, JsonError> {
+    if depth > MAX_DEPTH {
         return Err(JsonError::TooDeep);
     }
-    Ok(depth + 1)
+    let Members(members) = serde_json::from_str(text).map_err(|_| JsonError::Syntax)?;
+    for member in &members {
+        no_nul(&member.name)?;
+        strict(member.value, depth)?;
+    }
+    if has_duplicate(&members) {
+        return Err(JsonError::Duplicate);
+    }
+    Ok(members)
+}
+
+fn no_nul(text: &str) -> Result<(), JsonError> {
+    if text.contains('\0') {
+        return Err(JsonError::Nul);
+    }
+    Ok(())
 }
 
 fn has_duplicate(members: &[Member<'_>]) -> bool {
@@ -399,13 +151,39 @@ fn has_duplicate(members: &[Member<'_>]) -> bool {
         .any(|pair| matches!(pair, [a, b] if a == b))
 }
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+/// What serde_json makes of an object, in its order.
+#[derive(Default)]
+struct Members<'a>(Vec<Member<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Object)
+    }
 }
 
-fn is_scalar(byte: u8) -> bool {
-    !is_space(byte) && !matches!(byte, b',' | b':' | b'}' | b']' | b'"' | b'{' | b'[')
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        // As many as most tokens have.
+        let mut members = Vec::with_capacity(12);
+        while let Some((Name(name), value)) = map.next_entry::<_, &RawValue>()? {
+            let value = value.get();
+            members.push(Member { name, value });
+        }
+        Ok(Members(members))
+    }
 }
+
+/// Borrowed unless something is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 
 use super::{Error, Rules, combine};
 use crate::audit::{self, Action, Value};
+use crate::claim_path::{ClaimPath, PathError};
 use crate::error;
 use crate::guc;
-use crate::jwt::{Algorithm, ClaimPath, KeyError, KeySet, PathError, Policy};
+use crate::jwt::{Algorithm, KeyError, KeySet, Policy};
 use crate::pg::{identity, invalidation, own_table, spi, xact};
 
 #[derive(Debug, thiserror::Error)]

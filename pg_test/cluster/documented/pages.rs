@@ -258,7 +258,7 @@ fn every_reason_of_a_refusal_is_listed() {
     };
     let mut reasons: Vec<String> = [
         include_str!("../../../src/jwt/refusal.rs"),
-        include_str!("../../../src/jwt/path.rs"),
+        include_str!("../../../src/claim_path.rs"),
     ]
     .iter()
     .flat_map(|source| arms(source))

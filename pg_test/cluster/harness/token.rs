@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -10,7 +11,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, crypto, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 /// The secret of every test server.
@@ -30,19 +31,24 @@ pub fn sign(claims: &Value) -> String {
 }
 
 pub fn sign_with(claims: &Value, secret: &str, algorithm: Algorithm) -> String {
-    encode(
-        &Header::new(algorithm),
-        claims,
-        &EncodingKey::from_secret(secret.as_bytes()),
-    )
-    .expect("a token")
+    let key = EncodingKey::from_secret(secret.as_bytes()).expect("a secret");
+    encode(&Header::new(algorithm), claims, &key).expect("a token")
 }
 
 /// A token rightly signed over any text, also text that no library would write.
 pub fn sign_raw(header: &str, payload: &str) -> String {
+    sign_any(header, payload, SECRET)
+}
+
+/// A token signed with the empty secret, with which the library signs nothing.
+pub fn sign_with_nothing(claims: &Value) -> String {
+    sign_any(r#"{"alg":"HS256"}"#, &claims.to_string(), "")
+}
+
+fn sign_any(header: &str, payload: &str, secret: &str) -> String {
     let message = format!("{}.{}", base64url(header), base64url(payload));
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a signature");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = base64url(hmac::sign(&key, message.as_bytes()));
     format!("{message}.{signature}")
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Gate, assert_itself, assert_switched, switch};
+use super::{Gate, assert_itself, assert_switched, end_session, switch, switch_session};
 use crate::harness::*;
 
 /// Makes an authenticator; `arguments` is SQL.
@@ -106,9 +106,9 @@ fn a_superuser_makes_one_that_works_by_token_only() {
         gated.assert_gated(&mut s);
         s.refused(&format!("SET ROLE {}", g.writer), "42501");
     }
-    s.run(&switch(&read).replace("set_jwt_role", "set_jwt_session"));
+    s.run(&switch_session(&read));
     assert_eq!(s.rows("SELECT * FROM orders").len(), 2);
-    s.run(&format!("SELECT scope.end_jwt_session({})", literal(&read)));
+    s.run(&end_session(&read));
     gated.assert_gated(&mut s);
     // Membership stays the bound.
     g.f.role("stranger", "NOLOGIN");
@@ -435,7 +435,7 @@ fn a_deadline_ends_it() {
     );
     assert_ne!(credential.valid_until, "");
     let mut s = credential.connect();
-    s.run(&switch(&g.token(json!({}))).replace("set_jwt_role", "set_jwt_session"));
+    s.run(&switch_session(&g.token(json!({}))));
     assert_eq!(s.rows("SELECT * FROM orders").len(), 2);
     wait_until("the session ends", 20, || s.attempt("SELECT 1").is_err());
     // The socket asks for no password, so what refuses there is the extension.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::issuers::{claims, register};
-use super::{Gate, switch};
+use super::{Gate, end_session, switch, switch_session};
 use crate::harness::*;
 
 const ALL_NULL: &str = "scope.jwt_claims() IS NULL AND scope.jwt_claim('sub') IS NULL AND scope.jwt_claim('$.sub') IS NULL \
@@ -329,7 +329,7 @@ fn a_policy_holds_in_parallel_workers() {
         );
         for session in [false, true] {
             if session {
-                s.run(&switch(&raw(&payload)).replace("set_jwt_role", "set_jwt_session"));
+                s.run(&switch_session(&raw(&payload)));
             } else {
                 s.run(&format!("BEGIN; {}", switch(&raw(&payload))));
             }
@@ -348,10 +348,7 @@ fn a_policy_holds_in_parallel_workers() {
             assert!(plan.contains("Gather"), "{plan}");
             assert_eq!(s.text(own), "500", "{tenant} {forced} {leader}");
             if session {
-                s.run(&format!(
-                    "SELECT scope.end_jwt_session({})",
-                    literal(&raw(&payload))
-                ));
+                s.run(&end_session(&raw(&payload)));
             } else {
                 s.run("ROLLBACK");
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Gate, assert_itself, assert_switched, switch};
+use super::{Gate, assert_itself, assert_switched, switch, switch_session};
 use crate::harness::*;
 
 /// The default of `scope_roles.jwt_leeway`.
@@ -354,7 +354,7 @@ fn the_deadline_ends_with_the_switch() {
 fn a_session_switch_ends_with_its_token() {
     let g = Gate::new("jwt_end_session");
     let (token, end) = brief(&g, json!({}));
-    let session = switch(&token).replace("set_jwt_role", "set_jwt_session");
+    let session = switch_session(&token);
     let (mut running, mut idle) = (g.login(), g.login());
     idle.run(&session);
     running.run(&session);
@@ -382,7 +382,7 @@ fn after_the_deadline_no_commit_is_cancelled() {
     let g = Gate::new("jwt_end_calm");
     let (token, end) = brief(&g, json!({}));
     let mut s = g.login();
-    s.run(&switch(&token).replace("set_jwt_role", "set_jwt_session"));
+    s.run(&switch_session(&token));
     s.run("BEGIN");
     wait_for(end);
     while Instant::now() < end + Duration::from_secs(4) {

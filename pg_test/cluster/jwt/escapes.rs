@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Gate, assert_itself, assert_switched, switch};
+use super::{Gate, assert_itself, assert_switched, switch, switch_session};
 use crate::harness::*;
 
 /// A gate whose login is an authenticator, with a schema that everyone may create in.
@@ -85,7 +85,7 @@ fn a_database_cannot_be_made_for_another_role() {
         g.reader, g.reader
     ));
     let mut s = g.login();
-    s.run(&switch(&g.token(json!({}))).replace("set_jwt_role", "set_jwt_session"));
+    s.run(&switch_session(&g.token(json!({}))));
     s.refused(
         &format!("CREATE DATABASE esc_database_made OWNER {boss}"),
         "42501",

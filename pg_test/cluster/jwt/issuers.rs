@@ -549,13 +549,14 @@ fn attack_a_role_from_a_claim_that_users_edit() {
         ),
     );
     takes(&mut s, &token, &g.reader);
-    let ask = |claim: &str| {
+    let call = |function: &str, claim: &str| {
         format!(
-            "SELECT scope.set_jwt_role({}, {})",
+            "SELECT scope.{function}({}, {})",
             literal(&token),
             literal(claim)
         )
     };
+    let ask = |claim: &str| call("set_jwt_role", claim);
     s.run("BEGIN");
     assert_eq!(s.text(&ask(".app.roles[0]")), g.reader);
     s.run("ROLLBACK");
@@ -569,7 +570,7 @@ fn attack_a_role_from_a_claim_that_users_edit() {
         ".a[",
     ] {
         s.refused_with(&ask(claim), "42501", "role_claim_fixed");
-        let session = ask(claim).replace("set_jwt_role", "set_jwt_session");
+        let session = call("set_jwt_session", claim);
         s.refused_with(&session, "42501", "role_claim_fixed");
     }
     let without = ED.token("EdDSA", &claims(&g, "a", json!({"role": g.writer})));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::issuers::{claims, register, takes};
-use super::{Gate, assert_itself, assert_switched, switch};
+use super::{Gate, assert_itself, assert_switched, switch, switch_session};
 use crate::harness::*;
 
 /// A token with an identity, issued a minute ago.
@@ -56,7 +56,7 @@ fn a_revoked_token_is_refused_from_the_commit_on_in_every_session() {
     sessions.push(g.login());
     for s in &mut sessions {
         revoked(s, &lost);
-        let session = switch(&lost).replace("set_jwt_role", "set_jwt_session");
+        let session = switch_session(&lost);
         s.refused_with(&session, "28000", "revoked");
         assert_itself(s, &g.auth);
         takes(s, &other, &g.reader);
@@ -177,7 +177,7 @@ fn a_session_that_was_switched_stays_refused() {
     let g = Gate::new("jwt_rev_session");
     let lost = token(&g, "session", json!({}));
     let mut s = g.login();
-    s.run(&switch(&lost).replace("set_jwt_role", "set_jwt_session"));
+    s.run(&switch_session(&lost));
     assert_switched(&mut s, &g.reader);
     g.f.admin().run(&revoke("session"));
     for next in [
@@ -198,7 +198,7 @@ fn a_session_that_was_switched_stays_refused() {
     }
     // Another session switch of the same subject is not concerned.
     let mut other = g.login();
-    other.run(&switch(&token(&g, "new", json!({}))).replace("set_jwt_role", "set_jwt_session"));
+    other.run(&switch_session(&token(&g, "new", json!({}))));
     assert_switched(&mut other, &g.reader);
 }
 

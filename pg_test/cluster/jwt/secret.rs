@@ -165,7 +165,7 @@ fn a_key_file_that_cannot_be_read_switches_nobody() {
     let file = key_file(&server);
     let secret = "a secret in a file that cannot be read for a while";
     let token = sign_with(&g.claims(json!({})), secret, Algorithm::HS256);
-    let unsigned_by_nothing = sign_with(&g.claims(json!({})), "", Algorithm::HS256);
+    let unsigned_by_nothing = sign_with_nothing(&g.claims(json!({})));
     let mut warm = g.login();
     std::fs::write(&file, secret).expect("the file");
     configure(&server, &format!("@{}", file.display()));

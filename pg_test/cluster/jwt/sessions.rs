@@ -2,23 +2,15 @@
 
 use serde_json::json;
 
-use super::{Gate, assert_itself, assert_switched, switch};
+use super::{Gate, assert_itself, assert_switched, end_session, switch, switch_session};
 use crate::harness::*;
-
-fn open(token: &str) -> String {
-    format!("SELECT scope.set_jwt_session({})", literal(token))
-}
-
-fn close(token: &str) -> String {
-    format!("SELECT scope.end_jwt_session({})", literal(token))
-}
 
 #[test]
 fn it_outlives_transactions_and_ends_by_its_token() {
     let g = Gate::new("jwt_session");
     let token = g.token(json!({"tenant": "a"}));
     let mut s = g.login();
-    assert_eq!(s.text(&open(&token)), g.reader);
+    assert_eq!(s.text(&switch_session(&token)), g.reader);
     assert!(s.notices().is_empty());
     for sql in [
         "BEGIN; SELECT 1; COMMIT",
@@ -36,7 +28,7 @@ fn it_outlives_transactions_and_ends_by_its_token() {
     s.fails("BEGIN; SELECT 1/0");
     s.run("ROLLBACK");
     assert_switched(&mut s, &g.reader);
-    s.run(&close(&token));
+    s.run(&end_session(&token));
     assert_itself(&mut s, &g.auth);
     s.assert_that("scope.jwt_claims() IS NULL");
     s.denied("SELECT * FROM orders", "42501");
@@ -66,7 +58,7 @@ fn attack_every_spelling_of_a_way_out() {
     let mut s = g.login();
     s.run("PREPARE reset AS SELECT set_config('role', 'none', false)");
     s.run(&format!("CREATE FUNCTION pg_temp.out() RETURNS bigint LANGUAGE sql SET role = {} AS 'SELECT count(*) FROM vault'", g.auth));
-    s.run(&open(&token));
+    s.run(&switch_session(&token));
     let mut attacks: Vec<String> = [
         "SET ROLE {}",
         "SET SESSION ROLE {}",
@@ -128,7 +120,7 @@ fn attack_every_spelling_of_a_way_out() {
     assert_switched(&mut s, &g.reader);
     s.assert_that("scope.jwt_subject() = 'ann'");
     s.assert_that("current_setting('request.jwt.claims')::json->>'sub' = 'ann'");
-    s.run(&close(&token));
+    s.run(&end_session(&token));
     assert_itself(&mut s, &g.auth);
     s.run("DISCARD ALL");
 }
@@ -138,11 +130,11 @@ fn attack_ending_it_without_its_token() {
     let g = Gate::new("jwt_session_end");
     let token = g.token(json!({"jti": "1"}));
     let mut s = g.login();
-    s.refused(&close(&token), "42501");
+    s.refused(&end_session(&token), "42501");
     s.run(&format!("BEGIN; {}", switch(&token)));
-    s.refused(&close(&token), "42501");
+    s.refused(&end_session(&token), "42501");
     s.run("ROLLBACK");
-    s.run(&open(&token));
+    s.run(&switch_session(&token));
     let (message, signature) = token.rsplit_once('.').expect("a signature");
     for other in [
         String::new(),
@@ -159,13 +151,13 @@ fn attack_ending_it_without_its_token() {
         token.to_lowercase(),
         "0".repeat(64),
     ] {
-        s.refused(&close(&other), "42501");
+        s.refused(&end_session(&other), "42501");
         assert_switched(&mut s, &g.reader);
     }
     s.refused("SELECT scope.end_jwt_session(NULL)", "42501");
     assert_switched(&mut s, &g.reader);
     // Who rolls the end back goes on as before.
-    s.run(&format!("BEGIN; {}", close(&token)));
+    s.run(&format!("BEGIN; {}", end_session(&token)));
     assert_eq!(s.text("SELECT current_user"), g.auth);
     s.run("ROLLBACK");
     assert_switched(&mut s, &g.reader);
@@ -173,13 +165,13 @@ fn attack_ending_it_without_its_token() {
     s.refused("RESET ROLE", "42501");
     s.run(&format!(
         "BEGIN; SAVEPOINT s; {}; ROLLBACK TO s; COMMIT",
-        close(&token)
+        end_session(&token)
     ));
     assert_switched(&mut s, &g.reader);
     s.refused("RESET ROLE", "42501");
-    s.run(&format!("BEGIN; {}; COMMIT", close(&token)));
+    s.run(&format!("BEGIN; {}; COMMIT", end_session(&token)));
     assert_itself(&mut s, &g.auth);
-    s.refused(&close(&token), "42501");
+    s.refused(&end_session(&token), "42501");
 }
 
 #[test]
@@ -189,15 +181,15 @@ fn one_switch_at_a_time() {
     let other = g.token(json!({"jti": "2", "role": g.writer}));
     let same_role = g.token(json!({"jti": "3"}));
     let mut s = g.login();
-    s.run(&open(&token));
+    s.run(&switch_session(&token));
     // The same once more changes nothing.
-    s.run(&open(&token));
+    s.run(&switch_session(&token));
     for sql in [
         switch(&token),
         switch(&other),
         switch(&same_role),
-        open(&other),
-        open(&same_role),
+        switch_session(&other),
+        switch_session(&same_role),
     ] {
         s.refused(&sql, "42501");
         s.run("BEGIN; SAVEPOINT s");
@@ -208,11 +200,15 @@ fn one_switch_at_a_time() {
         assert_switched(&mut s, &g.reader);
         s.assert_that("scope.jwt_claim('jti') = '1'");
     }
-    s.refused_with(&open("x"), "28000", "malformed");
+    s.refused_with(&switch_session("x"), "28000", "malformed");
     assert_switched(&mut s, &g.reader);
-    s.run(&close(&token));
+    s.run(&end_session(&token));
     s.run(&format!("BEGIN; {}", switch(&token)));
-    for sql in [open(&token), open(&other), close(&token)] {
+    for sql in [
+        switch_session(&token),
+        switch_session(&other),
+        end_session(&token),
+    ] {
         s.run("SAVEPOINT s");
         s.refused(&sql, "42501");
         s.run("ROLLBACK TO s");
@@ -226,23 +222,23 @@ fn the_rollback_of_its_own_transaction_undoes_it() {
     let g = Gate::new("jwt_session_undone");
     let token = g.token(json!({}));
     let mut s = g.login();
-    s.run(&format!("BEGIN; {}", open(&token)));
+    s.run(&format!("BEGIN; {}", switch_session(&token)));
     assert_switched(&mut s, &g.reader);
     s.run("ROLLBACK");
     assert_itself(&mut s, &g.auth);
-    s.run(&format!("BEGIN; SAVEPOINT s; {}", open(&token)));
+    s.run(&format!("BEGIN; SAVEPOINT s; {}", switch_session(&token)));
     assert_switched(&mut s, &g.reader);
     s.run("ROLLBACK TO s");
     assert_itself(&mut s, &g.auth);
-    s.run(&format!("{}; RELEASE s; COMMIT", open(&token)));
+    s.run(&format!("{}; RELEASE s; COMMIT", switch_session(&token)));
     assert_switched(&mut s, &g.reader);
     s.assert_that("scope.jwt_subject() = 'ann'");
-    s.run(&close(&token));
+    s.run(&end_session(&token));
     assert_itself(&mut s, &g.auth);
     // A transaction that fails after it, in one message.
-    s.fails(&format!("{}; SELECT 1/0", open(&token)));
+    s.fails(&format!("{}; SELECT 1/0", switch_session(&token)));
     assert_itself(&mut s, &g.auth);
-    s.refused(&close(&token), "42501");
+    s.refused(&end_session(&token), "42501");
 }
 
 #[test]
@@ -261,13 +257,17 @@ fn it_is_refused_where_it_would_be_undone() {
         assert_itself(&mut s, &g.auth);
     }
     s.run("BEGIN; DECLARE c CURSOR FOR SELECT 1");
-    s.refused(&open(&token), "55006");
+    s.refused(&switch_session(&token), "55006");
     s.run("ROLLBACK");
     assert_itself(&mut s, &g.auth);
     // The end too: a function that puts the role back must not leave half a switch.
-    s.run(&open(&token));
+    s.run(&switch_session(&token));
     for function in ["with_clause", "with_claims"] {
-        let sql = format!("SELECT {function}({}); {}", literal(&token), close(&token));
+        let sql = format!(
+            "SELECT {function}({}); {}",
+            literal(&token),
+            end_session(&token)
+        );
         s.denied(&sql, "42501");
         assert_switched(&mut s, &g.reader);
     }

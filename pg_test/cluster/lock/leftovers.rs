@@ -6,15 +6,18 @@ use std::sync::LazyLock;
 use serde_json::json;
 
 use crate::harness::*;
-use crate::jwt::{Gate, switch};
+use crate::jwt::{Gate, end_session, switch, switch_session};
 
 static POOL: LazyLock<Pool> = LazyLock::new(Pool::new);
 
 struct Pool {
     g: Gate<'static>,
     login: String,
+    /// The calls that switch.
     attacker: String,
     victim: String,
+    attackers_token: String,
+    victims_token: String,
 }
 
 impl Pool {
@@ -32,13 +35,15 @@ impl Pool {
             reader = g.reader,
             writer = g.writer,
         ));
-        let attacker = switch(&g.token(json!({})));
-        let victim = switch(&g.token(json!({"role": g.writer})));
+        let attackers_token = g.token(json!({}));
+        let victims_token = g.token(json!({"role": g.writer}));
         Pool {
             g,
             login,
-            attacker,
-            victim,
+            attacker: switch(&attackers_token),
+            victim: switch(&victims_token),
+            attackers_token,
+            victims_token,
         }
     }
 
@@ -274,8 +279,8 @@ fn locks_and_timeouts_stay_and_change_nobodys_identity() {
 fn everything_of_a_session_switch_ends_with_it() {
     let mut s = POOL.connect();
     let before = s.text("SHOW search_path");
-    let open = POOL.attacker.replace("set_jwt_role", "set_jwt_session");
-    let close = POOL.attacker.replace("set_jwt_role", "end_jwt_session");
+    let open = switch_session(&POOL.attackers_token);
+    let close = end_session(&POOL.attackers_token);
     s.run(&format!(
         "BEGIN; {open}; PREPARE trap AS SELECT 1; ROLLBACK"
     ));
@@ -300,7 +305,7 @@ fn everything_of_a_session_switch_ends_with_it() {
     assert!(s.column("SELECT pg_listening_channels()").is_empty());
     s.denied("EXECUTE trap", "26000");
     s.denied("SELECT * FROM pg_temp.diary", "42P01");
-    s.run(&POOL.victim.replace("set_jwt_role", "set_jwt_session"));
+    s.run(&switch_session(&POOL.victims_token));
     s.run("INSERT INTO diary VALUES ('session')");
     POOL.g
         .f

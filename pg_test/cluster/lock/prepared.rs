@@ -2,7 +2,7 @@
 
 use super::{SECRET_ROW, STAGE, assert_no_escape};
 use crate::harness::*;
-use crate::jwt::{Gate, switch};
+use crate::jwt::{Gate, end_session, switch, switch_session};
 use serde_json::json;
 
 #[test]
@@ -854,10 +854,10 @@ fn prepared_transaction_of_the_locked_role() {
         s.run(&format!("SET ROLE {}", g.writer));
         s.denied(&format!("{end} PREPARED 'lock_two_phase'"), "42501");
         s.run("RESET ROLE");
-        s.run(&switch(&token).replace("set_jwt_role", "set_jwt_session"));
+        s.run(&switch_session(&token));
         s.run(&format!("{end} PREPARED 'lock_two_phase'"));
         s.refused("RESET ROLE", "42501");
-        s.run(&switch(&token).replace("set_jwt_role", "end_jwt_session"));
+        s.run(&end_session(&token));
         assert_eq!(g.f.admin().text("SELECT count(*) FROM orders"), rows);
     }
 }

@@ -4,10 +4,11 @@
 // A broken rule has nothing to report to but the fuzzer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-/// The room under test, from the extension's own sources. The folder is named on a module around it, because a file that is named
+/// The rooms under test, from the extension's own sources. The folder is named on a module around it, because a file that is named
 /// itself would look for its submodules beside it instead of in its folder.
 #[path = "../../../src"]
 mod room {
+    pub mod claim_path;
     pub mod jwt;
 }
 
@@ -17,4 +18,4 @@ pub mod token;
 
 mod signed;
 
-pub use room::jwt;
+pub use room::{claim_path, jwt};

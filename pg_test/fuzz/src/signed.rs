@@ -26,8 +26,16 @@ const ES256_SIGNATURE: &str =
 const ES256_X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const ES256_Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
-/// Every key of [`originals`].
-pub static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
+/// Every key of [`ORIGINALS`].
+pub fn keys() -> &'static KeySet {
+    // Of each thread, because the library's verifiers are not for several.
+    thread_local! {
+        static KEYS: &'static KeySet = Box::leak(Box::new(key_set()));
+    }
+    KEYS.with(|keys| *keys)
+}
+
+fn key_set() -> KeySet {
     let secret = base64url(SECRET);
     let ed25519 = base64url(ed25519().public_key());
     let jwks = format!(
@@ -35,9 +43,9 @@ pub static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
         {{"kty":"EC","crv":"P-256","x":"{ES256_X}","y":"{ES256_Y}"}},{{"kty":"OKP","crv":"Ed25519","x":"{ed25519}"}}]}}"#
     );
     KeySet::parse(jwks.as_bytes(), false).expect("the key set")
-});
+}
 
-/// Tokens that verify with [`KEYS`] at [`NOW`], one of each family.
+/// Tokens that verify with [`keys`] at [`NOW`], one of each family.
 pub static ORIGINALS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let ed25519_input = format!("{}.{}", base64url(r#"{"alg":"EdDSA"}"#), base64url(PAYLOAD));
     let ed25519_signature = base64url(ed25519().sign(ed25519_input.as_bytes()));

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::jwt::{self, Policy, Refusal, Verified};
-use crate::signed::{KEYS, NOW, ORIGINALS, SECRET, base64url, sign};
+use crate::signed::{NOW, ORIGINALS, SECRET, base64url, keys, sign};
 
 const MICROSECONDS: i64 = 1_000_000;
 
@@ -26,7 +26,7 @@ fn only_originals_verify(token: &[u8]) {
     let Ok(token) = std::str::from_utf8(token) else {
         return;
     };
-    let accepted = jwt::verify(token, &KEYS, &Policy::default(), NOW);
+    let accepted = jwt::verify(token, keys(), &Policy::default(), NOW);
     let original = ORIGINALS.iter().any(|original| original == token);
     assert_eq!(accepted.is_ok(), original, "{token}: {accepted:?}");
     let _ = jwt::unverified_issuer(token);
@@ -130,12 +130,12 @@ fn signed(input: &[u8]) {
     let token = sign(header, payload, SECRET);
     if token.len() > jwt::MAX_TOKEN_BYTES {
         assert_eq!(
-            jwt::verify(&token, &KEYS, &policy, NOW),
+            jwt::verify(&token, keys(), &policy, NOW),
             Err(Refusal::TooLong)
         );
         return;
     }
-    match jwt::verify(&token, &KEYS, &policy, NOW) {
+    match jwt::verify(&token, keys(), &policy, NOW) {
         Ok(verified) => {
             header_is_plain(header);
             agrees_with_serde(&verified, payload);

@@ -1,14 +1,14 @@
 //! Claim paths: which claim of a payload is meant, in three grammars. A plain name is a top-level
 //! claim; a text that starts with `.` is a path in PostgREST's grammar; one that starts with `$` is
 //! JSONPath (RFC 9535).
+#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 
 use serde_json_path::{JsonPath, PathElement};
 use thiserror::Error;
 
-use super::Refusal;
-use super::json;
+use crate::jwt::{Refusal, json};
 
 /// PostgreSQL's longest role name, in bytes (`NAMEDATALEN` - 1).
 const MAX_ROLE_BYTES: usize = 63;
@@ -136,7 +136,7 @@ impl ClaimPath {
     /// `None` when it is absent or null. Of several values, the first.
     ///
     /// # Errors
-    /// `malformed` when the payload is not one that [`verify`](super::verify) gave out.
+    /// `malformed` when the payload is not one that [`verify`](crate::jwt::verify) gave out.
     pub fn text(&self, payload: &str) -> Result<Option<String>, Refusal> {
         let values = self.select(payload)?;
         let Some(value) = values.first().filter(|value| **value != "null") else {
