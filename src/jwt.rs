@@ -8,6 +8,7 @@ pub mod json;
 mod jwk;
 mod key;
 mod key_error;
+mod key_set;
 mod pem;
 mod public;
 mod redact;
@@ -18,10 +19,13 @@ mod verifier;
 
 pub use algorithm::Algorithm;
 pub use claims::{MAX_ID_BYTES, Policy, Verified};
-pub use key::KeySet;
 pub use key_error::KeyError;
+pub use key_set::KeySet;
 pub use redact::redact;
 pub use refusal::Refusal;
+
+#[cfg(test)]
+use key_set::allowed;
 
 use token::Compact;
 

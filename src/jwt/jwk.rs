@@ -147,7 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::jwt::key::allowed;
+    use crate::jwt::allowed;
     use crate::jwt::{KeySet, Refusal};
 
     const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
