@@ -86,7 +86,7 @@ extern "C-unwind" fn find_out(login: u32, outer: u32) {
     let generation = invalidation::roles_generation();
     let flags = guard::flags(login.into(), outer.into());
     if flags & ROWS != 0 {
-        wire::watch(before_message);
+        wire::judge(before_message);
     }
     if let Some(known) = KNOWN.get(outer as usize % KNOWN.len()) {
         known.login.store(login, Ordering::Relaxed);

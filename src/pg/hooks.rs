@@ -373,6 +373,7 @@ unsafe extern "C-unwind" fn object_access(
         let is_fast_path = unsafe { pg_sys::ActivePortal.is_null() };
         if is_bound() {
             if is_fast_path {
+                timer::called();
                 // SAFETY: in the backend, while it executes something.
                 unsafe { explaining(std::ptr::null(), || before_query()) }
             }

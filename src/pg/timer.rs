@@ -1,10 +1,10 @@
 //! Cancelling the statement that is running when the token of its role ends.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::{clock, compat, raw, switch_state};
+use super::{clock, compat, raw, switch_state, wire};
 
 // utils/timeout.h, which pgrx does not bind.
 unsafe extern "C-unwind" {
@@ -20,6 +20,8 @@ static ENDED: AtomicBool = AtomicBool::new(false);
 /// How often one statement has been cancelled: a block with an exception handler may swallow it.
 static CANCELLED: AtomicU32 = AtomicU32::new(0);
 const PATIENCE: u32 = 20;
+/// When the protocol's function call arrived that was seen last: no text of a statement tells that it runs.
+static CALLED_AT: AtomicI64 = AtomicI64::new(0);
 /// Where the timer repeats itself.
 const INTERVAL_MS: i32 = 100;
 /// How long a statement has been running at least when it is cancelled. What begins after the deadline is
@@ -40,9 +42,21 @@ pub fn ensure() {
             id = RegisterTimeout(compat::USER_TIMEOUT, handler);
             TIMEOUT.store(id, Ordering::Relaxed);
         }
+        wire::watch();
         if !get_timeout_active(id) {
             CANCELLED.store(0, Ordering::Relaxed);
             compat::enable_timeout_every(id, clock::to_postgres(at), INTERVAL_MS);
+        }
+    }
+}
+
+/// A function is about to run outside of any portal: perhaps by a function call of the protocol.
+pub fn called() {
+    // SAFETY: reads of backend globals.
+    unsafe {
+        if pg_sys::debug_query_string.is_null() {
+            let arrived = raw::GetCurrentStatementStartTimestamp();
+            CALLED_AT.store(arrived, Ordering::Relaxed);
         }
     }
 }
@@ -69,11 +83,13 @@ unsafe extern "C-unwind" fn handler() {
     if !switch_state::is_locked() {
         return;
     }
-    // SAFETY: plain reads, and the clock's; no statement is running where there is no text of one.
+    // SAFETY: plain reads, and the clock's; no statement is running where there is no text of one, but a function
+    // call may be.
     let is_due = unsafe {
-        !pg_sys::debug_query_string.is_null()
-            && raw::GetCurrentTimestamp().saturating_sub(raw::GetCurrentStatementStartTimestamp())
-                >= GRACE
+        let arrived = raw::GetCurrentStatementStartTimestamp();
+        let calls = || CALLED_AT.load(Ordering::Relaxed) == arrived && !wire::has_answered(arrived);
+        (!pg_sys::debug_query_string.is_null() || calls())
+            && raw::GetCurrentTimestamp().saturating_sub(arrived) >= GRACE
     };
     if !is_due {
         return;

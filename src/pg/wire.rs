@@ -3,8 +3,11 @@
 
 use std::ffi::{c_char, c_int};
 use std::ptr::null;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use pgrx::pg_sys;
+
+use super::raw;
 
 /// What reaches the client and is no row of a statement's result.
 #[repr(C)]
@@ -45,13 +48,27 @@ static mut OURS: Methods = Methods {
 static mut THEIRS: *const Methods = null();
 static mut VERDICT: Option<Verdict> = None;
 
+/// When the protocol's function call arrived that was answered last.
+static ANSWERED: AtomicI64 = AtomicI64::new(0);
+
+/// Has the call that arrived then been answered? Cannot fail: asked by a signal handler.
+pub fn has_answered(arrived: i64) -> bool {
+    ANSWERED.load(Ordering::Relaxed) == arrived
+}
+
 /// From now on, in this session. The verdict owns nothing, because an error may jump over it.
-pub fn watch(verdict: Verdict) {
+pub fn judge(verdict: Verdict) {
+    // SAFETY: backend-local and single-threaded.
+    unsafe { VERDICT = Some(verdict) }
+    watch();
+}
+
+/// From now on, in this session.
+pub fn watch() {
     // SAFETY: backend-local and single-threaded; PostgreSQL's table is a constant, ours lives as long as the
     // process. Parallel workers have another table, and do not come here.
     unsafe {
         if THEIRS.is_null() && pg_sys::ParallelWorkerNumber < 0 {
-            VERDICT = Some(verdict);
             THEIRS = PqCommMethods;
             OURS = *THEIRS;
             OURS.putmessage = Some(put);
@@ -74,6 +91,9 @@ unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize
             (Some(message), Some(verdict)) => verdict(message),
             _ => true,
         };
+        if kind as u8 == b'V' {
+            ANSWERED.store(raw::GetCurrentStatementStartTimestamp(), Ordering::Relaxed);
+        }
         match (*THEIRS).putmessage {
             Some(put) if may => put(kind, body, length),
             // As if sent.

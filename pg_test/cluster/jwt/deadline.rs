@@ -435,3 +435,28 @@ fn a_statement_that_swallows_its_cancellation() {
     let late = Instant::now().saturating_duration_since(end);
     assert!(late < Duration::from_secs(15), "{late:?} late");
 }
+
+/// No text of a statement says that one of the protocol's function calls is running.
+#[test]
+fn a_function_call_of_the_protocol_ends_with_the_token() {
+    const PG_SLEEP: u32 = 2626;
+    let g = Gate::new("jwt_end_fast_path");
+    let mut wire = Wire::open(g.f.server, &g.auth, &g.f.name);
+    let (token, end) = brief(&g, json!({}));
+    wire.query(&format!("BEGIN; {}", switch(&token)));
+    let answers = wire.call(PG_SLEEP, &[Some("0.1")]);
+    assert!(answers.iter().any(|(kind, _)| *kind == b'V'), "{answers:?}");
+    let answers = wire.call(PG_SLEEP, &[Some("15")]);
+    assert!(has_error(&answers, "28000"), "{answers:?}");
+    assert!(Instant::now() < end + Duration::from_secs(4), "too late");
+    wire.query("ROLLBACK");
+    // One that has been answered is over: the session waits for the client, however long, and is not ended.
+    let (token, end) = brief(&g, json!({}));
+    wire.query(&format!("BEGIN; {}", switch(&token)));
+    wire.call(PG_SLEEP, &[Some("0.1")]);
+    wait_for(end + Duration::from_secs(3));
+    let answers = wire.query("SELECT 1");
+    assert!(has_error(&answers, "28000"), "{answers:?}");
+    wire.query("ROLLBACK");
+    assert!(!has_error(&wire.query("SELECT 1"), "28000"));
+}
