@@ -118,6 +118,8 @@ fn create_authenticator(
             }
         };
         xact::giving_way(|| {
+            again()?;
+            issue::claim_free(role)?;
             new.make(Some(&secret.verifier), again()?.connects)?;
             again().map(|_| ())
         })?;

@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::{preload, server};
+use crate::text::visible;
 
 pub const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";
 
@@ -19,9 +20,15 @@ pub trait Report: std::error::Error {
 
 /// For `#[pg_extern]` functions, which keep the SQLSTATE of this type only.
 pub fn report<E: Report>(error: E) -> ErrorReport {
-    ErrorReport::new(error.code(), error.to_string(), "scope_roles")
-        .set_detail(error.detail())
-        .set_hint(error.hint())
+    shown(&error)
+}
+
+/// Names in it may be anybody's: no line of it is forged by them.
+fn shown<E: Report>(error: &E) -> ErrorReport {
+    let seen = |text: String| visible(&text).into_owned();
+    ErrorReport::new(error.code(), seen(error.to_string()), "scope_roles")
+        .set_detail(seen(error.detail()))
+        .set_hint(seen(error.hint()))
 }
 
 /// The five characters of an SQLSTATE, which PostgreSQL packs into six bits each.
@@ -34,10 +41,7 @@ pub fn sqlstate(code: PgSqlErrorCode) -> String {
 
 /// Raises the error here and now.
 pub fn raise<E: Report>(error: &E) -> ! {
-    ErrorReport::new(error.code(), error.to_string(), "scope_roles")
-        .set_detail(error.detail())
-        .set_hint(error.hint())
-        .report(PgLogLevel::ERROR);
+    shown(error).report(PgLogLevel::ERROR);
     unreachable!("reporting at ERROR does not return")
 }
 
@@ -49,12 +53,12 @@ thread_local! {
 pub fn notice<'a>(message: String, detail: &str, hint: impl Into<Option<&'a str>>) {
     let mut report = ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        message,
+        visible(&message).into_owned(),
         "scope_roles",
     )
-    .set_detail(detail);
+    .set_detail(visible(detail).into_owned());
     if let Some(hint) = hint.into() {
-        report = report.set_hint(hint);
+        report = report.set_hint(visible(hint).into_owned());
     }
     let now = HELD.with_borrow_mut(|held| match held {
         Some(held) => {

@@ -24,6 +24,7 @@ use crate::credential::authority::{is_over, name_of};
 use crate::error::{raise, report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{identity, seclabel, xact};
@@ -159,10 +160,10 @@ pub fn put(role: &str, action: Action, mut rule: Rule) -> Result<(), Error> {
     })?;
     require_change(&target, action)?;
     // One at a time: another's change of the other rule must not be lost.
-    crate::pg::advisory::lock(
-        crate::scope::lock_key(&target.name),
-        crate::pg::advisory::Mode::Exclusive,
-    );
+    advisory::lock(Key::Role(target.oid), Mode::Exclusive);
+    let target = catalog::role_by_oid(target.oid).ok_or_else(|| Error::Unknown {
+        role: role.to_owned(),
+    })?;
     require_change(&target, action)?;
     rule.dba = is_dba();
     let mut guards = of(target.oid);

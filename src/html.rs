@@ -1,6 +1,8 @@
 //! Text inside HTML. Pure.
 #![forbid(unsafe_code)]
 
+use crate::text::is_unseen;
+
 /// A text that is no markup, in elements and in quoted attributes.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -11,10 +13,9 @@ pub fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // What turns the direction of the text around it, or is not allowed in a page.
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => out.push('\u{FFFD}'),
             '\n' | '\t' => out.push(character),
-            other if other.is_control() => out.push('\u{FFFD}'),
+            // What turns the direction of the text around it, hides, or is not allowed in a page.
+            other if is_unseen(other) => out.push('\u{FFFD}'),
             other => out.push(other),
         }
     }

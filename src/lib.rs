@@ -31,6 +31,7 @@ mod scope;
 mod spec;
 mod switch;
 mod temporary;
+mod text;
 mod timestamp;
 mod verify;
 mod window;
@@ -90,6 +91,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::init();
     if pg::preload::in_progress() {
         pg::preload::mark();
+        pg::advisory::init();
         audit::init();
         lock::init();
         login::init();

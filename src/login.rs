@@ -109,6 +109,7 @@ fn refuse(user: &str, client: Client, reason: &str) {
         record(client, Some(reason));
     } else {
         // The client is not told: without this line nobody could find out.
+        let user = crate::text::visible(user);
         log!("scope_roles: login of role \"{user}\" refused: {reason}");
     }
     ErrorReport::new(

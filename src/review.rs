@@ -16,6 +16,7 @@ use crate::audit::{self, Action};
 use crate::error::report;
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
+use crate::text::visible;
 use crate::{access, guc, scope};
 use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, NOT_PRELOADED, Severity, UNUSED};
 
@@ -140,7 +141,7 @@ fn review() -> Result<
                 finding.code.to_owned(),
                 finding.role.map(Name),
                 finding.object,
-                finding.what,
+                visible(&finding.what).into_owned(),
                 finding.since.and_then(clock::to_sql),
                 finding.mend,
                 reason,

@@ -19,8 +19,8 @@ mod remembered;
 mod short;
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
 
-use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -234,7 +234,8 @@ fn drop_scope(
         let force = force.ok_or(Error::Null("force"))?;
         let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
         writable()?;
-        xact::giving_way(|| change::drop(name, force, if_exists))
+        let since = Instant::now();
+        xact::giving_way(|| change::drop(name, force, if_exists, since))
     };
     drop().map_err(report)
 }
@@ -485,14 +486,4 @@ fn name_of(role: pg_sys::Oid) -> String {
     catalog::role_by_oid(role)
         .map(|role| role.name)
         .unwrap_or_default()
-}
-
-/// The advisory lock on a role name.
-pub fn lock_key(role: &str) -> u32 {
-    let digest = digest::digest(&digest::SHA256, role.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .take(4)
-        .fold(0, |key, &byte| (key << 8) | u32::from(byte))
 }

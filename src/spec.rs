@@ -12,6 +12,8 @@ mod policies;
 mod state;
 mod steps;
 
+use std::time::Instant;
+
 use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -23,16 +25,16 @@ use crate::credential::issue;
 use crate::error::{Report, report, require_preload};
 use crate::guard;
 use crate::label::{self, Kind};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::arguments::JsonText;
 use crate::pg::json::Jsonb;
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::facts::Request;
 use crate::scope::privilege::Verbs;
-use crate::scope::{self, change, declared, held, lock_key};
+use crate::scope::{self, change, declared, held};
 pub use document::Bad;
-use document::Document;
+use document::{Document, Locked};
 use steps::{Actor, Declared, Declares, Plan, Step, Work};
 
 #[derive(Debug, thiserror::Error)]
@@ -287,8 +289,10 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
 }
 
 fn apply_now(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, String), Error> {
-    for name in document.locks() {
-        advisory::lock(lock_key(&name), Mode::Exclusive);
+    // Who is in the way of nothing holds nothing.
+    let first = steps::plan(document)?;
+    if !first.steps.is_empty() || !first.declared.is_empty() {
+        lock(document)?;
     }
     let plan = carry_out(document)?;
     if !plan.steps.is_empty() {
@@ -312,6 +316,48 @@ fn apply_now(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, 
         audit::administered(Action::Policy, "apply", &step.object, &fields);
     }
     Ok((plan, digest))
+}
+
+/// Takes the locks of all that may be changed. The caller's authority over roles of ours has been asked
+/// for by the plan, over others it is asked for here: what is not theirs they do not change, and so do
+/// not lock.
+fn lock(document: &Document) -> Result<(), Error> {
+    const ROUNDS: usize = 5;
+    let caller = identity::current_user();
+    for _ in 0..ROUNDS {
+        let mut moved = false;
+        for locked in document.locks() {
+            let (Locked::Role(name) | Locked::Made(name) | Locked::MembersOf(name)) = locked else {
+                let text = match locked {
+                    Locked::Issuer(name) => format!("issuer {name}"),
+                    _ => "functions that may write".to_owned(),
+                };
+                advisory::lock(Key::Text(&text), Mode::Exclusive);
+                continue;
+            };
+            let found = catalog::role_by_name(name);
+            match (locked, &found) {
+                (Locked::MembersOf(_), Some(role)) if scope::may_give(caller, role.oid)? => {
+                    let text = format!("members of {}", u32::from(role.oid));
+                    advisory::lock(Key::Text(&text), Mode::Exclusive);
+                }
+                (Locked::Role(_) | Locked::Made(_), Some(role)) => {
+                    advisory::lock(Key::Role(role.oid), Mode::Exclusive);
+                }
+                (Locked::Made(_), None) => advisory::lock(Key::Text(name), Mode::Exclusive),
+                _ => {}
+            }
+            // Made, dropped or renamed while we waited.
+            let now = catalog::role_by_name(name);
+            moved |= now.map(|role| role.oid) != found.map(|role| role.oid);
+        }
+        if !moved {
+            break;
+        }
+        // What is another role by now may be another's.
+        steps::plan(document)?;
+    }
+    Ok(())
 }
 
 /// Makes the steps, and those that follow from them, until none is left.
@@ -437,11 +483,11 @@ fn run(step: &Step) -> Result<(), Error> {
             };
             change::create(name, &nothing, purpose.as_deref(), false)?;
         }
-        Work::DropScope { name } => change::drop(name, false, true)?,
+        Work::DropScope { name } => change::drop(name, false, true, Instant::now())?,
         Work::Label { role, change } => relabel(role, change)?,
         Work::CreateAuthenticator(declared) => {
             let options = policies::options("/authenticators", declared)?;
-            issue::require_free(&declared.name).at("/authenticators")?;
+            issue::claim_free(&declared.name).at("/authenticators")?;
             let new = authenticator::New {
                 role: &declared.name,
                 roles: &declared.roles,

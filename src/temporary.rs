@@ -21,11 +21,11 @@ use crate::credential::{self, issue, life};
 use crate::error::{notice, raise, report, require_preload};
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::lock::verdict::{Event, Statement};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
-use crate::scope::{self, lock_key};
+use crate::scope;
 use verdict::{Graph, Membership, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -178,21 +178,34 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
         role: role.name.clone(),
         caller: name_of(caller),
     };
-    if !find(role, to).iter().all(may) {
+    let found = find(role, to);
+    if !found.iter().all(may) {
         return Err(refused());
     }
+    // Who could never have granted it keeps nobody from doing so.
+    let found = if found.is_empty()
+        && !scope::may_give(caller, role.oid).map_err(credential::Error::from)?
+    {
+        Vec::new()
+    } else {
+        lock_pair(role, to)
+    };
     let mut ended = false;
-    for mut found in lock_pair(role, to) {
+    for mut found in found {
         if !may(&found) {
             return Err(refused());
         }
         if found.metadata.state != State::Active {
             continue;
         }
-        identity::elevated(|| {
-            xact::retrying_anew(|| dependencies::revoke_memberships(found.role.oid))
-        })?;
         found.metadata.state = State::Ending;
+        // The label ends it; the worker takes the membership away where others hold it now.
+        let work = || xact::raised(dependencies::revoke_membership(found.role.oid, role.oid));
+        let revoked = xact::briefly(|| identity::elevated(work));
+        if let Err(failure) = revoked {
+            life::left_to_the_worker(&found.role, &failure)?;
+            found.metadata.error = Some(failure.message);
+        }
         label::write(found.role.oid, &found.metadata);
         ended = true;
     }
@@ -305,10 +318,9 @@ impl Found {
 
 /// Two grants for one pair wait for each other, and each for the end of what it found.
 fn lock_pair(role: &Role, to: &Role) -> Vec<Found> {
-    let pair = format!("temporary {} {}", u32::from(role.oid), u32::from(to.oid));
-    advisory::lock(lock_key(&pair), Mode::Exclusive);
+    advisory::lock(Key::Pair(role.oid, to.oid), Mode::Exclusive);
     for found in find(role, to) {
-        advisory::lock(lock_key(&found.role.name), Mode::Exclusive);
+        advisory::lock(Key::Role(found.role.oid), Mode::Exclusive);
     }
     find(role, to)
 }

@@ -17,6 +17,7 @@ mod deadlocks;
 mod documented;
 mod expiry;
 mod guards;
+mod held;
 mod jwt;
 mod lock;
 mod login;

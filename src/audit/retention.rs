@@ -23,7 +23,7 @@ pub fn run(mut goes_on: impl FnMut() -> bool) {
             Err(failure) => {
                 warning!(
                     "scope_roles: deleting old rows of scope.audit_log failed: {}",
-                    failure.message
+                    crate::text::visible(&failure.message)
                 );
                 return;
             }

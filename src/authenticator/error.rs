@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use super::Error;
 use crate::error::Report;
+use crate::text::identifier;
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -40,10 +41,16 @@ impl Report for Error {
             }
             Self::Replaced => "Look at the roles, and call it again.".into(),
             Self::MayNotGrant { role, caller } => {
-                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+                format!(
+                    "GRANT {} TO {} WITH ADMIN OPTION;",
+                    identifier(role),
+                    identifier(caller)
+                )
             }
             Self::MayNotConnect { database, caller } => format!(
-                "GRANT CONNECT ON DATABASE \"{database}\" TO \"{caller}\" WITH GRANT OPTION;"
+                "GRANT CONNECT ON DATABASE {} TO {} WITH GRANT OPTION;",
+                identifier(database),
+                identifier(caller)
             ),
             Self::Role(error) => error.hint(),
             Self::Credential(error) => error.hint(),

@@ -4,10 +4,9 @@
 use pgrx::pg_sys;
 
 use crate::label::{self, Kind, Metadata, State};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::{clock, identity, xact};
-use crate::scope::lock_key;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,12 +45,18 @@ impl Target {
             return Err(Error::ReadOnly);
         }
         let first = Self::look(name)?;
-        advisory::lock(lock_key(name), Mode::Exclusive);
+        advisory::lock(Key::Role(first.role.oid), Mode::Exclusive);
         // And against others' DROP ROLE, who do not know of that lock.
         if !catalog::lock_role(first.role.oid) {
             return Err(unknown(name));
         }
-        Self::look(name)
+        let target = Self::look(name)?;
+        if target.role.oid == first.role.oid {
+            Ok(target)
+        } else {
+            // Renamed meanwhile: what is locked is another role.
+            Err(unknown(name))
+        }
     }
 
     /// The same without a lock, for saying what would be done.

@@ -6,6 +6,7 @@ use super::deadline::Unacceptable;
 use super::{BadOption, BadScopes, Error, authority, itself, life};
 use crate::error::{READ_ONLY, Report, sentence};
 use crate::label::Kind;
+use crate::text::identifier;
 use crate::timestamp;
 
 impl Report for Unacceptable {
@@ -194,7 +195,9 @@ impl Report for BadScopes {
                 format!("Connect to database \"{database}\" and issue the credential there.")
             }
             Self::NotYours { scope, caller } => format!(
-                "Have its creator issue the credential, or: GRANT \"{scope}\" TO \"{caller}\" WITH ADMIN OPTION;"
+                "Have its creator issue the credential, or: GRANT {} TO {} WITH ADMIN OPTION;",
+                identifier(scope),
+                identifier(caller)
             ),
             Self::Privileged { scope, .. } => {
                 format!("Take the attribute or the membership away from \"{scope}\".")
@@ -260,7 +263,10 @@ impl Report for authority::Error {
                 _ => "See the view scope.credentials.".into(),
             },
             Self::Superuser { role } => {
-                format!("ALTER ROLE \"{role}\" NOSUPERUSER; and try again.")
+                format!(
+                    "ALTER ROLE {} NOSUPERUSER; and try again.",
+                    identifier(role)
+                )
             }
             Self::NotYours { .. } | Self::Oneself { .. } => {
                 "Ask the role shown as created_by in scope.credentials, or a superuser.".into()

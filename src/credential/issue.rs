@@ -9,10 +9,10 @@ use super::options::Options;
 use super::{Error, MAX_PURPOSE_BYTES, Secret, deadline_of, password, uri};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, server, session_libraries, spi, xact};
-use crate::scope::{self, name};
+use crate::scope::name;
 use crate::timestamp;
 use crate::{error, guc};
 
@@ -81,6 +81,9 @@ pub fn issue<E: Into<Error>>(
     let secret = Secret::generate()?;
     let role = xact::giving_way(|| {
         let membership = membership().map_err(Into::into)?;
+        if let Some(role) = request.role_name {
+            claim_free(role)?;
+        }
         make(&request, &membership, &secret, valid_until)
     })?;
     Ok(Issued {
@@ -289,15 +292,22 @@ pub fn check_tls(options: &Options) -> Result<(), Error> {
     }
 }
 
+/// Is no role of this name there?
 pub fn require_free(role: &str) -> Result<(), Error> {
-    // Two callers with one name: the second waits and is told.
-    advisory::lock(scope::lock_key(role), Mode::Exclusive);
     match catalog::role_by_name(role) {
         Some(_) => Err(Error::Exists {
             role: role.to_owned(),
         }),
         None => Ok(()),
     }
+}
+
+/// The same, locked until the transaction ends; after the question whether the caller may make it. Two
+/// callers with one name: the second waits and is told.
+pub fn claim_free(role: &str) -> Result<(), Error> {
+    require_free(role)?;
+    advisory::lock(Key::Text(role), Mode::Exclusive);
+    require_free(role)
 }
 
 pub fn free_name(subject: &str, verb: &str) -> Result<String, Error> {

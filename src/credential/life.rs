@@ -11,8 +11,10 @@ use super::options::Options;
 use super::{Secret, deadline, parts};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Metadata, State};
+use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, session_libraries, spi, xact};
+use crate::pg::xact::{self, Failure};
+use crate::pg::{clock, dependencies, identity, session_libraries, spi};
 use crate::{error, guard, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -402,17 +404,46 @@ fn revoke_now(role: &str, reason: Option<&str>) -> Result<(), Error> {
     Ok(())
 }
 
-/// No login from the commit on; the worker does the rest.
+/// No login from the commit on; the worker does the rest. The label says so, which nobody else can
+/// hold; what others are changing just now is left to the worker.
 fn end(target: &Target, reason: Option<&str>) -> Result<(), Error> {
-    alter(&target.role.name, "NOLOGIN PASSWORD NULL")?;
-    let ended = Metadata {
+    let work =
+        || alter(&target.role.name, "NOLOGIN PASSWORD NULL").map_err(|error| error.to_string());
+    let mut ended = Metadata {
         state: State::Ending,
         reason: reason.map(str::to_owned),
         ..target.metadata.clone()
     };
+    match xact::briefly(work) {
+        Ok(outcome) => outcome.map_err(super::Error::Sql)?,
+        Err(failure) => {
+            left_to_the_worker(&target.role, &failure)?;
+            ended.error = Some(failure.message);
+        }
+    }
     label::write(target.role.oid, &ended);
     let fields = [("reason", reason.into())];
     audit::administered(Action::Revoke, "revoke_role", &target.role.name, &fields);
+    Ok(())
+}
+
+/// Tells of a step that somebody else's open transaction is in the way of. Any other failure is raised.
+pub fn left_to_the_worker(role: &Role, failure: &Failure) -> Result<(), Error> {
+    if !failure.is_locked() && !failure.is_transient() {
+        xact::raise(failure.clone());
+    }
+    let holder = identity::elevated(|| dependencies::lock_holder(role.oid))?;
+    error::notice(
+        format!(
+            "role \"{}\" is refused from the commit on, and not yet disabled",
+            role.name
+        ),
+        &holder.map_or_else(
+            || "Another transaction is in the way.".to_owned(),
+            |holder| format!("In the way: {holder}."),
+        ),
+        "The background worker goes on as soon as it can; scope.credentials shows what it waits for.",
+    );
     Ok(())
 }
 

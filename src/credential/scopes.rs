@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 
+use pgrx::pg_sys;
+
 use super::authority::{is_over, name_of};
 use super::issue::Membership;
 use crate::label::{self, Kind, Metadata, State};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server};
-use crate::scope::{self, lock_key};
+use crate::scope;
 use crate::switch;
 
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +50,21 @@ pub fn named(scopes: Option<Vec<Option<Name>>>) -> Result<Vec<String>, Error> {
 
 /// Checks each scope, and keeps it from being dropped until we are done.
 pub fn membership(scopes: &[String]) -> Result<Membership, super::Error> {
-    scopes.iter().try_for_each(|scope| check(scope))?;
+    let mut ordered = scopes
+        .iter()
+        .map(|scope| Ok((check(scope)?, scope)))
+        .collect::<Result<Vec<_>, super::Error>>()?;
     // In one order, so that two callers cannot wait for each other.
-    let mut ordered: Vec<&String> = scopes.iter().collect();
-    ordered.sort();
-    for scope in ordered {
-        advisory::lock(lock_key(scope), Mode::Share);
-        check(scope)?;
+    ordered.sort_by_key(|&(role, _)| u32::from(role));
+    for (role, scope) in ordered {
+        advisory::lock(Key::Role(role), Mode::Share);
+        if check(scope)? != role {
+            // Renamed meanwhile: what is locked is another role.
+            return Err(Error::Unknown {
+                scope: scope.to_owned(),
+            }
+            .into());
+        }
     }
     let acts_as = match scopes {
         [only] if scope::creates(only)? => Some(only.clone()),
@@ -67,7 +77,7 @@ pub fn membership(scopes: &[String]) -> Result<Membership, super::Error> {
     })
 }
 
-fn check(name: &str) -> Result<(), super::Error> {
+fn check(name: &str) -> Result<pg_sys::Oid, super::Error> {
     let named = || name.to_owned();
     let Some(role) = catalog::role_by_name(name) else {
         return Err(Error::Unknown { scope: named() }.into());
@@ -118,5 +128,5 @@ fn check(name: &str) -> Result<(), super::Error> {
     if !is_admin {
         scope::require_authority(caller, role.oid)?;
     }
-    Ok(())
+    Ok(role.oid)
 }

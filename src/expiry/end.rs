@@ -9,9 +9,9 @@ use pgrx::spi::SpiResult;
 use super::{Managed, managed};
 use crate::audit::{self, Event};
 use crate::label::{self, Kind, Metadata, State, Temporary};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
-use crate::scope::{declared, lock_key};
+use crate::scope::declared;
 use crate::timestamp;
 
 /// How long to wait for terminated sessions to be gone.
@@ -154,7 +154,7 @@ impl Patience {
 
     /// Takes the lock of a role that another call of ours may have, for as long as its transaction
     /// lasts. That is not waited for: nobody finds this in a deadlock.
-    fn lock(&self, key: u32) -> bool {
+    fn lock(&self, key: Key<'_>) -> bool {
         try_lock_until(self.until, xact::SHORTEST, key)
     }
 }
@@ -163,11 +163,10 @@ impl Patience {
 /// keeps others from the same roles, no more.
 fn wait_for_turn() {
     let longest = xact::patience_of_session().map_or(TURN, |theirs| TURN.min(theirs));
-    let key = lock_key("scope.expire_roles(), one at a time");
-    try_lock_until(Instant::now() + longest, SCAN, key);
+    try_lock_until(Instant::now() + longest, SCAN, Key::Turn);
 }
 
-fn try_lock_until(until: Instant, pause: Duration, key: u32) -> bool {
+fn try_lock_until(until: Instant, pause: Duration, key: Key<'_>) -> bool {
     while !advisory::try_lock(key, Mode::Exclusive) {
         if Instant::now() >= until {
             return false;
@@ -207,7 +206,7 @@ pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
 fn at_once(due: &Managed, terminated: &mut Terminated, patience: &mut Patience) -> Option<Ended> {
     /// For what passes by itself.
     const ATTEMPTS: u32 = 3;
-    let is_ours = !patience.is_over && patience.lock(lock_key(&due.name));
+    let is_ours = !patience.is_over && patience.lock(Key::Role(due.oid));
     let mut due = still_due(due)?;
     terminated.ask(Some(due.oid));
     let mut outcome = None;
@@ -253,7 +252,7 @@ fn refuse(due: &Managed, reason: &str) -> bool {
 
 /// Takes the role's lock and looks at it again; `None` too when somebody has the lock.
 pub fn claim(due: &Managed) -> Option<Managed> {
-    if advisory::try_lock(lock_key(&due.name), Mode::Exclusive) {
+    if advisory::try_lock(Key::Role(due.oid), Mode::Exclusive) {
         still_due(due)
     } else {
         None
@@ -273,9 +272,10 @@ pub fn disable(due: &Managed) -> SpiResult<()> {
         ))?;
     }
     if due.metadata.state == State::Active {
-        if due.metadata.kind == Kind::Temporary {
-            // The login stays a member of it: that tells its sessions that the role is gone.
-            dependencies::revoke_memberships(due.oid)?;
+        if let Some(temporary) = &due.metadata.temporary {
+            // The login stays a member of it: that tells its sessions that the role is gone. Others may
+            // have made it a member of their roles, and hold these.
+            dependencies::revoke_membership(due.oid, temporary.role.into())?;
         }
         label::write(
             due.oid,
@@ -424,6 +424,37 @@ fn database_names(oids: impl IntoIterator<Item = u32>) -> String {
         .map(|name| format!("\"{name}\""))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// Begins the end of a scope while others are in the way of it; why, in words.
+pub fn begin(due: &Managed) -> SpiResult<String> {
+    let holder = dependencies::lock_holder(due.oid)?;
+    let reason = format!(
+        "another transaction is in the way{}",
+        holder.map_or_else(String::new, |holder| format!(": {holder}"))
+    );
+    let metadata = Metadata {
+        state: State::Ending,
+        error: Some(reason.clone()),
+        ..due.metadata.clone()
+    };
+    label::write(due.oid, &metadata);
+    Ok(reason)
+}
+
+/// The failure of an end that another call of ours is in the way of.
+pub fn held() -> xact::Failure {
+    xact::Failure {
+        code: PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        message: "another transaction has called a function for the role".to_owned(),
+        detail: None,
+        hint: None,
+    }
+}
+
+/// Is another call of ours in the way of the role's end?
+pub fn is_held(due: &Managed) -> bool {
+    !advisory::try_lock(Key::Role(due.oid), Mode::Exclusive) && still_due(due).is_some()
 }
 
 /// Keeps the role, disabled, with the reason why.

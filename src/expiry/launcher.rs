@@ -96,7 +96,7 @@ impl Launcher {
             Err(failure) => {
                 warning!(
                     "scope_roles: reading the catalogs failed: {}",
-                    failure.message
+                    crate::text::visible(&failure.message)
                 );
                 return RETRY;
             }
@@ -195,7 +195,7 @@ impl Launcher {
             if let Err(failure) = xact::transaction(|| self.read(changes)) {
                 warning!(
                     "scope_roles: reading the catalogs failed: {}",
-                    failure.message
+                    crate::text::visible(&failure.message)
                 );
                 return Some(now.saturating_add(MICROS_PER_SECOND));
             }
@@ -262,7 +262,7 @@ impl Launcher {
             Err(failure) => {
                 warning!(
                     "scope_roles: reading the catalogs failed: {}",
-                    failure.message
+                    crate::text::visible(&failure.message)
                 );
                 return;
             }

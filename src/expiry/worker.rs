@@ -14,6 +14,7 @@ use crate::audit::retention;
 use crate::guc;
 use crate::pg::xact::Failure;
 use crate::pg::{clock, dependencies, server, worker, xact};
+use crate::text::visible;
 
 const BATCH: usize = 200;
 /// With the locks of many roles at hand nobody is waited for.
@@ -32,7 +33,7 @@ pub fn run() {
         Err(failure) => {
             warning!(
                 "scope_roles: reading the catalogs failed: {}",
-                failure.message
+                visible(&failure.message)
             );
             return;
         }
@@ -58,6 +59,8 @@ fn must_leave() -> bool {
 struct Run {
     terminated: Terminated,
     has_dropped: bool,
+    /// How many roles others were found to hold.
+    held: usize,
 }
 
 impl Run {
@@ -141,8 +144,19 @@ impl Run {
                 }
             }
             // Gone, renewed, or somebody else's at the moment.
-            Ok(None) => {}
+            Ok(None) => self.tell_of_holder(due),
             Err(failure) => give_up(due, &failure),
+        }
+    }
+
+    /// An open transaction that has called a function for the role keeps it from its end: said where a
+    /// DBA looks. Only of a few: each takes time.
+    fn tell_of_holder(&mut self, due: &Managed) {
+        const TOLD: usize = 10;
+        let held = transaction(xact::patience(), || end::is_held(due));
+        if held.unwrap_or(false) && self.held < TOLD {
+            self.held += 1;
+            give_up(due, &end::held());
         }
     }
 
@@ -170,16 +184,17 @@ impl Run {
 
 /// The first step: no more logins. The roles for which it failed.
 fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
-    let disable = |roles: &[Managed]| -> SpiResult<Vec<()>> {
+    let disable = |roles: &[Managed]| -> SpiResult<Vec<Managed>> {
         let claimed = roles.iter().filter_map(end::claim);
-        claimed.map(|role| end::disable(&role)).collect()
+        claimed
+            .map(|role| end::disable(&role).map(|()| role))
+            .collect()
     };
-    let (_, failed) = in_batch(batch, &disable);
+    let (done, failed) = in_batch(batch, &disable);
     for (role, failure) in &failed {
         give_up(role, failure);
     }
-    let is_done = |role: &&Managed| !failed.iter().any(|(other, _)| other.oid == role.oid);
-    batch.iter().filter(is_done).for_each(end::record_disabled);
+    done.iter().for_each(end::record_disabled);
     failed.into_iter().map(|(role, _)| role.oid).collect()
 }
 
@@ -195,7 +210,7 @@ fn sweep(dropped: Option<&[pg_sys::Oid]>) {
             Err(failure) => {
                 log!(
                     "scope_roles: looking for memberships of dropped roles failed: {}",
-                    failure.message
+                    visible(&failure.message)
                 );
                 return;
             }
@@ -241,8 +256,8 @@ fn give_up(due: &Managed, failure: &Failure) {
         // Somebody's DDL came in between, and is over by now.
         log!(
             "scope_roles: ending role \"{}\" will be tried again: {}",
-            due.name,
-            failure.message
+            visible(&due.name),
+            visible(&failure.message)
         );
         return;
     }
@@ -266,7 +281,8 @@ fn give_up(due: &Managed, failure: &Failure) {
         .unwrap_or_default();
     end::record_failure(due, &format!("{reason}{second}"));
     warning!(
-        "scope_roles: ending role \"{}\" failed: {reason}{second}",
-        due.name
+        "scope_roles: ending role \"{}\" failed: {}",
+        visible(&due.name),
+        visible(&format!("{reason}{second}"))
     );
 }

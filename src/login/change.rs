@@ -7,13 +7,13 @@ use crate::admission::Rules;
 use crate::audit::{self, Action, Value};
 use crate::credential::authority::{self, Target};
 use crate::credential::{self, BadOption, options};
+use crate::error;
 use crate::label::{self, Kind, Metadata};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::arguments::Cidr;
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{identity, server, time_zone, xact};
-use crate::{error, scope};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -208,7 +208,7 @@ fn claim(role: Option<Name>) -> Result<(Role, Option<Metadata>), Error> {
         Ok(role)
     };
     let first = look()?;
-    advisory::lock(scope::lock_key(&name), Mode::Exclusive);
+    advisory::lock(Key::Role(first.oid), Mode::Exclusive);
     if !catalog::lock_role(first.oid) {
         return Err(Error::Unknown { role: name });
     }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::fold::{Folded, Kind};
+use crate::text::is_unseen;
 
 pub fn text(map: &Folded) -> String {
     let mut out = String::from(
@@ -54,7 +55,7 @@ fn escaped(text: &str) -> String {
             }
             // Graphviz reads HTML entities in labels.
             '&' => out.push_str("&amp;"),
-            other if other.is_control() => out.push(' '),
+            other if is_unseen(other) => out.push('\u{FFFD}'),
             other => out.push(other),
         }
     }
@@ -70,7 +71,7 @@ mod tests {
         assert_eq!(escaped("orders_ro"), "orders_ro");
         assert_eq!(
             escaped("a\"]; b [label=\"\\N\n&lt;"),
-            "a\\\"]; b [label=\\\"\\\\N &amp;lt;"
+            "a\\\"]; b [label=\\\"\\\\N\u{FFFD}&amp;lt;"
         );
     }
 }

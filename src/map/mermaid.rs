@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::fold::{Folded, Kind};
+use crate::text::is_unseen;
 
 pub fn text(map: &Folded) -> String {
     let mut out = String::from("flowchart LR\n");
@@ -68,8 +69,8 @@ fn escaped(text: &str) -> String {
         // A soft break inside words that would stay one is not needed: `_` alone is no markup here.
         if is_plain || (character == '_' || character == '-') {
             out.push(character);
-        } else if character.is_control() {
-            out.push(' ');
+        } else if is_unseen(character) {
+            out.push('\u{FFFD}');
         } else {
             let _ = write!(out, "#{};", u32::from(character));
         }
@@ -86,7 +87,7 @@ mod tests {
         assert_eq!(escaped("orders_ro 2"), "orders_ro 2");
         assert_eq!(
             escaped("a\"] --> b;<script>`x`&#1;\n"),
-            "a#34;#93; --#62; b#59;#60;script#62;#96;x#96;#38;#35;1#59; "
+            "a#34;#93; --#62; b#59;#60;script#62;#96;x#96;#38;#35;1#59;\u{FFFD}"
         );
     }
 }

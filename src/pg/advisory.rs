@@ -1,11 +1,27 @@
-//! Cluster-wide advisory locks on names, held to the end of the transaction.
+//! Cluster-wide advisory locks, held to the end of the transaction.
 //!
-//! They live in database 0, where no SQL function can take or hold one, so no user can block us.
+//! They live in database 0, where no SQL function can take or hold one, so no user can block us. A role
+//! that exists is locked by its OID, after the question whether the caller has authority over it: no other
+//! name or text leads to that lock. Texts (names of roles that are to be made) have locks of their own,
+//! which nothing that ends a role waits for; where they lie follows from a secret of this run of the
+//! server, so that nobody can look for two that collide.
+
+use std::sync::OnceLock;
 
 use pgrx::pg_sys;
+use siphasher::sip::SipHasher24;
 
-/// Marks the locks as ours in `pg_locks.classid` ("scop").
-const CLASS: u32 = 0x7363_6f70;
+/// What is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// A role of which the caller may decide.
+    Role(pg_sys::Oid),
+    /// What is between two roles.
+    Pair(pg_sys::Oid, pg_sys::Oid),
+    Text(&'a str),
+    /// Calls of `scope.expire_roles()`, one at a time.
+    Turn,
+}
 
 #[derive(Debug, Clone, Copy)]
 pub enum Mode {
@@ -13,27 +29,60 @@ pub enum Mode {
     Exclusive,
 }
 
-/// Waits for the lock on `key`; ends with the transaction.
-pub fn lock(key: u32, mode: Mode) {
+/// Above those of `pg_advisory_lock` (1 and 2); `pg_locks.objsubid`.
+const ROLE: u16 = 3;
+const PAIR: u16 = 4;
+const TEXT: u16 = 5;
+const TURN: u16 = 6;
+
+/// Made in the postmaster, and inherited by all of its processes.
+static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
+
+/// In the postmaster.
+pub fn init() {
+    let mut secret = [0; 16];
+    if getrandom::fill(&mut secret).is_ok() {
+        let _ = SECRET.set(secret);
+    }
+}
+
+impl Key<'_> {
+    fn tag(self) -> pg_sys::LOCKTAG {
+        let (high, low, kind) = match self {
+            // As pg_locks shows other locks on roles: classid, objid.
+            Self::Role(role) => (pg_sys::AuthIdRelationId.into(), role.into(), ROLE),
+            Self::Pair(one, other) => (one.into(), other.into(), PAIR),
+            Self::Text(text) => {
+                let secret = SECRET.get().copied().unwrap_or_default();
+                let hash = SipHasher24::new_with_key(&secret).hash(text.as_bytes());
+                ((hash >> 32) as u32, hash as u32, TEXT)
+            }
+            Self::Turn => (0, 0, TURN),
+        };
+        pg_sys::LOCKTAG {
+            locktag_field1: 0,
+            locktag_field2: high,
+            locktag_field3: low,
+            locktag_field4: kind,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+        }
+    }
+}
+
+/// Waits for the lock; it ends with the transaction.
+pub fn lock(key: Key<'_>, mode: Mode) {
     acquire(key, mode, false);
 }
 
 /// Takes the lock if nobody is in the way.
 #[must_use]
-pub fn try_lock(key: u32, mode: Mode) -> bool {
+pub fn try_lock(key: Key<'_>, mode: Mode) -> bool {
     acquire(key, mode, true)
 }
 
-fn acquire(key: u32, mode: Mode, at_once: bool) -> bool {
-    let tag = pg_sys::LOCKTAG {
-        locktag_field1: 0,
-        locktag_field2: CLASS,
-        locktag_field3: key,
-        // As pg_advisory_lock(int, int): objsubid 2.
-        locktag_field4: 2,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
+fn acquire(key: Key<'_>, mode: Mode, at_once: bool) -> bool {
+    let tag = key.tag();
     let mode = match mode {
         Mode::Share => pg_sys::ShareLock,
         Mode::Exclusive => pg_sys::ExclusiveLock,

@@ -307,11 +307,12 @@ pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
     true
 }
 
-/// Locks a role against DROP ROLE, as SECURITY LABEL does, until the transaction ends: a label that
-/// is written to a role that is gone would stay for ever. False when it is gone.
+/// Locks a role against DROP ROLE until the transaction ends: a label that is written to a role that is
+/// gone would stay for ever. False when it is gone. Not as SECURITY LABEL locks it, which would wait for
+/// whoever has commented on the role.
 #[must_use]
 pub fn lock_role(role: pg_sys::Oid) -> bool {
-    is_there_under(role, pg_sys::ShareUpdateExclusiveLock)
+    is_there_under(role, pg_sys::AccessShareLock)
 }
 
 /// Is the role still there, once a DROP ROLE that has just committed has told everybody? What it has

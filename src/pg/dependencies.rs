@@ -175,23 +175,30 @@ pub fn sweep_memberships(dropped: Option<&[pg_sys::Oid]>) -> SpiResult<()> {
 }
 
 /// Who keeps the role from being changed or dropped, in words: whoever has locked it, else one who
-/// is changing roles.
+/// is changing roles, else the oldest transaction that has changed something here. (What was granted on
+/// a table is in its owner's hands, and PostgreSQL does not keep a lock that shows it.)
 pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
     let found = spi::query(
         "SELECT CASE WHEN l.pid IS NOT NULL THEN pg_catalog.format('process %s', l.pid)
                      ELSE pg_catalog.format('prepared transaction \"%s\"', p.gid) END
                 || CASE l.locktype WHEN 'object' THEN ' holds a lock on the role'
-                                   ELSE ' is changing roles' END
+                                   WHEN 'advisory' THEN ' has called a function for the role'
+                                   WHEN 'relation' THEN ' is changing roles'
+                                   ELSE ' has made changes and is not done' END
            FROM pg_catalog.pg_locks l
            LEFT JOIN (pg_catalog.pg_locks t
                       JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = t.transactionid)
              ON l.pid IS NULL AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction
+           LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
           WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-            AND (l.locktype = 'object' AND l.database = 0 AND l.objid = $1
+            AND (l.locktype IN ('object', 'advisory') AND l.database = 0 AND l.objid = $1
                    AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass
                  OR l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
-                   AND l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass)
-          ORDER BY l.locktype, l.pid LIMIT 1",
+                   AND l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                 OR l.locktype = 'transactionid'
+                   AND (a.datname = pg_catalog.current_database() OR p.database = pg_catalog.current_database()))
+          ORDER BY pg_catalog.array_position(ARRAY['advisory', 'object', 'relation'], l.locktype),
+                   a.xact_start, l.pid LIMIT 1",
         &[role.into()],
         |row| row.get::<String>(1),
     )?;
@@ -253,6 +260,14 @@ pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
 /// the memberships that it granted.
 pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
     revoke_where("a.member = $1 OR a.grantor = $1", role)
+}
+
+/// Takes the role out of one that it is a member of.
+pub fn revoke_membership(member: pg_sys::Oid, role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_where(
+        &format!("a.member = $1 AND a.roleid = {}", u32::from(role)),
+        member,
+    )
 }
 
 /// Takes the role from all its members, whoever gave it to them.

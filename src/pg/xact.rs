@@ -121,6 +121,22 @@ pub fn aside<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
     })
 }
 
+/// Runs `work` in a subtransaction that waits for locks but for a moment, again while what is in the way
+/// passes. A cancellation is raised.
+pub fn briefly<R>(mut work: impl FnMut() -> R) -> Result<R, Failure> {
+    const ATTEMPTS: u32 = 3;
+    let mut outcome = subtransaction_within(patience(), &mut work);
+    for _ in 1..ATTEMPTS {
+        match &outcome {
+            Err(failure) if failure.is_transient() && !failure.is_locked() => {
+                outcome = subtransaction_within(patience(), &mut work);
+            }
+            _ => break,
+        }
+    }
+    outcome
+}
+
 /// Runs `work` and undoes it, for its answer alone. An error is raised.
 pub fn rehearsed<R>(work: impl FnOnce() -> R) -> R {
     match in_subtransaction(work, false, |_| {}) {

@@ -112,7 +112,8 @@ SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change w
         severity: Severity::High,
         sql: "
 SELECT rolname::text, NULL, 'has an MD5 password: what is stored is enough to log in, and quick to guess from', NULL,
-       format(E'SET password_encryption = ''scram-sha-256''; \\\\password %I', rolname)
+       -- psql ends a command of its own with the line: a name with a line break would leave it.
+       CASE WHEN rolname !~ '[[:cntrl:]]' THEN format(E'SET password_encryption = ''scram-sha-256''; \\\\password %I', rolname) END
   FROM pg_authid WHERE rolpassword ~ '^md5[0-9a-f]{32}$'",
     },
     Check {
@@ -339,8 +340,8 @@ WITH RECURSIVE up(login, role, path, length) AS (
          FROM up u JOIN pg_auth_members m ON m.member = u.role JOIN pg_authid g ON g.oid = m.roleid
          LEFT JOIN pg_shseclabel l ON l.objoid = g.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
         WHERE u.length < 3)
-SELECT DISTINCT ON (login) path[1]::text, NULL, 'reaches roles over more than two memberships: ' || array_to_string(path, ' > '), NULL::timestamptz,
-       format('-- grant the role directly: GRANT %I TO %I;', path[cardinality(path)], path[1])
+SELECT DISTINCT ON (login) path[1]::text, NULL, 'reaches roles over more than two memberships: ' || (SELECT string_agg(quote_ident(n), ' > ' ORDER BY i) FROM unnest(path) WITH ORDINALITY p(n, i)), NULL::timestamptz,
+       '-- grant the role that it needs directly, and take it out of the one in between'
   FROM up WHERE length > 2
  ORDER BY login, path",
     },

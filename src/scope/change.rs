@@ -1,13 +1,14 @@
 //! Making, changing and dropping scopes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
 use super::facts::{self, Planned, Request};
 use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
 use super::privilege::{Privilege, Verbs};
-use super::{Error, Scope, declared, held, lock_key, name, name_of, own};
+use super::{Error, Scope, declared, held, name, name_of, own};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::credential::MAX_PURPOSE_BYTES;
 use crate::credential::authority::is_over;
@@ -15,7 +16,7 @@ use crate::error;
 use crate::expiry::Managed;
 use crate::expiry::end::{self, Action};
 use crate::label::{self, Access, Kind, State};
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{catalog, dependencies, identity, spi, xact};
 
 /// A new scope under a name that the caller has chosen.
@@ -36,11 +37,17 @@ pub fn create(
         });
     }
     let caller = identity::current_user();
-    // Whoever comes second with the same name waits here, and sees what the first has made.
-    advisory::lock(lock_key(name), Mode::Exclusive);
     if let Some(existing) = catalog::role_by_name(name) {
         return already_there(name, existing.oid, request, if_not_exists);
     }
+    let planned = facts::plan(request, caller, None)?;
+    require_making(request, &planned)?;
+    // Whoever comes second with the same name waits here, and sees what the first has made.
+    advisory::lock(Key::Text(name), Mode::Exclusive);
+    if let Some(existing) = catalog::role_by_name(name) {
+        return already_there(name, existing.oid, request, if_not_exists);
+    }
+    // What was true before the wait may not be so any more.
     let planned = facts::plan(request, caller, None)?;
     make(name, request, &planned, purpose)?;
     tell_uncovered(&planned);
@@ -77,11 +84,17 @@ fn already_there(
             });
         }
     };
-    let scope = Scope {
+    let mut scope = Scope {
         oid: role,
         name: name.to_owned(),
         metadata,
     };
+    // Others may ask what it holds, but not keep its owner from it.
+    let is_superuser = catalog::role_by_oid(role).is_some_and(|role| role.superuser);
+    if !is_superuser && is_over(identity::current_user(), &scope.metadata) {
+        scope = claimed(name)?;
+    }
+    let role = scope.oid;
     scope.require_usable()?;
     let planned = facts::plan(request, identity::current_user(), Some(role))?;
     let held = held::by(role)?;
@@ -127,6 +140,12 @@ fn already_there(
     Ok(())
 }
 
+/// May the caller make all grants of a new scope?
+pub fn require_making(request: &Request, planned: &Planned) -> Result<(), Error> {
+    planned.require_authority(&grantable(planned.plan.to_grant(&Holdings::default())))?;
+    planned.require_future(request)
+}
+
 /// Makes the role and its grants. The caller holds the lock on the name.
 pub fn make(
     name: &str,
@@ -134,11 +153,8 @@ pub fn make(
     planned: &Planned,
     purpose: Option<&str>,
 ) -> Result<(), Error> {
-    let nothing = Holdings::default();
-    let grants = planned.plan.to_grant(&nothing);
-    let grants = grantable(grants);
-    planned.require_authority(&grants)?;
-    planned.require_future(request)?;
+    let grants = grantable(planned.plan.to_grant(&Holdings::default()));
+    require_making(request, planned)?;
     let caller = identity::current_user();
     let role = identity::elevated(|| -> Result<pg_sys::Oid, Error> {
         spi::execute(&format!("CREATE ROLE {} NOLOGIN", spi::identifier(name)))?;
@@ -202,7 +218,7 @@ pub fn add(name: &str, request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the grants of a plan that a scope lacks. The caller holds the lock on the name.
+/// Makes the grants of a plan that a scope lacks. The caller holds its lock.
 pub fn extend(
     name: &str,
     role: pg_sys::Oid,
@@ -435,9 +451,12 @@ fn access(held: &Holdings) -> Access {
     if reads { Access::Read } else { Access::Write }
 }
 
-/// Drops a scope, or begins its end where other databases still hold something of it.
-pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
-    advisory::lock(lock_key(name), Mode::Exclusive);
+/// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Drops a scope, or begins its end where other databases still hold something of it, or other
+/// transactions what it was granted. `since` is when the call has begun.
+pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<(), Error> {
     if if_exists && catalog::role_by_name(name).is_none() {
         error::notice(
             format!("scope \"{name}\" does not exist, skipping"),
@@ -446,7 +465,7 @@ pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
         );
         return Ok(());
     }
-    let scope = own(name)?;
+    let scope = claimed(name)?;
     let members = held::members(scope.oid)?;
     if !members.is_empty() && !force {
         return Err(Error::HasMembers {
@@ -478,8 +497,20 @@ pub fn drop(name: &str, force: bool, if_exists: bool) -> Result<(), Error> {
     let (action, detail) = identity::elevated(|| {
         xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
             dependencies::revoke_members(role.oid)?;
-            dependencies::drop_default_privileges_of(role.oid)?;
-            end::release_and_drop(&role)
+            let work = || {
+                xact::raised(dependencies::drop_default_privileges_of(role.oid));
+                xact::raised(end::release_and_drop(&role))
+            };
+            if since.elapsed() < PATIENCE {
+                return Ok(work());
+            }
+            match xact::briefly(work) {
+                Err(failure) if failure.is_locked() => {
+                    end::begin(&role).map(|reason| (Action::Ending, Some(reason)))
+                }
+                Err(failure) => xact::raise(failure),
+                Ok(outcome) => Ok(outcome),
+            }
         })
     })?;
     audit::administered(
@@ -548,10 +579,23 @@ pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
 
 /// The scope of this name, for changing it: locked, active, of this database and the caller's.
 fn locked(name: &str) -> Result<Scope, Error> {
-    advisory::lock(lock_key(name), Mode::Exclusive);
-    let scope = own(name)?;
+    let scope = claimed(name)?;
     scope.require_usable()?;
     Ok(scope)
+}
+
+/// The caller's scope of this name, locked: authority first, so that nobody else can take the lock, and
+/// again under it.
+fn claimed(name: &str) -> Result<Scope, Error> {
+    let first = own(name)?;
+    advisory::lock(Key::Role(first.oid), Mode::Exclusive);
+    let scope = own(name)?;
+    if scope.oid == first.oid {
+        Ok(scope)
+    } else {
+        // Renamed meanwhile: what is locked is another role.
+        Err(Error::Unknown { scope: scope.name })
+    }
 }
 
 /// In what a scope differs from a request, in words; nothing when it is exactly that. Policies that

@@ -148,7 +148,7 @@ fn in_passing(work: impl FnOnce()) {
         }
         Err(failure) => log!(
             "scope_roles: what scopes declare could not be renamed: {}",
-            failure.message
+            crate::text::visible(&failure.message)
         ),
         Ok(()) => {}
     }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::name::BadName;
 use super::{BadVerb, Error};
 use crate::error::{READ_ONLY, Report, sentence};
+use crate::text::identifier;
 
 impl Report for BadName {
     fn code(&self) -> PgSqlErrorCode {
@@ -199,7 +200,7 @@ impl Report for Error {
                 caller,
                 ..
             } => format!(
-                "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO \"{caller}\" WITH GRANT OPTION;"
+                "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO {} WITH GRANT OPTION;", identifier(caller)
             ),
             Self::Widened { .. } => {
                 "Revoke that from the scope, or call it as a superuser or somebody who may grant all of it."

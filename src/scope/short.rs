@@ -9,10 +9,10 @@ use pgrx::prelude::*;
 use super::facts::{self, Planned, Request};
 use super::plan::Need;
 use super::privilege::{Privilege, Verbs};
-use super::{Error, change, elements, lock_key, name, oids, remembered};
+use super::{Error, change, elements, name, oids, remembered};
 use crate::credential::{self, Membership, Options, issue};
 use crate::error;
-use crate::pg::advisory::{self, Mode};
+use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity, server};
@@ -301,7 +301,7 @@ fn membership(form: Form, request: &Request) -> Result<Membership, credential::E
     let unforeseen = std::iter::once_with(|| issue::free_name(&subject, form.verb()));
     for role in foreseen.chain(unforeseen) {
         let role = role?;
-        if claim(&role, request, &planned, open)? {
+        if claim(&role, seed.as_ref(), request, &planned, open)? {
             change::tell_uncovered(&planned);
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
@@ -314,34 +314,69 @@ fn membership(form: Form, request: &Request) -> Result<Membership, credential::E
     Err(Error::NoFreeName.into())
 }
 
-/// Finds or makes the scope under this name; false when the name belongs to something else. What is
-/// open to the future may lack what has come since.
-fn claim(role: &str, request: &Request, planned: &Planned, open: bool) -> Result<bool, Error> {
+/// Finds or makes the scope under this name; false when the name belongs to something else. `seed` is
+/// of this request of this caller alone.
+fn claim(
+    role: &str,
+    seed: &[u8],
+    request: &Request,
+    planned: &Planned,
+    open: bool,
+) -> Result<bool, Error> {
+    if let Some(existing) = catalog::role_by_name(role)
+        && let Some(answer) = adopt(existing.oid, role, request, planned, open)?
+    {
+        return Ok(answer);
+    }
+    change::require_making(request, planned)?;
+    // The same call elsewhere makes it, and is waited for; who else has got hold of the name is not.
+    advisory::lock(
+        Key::Text(&format!("the scope of a request: {seed:?}")),
+        Mode::Exclusive,
+    );
     if let Some(existing) = catalog::role_by_name(role) {
-        // Keeps the scope from being dropped or changed until we are done.
-        advisory::lock(lock_key(role), Mode::Share);
-        match judge(existing.oid, request, planned)? {
-            Verdict::Exact => return Ok(true),
-            Verdict::Other => return Ok(false),
-            Verdict::Lacking if !open => return Ok(false),
-            Verdict::Lacking | Verdict::Gone => {}
+        let answer = adopt(existing.oid, role, request, planned, open)?;
+        return Ok(answer.unwrap_or(false));
+    }
+    if !advisory::try_lock(Key::Text(role), Mode::Exclusive)
+        || catalog::role_by_name(role).is_some()
+    {
+        return Ok(false);
+    }
+    change::make(role, request, planned, None)?;
+    Ok(true)
+}
+
+/// Takes a scope that is there, if it is the caller's and just this; what is open to the future may
+/// lack what has come since. `None`: dropped while we waited for its lock.
+fn adopt(
+    role: pg_sys::Oid,
+    name: &str,
+    request: &Request,
+    planned: &Planned,
+    open: bool,
+) -> Result<Option<bool>, Error> {
+    let caller = identity::current_user();
+    if !change::is_own(role, caller) {
+        return Ok(Some(false));
+    }
+    // Keeps the scope from being dropped or changed until we are done.
+    advisory::lock(Key::Role(role), Mode::Share);
+    let mut verdict = judge(role, request, planned)?;
+    if open && matches!(verdict, Verdict::Lacking) {
+        advisory::lock(Key::Role(role), Mode::Exclusive);
+        verdict = judge(role, request, planned)?;
+        if matches!(verdict, Verdict::Lacking) {
+            let planned = facts::plan(request, caller, Some(role))?;
+            change::extend(name, role, request, &planned)?;
+            return Ok(Some(true));
         }
     }
-    advisory::lock(lock_key(role), Mode::Exclusive);
-    let Some(existing) = catalog::role_by_name(role) else {
-        change::make(role, request, planned, None)?;
-        return Ok(true);
-    };
-    match judge(existing.oid, request, planned)? {
-        Verdict::Exact => Ok(true),
-        Verdict::Lacking if open => {
-            let caller = identity::current_user();
-            let planned = facts::plan(request, caller, Some(existing.oid))?;
-            change::extend(role, existing.oid, request, &planned)?;
-            Ok(true)
-        }
-        _ => Ok(false),
-    }
+    Ok(match verdict {
+        Verdict::Exact => Some(true),
+        Verdict::Other | Verdict::Lacking => Some(false),
+        Verdict::Gone => None,
+    })
 }
 
 enum Verdict {

@@ -250,6 +250,18 @@ fn is_block(action: &Action) -> bool {
     *action == Action::Block
 }
 
+/// What a document locks, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Locked<'a> {
+    /// A role of ours, if it is there.
+    Role(&'a str),
+    /// The same, or else its name.
+    Made(&'a str),
+    MembersOf(&'a str),
+    Issuer(&'a str),
+    Writers,
+}
+
 impl Document {
     /// Reads a text; keys that no spec has, or twice, are refused.
     pub fn parse(text: &str) -> Result<Self, Bad> {
@@ -263,22 +275,25 @@ impl Document {
     }
 
     /// What others must not change meanwhile, in one order, so that two callers never wait for each
-    /// other. A role of ours by its name, as everywhere.
-    pub fn locks(&self) -> BTreeSet<String> {
-        let scopes = self.scopes.iter().map(|scope| scope.name.clone());
-        let authenticators = self.authenticators.iter().map(|one| one.name.clone());
-        let logins = self.logins.iter().map(|login| login.role.clone());
+    /// other.
+    pub fn locks(&self) -> BTreeSet<Locked<'_>> {
+        let scopes = self.scopes.iter().map(|scope| match scope.absent {
+            true => Locked::Role(&scope.name),
+            false => Locked::Made(&scope.name),
+        });
+        let authenticators = self.authenticators.iter();
+        let logins = self.logins.iter().map(|login| login.role.as_str());
         let members = self.memberships.iter().map(|one| &one.role);
         let members = members.chain(&self.roles);
         let issuers = self.issuers.iter().map(|one| &one.name);
         // Guards lock their roles as they are set, once that may be.
         let writers = self.writing_functions.first();
         scopes
-            .chain(authenticators)
-            .chain(logins)
-            .chain(members.map(|role| format!("members of {role}")))
-            .chain(issuers.map(|name| format!("issuer {name}")))
-            .chain(writers.map(|_| "functions that may write".to_owned()))
+            .chain(authenticators.map(|one| Locked::Made(&one.name)))
+            .chain(logins.map(Locked::Role))
+            .chain(members.map(|role| Locked::MembersOf(role)))
+            .chain(issuers.map(|name| Locked::Issuer(name)))
+            .chain(writers.map(|_| Locked::Writers))
             .collect()
     }
 

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::{Error, Untakeable};
 use crate::claims::error::{PATH_HINT, path_problem};
 use crate::error::Report;
+use crate::text::identifier;
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -70,7 +71,7 @@ impl Report for Error {
             Self::RoleClaim(problem) => problem.hint().into(),
             Self::Role(error) => error.hint(),
             Self::NotGranted { role, session_user } => {
-                format!("GRANT \"{role}\" TO \"{session_user}\";")
+                format!("GRANT {} TO {};", identifier(role), identifier(session_user))
             }
             Self::RoleNotAllowed { .. } => {
                 "Have the identity provider name another role, or register the issuer with more allowed roles."

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use super::{Error, HasEnded};
 use crate::error::Report;
+use crate::text::identifier;
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -55,9 +56,17 @@ impl Report for Error {
             }
             Self::NotALogin { .. } => "Grant it to each login that is to have it.".into(),
             Self::Circle { .. } => "Grant another role.".into(),
-            Self::AlreadyMember { role, to } => format!("REVOKE \"{role}\" FROM \"{to}\"; first."),
+            Self::AlreadyMember { role, to } => format!(
+                "REVOKE {} FROM {}; first.",
+                identifier(role),
+                identifier(to)
+            ),
             Self::MayNotGrant { role, caller } => {
-                format!("GRANT \"{role}\" TO \"{caller}\" WITH ADMIN OPTION;")
+                format!(
+                    "GRANT {} TO {} WITH ADMIN OPTION;",
+                    identifier(role),
+                    identifier(caller)
+                )
             }
             Self::Deadline(error) => error.hint(),
             Self::Life(error) => error.hint(),
