@@ -18,6 +18,7 @@ mod documented;
 mod expiry;
 mod guards;
 mod held;
+mod hostile;
 mod jwt;
 mod lock;
 mod login;
