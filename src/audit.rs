@@ -18,7 +18,7 @@ use std::rc::Rc;
 use crate::error::{self, Report};
 use crate::pg::audit as server;
 use crate::pg::log::Level;
-use crate::pg::{clock, log as server_log, switch_state, xact};
+use crate::pg::{clock, gate, identity, log as server_log, shared_floods, switch_state, xact};
 use crate::timestamp::Second;
 pub use class::Class;
 pub use event::{Action, Event, Fields, Problem};
@@ -26,6 +26,26 @@ pub use line::{Line, Value};
 
 /// What every line begins with.
 pub const PREFIX: &str = "scope_roles audit: ";
+/// What separates lines for a reader with universal newlines, and what moves or hides on a terminal. Not the
+/// newline: PostgreSQL puts a tab behind it.
+fn is_separator(text: &[u8]) -> bool {
+    match text {
+        [b'\t' | b'\n', ..] => false,
+        [0x00..=0x1f | 0x7f | 0x85, ..] => true,
+        [0xc2, 0x80..=0x9f, ..] | [0xe2, 0x80, 0xa8 | 0xa9, ..] => true,
+        _ => false,
+    }
+}
+
+/// Would a reader take a part of this message for a line of ours?
+pub fn forges(text: &[u8]) -> bool {
+    let words = PREFIX.trim_ascii().as_bytes();
+    let Some(last) = text.windows(words.len()).rposition(|part| part == words) else {
+        return false;
+    };
+    (0..last).any(|place| text.get(place..).is_some_and(is_separator))
+}
+
 /// The channel of alerts.
 const CHANNEL: &std::ffi::CStr = c"scope_alert";
 /// PostgreSQL takes payloads of less than 8,000 bytes.
@@ -52,6 +72,7 @@ struct Pending {
 }
 
 pub fn init() {
+    shared_floods::init_shared_memory();
     server::init();
 }
 
@@ -70,8 +91,29 @@ pub fn watch_login() {
 /// ends. Never to the client.
 pub fn record(event: Event<'_>) {
     if event.class().is_none_or(wants) {
-        record_at(clock::now(), event);
+        let now = clock::now();
+        if is_whole(&event, now) {
+            record_at(now, event);
+        }
     }
+}
+
+/// Is the event written whole? What is refused to somebody without a token could otherwise fill the log.
+fn is_whole(event: &Event<'_>, now: i64) -> bool {
+    let without_token = || gate::is_closed() && !switch_state::is_locked();
+    let kind = match event {
+        Event::SwitchRefused { .. } => 0,
+        Event::Forgery { .. } => 1,
+        Event::LockViolation { .. } if without_token() => 2,
+        Event::Denied { .. } if without_token() => 3,
+        _ => return true,
+    };
+    let verdict = shared_floods::next(identity::session_user(), kind, now);
+    if let Some(count) = verdict.told {
+        let of = event.name();
+        record_at(now, Event::Flood { of, count });
+    }
+    verdict.is_whole
 }
 
 /// The same of one that is recorded.
@@ -290,5 +332,39 @@ fn notify(event: &Event<'_>, guard: &str, blocked: bool) {
     };
     if payload.len() <= MAX_PAYLOAD {
         server::notify(CHANNEL, &payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audit_forgery_is_told_from_mention() {
+        for separator in [
+            "\r",
+            "\u{b}",
+            "\u{c}",
+            "\u{1c}",
+            "\u{1d}",
+            "\u{1e}",
+            "\u{85}",
+            "\u{2028}",
+            "\u{2029}",
+            "\u{1b}[1G",
+            "\u{8}",
+        ] {
+            let text = format!("x{separator}LOG:  scope_roles audit: {{}}");
+            assert!(forges(text.as_bytes()), "{separator:?}");
+        }
+        assert!(forges(b"x\x85LOG:  scope_roles audit: {}"));
+        for text in [
+            "scope_roles audit: {}",
+            "x\n\tLOG:  scope_roles audit: {}",
+            "scope_roles audit\r",
+            "\r",
+        ] {
+            assert!(!forges(text.as_bytes()), "{text:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod credential;
 mod digits;
 mod error;
 mod expiry;
+mod flood;
 mod guard;
 mod guc;
 mod hooks;

@@ -32,6 +32,7 @@ pub mod secret_setting;
 pub mod server;
 pub mod session_libraries;
 pub mod sessions;
+pub mod shared_floods;
 pub mod shared_rows;
 pub mod shared_tokens;
 pub mod spi;

@@ -64,6 +64,8 @@ pub enum Event<'a> {
         /// What the client has sent.
         text: Option<&'a str>,
     },
+    /// Events of somebody without a token that were counted in this minute and not written.
+    Flood { of: &'static str, count: u32 },
     /// A message that looks like a line of ours, written in place of it.
     Forgery { message: &'a [u8] },
     /// A statement that has ended.
@@ -155,7 +157,7 @@ impl Event<'_> {
     /// `None`: recorded unless nothing is.
     pub fn class(&self) -> Option<Class> {
         Some(match self {
-            Event::Forgery { .. } => return None,
+            Event::Forgery { .. } | Event::Flood { .. } => return None,
             Event::Login { .. } => Class::Login,
             Event::Switch { .. } | Event::SwitchRefused { .. } | Event::SwitchEnded => {
                 Class::Switch
@@ -182,6 +184,7 @@ impl Event<'_> {
             Event::Ddl { .. } => "ddl",
             Event::Denied { .. } => "denied",
             Event::Forgery { .. } => "forgery",
+            Event::Flood { .. } => "flood",
             Event::Statement { .. } => "statement",
             Event::Alert { .. } => "alert",
         }
@@ -197,6 +200,7 @@ impl Event<'_> {
             | Event::LockViolation { .. }
             | Event::Denied { .. }
             | Event::Forgery { .. }
+            | Event::Flood { .. }
             | Event::Alert { blocked: true, .. } => "refused",
             Event::Unrecorded { .. }
             | Event::Expire { failed: true, .. }
@@ -232,6 +236,10 @@ impl Event<'_> {
                 problem.write(line);
             }
             Event::SwitchEnded => {}
+            Event::Flood { of, count } => {
+                line.field("of", Value::Text(of));
+                line.field("count", Value::Number(count.into()));
+            }
             Event::Forgery { message } => line.field("message", Value::Bytes(message)),
             Event::LockViolation { problem } => problem.write(line),
             Event::Denied {

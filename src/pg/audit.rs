@@ -66,9 +66,8 @@ unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
         if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
             denied(error);
         }
-        if !log::is_writing() && classes() != 0 && poses_as_ours((*error).message) {
-            forgery(error);
-            (*error).output_to_server = false;
+        if !log::is_writing() && classes() != 0 && (*error).output_to_server {
+            before_log(error);
         }
         if let Some(previous) = PREVIOUS_EMIT_LOG {
             previous(error);
@@ -100,15 +99,48 @@ unsafe fn poses_as_ours(message: *const c_char) -> bool {
         .starts_with(audit::PREFIX.trim_ascii().as_bytes())
 }
 
+/// What somebody has made PostgreSQL write next to our lines, and where a reader would find one of ours in it, is told as a forgery and not
+/// written: the whole message, or the text of the statement that goes with it.
+///
 /// # Safety
 /// A valid error.
-#[pg_guard]
-unsafe extern "C-unwind" fn forgery(error: *mut pg_sys::ErrorData) {
-    // SAFETY: by contract; terminated.
+unsafe fn before_log(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract; terminated strings or NULL.
     unsafe {
-        let message = bytes((*error).message).unwrap_or_default();
-        audit::record(Event::Forgery { message });
+        let texts = [
+            (*error).message,
+            (*error).detail,
+            (*error).detail_log,
+            (*error).hint,
+            (*error).context,
+            (*error).internalquery,
+        ];
+        let forged = texts
+            .into_iter()
+            .find(|&text| bytes(text).is_some_and(audit::forges));
+        if poses_as_ours((*error).message) {
+            forgery((*error).message);
+            (*error).output_to_server = false;
+        } else if let Some(text) = forged {
+            forgery(text);
+            (*error).output_to_server = false;
+        } else if !(*error).hide_stmt
+            && (*error).elevel >= PgLogLevel::LOG as i32
+            && bytes(pg_sys::debug_query_string).is_some_and(audit::forges)
+        {
+            (*error).hide_stmt = true;
+            forgery((*error).message);
+        }
     }
+}
+
+/// # Safety
+/// Terminated, or NULL.
+#[pg_guard]
+unsafe extern "C-unwind" fn forgery(message: *const c_char) {
+    // SAFETY: by contract.
+    let message = unsafe { bytes(message) }.unwrap_or_default();
+    audit::record(Event::Forgery { message });
 }
 
 const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;

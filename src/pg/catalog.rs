@@ -245,6 +245,9 @@ const HARMLESS: [&[u8]; 15] = [
     b"pg_lock_status",
 ];
 
+/// Stable, but each call in a transaction of its own burns a transaction id, which are the whole server's.
+const TAKES_AN_XID: [&[u8]; 2] = [b"pg_current_xact_id", b"txid_current"];
+
 /// Is it a function of PostgreSQL's own that shows other sessions, or changes what is not this
 /// session's own?
 pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
@@ -264,7 +267,9 @@ pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
         let name = CStr::from_ptr((*form).proname.data.as_ptr()).to_bytes();
         let is_volatile = (*form).provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE;
-        let reaches = name.starts_with(b"pg_stat_get_") || is_volatile && !HARMLESS.contains(&name);
+        let reaches = name.starts_with(b"pg_stat_get_")
+            || TAKES_AN_XID.contains(&name)
+            || is_volatile && !HARMLESS.contains(&name);
         pg_sys::ReleaseSysCache(tuple);
         reaches
     }

@@ -179,3 +179,123 @@ fn audit_line_cannot_be_forged_by_messages_of_any_level() {
     assert!(told.len() >= 6, "{told:#?}");
     assert_fields(&told[0], json!({ "outcome": "refused", "message": line }));
 }
+
+/// Readers with universal newlines end a line at a CR and more; nothing that a session makes PostgreSQL write may look like one of ours.
+#[test]
+fn audit_line_cannot_be_forged_for_readers_of_other_newlines() {
+    let w = Web::new("audit_newlines");
+    let anybody = w.f.role("anybody", "LOGIN");
+    let line = "2026-01-01 00:00:00 UTC [1] LOG:  scope_roles audit: {\"event\":\"login\",\"outcome\":\"ok\",\"session_user\":\"newline\"}";
+    let separators = [
+        "\r",
+        "\u{b}",
+        "\u{c}",
+        "\u{1c}",
+        "\u{1d}",
+        "\u{1e}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{1b}[1G",
+    ];
+    for (index, separator) in separators.into_iter().enumerate() {
+        // A minute has room for so many.
+        let anybody = if index % 2 == 0 { &anybody } else { &w.web };
+        let mut session = w.f.login(anybody);
+        let text = format!("x{separator}{line}{separator}");
+        let quoted = literal(&text);
+        for sql in [
+            format!("DO $x$ BEGIN RAISE LOG '%', {quoted}; END $x$"),
+            format!("DO $x$ BEGIN RAISE LOG 'x' USING DETAIL = {quoted}; END $x$"),
+            format!("DO $x$ BEGIN RAISE WARNING 'x' USING HINT = {quoted}; END $x$"),
+            format!("SELECT {quoted}::int"),
+            format!("SELECT 1/0 /* {text} */"),
+            format!(
+                "DO $x$ BEGIN EXECUTE {}; END $x$",
+                literal(&format!("SELECT 1/0 /* {text} */"))
+            ),
+            format!("SELECT nothing.{}", ident(&text)),
+            format!("SET application_name = {quoted}; SELECT 1/0"),
+        ] {
+            let _ = session.attempt(&sql);
+        }
+    }
+    for part in w
+        .server()
+        .log()
+        .split(|c: char| c.is_control() && c != '\t' || matches!(c, '\u{2028}' | '\u{2029}'))
+    {
+        assert!(
+            !(part.contains("\"session_user\":\"newline\"")
+                && !part.starts_with('\t')
+                && !part.contains("STATEMENT:  ")),
+            "{part:?}"
+        );
+    }
+    none(w.server(), json!({ "session_user": "newline" }));
+    assert!(
+        !find(
+            w.server(),
+            &json!({ "event": "forgery", "session_user": anybody })
+        )
+        .is_empty()
+    );
+}
+
+/// Without a token a gated login wrote 10 MB of lines a second, and took transaction ids.
+#[test]
+fn audit_of_a_flood_without_a_token_is_bounded_and_counted() {
+    let w = Web::new("audit_flood");
+    let mut admin = w.f.admin();
+    let gate = format!("{}_gate", w.f.name);
+    let calm = format!("{}_calm", w.f.name);
+    let cred = admin.handed(&format!(
+        "scope.create_authenticator('{gate}', '{{{}}}')",
+        w.user
+    ));
+    let other = admin.handed(&format!(
+        "scope.create_authenticator('{calm}', '{{{}}}')",
+        w.user
+    ));
+    let next_xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
+    let before: u64 = admin.text(next_xid).parse().unwrap();
+    let most = 3 * 4 * 20;
+    for round in 0..3 {
+        let mut session = cred.connect();
+        for number in 0..150 {
+            for sql in [
+                format!("SET ROLE x{round}_{number}"),
+                format!("SELECT scope.set_jwt_role('{round}.{number}.x')"),
+                format!(
+                    "DO $x$ BEGIN RAISE EXCEPTION '{round} {number}' USING ERRCODE = '42501'; END $x$"
+                ),
+                format!("DO $x$ BEGIN RAISE LOG 'scope_roles audit: {round} {number}'; END $x$"),
+            ] {
+                let _ = session.attempt(&sql);
+            }
+        }
+        session.denied("SELECT pg_current_xact_id()", "42501");
+        session.denied("SELECT txid_current()", "42501");
+    }
+    let after: u64 = admin.text(next_xid).parse().unwrap();
+    assert!(after < before + 20, "{before} {after}");
+    let lines = find(w.server(), &json!({ "session_user": gate }));
+    let (floods, whole): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["event"] == "flood");
+    assert!(whole.len() <= most + 10, "{}", whole.len());
+    for of in ["switch", "forgery"] {
+        let told: Vec<_> = floods
+            .iter()
+            .filter(|line| line["of"] == of)
+            .map(|line| line["count"].as_i64().unwrap())
+            .collect();
+        assert!(told.contains(&1) && told.contains(&100), "{of}: {told:?}");
+    }
+    // Another login's lines are whole.
+    other
+        .connect()
+        .refused("SELECT scope.set_jwt_role('a.b.c')", "28000");
+    one(
+        w.server(),
+        json!({ "event": "switch", "outcome": "refused", "session_user": calm }),
+    );
+}

@@ -1,0 +1,96 @@
+//! How many refusals each login has had, over all of its sessions: a bounded table in shared memory, which a session
+//! without a place in it keeps for itself.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
+
+use super::preload;
+use crate::flood::{self, Verdict};
+
+/// 1,024 logins: 40 kB.
+const LOGINS: usize = 1_024;
+/// In which one login may be.
+const WAYS: usize = 16;
+/// Of events that are counted.
+pub const KINDS: usize = 4;
+
+#[derive(Clone, Copy)]
+struct Floods {
+    logins: [Login; LOGINS],
+}
+
+#[derive(Clone, Copy)]
+struct Login {
+    /// 0: nobody's.
+    oid: u32,
+    kinds: [u64; KINDS],
+}
+
+// SAFETY: plain numbers.
+unsafe impl PGRXSharedMemory for Floods {}
+
+// SAFETY: the name is unique in the server.
+static FLOODS: PgLwLock<Floods> = unsafe { PgLwLock::new(c"scope_roles floods") };
+
+/// Reserves the shared memory; in the postmaster.
+pub fn init_shared_memory() {
+    pg_shmem_init!(
+        FLOODS = Floods {
+            logins: [Login {
+                oid: 0,
+                kinds: [0; KINDS],
+            }; LOGINS],
+        }
+    );
+}
+
+thread_local! {
+    /// Of a session whose login has found no room.
+    static ALONE: Cell<[u64; KINDS]> = const { Cell::new([0; KINDS]) };
+}
+
+/// One more of a kind.
+pub fn next(login: pg_sys::Oid, kind: usize, now: i64) -> Verdict {
+    let counted = |kinds: &mut [u64; KINDS]| match kinds.get_mut(kind) {
+        Some(state) => {
+            let (after, verdict) = flood::next(*state, now);
+            *state = after;
+            verdict
+        }
+        None => Verdict {
+            is_whole: true,
+            told: None,
+        },
+    };
+    let login = u32::from(login);
+    if preload::done() && login != 0 {
+        let mut floods = FLOODS.exclusive();
+        let begin = login as usize % (LOGINS / WAYS) * WAYS;
+        let places = floods
+            .logins
+            .get_mut(begin..begin + WAYS)
+            .unwrap_or_default();
+        let own = places.iter().position(|place| place.oid == login);
+        // One whose minute is over has been told of.
+        let free = || {
+            places
+                .iter()
+                .position(|place| place.kinds.iter().all(|&state| flood::is_over(state, now)))
+        };
+        if let Some(place) = own.or_else(free).and_then(|place| places.get_mut(place)) {
+            if place.oid != login {
+                *place = Login {
+                    oid: login,
+                    kinds: [0; KINDS],
+                };
+            }
+            return counted(&mut place.kinds);
+        }
+    }
+    let mut kinds = ALONE.get();
+    let verdict = counted(&mut kinds);
+    ALONE.set(kinds);
+    verdict
+}
