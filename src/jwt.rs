@@ -14,6 +14,7 @@ mod public;
 mod redact;
 mod refusal;
 mod rsa;
+mod setting;
 mod token;
 mod verifier;
 
@@ -23,6 +24,7 @@ pub use key_error::KeyError;
 pub use key_set::KeySet;
 pub use redact::redact;
 pub use refusal::Refusal;
+pub use setting::{claim_of_setting, setting_names};
 
 #[cfg(test)]
 use key_set::allowed;

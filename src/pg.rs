@@ -6,6 +6,7 @@ pub mod advisory;
 pub mod arguments;
 pub mod audit;
 pub mod catalog;
+pub mod claim_settings;
 pub mod clock;
 pub mod compat;
 pub mod dependencies;

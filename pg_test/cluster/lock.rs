@@ -2,6 +2,7 @@
 
 mod attacks;
 mod beyond;
+mod claims;
 mod leftovers;
 mod legitimate;
 mod lookalikes;

@@ -186,13 +186,20 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
     }
 }
 
+/// What begins the names of settings of one claim each.
+const ONE_CLAIM: &str = "request.jwt.claim.";
+
 /// Setting names are compared as PostgreSQL does: without regard to ASCII case.
 fn guarded(name: &str) -> Option<Violation> {
     if name.eq_ignore_ascii_case("role") {
         Some(Violation::Role)
     } else if name.eq_ignore_ascii_case("session_authorization") {
         Some(Violation::SessionAuthorization)
-    } else if name.eq_ignore_ascii_case("request.jwt.claims") {
+    } else if name.eq_ignore_ascii_case("request.jwt.claims")
+        || name
+            .get(..ONE_CLAIM.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(ONE_CLAIM))
+    {
         Some(Violation::Claims)
     } else {
         None
@@ -303,6 +310,8 @@ mod tests {
             ("Session_Authorization", Violation::SessionAuthorization),
             ("request.jwt.claims", Violation::Claims),
             ("Request.JWT.Claims", Violation::Claims),
+            ("request.jwt.claim.sub", Violation::Claims),
+            ("REQUEST.jwt.CLAIM.x", Violation::Claims),
         ] {
             assert_eq!(
                 judge(&LOCKED, &set(name)),

@@ -269,6 +269,26 @@ pub fn find_setting(name: &CStr, place: &SettingPlace) -> *mut pg_sys::config_ge
     }
 }
 
+/// The records of all settings.
+pub fn settings() -> Vec<*mut pg_sys::config_generic> {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: the array holds GetNumConfigOptions() valid pointers.
+    unsafe {
+        let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
+        std::slice::from_raw_parts(pg_sys::get_guc_variables(), count).to_vec()
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: a new array of that many valid pointers, copied and freed.
+    unsafe {
+        let mut count = 0;
+        let array = pg_sys::get_guc_variables(&mut count);
+        let settings =
+            std::slice::from_raw_parts(array, usize::try_from(count).unwrap_or(0)).to_vec();
+        pg_sys::pfree(array.cast());
+        settings
+    }
+}
+
 /// Memory that the settings machinery will free itself. NULL when there is none left.
 pub fn setting_alloc(size: usize) -> *mut c_void {
     #[cfg(any(feature = "pg14", feature = "pg15"))]

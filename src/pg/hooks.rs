@@ -15,8 +15,8 @@ use pgrx::prelude::*;
 use super::list::elements;
 use super::server::Peer;
 use super::{
-    audit, catalog, compat, gate, guards, leftovers, planted, raw, role_changers, sealed,
-    statements, switch_state, timer,
+    audit, catalog, claim_settings, compat, gate, guards, leftovers, planted, raw, role_changers,
+    sealed, statements, switch_state, timer,
 };
 use crate::admission::Client;
 use crate::credential::itself;
@@ -112,6 +112,9 @@ unsafe extern "C-unwind" fn process_utility(
         if is_bound() {
             explaining(std::ptr::null(), || before_utility(node));
         }
+        if claim_settings::are_secured() && (*node).type_ == pg_sys::NodeTag::T_VariableSetStmt {
+            explaining(std::ptr::null(), || before_setting(node.cast()));
+        }
         if acts_as_another() {
             explaining(std::ptr::null(), || before_utility_of_another(node));
         }
@@ -175,6 +178,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             sealed::before_query(query);
         }
         let next = PREVIOUS_EXECUTOR_START.unwrap_or(standard_ExecutorStart);
+        if claim_settings::are_secured() && claim_settings::are_set_by((*query).plannedstmt) {
+            explaining(std::ptr::null(), || before_settings_of(query));
+        }
         guards::before_start();
         if !is_bound() {
             if audit::is_watched() {
@@ -379,6 +385,9 @@ unsafe extern "C-unwind" fn object_access(
             }
             before_function(object);
         }
+        if claim_settings::reads(object) {
+            before_read();
+        }
         // SAFETY: in a transaction, as all execution.
         unsafe { guards::before_function(object) }
         if is_fast_path && acts_as_another() {
@@ -533,6 +542,36 @@ extern "C-unwind" fn after_rename(node: *mut pg_sys::Node) {
         place.map(|place| renames.swap_remove(place).1)
     });
     declared::after_rename(&anchors.unwrap_or_default());
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_read() {
+    claim_settings::before_read();
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn before_setting(statement: *mut pg_sys::VariableSetStmt) {
+    // SAFETY: a valid statement; its name is NULL or terminated.
+    unsafe {
+        let name = (*statement).name;
+        if !name.is_null() {
+            claim_settings::before_set(CStr::from_ptr(name));
+        }
+    }
+}
+
+/// A query may set some by its results.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_settings_of(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: the argument of the hook.
+    for name in unsafe { claim_settings::set_by((*query).plannedstmt) } {
+        if switch_state::is_locked() {
+            // Refused in so many words where it names a claim.
+            let name = name.to_str().unwrap_or_default();
+            lock::enforce(&Event::Utility(Statement::Set { name }));
+        }
+        claim_settings::before_set(&name);
+    }
 }
 
 #[pg_guard]

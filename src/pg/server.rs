@@ -1,6 +1,6 @@
 //! Facts about this server and this client connection.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -99,6 +99,22 @@ pub fn configuration_time() -> i64 {
 pub fn is_utf8() -> bool {
     // SAFETY: a plain read of a backend global.
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}
+
+/// A text in UTF-8 in the database's encoding: the same, or a copy; 22P05 when it has no such character.
+///
+/// # Safety
+/// Terminated.
+pub unsafe fn from_utf8(text: *const c_char) -> *const c_char {
+    // SAFETY: by contract; it gives the same pointer, or a new terminated string.
+    unsafe {
+        let bytes = CStr::from_ptr(text).to_bytes();
+        if is_utf8() || bytes.is_ascii() {
+            return text;
+        }
+        let length = i32::try_from(bytes.len()).unwrap_or(0);
+        pg_sys::pg_any_to_server(text, length, pg_sys::pg_enc::PG_UTF8 as i32)
+    }
 }
 
 /// Is this a connection for replication? It takes commands that no hook sees.

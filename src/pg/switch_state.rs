@@ -8,14 +8,14 @@
 //! SET, RESET, `set_config`, functions with SET clauses and every other way to change a setting
 //! pass PostgreSQL's own context check first, and a switched role is never a superuser.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, gate, leftovers, raw, timer};
+use super::{claim_settings, compat, gate, leftovers, raw, timer};
 use crate::lock::state::{Extent, State};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -101,6 +101,7 @@ pub fn locked_to() -> Option<pg_sys::Oid> {
             if !GUARDING.load(Ordering::Relaxed) {
                 // A parallel worker restores settings one by one and in any order; the guard is
                 // put up at its first hook instead.
+                claim_settings::secure();
                 guard();
             }
             Some(pg_sys::Oid::from(role))
@@ -154,6 +155,7 @@ pub fn with<R>(look: impl FnOnce(&State<'_>) -> R) -> Option<R> {
 
 /// Switches to `role` and locks it.
 pub fn activate(role: &CStr, claims: &CStr, state: &Prepared) {
+    claim_settings::secure();
     let _internal = Internal::enter();
     COMING_ROLE.store(state.role, Ordering::Relaxed);
     COMING_END.store(state.ends_at, Ordering::Relaxed);
@@ -166,6 +168,7 @@ pub fn activate(role: &CStr, claims: &CStr, state: &Prepared) {
         action,
     );
     timer::ensure();
+    claim_settings::switched();
 }
 
 /// Ends a session's switch: the session is its login role again.
@@ -360,22 +363,24 @@ pub fn text_of(name: &CStr) -> *const c_char {
     unsafe { *(*setting.cast::<pg_sys::config_string>()).variable }
 }
 
-/// The record of a guarded setting. PostgreSQL's own two stay where they are; the claims are a
-/// placeholder, which a library that defines them would replace.
+/// The record of a guarded setting. It stays where it is, unless it is still a placeholder, which a
+/// library that defines it would replace.
 fn find(name: &CStr) -> *mut pg_sys::config_generic {
-    static CLAIMS_PLACE: compat::SettingPlace = compat::SettingPlace::unknown();
-    static KNOWN: [AtomicPtr<pg_sys::config_generic>; 2] =
-        [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
-    let Some(known) = IDENTITY
+    static KNOWN: [AtomicPtr<pg_sys::config_generic>; GUARDED.len()] =
+        [const { AtomicPtr::new(std::ptr::null_mut()) }; GUARDED.len()];
+    let known = GUARDED
         .iter()
         .position(|own| *own == name)
-        .and_then(|index| KNOWN.get(index))
-    else {
-        return compat::find_setting(name, &CLAIMS_PLACE);
-    };
-    let mut setting = known.load(Ordering::Relaxed);
-    if setting.is_null() {
-        setting = compat::find_setting(name, &compat::SettingPlace::unknown());
+        .and_then(|index| KNOWN.get(index));
+    let setting = known.map_or(std::ptr::null_mut(), |known| known.load(Ordering::Relaxed));
+    if !setting.is_null() {
+        return setting;
+    }
+    let setting = compat::find_setting(name, &compat::SettingPlace::unknown());
+    // SAFETY: a valid record.
+    let stays = !setting.is_null()
+        && unsafe { (*setting).flags } & pg_sys::GUC_CUSTOM_PLACEHOLDER as i32 == 0;
+    if stays && let Some(known) = known {
         known.store(setting, Ordering::Relaxed);
     }
     setting
@@ -394,8 +399,8 @@ fn restrict(name: &CStr, restricted: bool) {
     } else {
         pg_sys::GucContext::PGC_USERSET
     };
-    // PostgreSQL's own two are born with the flags: only the claims, a placeholder, get and lose them.
-    if setting.flags & pg_sys::GUC_CUSTOM_PLACEHOLDER as c_int != 0 {
+    // PostgreSQL's own two are born with the flags: only the claims get and lose them.
+    if name == CLAIMS {
         let flags = (GucFlags::NO_RESET_ALL | SECURE).bits();
         if restricted {
             setting.flags |= flags;

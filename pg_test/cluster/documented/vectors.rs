@@ -41,7 +41,7 @@ fn every_test_named_in_the_table_of_vectors_exists() {
     }
     assert!(named > 150, "only {named} tests are named");
     // And no attack on the lock goes undocumented.
-    for module in ["attacks", "beyond", "leftovers", "wire"] {
+    for module in ["attacks", "beyond", "claims", "leftovers", "wire"] {
         let source = root.join(format!("pg_test/cluster/lock/{module}.rs"));
         let source = std::fs::read_to_string(source).expect("a source file");
         let lines: Vec<&str> = source.lines().collect();

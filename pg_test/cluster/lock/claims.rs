@@ -1,0 +1,374 @@
+//! `request.jwt.claim.X`, which `auth.uid()` as Supabase ships it and policies of PostgREST's older form read before
+//! `request.jwt.claims`: the token's claim or nothing, for whoever reads it and whatever was set.
+
+use std::sync::LazyLock;
+
+use serde_json::json;
+
+use crate::harness::*;
+use crate::jwt::{Gate, switch};
+
+static STAGE: LazyLock<Stage> = LazyLock::new(Stage::new);
+
+struct Stage {
+    g: Gate<'static>,
+    /// Of an authenticator.
+    pool: String,
+    token: String,
+}
+
+const ME: &str = "11111111-1111-1111-1111-111111111111";
+const VICTIM: &str = "22222222-2222-2222-2222-222222222222";
+
+impl Stage {
+    fn new() -> Stage {
+        let g = Gate::new("lock_claims");
+        let pool = "lock_claims_api".to_owned();
+        let mut admin = g.f.admin();
+        admin.rows(&format!(
+            "SELECT scope.create_authenticator('{pool}', '{{{}}}')",
+            g.reader
+        ));
+        admin.run(&format!(
+            "CREATE SCHEMA auth;
+             CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS $$
+                 SELECT coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                     (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'))::uuid $$;
+             CREATE FUNCTION auth.reader(name text) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS
+                 $$ BEGIN RETURN current_setting(name, true); END $$;
+             GRANT USAGE ON SCHEMA auth TO PUBLIC;
+             CREATE TABLE own (id uuid, body text);
+             INSERT INTO own VALUES ('{ME}', 'mine'), ('{VICTIM}', 'treasure');
+             ALTER TABLE own ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY own ON own USING (id = auth.uid());
+             CREATE TABLE older (tenant text, body text);
+             INSERT INTO older VALUES ('mine', 'mine'), ('victim', 'treasure');
+             ALTER TABLE older ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY older ON older USING (tenant = current_setting('request.jwt.claim.tenant', true));
+             GRANT SELECT ON own, older TO {reader};
+             CREATE FUNCTION lend() RETURNS SETOF text LANGUAGE sql SET request.jwt.claim.tenant = 'victim'
+                 AS 'SELECT body FROM public.older';
+             CREATE FUNCTION lend_oddly() RETURNS SETOF text LANGUAGE sql SET \"ReQuest.jwt.Claim.Tenant\" = 'victim'
+                 AS 'SELECT body FROM public.older';
+             CREATE FUNCTION lend_in_workers(t text) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE
+                 SET request.jwt.claim.tenant = 'victim'
+                 AS $$ BEGIN RETURN t = current_setting('request.jwt.claim.tenant', true); END $$;
+             CREATE FUNCTION set_any(text, text) RETURNS text LANGUAGE sql SECURITY DEFINER
+                 AS 'SELECT set_config($1, $2, true)'",
+            reader = g.reader,
+        ));
+        let token = switch(&g.token(json!({"sub": ME})));
+        Stage { g, pool, token }
+    }
+
+    fn login(&self) -> Session {
+        self.g.f.login(&self.pool)
+    }
+}
+
+/// `auth.uid()` is the token's, the older policy shows nothing.
+#[track_caller]
+fn assert_is_me(s: &mut Session) {
+    assert_eq!(s.column("SELECT body FROM own"), ["mine"]);
+    s.assert_that("NOT EXISTS (SELECT FROM older)");
+    s.assert_that("coalesce(current_setting('request.jwt.claim.tenant', true), '') = ''");
+    s.assert_that(&format!(
+        "current_setting('Request.JWT.Claim.SUB') = '{ME}'"
+    ));
+}
+
+const NAMES: [&str; 4] = [
+    "request.jwt.claim.sub",
+    "request.jwt.claim.tenant",
+    "REQUEST.JWT.CLAIM.SUB",
+    "Request.jwt.claim.Tenant",
+];
+
+#[test]
+fn one_claim_set_before_the_switch_in_every_way() {
+    let mut admin = STAGE.g.f.admin();
+    let pool = &STAGE.pool;
+    let mut sessions = vec![STAGE.login()];
+    for name in NAMES {
+        for sql in [
+            format!("SET \"{name}\" = '{VICTIM}'"),
+            format!("SELECT set_config('{name}', '{VICTIM}', false)"),
+            format!("DO $$ BEGIN PERFORM set_config('{name}', '{VICTIM}', false); END $$"),
+        ] {
+            let mut s = STAGE.login();
+            s.run(&sql);
+            sessions.push(s);
+            let mut s = STAGE.g.login();
+            s.run(&sql);
+            sessions.push(s);
+        }
+        let mut s = STAGE.login();
+        s.run(&format!(
+            "UPDATE pg_settings SET setting = 'x' WHERE false; SET \"{name}\" = 'x'"
+        ));
+        s.run(&format!("BEGIN; SET LOCAL \"{name}\" = '{VICTIM}'; COMMIT"));
+        sessions.push(s);
+        let options = format!("-c {name}={VICTIM}");
+        let f = &STAGE.g.f;
+        sessions.push(
+            f.server
+                .try_login_with_options(pool, &f.name, &options)
+                .expect("a login"),
+        );
+    }
+    for on in [
+        format!("ALTER ROLE {pool}"),
+        format!("ALTER DATABASE {}", STAGE.g.f.name),
+    ] {
+        admin.run(&format!("{on} SET request.jwt.claim.sub = '{VICTIM}'"));
+        admin.run(&format!("{on} SET request.jwt.claim.tenant = 'victim'"));
+        sessions.push(STAGE.login());
+        admin.run(&format!("{on} RESET request.jwt.claim.sub"));
+        admin.run(&format!("{on} RESET request.jwt.claim.tenant"));
+    }
+    for mut s in sessions {
+        s.run(&format!("BEGIN; {}", STAGE.token));
+        assert_is_me(&mut s);
+        s.run("SAVEPOINT s; RESET ALL");
+        assert_is_me(&mut s);
+        s.run("ROLLBACK TO s");
+        assert_is_me(&mut s);
+        s.run("ROLLBACK");
+        for name in NAMES {
+            s.assert_that(&format!(
+                "coalesce(current_setting('{name}', true), '') = ''"
+            ));
+        }
+        // The next user of the connection.
+        s.run("DISCARD ALL");
+        s.run(&format!("BEGIN; {}", STAGE.token));
+        assert_is_me(&mut s);
+        s.run("COMMIT");
+    }
+}
+
+#[test]
+fn one_claim_set_while_it_lasts_in_every_way() {
+    let mut s = STAGE.login();
+    for name in NAMES
+        .into_iter()
+        .chain(["request.jwt.claim.none", "rEquest.jwt.claim.x.y"])
+    {
+        for attack in [
+            format!("SET \"{name}\" = 'victim'"),
+            format!("SET LOCAL \"{name}\" = 'victim'"),
+            format!("SELECT set_config('{name}', 'victim', true)"),
+            format!(
+                "SELECT set_config('request.' || '{name}', 'x', true), set_config('{name}', 'victim', false)"
+            ),
+            format!(
+                "DO $$ DECLARE x text; BEGIN x := set_config('{name}', 'victim', true); END $$"
+            ),
+            format!("DO $$ BEGIN EXECUTE 'SET \"{name}\" = 1'; END $$"),
+            format!(
+                "UPDATE pg_settings SET setting = 'victim' WHERE name = '{name}' OR set_config('{name}', 'victim', true) = ''"
+            ),
+            format!(
+                "WITH s AS MATERIALIZED (SELECT set_config('{}' || substr('{name}', 8), 'victim', true)) SELECT body FROM s, older",
+                &name[..7]
+            ),
+            format!(
+                "WITH s AS MATERIALIZED (SELECT set_config(lower('{name}'), '{VICTIM}', true)) SELECT body FROM s, own"
+            ),
+            format!("SELECT set_any('{name}', 'victim')"),
+            format!(
+                "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET \"{name}\" = 'x' AS 'SELECT 1'; SELECT pg_temp.f()"
+            ),
+        ] {
+            s.run(&format!("BEGIN; {}; SAVEPOINT s", STAGE.token));
+            let refusal = s.fails(&attack);
+            assert!(
+                ["42501", "42602"].contains(&refusal.code.as_str()),
+                "{attack}: {refusal}"
+            );
+            s.run("ROLLBACK TO s");
+            assert_is_me(&mut s);
+            s.run("COMMIT");
+            s.assert_that(&format!(
+                "coalesce(current_setting('{name}', true), '') = ''"
+            ));
+        }
+    }
+}
+
+/// In a session whose first switch it is, so that nothing has been learnt from earlier ones.
+#[test]
+fn one_claim_set_in_a_statement_that_goes_on_to_read_it() {
+    for attack in [
+        "WITH s AS MATERIALIZED (SELECT set_config('request.jwt.' || 'claim.tenant', 'victim', true)) SELECT body FROM s, older",
+        "WITH s AS MATERIALIZED (SELECT set_config('REQUEST.jwt.' || 'claim.tenant', 'victim', true)) SELECT body FROM s, older",
+        "SELECT set_config('request.jwt.claim.tenant', 'victim', true), (SELECT body FROM older)",
+        "SELECT lend()",
+        "SELECT lend_oddly()",
+        "WITH s AS MATERIALIZED (SELECT set_any('request.jwt.claim.tenant', 'victim')) SELECT body FROM s, older",
+    ] {
+        for mut s in [STAGE.login(), STAGE.g.login()] {
+            s.run(&format!("BEGIN; {}", STAGE.token));
+            let refusal = s.fails(attack);
+            assert!(
+                ["42501", "42602"].contains(&refusal.code.as_str()),
+                "{attack}: {refusal}"
+            );
+        }
+    }
+    // The switch and the attack in one statement, and by what PL/pgSQL has made ready before the switch.
+    let mut s = STAGE.g.login();
+    let switch = STAGE.token.trim_start_matches("SELECT ");
+    s.run("BEGIN");
+    let fails = s.fails(&format!(
+        "SELECT {switch}, set_config('request.jwt.' || 'claim.tenant', 'victim', true), current_setting('request.jwt.claim.tenant', true)"
+    ));
+    assert_eq!(fails.code, "42602", "{fails}");
+    s.run("ROLLBACK");
+    let mut s = STAGE.g.login();
+    let fails = s.fails(&format!(
+        "DO $do$ DECLARE x text; BEGIN
+             FOR i IN 1..2 LOOP
+                 x := set_config('request.jwt.claim.tenant', 'victim', true);
+                 PERFORM {switch};
+                 PERFORM count(*) FROM older;
+             END LOOP;
+         END $do$"
+    ));
+    assert_eq!(fails.code, "42501", "{fails}");
+}
+
+#[test]
+fn older_policies_work_by_the_tokens_claims() {
+    let g = &STAGE.g;
+    let mut s = STAGE.login();
+    for tenant in ["mine", "victim", ""] {
+        let token = switch(&g.token(json!({
+            "sub": ME, "tenant": tenant, "n": 1.50, "yes": true, "nothing": null, "list": ["a", 1], "userId": "u",
+            "https://example.org/x": "url", "object": {"a": "b"}, "odd \" name": 1, "accent": "caf\u{e9}", "quote": "a \"b\" \\",
+        })));
+        s.run(&format!("BEGIN; {token}"));
+        assert_eq!(s.column("SELECT body FROM own"), ["mine"]);
+        let bodies: &[&str] = match tenant {
+            "mine" => &["mine"],
+            "victim" => &["treasure"],
+            _ => &[],
+        };
+        assert_eq!(s.column("SELECT body FROM older"), bodies);
+        for (name, shown) in [
+            ("tenant", tenant),
+            ("n", "1.5"),
+            ("yes", "true"),
+            ("nothing", ""),
+            ("list", "[\"a\",1]"),
+            ("object", "{\"a\":\"b\"}"),
+            ("userId", "u"),
+            ("accent", "caf\u{e9}"),
+            ("quote", "a \"b\" \\"),
+            ("role", g.reader.as_str()),
+        ] {
+            let setting = format!("request.jwt.claim.{name}");
+            for read in ["current_setting", "auth.reader"] {
+                assert_eq!(
+                    s.text(&format!("SELECT {read}('{setting}')")),
+                    shown,
+                    "{name}"
+                );
+            }
+        }
+        s.run("COMMIT");
+        s.assert_that("current_setting('request.jwt.claim.tenant', true) = ''");
+    }
+    // Nothing of one token for the next.
+    s.run(&format!("BEGIN; {}", STAGE.token));
+    assert_is_me(&mut s);
+    s.run("ROLLBACK");
+    // Case, which settings do not know, makes no claim another.
+    let mut claims = g.claims(json!({"SUB": VICTIM}));
+    claims.as_object_mut().expect("claims").remove("sub");
+    s.run(&format!("BEGIN; {}", switch(&sign(&claims))));
+    s.assert_that("NOT EXISTS (SELECT FROM own)");
+    s.run("ROLLBACK");
+    // What was made ready to read before the switch reads the claims after it.
+    let mut s = STAGE.g.login();
+    s.run(&format!(
+        "DO $do$ DECLARE x text; BEGIN
+             FOR i IN 1..2 LOOP
+                 x := current_setting('request.jwt.claim.sub', true);
+                 PERFORM {};
+             END LOOP;
+             ASSERT x = '{ME}', x;
+         END $do$",
+        STAGE.token.trim_start_matches("SELECT ")
+    ));
+}
+
+#[test]
+fn one_claim_in_parallel_workers() {
+    let g = &STAGE.g;
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "CREATE TABLE many AS SELECT 'mine' AS tenant, i FROM generate_series(1, 20000) i;
+         INSERT INTO many SELECT 'victim', 1;
+         ALTER TABLE many SET (parallel_workers = 2);
+         ALTER TABLE many ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY many ON many USING (tenant = current_setting('request.jwt.claim.tenant', true));
+         GRANT SELECT ON many TO {}",
+        g.reader
+    ));
+    let parallel = "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+         SET LOCAL parallel_leader_participation = off";
+    let mut s = STAGE.login();
+    s.run("SET request.jwt.claim.tenant = 'victim'");
+    for (tenant, count) in [(Some("mine"), "20000"), (None, "0")] {
+        let token = match tenant {
+            Some(tenant) => g.token(json!({"tenant": tenant})),
+            None => g.token(json!({})),
+        };
+        s.run(&format!("BEGIN; {}; {parallel}", switch(&token)));
+        assert!(
+            s.column("EXPLAIN SELECT count(*) FROM many")
+                .iter()
+                .any(|line| line.contains("Gather"))
+        );
+        assert_eq!(s.text("SELECT count(*) FROM many"), count);
+        if tenant.is_some() {
+            let fails = s.fails("SELECT count(*) FROM many WHERE lend_in_workers(tenant)");
+            assert!(["42501", "42602"].contains(&fails.code.as_str()), "{fails}");
+        }
+        s.run("ROLLBACK");
+    }
+}
+
+/// What else there is under the prefix goes on as ever.
+#[test]
+fn other_settings_of_the_request_stay_everybodys() {
+    let mut s = STAGE.g.login();
+    s.run("SET request.headers = '{\"a\": 1}'; SELECT set_config('Request.Method', 'GET', false); SET request.id = '7'");
+    s.run(&format!(
+        "BEGIN; SET LOCAL request.path = '/x'; {}",
+        STAGE.token
+    ));
+    s.assert_that("current_setting('request.headers')::json->>'a' = '1' AND current_setting('request.path') = '/x'");
+    s.run("SET LOCAL request.path = '/y'; SELECT set_config('request.cookies', 'c', true); SET LOCAL request.new.one = 'n'");
+    s.assert_that("concat_ws(' ', current_setting('request.path'), current_setting('request.cookies'), current_setting('request.new.one')) = '/y c n'");
+    s.run("COMMIT");
+    s.assert_that("concat(current_setting('request.path'), current_setting('request.cookies'), current_setting('request.new.one')) = ''");
+    s.assert_that(
+        "current_setting('request.method') = 'GET' AND current_setting('request.id') = '7'",
+    );
+    s.run("SET request.another = 'x'; SELECT set_config('request.more', 'y', false); RESET request.third");
+    s.assert_that(
+        "concat(current_setting('request.another'), current_setting('request.more')) = 'xy'",
+    );
+    s.run("BEGIN; SET request.id = '8'; ROLLBACK");
+    s.assert_that("current_setting('request.id') = '7'");
+    s.run("RESET ALL");
+    s.assert_that("concat(current_setting('request.id'), current_setting('request.headers')) = ''");
+    // A session that no token switches sets what it likes.
+    let mut s = STAGE.g.login();
+    s.run("SET request.jwt.claim.sub = 'x'; SET request.foo = 'y'");
+    s.assert_that(
+        "current_setting('request.jwt.claim.sub') = 'x' AND current_setting('request.foo') = 'y'",
+    );
+}
