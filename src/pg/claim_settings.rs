@@ -285,7 +285,7 @@ pub fn before_set(name: &CStr) {
     let bytes = name.to_bytes();
     if are_secured()
         && starts_with(bytes, ALL)
-        && !starts_with(bytes, CLAIM)
+        && !is_of_claim(name)
         && bytes.get(ALL.len()..).is_some_and(is_name)
     {
         define(name, None);
@@ -349,6 +349,11 @@ fn is_name(rest: &[u8]) -> bool {
                 .iter()
                 .all(|byte| letter(byte) || byte.is_ascii_digit() || *byte == b'$')
     })
+}
+
+/// Is it the name of a setting that shows a claim?
+pub fn is_of_claim(name: &CStr) -> bool {
+    starts_with(name.to_bytes(), CLAIM)
 }
 
 fn starts_with(name: &[u8], prefix: &[u8]) -> bool {

@@ -565,8 +565,7 @@ unsafe extern "C-unwind" fn before_setting(statement: *mut pg_sys::VariableSetSt
 unsafe extern "C-unwind" fn before_settings_of(query: *mut pg_sys::QueryDesc) {
     // SAFETY: the argument of the hook.
     for name in unsafe { claim_settings::set_by((*query).plannedstmt) } {
-        if switch_state::is_locked() {
-            // Refused in so many words where it names a claim.
+        if switch_state::is_locked() && claim_settings::is_of_claim(&name) {
             let name = name.to_str().unwrap_or_default();
             lock::enforce(&Event::Utility(Statement::Set { name }));
         }
