@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::credential::issue::{self, Login};
 use crate::credential::{self, Issued, Options, Secret};
 use crate::error::{report, require_preload};
-use crate::label::{self, Kind};
+use crate::label::{self, Kind, Metadata};
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
@@ -26,6 +26,8 @@ pub enum Error {
     MayNotGrant { role: String, caller: String },
     #[error("permission denied to grant CONNECT on database \"{database}\"")]
     MayNotConnect { database: String, caller: String },
+    #[error("too many roles for one authenticator")]
+    TooManyRoles,
     #[error("a role was dropped or renamed meanwhile")]
     Replaced,
     #[error(transparent)]
@@ -156,6 +158,9 @@ impl New<'_> {
     /// May the caller make it?
     pub fn check(&self) -> Result<Checked, Error> {
         let caller = identity::current_user();
+        if !self.metadata(caller).fits() {
+            return Err(Error::TooManyRoles);
+        }
         let granted = self.roles.iter().map(|role| may_grant(caller, role));
         Ok(Checked {
             granted: granted.collect::<Result<_, _>>()?,
@@ -163,12 +168,19 @@ impl New<'_> {
         })
     }
 
+    fn metadata(&self, caller: pg_sys::Oid) -> Metadata {
+        Metadata {
+            login: self.options.rules.clone(),
+            roles: self.roles.to_vec(),
+            ..label::fresh(Kind::Authenticator, caller, self.purpose)
+        }
+    }
+
     /// Makes it, after [`Self::check`], under a name that is free and locked. Without a verifier it
     /// has no password until that is rotated.
     pub fn make(&self, verifier: Option<&str>, connects: bool) -> Result<(), Error> {
         let caller = identity::current_user();
-        let mut metadata = label::fresh(Kind::Authenticator, caller, self.purpose);
-        metadata.login = self.options.rules.clone();
+        let metadata = self.metadata(caller);
         let login = Login {
             role: self.role,
             verifier,

@@ -75,6 +75,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         reason: None,
         temporary: None,
         error: None,
+        roles: Vec::new(),
         waits_for: Vec::new(),
     }
 }

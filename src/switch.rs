@@ -14,6 +14,7 @@ use crate::audit::{self, Class, Event};
 use crate::claim_path::{ClaimPath, PathError, RoleClaim};
 use crate::error::{report, require_preload};
 use crate::guc;
+use crate::label::{self, Kind, Metadata};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::TakenRole;
@@ -33,6 +34,10 @@ pub enum Error {
     Role(#[from] Untakeable),
     #[error("the role \"{role}\" may not be taken by this session")]
     NotGranted { role: String, session_user: String },
+    #[error("the role \"{role}\" may not be taken by this session")]
+    Itself { role: String },
+    #[error("the role \"{role}\" may not be taken by this session")]
+    NotListed { role: String, session_user: String },
     #[error("the role \"{role}\" may not be taken by this token")]
     RoleNotAllowed { role: String, issuer: String },
     #[error("the role of this token may not be read from another claim")]
@@ -409,14 +414,46 @@ fn permitted_now(role: &str, grounds: Grounds) -> Result<Role, Error> {
 fn permitted(role: &str) -> Result<Role, Error> {
     let target = takeable(role)?;
     let session_user = identity::session_user();
+    let name = || {
+        catalog::role_by_oid(session_user)
+            .map(|role| role.name)
+            .unwrap_or_default()
+    };
+    // PostgreSQL lets everybody SET ROLE to itself. A switch to it would change nothing, but open the
+    // gate.
+    if target.oid == session_user {
+        return Err(Error::Itself { role: target.name });
+    }
     if !compat::may_set_role(session_user, target.oid) {
-        let session_user = catalog::role_by_oid(session_user).map(|role| role.name);
         return Err(Error::NotGranted {
             role: target.name,
-            session_user: session_user.unwrap_or_default(),
+            session_user: name(),
+        });
+    }
+    if !lists(session_user, &target) {
+        return Err(Error::NotListed {
+            role: target.name,
+            session_user: name(),
         });
     }
     Ok(target)
+}
+
+/// Was the login, if it is an authenticator, made for the role? It takes no role by way of another one,
+/// and none that it was granted past the extension.
+fn lists(login: pg_sys::Oid, role: &Role) -> bool {
+    match label::read_any(login) {
+        Some(Ok(Metadata {
+            kind: Kind::Authenticator,
+            roles,
+            ..
+        })) => {
+            catalog::memberships(login).contains(&role.oid)
+                && (roles.is_empty() || roles.contains(&role.name))
+        }
+        Some(Err(_)) => false,
+        Some(Ok(_)) | None => true,
+    }
 }
 
 /// What makes a role too powerful to be locked in: each of these leads out of the lock.

@@ -11,6 +11,7 @@ impl Report for Error {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::NoRoles => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::TooManyRoles => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::MayNotGrant { .. } | Self::MayNotConnect { .. } => {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
@@ -23,6 +24,7 @@ impl Report for Error {
         match self {
             Self::Null(what) => format!("The argument {what} is needed."),
             Self::NoRoles => "Without one its tokens could switch to nothing.".into(),
+            Self::TooManyRoles => "Their names, with the purpose and the login policy, do not fit into the role's label.".into(),
             Self::Replaced => "Another role has one of the names now.".into(),
             Self::MayNotGrant { caller, .. } => {
                 format!("\"{caller}\" has no ADMIN OPTION on it.")
@@ -39,6 +41,7 @@ impl Report for Error {
             Self::Null(_) | Self::NoRoles => {
                 "Pass the name of the login and the roles that its tokens may name.".into()
             }
+            Self::TooManyRoles => "Make several authenticators, or use shorter names.".into(),
             Self::Replaced => "Look at the roles, and call it again.".into(),
             Self::MayNotGrant { role, caller } => {
                 format!(

@@ -112,6 +112,10 @@ pub struct Metadata {
     /// The reason why the last step of its end failed or must wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Of an authenticator: the roles that its tokens may name; empty in labels of before there was
+    /// such a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// OIDs of databases that still hold grants to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<u32>,
@@ -139,6 +143,11 @@ impl Metadata {
         } else {
             Err(Invalid::Version(metadata.v))
         }
+    }
+
+    /// Can all of it be kept?
+    pub fn fits(&self) -> bool {
+        serde_json::to_string(self).is_ok_and(|text| text.len() <= MAX_BYTES)
     }
 
     /// Always at most [`MAX_BYTES`] for a purpose within its own limit: the error is cut.
@@ -203,6 +212,7 @@ mod tests {
             reason: None,
             temporary: None,
             error: None,
+            roles: vec![],
             waits_for: vec![],
         }
     }
@@ -211,6 +221,7 @@ mod tests {
     fn label_text_survives_a_round_trip() {
         let metadata = Metadata {
             purpose: Some("quarterly \"report\"\n".into()),
+            roles: vec!["a \"b\"".into()],
             waits_for: vec![5, 16_385],
             ..credential()
         };

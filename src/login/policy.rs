@@ -152,6 +152,7 @@ mod tests {
             reason: None,
             temporary: None,
             error: None,
+            roles: vec![],
             waits_for: vec![],
         }
     }

@@ -12,7 +12,7 @@ use crate::admission::Rules;
 use crate::credential::authority::{Target, is_over};
 use crate::guard;
 use crate::guard::rule::ACTIONS;
-use crate::label::{self, Kind};
+use crate::label::{self, Kind, Metadata};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity};
 use crate::scope::plan::{Grant, Holdings, Need, Object, Other};
@@ -98,7 +98,7 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
             let rules = Policy::of(&target.metadata.login);
             if target.metadata.kind == Kind::Authenticator {
                 document.authenticators.push(Authenticator {
-                    roles: roles_of(&target.role.name)?,
+                    roles: roles_of(&target.role.name, &target.metadata)?,
                     connection_limit: state::connection_limit(&target.role.name)?,
                     purpose: target.metadata.purpose,
                     name: target.role.name,
@@ -147,11 +147,14 @@ impl Policy {
     }
 }
 
-fn roles_of(authenticator: &str) -> Result<Vec<String>, Error> {
+/// Those that its tokens may name.
+fn roles_of(authenticator: &str, metadata: &Metadata) -> Result<Vec<String>, Error> {
+    let is_listed = |role: &String| metadata.roles.is_empty() || metadata.roles.contains(role);
     let roles: BTreeSet<String> = state::memberships()?
         .into_iter()
         .filter(|row| row.member == authenticator)
         .map(|row| row.role)
+        .filter(is_listed)
         .collect();
     Ok(roles.into_iter().collect())
 }

@@ -23,6 +23,8 @@ use crate::verify;
 pub enum Change {
     Purpose(String),
     Rules(Rules),
+    /// Which an authenticator's tokens may name.
+    Roles(Vec<String>),
 }
 
 impl Change {
@@ -30,6 +32,7 @@ impl Change {
         match self {
             Self::Purpose(purpose) => metadata.purpose = Some(purpose.clone()),
             Self::Rules(rules) => metadata.login.clone_from(rules),
+            Self::Roles(roles) => metadata.roles.clone_from(roles),
         }
     }
 }
@@ -263,6 +266,30 @@ fn authenticator(
             ..step
         });
     }
+    let rows: Vec<state::Member> = state::memberships()?
+        .into_iter()
+        .filter(|row| row.member == declared.name)
+        .collect();
+    if let Some(roles) = listed(document, declared, &metadata, &rows) {
+        require_function("create_authenticator", at)?;
+        for (index, role) in declared.roles.iter().enumerate() {
+            if !metadata.roles.contains(role) && !is_new_scope(role) {
+                authenticator::may_grant(identity::current_user(), role)
+                    .at(&format!("{at}/roles/{index}"))?;
+            }
+        }
+        let change = Change::Roles(roles);
+        let mut changed = metadata.clone();
+        change.apply(&mut changed);
+        if !changed.fits() {
+            return Err(authenticator::Error::TooManyRoles).at(at);
+        }
+        let step = label_step(&declared.name, &metadata, change);
+        found.policies.push(Step {
+            reason: format!("other roles are declared at {at}/roles"),
+            ..step
+        });
+    }
     let identifier = spi::identifier(&declared.name);
     let mut push = |statement: String, reason: String| -> Result<(), Error> {
         target.require_active().at(at)?;
@@ -284,10 +311,6 @@ fn authenticator(
             format!("another limit is declared at {at}/connection_limit"),
         )?;
     }
-    let rows: Vec<state::Member> = state::memberships()?
-        .into_iter()
-        .filter(|row| row.member == declared.name)
-        .collect();
     for (index, role) in declared.roles.iter().enumerate() {
         if rows.iter().any(|row| row.role == *role) {
             continue;
@@ -326,6 +349,25 @@ fn authenticator(
         }
     }
     Ok(())
+}
+
+/// The roles that an authenticator's tokens may name from now on, if that is to change.
+fn listed(
+    document: &Document,
+    declared: &Authenticator,
+    metadata: &Metadata,
+    rows: &[state::Member],
+) -> Option<Vec<String>> {
+    // A label of before there was a list stands for what the login is a member of.
+    let mut before: BTreeSet<&String> = metadata.roles.iter().collect();
+    if before.is_empty() {
+        before.extend(rows.iter().map(|row| &row.role));
+    }
+    let mut after: BTreeSet<&String> = declared.roles.iter().collect();
+    if document.mode != Mode::Authoritative {
+        after.extend(before.iter().copied());
+    }
+    (after != before).then(|| after.into_iter().cloned().collect())
 }
 
 /// The hours of a login that was just made, as a call would be written.

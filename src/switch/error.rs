@@ -16,6 +16,8 @@ impl Report for Error {
             Self::RoleClaim(_) => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::Role(error) => error.code(),
             Self::NotGranted { .. }
+            | Self::Itself { .. }
+            | Self::NotListed { .. }
             | Self::RoleNotAllowed { .. }
             | Self::RoleClaimFixed { .. }
             | Self::SecurityDefiner
@@ -35,6 +37,12 @@ impl Report for Error {
             Self::Role(error) => error.detail(),
             Self::NotGranted { session_user, .. } => format!(
                 "role_not_granted: the session user \"{session_user}\" may not SET ROLE to it."
+            ),
+            Self::Itself { .. } => {
+                "role_is_login: it is the session user itself, and a token gives another role.".into()
+            }
+            Self::NotListed { session_user, .. } => format!(
+                "role_not_listed: the authenticator \"{session_user}\" was not made for it."
             ),
             Self::RoleNotAllowed { issuer, .. } => format!(
                 "role_not_allowed: it is not among the allowed roles of the issuer \"{issuer}\"."
@@ -72,6 +80,13 @@ impl Report for Error {
             Self::Role(error) => error.hint(),
             Self::NotGranted { role, session_user } => {
                 format!("GRANT {} TO {};", identifier(role), identifier(session_user))
+            }
+            Self::Itself { .. } => {
+                "Have the token name a role that the login is a member of.".into()
+            }
+            Self::NotListed { .. } => {
+                "Declare it among the authenticator's roles in a spec (scope.apply()), or make another authenticator for it."
+                    .into()
             }
             Self::RoleNotAllowed { .. } => {
                 "Have the identity provider name another role, or register the issuer with more allowed roles."

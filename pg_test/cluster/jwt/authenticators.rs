@@ -502,3 +502,130 @@ fn attack_a_role_by_the_fast_path() {
     let answer = wire.query("SELECT * FROM orders");
     assert!(has_error(&answer, "42501"), "{answer:?}");
 }
+
+/// PostgreSQL lets every login SET ROLE to itself: such a switch changed nothing, and opened the gate.
+#[test]
+fn attack_a_token_that_names_the_login_itself() {
+    let gated = Gated::new("jwt_gate_itself");
+    let g = &gated.g;
+    let login = &gated.credential.role;
+    for (mut s, name) in [(gated.connect(), login), (g.login(), &g.auth)] {
+        let named = g.token(json!({"role": name, "mine": name, "list": [name]}));
+        for claim in ["'role'", "'mine'", "'.list[0]'", "'$.mine'"] {
+            for function in ["set_jwt_role", "set_jwt_session"] {
+                let call = format!("SELECT scope.{function}({}, {claim})", literal(&named));
+                s.refused_with(&call, "42501", "role_is_login");
+                s.run("BEGIN; SAVEPOINT s");
+                s.refused_with(&call, "42501", "role_is_login");
+                s.run("ROLLBACK TO s; COMMIT");
+            }
+        }
+        s.assert_that("scope.jwt_claims() IS NULL");
+    }
+    let mut s = gated.connect();
+    for reach in [
+        "LISTEN x",
+        "CREATE TEMPORARY TABLE t (i int)",
+        "SELECT pg_terminate_backend(1)",
+    ] {
+        s.refused(reach, "42501");
+    }
+    gated.assert_gated(&mut s);
+}
+
+#[test]
+fn attack_a_token_for_a_role_past_the_authenticators_list() {
+    let gated = Gated::new("jwt_gate_list");
+    let g = &gated.g;
+    let login = &gated.credential.role;
+    let mut admin = g.f.admin();
+    let (boss, other) = (g.f.role("boss", "NOLOGIN"), g.f.role("other", "NOLOGIN"));
+    admin.run(&format!(
+        "GRANT {boss} TO {reader}; GRANT {other} TO {login}; GRANT SELECT ON vault TO {boss}, {other}",
+        reader = g.reader
+    ));
+    let token = |role: &str| g.token(json!({ "role": role }));
+    let mut s = gated.connect();
+    for role in [&boss, &other] {
+        for function in ["set_jwt_role", "set_jwt_session"] {
+            let call = switch(&token(role)).replace("set_jwt_role", function);
+            s.refused_with(&call, "42501", "role_not_listed");
+        }
+    }
+    // By hand as well as through another.
+    admin.run(&format!("GRANT {boss} TO {login} WITH ADMIN OPTION"));
+    s.refused_with(&switch(&token(&boss)), "42501", "role_not_listed");
+    // What is listed must be granted too, and may be granted anew.
+    let writer = switch(&token(&g.writer));
+    s.run(&writer);
+    admin.run(&format!("REVOKE {} FROM {login}", g.writer));
+    s.refused_with(&writer, "42501", "role_not_granted");
+    admin.run(&format!("GRANT {} TO {boss}", g.writer));
+    s.refused_with(&writer, "42501", "role_not_listed");
+    admin.run(&format!("GRANT {} TO {login}", g.writer));
+    s.run(&writer);
+    // Rotation goes on with the same list.
+    let next = admin.text(&format!(
+        "SELECT role_name FROM scope.rotate_password('{login}', overlap => '1 hour')"
+    ));
+    let mut successor = g.f.login(&next);
+    successor.run(&switch(&token(&g.reader)));
+    for role in [&boss, &other] {
+        successor.refused(&switch(&token(role)), "42501");
+    }
+    gated.assert_gated(&mut s);
+    // A label of before there was a list stands for what the login has been granted itself.
+    admin.run(&format!(
+        "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE {login} IS %L',
+             (SELECT label::jsonb - 'roles' FROM pg_shseclabel WHERE objoid = '{login}'::regrole AND provider = 'scope_roles')); END $$;
+         REVOKE {boss} FROM {login}"
+    ));
+    s.refused_with(&switch(&token(&boss)), "42501", "role_not_listed");
+    s.run(&switch(&token(&other)));
+}
+
+#[test]
+fn a_spec_lists_more_roles_for_an_authenticator() {
+    let gated = Gated::new("jwt_gate_spec");
+    let g = &gated.g;
+    let login = &gated.credential.role;
+    let mut admin = g.f.admin();
+    let boss = g.f.role("boss", "NOLOGIN");
+    admin.run(&format!("GRANT {boss} TO {login}"));
+    let token = switch(&g.token(json!({ "role": boss })));
+    let mut s = gated.connect();
+    s.refused_with(&token, "42501", "role_not_listed");
+    let export = format!("SELECT scope.export_spec(ARRAY['{login}'])");
+    assert!(!admin.text(&export).contains(&boss));
+    let spec = |mode: &str, roles: &[&String]| {
+        literal(
+            &json!({"version": 1, "mode": mode, "authenticators": [{"name": login, "roles": roles}]})
+                .to_string(),
+        )
+    };
+    let all = [&g.reader, &g.writer, &boss];
+    for (mode, roles) in [("additive", &all[2..]), ("authoritative", &all[..])] {
+        let spec = spec(mode, roles);
+        admin.run(&format!("SELECT scope.apply({spec})"));
+        admin.assert_that(&format!("NOT EXISTS (SELECT FROM scope.plan({spec}))"));
+        s.run(&token);
+        s.run(&switch(&g.token(json!({"role": g.writer}))));
+        assert!(admin.text(&export).contains(&boss));
+    }
+    admin.run(&format!(
+        "SELECT scope.apply({})",
+        spec("authoritative", &all[..2])
+    ));
+    s.refused(&token, "42501");
+    s.run(&switch(&g.token(json!({"role": g.writer}))));
+    let many: Vec<String> = (0..40)
+        .map(|i| g.f.role(&format!("{}_{i}", "x".repeat(30)), "NOLOGIN"))
+        .collect();
+    admin.denied(
+        &format!(
+            "SELECT scope.create_authenticator('jwt_gate_spec_many', '{{{}}}')",
+            many.join(",")
+        ),
+        "54000",
+    );
+}
