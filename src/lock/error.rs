@@ -34,6 +34,10 @@ impl Report for Violation {
                 "A foreign key that cascades into the table would fire it with the rights of the table's owner."
                     .into()
             }
+            Self::Cascade => {
+                "Before PostgreSQL 18 triggers that a foreign key sets off after a change run as whoever changes the referenced table."
+                    .into()
+            }
             Self::Hold => {
                 "It would go on yielding the role's rows after the end of the switch.".into()
             }
@@ -48,7 +52,7 @@ impl Report for Violation {
         match self {
             Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Ownership => "Have an administrator change owners.".into(),
-            Self::Cast | Self::Trigger => "Have an administrator create it.".into(),
+            Self::Cast | Self::Trigger | Self::Cascade => "Have an administrator create it.".into(),
             Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),
             Self::Earlier => "Take the role in a statement of its own, before the query.".into(),
             Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),

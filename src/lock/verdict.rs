@@ -67,6 +67,9 @@ pub enum Statement<'a> {
     Trigger {
         own: bool,
     },
+    /// A foreign key that takes another owner's changes into one's own table, or what runs code after
+    /// such changes: whoever makes the change, or commits it, runs the code.
+    Cascade,
     /// PREPARE: what it makes outlives the transaction.
     Prepare,
     /// DECLARE … WITH HOLD: what it makes outlives the transaction.
@@ -105,6 +108,10 @@ pub enum Violation {
     Cast,
     #[error("triggers cannot be created on another owner's table while a token's role is active")]
     Trigger,
+    #[error(
+        "what another owner's changes would set off cannot be created while a token's role is active"
+    )]
+    Cascade,
     #[error("a cursor cannot be held beyond the transaction that a token has switched")]
     Hold,
     #[error("this query was started before the token set the role")]
@@ -112,6 +119,9 @@ pub enum Violation {
     #[error("this login can do nothing without a token")]
     Idle,
 }
+
+/// Of the security context: a restricted operation (miscadmin.h).
+const RESTRICTED: i32 = 2;
 
 pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
     if let Event::Utility(Statement::Transaction) = event {
@@ -147,6 +157,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             Statement::Ownership
             | Statement::Cast
             | Statement::Trigger { .. }
+            | Statement::Cascade
             | Statement::Prepare
             | Statement::Hold
             | Statement::Other
@@ -159,12 +170,19 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             Statement::Trigger { own: false } if session.current == role => {
                 Some(Violation::Trigger)
             }
+            // PostgreSQL makes indexes as the table's owner, whoever that is.
+            Statement::Cascade
+                if session.current == role || session.security_context & RESTRICTED != 0 =>
+            {
+                Some(Violation::Cascade)
+            }
             Statement::Hold if !gated && !session.lasts => Some(Violation::Hold),
             Statement::Transaction
             | Statement::Session
             | Statement::Ownership
             | Statement::Cast
             | Statement::Trigger { .. }
+            | Statement::Cascade
             | Statement::Prepare
             | Statement::Hold
             | Statement::Other => None,
@@ -298,6 +316,18 @@ mod tests {
         let refused = Verdict::Refused(Violation::Trigger);
         assert_eq!(judge(&LOCKED, &trigger(false)), refused);
         assert_eq!(judge(&definer, &trigger(false)), Verdict::Allowed);
+        let cascade = Event::Utility(Statement::Cascade);
+        let refused = Verdict::Refused(Violation::Cascade);
+        assert_eq!(judge(&LOCKED, &cascade), refused);
+        assert_eq!(judge(&GATED, &cascade), Verdict::Refused(Violation::Idle));
+        assert_eq!(judge(&definer, &cascade), Verdict::Allowed);
+        for security_context in [2, 3] {
+            let index = Session {
+                security_context,
+                ..definer
+            };
+            assert_eq!(judge(&index, &cascade), refused);
+        }
     }
 
     #[test]

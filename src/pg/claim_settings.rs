@@ -176,6 +176,7 @@ fn transaction() -> i64 {
 extern "C-unwind" fn reserve() {
     let flag = pg_sys::GUC_CUSTOM_PLACEHOLDER as i32;
     for setting in compat::settings() {
+        let setting = setting.cast_mut();
         // SAFETY: a valid, backend-local record with a terminated name; a placeholder is one of a string.
         unsafe {
             let name = CStr::from_ptr((*setting).name).to_bytes();

@@ -22,6 +22,10 @@ pub fn may_set_role(session_user: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
+/// As whom AFTER triggers run that a foreign key has queued: before 18 as whoever changed the referenced
+/// table, or commits; since then as the owner of the referencing one, who queued them.
+pub const CASCADES_FIRE_TRIGGERS_AS_WHO_BEGAN: bool = cfg!(not(feature = "pg18"));
+
 /// The options of `GRANT scope TO credential`: inherit, but no SET ROLE, where that can be said.
 pub const MEMBERSHIP_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
     ""
@@ -266,26 +270,6 @@ pub fn find_setting(name: &CStr, place: &SettingPlace) -> *mut pg_sys::config_ge
         }
         // SAFETY: a look-up in the settings' hash; skip_errors, no placeholder is made.
         unsafe { find_option(name.as_ptr(), false, true, pg_sys::DEBUG5 as i32) }
-    }
-}
-
-/// The records of all settings.
-pub fn settings() -> Vec<*mut pg_sys::config_generic> {
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
-    // SAFETY: the array holds GetNumConfigOptions() valid pointers.
-    unsafe {
-        let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
-        std::slice::from_raw_parts(pg_sys::get_guc_variables(), count).to_vec()
-    }
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-    // SAFETY: a new array of that many valid pointers, copied and freed.
-    unsafe {
-        let mut count = 0;
-        let array = pg_sys::get_guc_variables(&mut count);
-        let settings =
-            std::slice::from_raw_parts(array, usize::try_from(count).unwrap_or(0)).to_vec();
-        pg_sys::pfree(array.cast());
-        settings
     }
 }
 

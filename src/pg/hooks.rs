@@ -597,8 +597,18 @@ extern "C-unwind" fn before_function(function: pg_sys::Oid) {
 /// have got clones of the trigger.
 #[pg_guard]
 extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
-    if switch_state::is_locked() && !catalog::owns_table_of(trigger) {
+    let (Some(role), Some(made)) = (switch_state::locked_to(), catalog::new_trigger(trigger))
+    else {
+        return;
+    };
+    if !made.is_own() {
         lock::enforce(&Event::Utility(Statement::Trigger { own: false }));
+    }
+    if compat::CASCADES_FIRE_TRIGGERS_AS_WHO_BEGAN
+        && (made.cascades_into_tables_of(role)
+            || made.runs_code_after() && catalog::others_cascade_into_tables_of(role))
+    {
+        lock::enforce(&Event::Utility(Statement::Cascade));
     }
 }
 

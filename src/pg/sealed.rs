@@ -136,11 +136,11 @@ pub unsafe extern "C-unwind" fn before_query(query: *mut pg_sys::QueryDesc) {
 /// A trigger was made, a foreign key's among them: it would run with the rights of what writes here.
 #[pg_guard]
 pub extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
-    if let Some((table, _)) = catalog::table_of_trigger(trigger)
-        && own_table::is_own(table)
+    if let Some(made) = catalog::new_trigger(trigger)
+        && own_table::is_own(made.table)
         && !may_do_all()
     {
-        refuse("CREATE TRIGGER", table);
+        refuse("CREATE TRIGGER", made.table);
     }
 }
 

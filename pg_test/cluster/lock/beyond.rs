@@ -529,3 +529,94 @@ fn cursor_of_a_security_definer_function() {
     s.run("COMMIT");
     STAGE.assert_free_and_usable(&mut s);
 }
+
+/// Before PostgreSQL 18 AFTER triggers that a foreign key sets off run as whoever changes the other table: at once, or at the COMMIT.
+#[test]
+fn triggers_that_somebody_elses_delete_sets_off() {
+    let g = Gate::new("lock_set_off");
+    let owner = g.f.role("owner", "LOGIN");
+    let group = g.f.role("group", "NOLOGIN");
+    let reader = &g.reader;
+    g.f.admin().run(&format!(
+        "GRANT ALL ON SCHEMA public TO {reader}, {group}; GRANT {group} TO {reader}; GRANT CREATE ON DATABASE {db} TO {reader};
+         CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2); ALTER TABLE parent OWNER TO {owner};
+         GRANT REFERENCES, SELECT ON parent TO {reader}, {group};
+         CREATE TABLE seen (who name); GRANT INSERT, SELECT ON seen TO PUBLIC;
+         CREATE TABLE of_group (id int); ALTER TABLE of_group OWNER TO {group}",
+        db = g.f.name,
+    ));
+    let late = g.f.server.version() >= 180_000;
+    let mut s = g.login();
+    let take = switch(&g.token(json!({})));
+    let try_all = |s: &mut Session, attacks: &[&str]| {
+        for make in attacks {
+            s.run("SAVEPOINT s");
+            if late {
+                s.run(make);
+            } else {
+                s.refused(make, "42501");
+            }
+            s.run("ROLLBACK TO s");
+        }
+    };
+    s.run(&format!(
+        "BEGIN; {take};
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END $$;
+         CREATE FUNCTION pure(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN i; END $$;
+         CREATE TABLE mine (id int PRIMARY KEY);
+         CREATE TABLE next (id int REFERENCES mine ON DELETE CASCADE);
+         CREATE CONSTRAINT TRIGGER t AFTER DELETE ON next INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note();
+         CREATE TRIGGER u AFTER UPDATE ON mine FOR EACH STATEMENT EXECUTE FUNCTION note();
+         ALTER TABLE mine ADD EXCLUDE USING btree ((pure(id)) WITH =) DEFERRABLE"
+    ));
+    // The foreign key that brings the changes of others.
+    try_all(
+        &mut s,
+        &[
+            "ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES parent ON DELETE CASCADE",
+            "ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES parent ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED",
+            "ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES parent ON DELETE SET NULL NOT VALID",
+            "ALTER TABLE mine ADD COLUMN p int DEFAULT 2 REFERENCES parent ON UPDATE SET DEFAULT",
+            "ALTER TABLE of_group ADD FOREIGN KEY (id) REFERENCES parent ON DELETE SET DEFAULT",
+            "CREATE TABLE other (id int REFERENCES parent ON UPDATE SET NULL)",
+            "CREATE TABLE parts (id int REFERENCES parent ON DELETE CASCADE) PARTITION BY RANGE (id)",
+            "CREATE SCHEMA s CREATE TABLE other (id int REFERENCES public.parent ON DELETE CASCADE)",
+            "DO $$ BEGIN EXECUTE 'ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES parent ON DELETE CASCADE'; END $$",
+        ],
+    );
+    // Without a cascade nothing of theirs arrives.
+    s.run("ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES parent DEFERRABLE INITIALLY DEFERRED; CREATE TABLE more (id int REFERENCES parent ON DELETE RESTRICT)");
+    s.run("ROLLBACK");
+    // Where there is one already, what it would set off.
+    g.f.admin().run(&format!(
+        "ALTER TABLE of_group ADD FOREIGN KEY (id) REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE;
+         INSERT INTO of_group VALUES (1), (2)"
+    ));
+    s.run(&format!(
+        "BEGIN; {take};
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN OLD; END $$;
+         CREATE FUNCTION pure(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN i; END $$;
+         CREATE TABLE mine (id int)"
+    ));
+    try_all(
+        &mut s,
+        &[
+            "CREATE TRIGGER t AFTER DELETE ON of_group FOR EACH ROW EXECUTE FUNCTION note()",
+            "CREATE TRIGGER t AFTER DELETE ON of_group FOR EACH STATEMENT EXECUTE FUNCTION note()",
+            "CREATE CONSTRAINT TRIGGER t AFTER DELETE ON of_group FOR EACH ROW EXECUTE FUNCTION note()",
+            "CREATE CONSTRAINT TRIGGER t AFTER UPDATE ON of_group INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note()",
+            "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON mine INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note()",
+            "ALTER TABLE of_group ADD EXCLUDE USING btree ((pure(id)) WITH =) DEFERRABLE INITIALLY DEFERRED",
+            "CREATE TABLE other (id int, EXCLUDE USING btree (id WITH =, (pure(id)) WITH =) DEFERRABLE)",
+        ],
+    );
+    // What runs before a change runs as the table's owner, and what is no code of its own is as it was.
+    s.run(
+        "CREATE TRIGGER t BEFORE DELETE ON of_group FOR EACH ROW EXECUTE FUNCTION note();
+         ALTER TABLE of_group ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED; ALTER TABLE of_group ADD EXCLUDE USING btree ((pure(id)) WITH =);
+         COMMIT",
+    );
+    let mut victim = g.f.login(&owner);
+    victim.run("BEGIN; SET CONSTRAINTS ALL DEFERRED; DELETE FROM parent WHERE id = 1; UPDATE parent SET id = 3; COMMIT");
+    assert_eq!(victim.column("SELECT DISTINCT who FROM seen"), [group]);
+}
