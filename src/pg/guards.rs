@@ -856,16 +856,16 @@ unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
             }
             // It keeps its locks, and the snapshot of others' VACUUM, after the login is gone.
             pg_sys::NodeTag::T_TransactionStmt => prepares(node),
-            // Roles, rights and descriptions are no data, but stay behind: not by the reader itself.
+            // Of what is its own, which are temporary objects only.
+            pg_sys::NodeTag::T_CommentStmt | pg_sys::NodeTag::T_SecLabelStmt => false,
+            // Roles and rights are no data, but stay behind: not by the reader itself.
             pg_sys::NodeTag::T_CreateRoleStmt
             | pg_sys::NodeTag::T_AlterRoleStmt
             | pg_sys::NodeTag::T_AlterRoleSetStmt
             | pg_sys::NodeTag::T_DropRoleStmt
             | pg_sys::NodeTag::T_GrantStmt
             | pg_sys::NodeTag::T_GrantRoleStmt
-            | pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
-            | pg_sys::NodeTag::T_CommentStmt
-            | pg_sys::NodeTag::T_SecLabelStmt => !identity::in_security_definer(),
+            | pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt => !identity::in_security_definer(),
             _ => is_ddl(node) && !is_about_temporary(node),
         }
     }

@@ -74,12 +74,12 @@ fn attack_a_reader_leaves_rights_and_descriptions() {
         "ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
         "GRANT SELECT ON orders TO leave_rights_other",
         "GRANT SELECT ON orders TO PUBLIC",
-        "COMMENT ON TABLE orders IS 'x'",
         "DO $$ BEGIN ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO leave_rights_other; END $$",
     ] {
         let refusal = s.refused(sql, "42501");
         assert!(refusal.message.contains("only reads"), "{sql}: {refusal}");
     }
+    s.denied("COMMENT ON TABLE orders IS 'x'", "42501");
     admin.assert_that("NOT EXISTS (SELECT FROM pg_default_acl)");
     // What was left before, or by hand, goes with the role.
     admin.run(&format!(
