@@ -19,12 +19,12 @@ SELECT r.rolname AS role,
        (m.label ->> 'database')::pg_catalog.name AS database,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       r.rolvaliduntil AS valid_until,
-       CASE WHEN pg_catalog.isfinite(r.rolvaliduntil)
-            THEN r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
+       d.valid_until,
+       CASE WHEN pg_catalog.isfinite(d.valid_until)
+            THEN d.valid_until OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
        CASE WHEN m.label ->> 'state' OPERATOR(pg_catalog.<>) 'active'
                  OR (m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
-                     AND r.rolvaliduntil OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())
+                     AND d.valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())
             THEN NULLIF(pg_catalog.concat_ws('; ',
                    CASE WHEN pg_catalog.current_setting('scope_roles.expiry', true) OPERATOR(pg_catalog.=) 'off'
                         THEN 'its end is suspended: scope_roles.expiry is off'
@@ -45,6 +45,7 @@ SELECT r.rolname AS role,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) d
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
@@ -64,9 +65,9 @@ SELECT r.rolname AS role,
        (m.label ->> 'database')::pg_catalog.name AS database,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       r.rolvaliduntil AS valid_until,
-       CASE WHEN pg_catalog.isfinite(r.rolvaliduntil)
-            THEN r.rolvaliduntil OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
+       u.valid_until,
+       CASE WHEN pg_catalog.isfinite(u.valid_until)
+            THEN u.valid_until OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
        CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
             THEN ARRAY(SELECT i::pg_catalog.cidr
                          FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
@@ -100,13 +101,22 @@ SELECT r.rolname AS role,
        f.last_address,
        f.last_refusal,
        f.last_refusal_reason,
-       f.addresses
+       f.addresses,
+       NULLIF(ARRAY(SELECT h.what
+                      FROM (VALUES (1, 'VALID UNTIL', (m.label ->> 'valid_until')::pg_catalog.timestamptz IS DISTINCT FROM r.rolvaliduntil
+                                                      AND m.label ->> 'valid_until' IS NOT NULL),
+                                   (2, 'NOLOGIN', m.label ->> 'state' OPERATOR(pg_catalog.=) 'active' AND NOT r.rolcanlogin
+                                                  AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'temporary'),
+                                   (3, 'LOGIN', r.rolcanlogin AND (m.label ->> 'state' OPERATOR(pg_catalog.<>) 'active'
+                                                                   OR m.label ->> 'kind' OPERATOR(pg_catalog.=) 'temporary'))) h(place, what, is_so)
+                     WHERE h.is_so ORDER BY h.place), '{}') AS changed_by_hand
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) u
   LEFT JOIN (SELECT usesysid, pg_catalog.count(*) AS sessions
                FROM pg_catalog.pg_stat_get_activity(NULL)
               GROUP BY usesysid) c
@@ -118,7 +128,8 @@ SELECT r.rolname AS role,
    AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (last_error: as in scope.roles; waiting_for: databases with grants still to be revoked).
-granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see scope.login_facts(); logins NULL: not known.';
+granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see scope.login_facts(); logins NULL: not known.
+valid_until: the earlier of the recorded deadline and VALID UNTIL, which is the one that holds. changed_by_hand: what ALTER ROLE has changed past the extension (VALID UNTIL, NOLOGIN, LOGIN); scope.review() proposes how to undo it.';
 
 CREATE VIEW scope.guarded_logins AS
   WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())

@@ -105,6 +105,7 @@ fn survey() -> Survey {
         let role = u32::from(role);
         survey.roles.insert(role);
         if let Some(seen) = labels.get(&role).filter(|_| !superuser) {
+            let deadline = label::earlier(seen.kind, seen.recorded, deadline);
             let moment = moment(seen.kind, seen.is_active, deadline);
             survey.moments.push((moment, role));
         }
@@ -151,7 +152,7 @@ fn managed(oid: pg_sys::Oid) -> Option<Managed> {
         moment: moment(
             metadata.kind,
             metadata.state == State::Active,
-            role.valid_until,
+            metadata.deadline(role.valid_until),
         ),
         is_disabled: !role.can_login && !role.has_password,
         metadata,

@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 pub use glance::{Glance, glance, kind_name};
-pub use text::{Access, Kind, Metadata, State, Temporary};
+pub use text::{Access, Kind, Metadata, State, Temporary, earlier};
 
 use crate::admission::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
@@ -62,6 +62,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         v: 1,
         kind,
         state: State::Active,
+        valid_until: None,
         access: None,
         creator,
         creator_oid: caller.into(),
@@ -109,7 +110,7 @@ pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
         seclabel::set(role, Some(&label));
         wakeup::at_commit_before(match metadata.state {
             State::Active => catalog::role_by_oid(role)
-                .and_then(|role| role.valid_until)
+                .and_then(|role| metadata.deadline(role.valid_until))
                 .unwrap_or(i64::MAX),
             State::Ending | State::Quarantined => i64::MIN,
         });

@@ -6,6 +6,7 @@ mod error;
 pub mod ledger;
 mod policy;
 mod record;
+pub mod standing;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -73,6 +74,7 @@ pub fn enforce(user: &str, client: Client) {
     }
     if metadata.is_ok_and(|metadata| metadata.kind != Kind::Guarded) {
         audit::watch_login();
+        standing::watch(role.oid);
     }
     record(client, None);
 }

@@ -86,12 +86,13 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'state', l.label ->> 'state',
          'database', l.label ->> 'database',
          'purpose', l.label ->> 'purpose',
-         'until', CASE WHEN pg_catalog.isfinite(r.rolvaliduntil)
-                       THEN pg_catalog.to_char(r.rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS\"Z\"') END,
+         'until', CASE WHEN pg_catalog.isfinite(d.until)
+                       THEN pg_catalog.to_char(d.until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS\"Z\"') END,
          'reaches', s.privileges))::text
   FROM pg_catalog.pg_roles r
   LEFT JOIN (SELECT objoid, label::pg_catalog.jsonb AS label FROM pg_catalog.pg_shseclabel
               WHERE provider = 'scope_roles' AND classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass) l ON l.objoid = r.oid
+  CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (l.label ->> 'valid_until')::pg_catalog.timestamptz) AS until) d
   LEFT JOIN scope.scopes s ON s.scope = r.rolname
  WHERE r.rolname NOT LIKE 'pg\\_%'
     OR EXISTS (SELECT FROM pg_catalog.pg_auth_members a JOIN pg_catalog.pg_roles m ON m.oid = a.member

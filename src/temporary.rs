@@ -6,6 +6,7 @@
 //! that have SET ROLE already that they must not go on. When none of those can be left it is dropped.
 
 mod error;
+pub mod inherited;
 pub mod verdict;
 
 use std::cell::Cell;
@@ -24,7 +25,7 @@ use crate::lock::verdict::{Event, Statement};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
+use crate::pg::{clock, dependencies, identity, invalidation, spi, timer, wakeup, xact};
 use crate::scope;
 use verdict::{Graph, Membership, Verdict};
 
@@ -71,6 +72,16 @@ impl From<pgrx::spi::Error> for Error {
 #[error("the temporary membership in role \"{role}\" has ended")]
 pub struct HasEnded {
     pub role: String,
+}
+
+/// Raised for a role that still inherits through a membership whose deadline has passed.
+#[derive(Debug, thiserror::Error)]
+#[error("the temporary membership in role \"{role}\" has ended")]
+pub struct StillThere {
+    pub role: String,
+    pub heir: String,
+    /// Unix microseconds.
+    pub since: i64,
 }
 
 /// A membership with a deadline. Documented in `sql/functions.sql`.
@@ -124,7 +135,8 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
         // Once more for the same two: the new deadline counts.
         life::alter(&live.role.name, &issue::valid_until(deadline))?;
         live.metadata.reason = reason.map(str::to_owned);
-        label::write(live.role.oid, &live.metadata);
+        label::write(live.role.oid, &live.metadata.until(Some(deadline)));
+        wakeup::renewed_at_commit(role.oid);
         granted(&role, &to, deadline, reason);
         return Ok(());
     }
@@ -145,7 +157,7 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
         spi::identifier(&to.name),
     );
     identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
-    if label::attach_metadata(&name, &metadata) {
+    if label::attach_metadata(&name, &metadata.until(Some(deadline))) {
         granted(&role, &to, deadline, reason);
         Ok(())
     } else {
@@ -310,7 +322,10 @@ impl Found {
     /// Unix microseconds.
     fn ends_at(&self) -> i64 {
         match self.metadata.state {
-            State::Active => self.role.valid_until.unwrap_or(i64::MIN),
+            State::Active => self
+                .metadata
+                .deadline(self.role.valid_until)
+                .unwrap_or(i64::MIN),
             _ => i64::MIN,
         }
     }
@@ -392,6 +407,9 @@ pub fn enforce(event: &Event<'_>) {
             && (answer.until == i64::MAX || clock::now() < answer.until)
     });
     if known {
+        if LAST.get().is_some_and(|answer| answer.until != i64::MAX) {
+            timer::ensure();
+        }
         return;
     }
     let superuser = catalog::role_by_oid(login).is_some_and(|role| role.superuser);
@@ -401,12 +419,28 @@ pub fn enforce(event: &Event<'_>) {
         verdict::judge(&Catalog, login.into(), acts_as.into(), clock::now())
     };
     match verdict {
-        Verdict::Allowed { until } => LAST.set(Some(Answer {
-            login: login.into(),
-            acts_as: acts_as.into(),
-            generation,
-            until,
-        })),
+        Verdict::Allowed { until } => {
+            LAST.set(Some(Answer {
+                login: login.into(),
+                acts_as: acts_as.into(),
+                generation,
+                until,
+            }));
+            // Where the role is within reach by another way the end of this one cancels nothing.
+            let is_last = until != i64::MAX
+                && verdict::judge(&Catalog, login.into(), acts_as.into(), until) == Verdict::Ended;
+            let mover = verdict::ends_then(&Catalog, login.into(), until);
+            let is_newest = || invalidation::roles_generation() == generation;
+            timer::role_ends(
+                acts_as,
+                mover.into(),
+                if is_last { until } else { i64::MAX },
+            );
+            if is_last && !is_newest() {
+                // Moved meanwhile: the next statement reads it.
+                timer::role_ends(acts_as, mover.into(), i64::MAX);
+            }
+        }
         Verdict::Ended => raise(&HasEnded {
             role: name_of(acts_as),
         }),

@@ -62,7 +62,11 @@ pub fn whole_graph() -> spi::SpiResult<Graph> {
 }
 
 fn node(name: String, superuser: bool, deadline: Option<i64>, label: Option<Glance>) -> Node {
-    let deadline = deadline.unwrap_or(NEVER);
+    let deadline = label
+        .map_or(deadline, |label| {
+            label::earlier(label.kind, label.recorded, deadline)
+        })
+        .unwrap_or(NEVER);
     let kind = label.map(|label| label.kind);
     // VALID UNTIL of other roles ends their password, and nothing else.
     Node {

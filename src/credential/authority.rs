@@ -99,9 +99,14 @@ impl Target {
         }
     }
 
+    /// When it ends, in Unix microseconds; `None` for an authenticator without a deadline.
+    pub fn deadline(&self) -> Option<i64> {
+        self.metadata.deadline(self.role.valid_until)
+    }
+
     /// Still in force: neither past its deadline nor being ended.
     pub fn require_active(&self) -> Result<(), Error> {
-        let ended = match (self.metadata.kind, self.role.valid_until) {
+        let ended = match (self.metadata.kind, self.deadline()) {
             (Kind::Credential, None) => true,
             (_, deadline) => deadline.is_some_and(|deadline| deadline <= clock::now()),
         };

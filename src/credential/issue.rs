@@ -197,7 +197,7 @@ impl Login<'_> {
             self.verifier
                 .is_none_or(|verifier| catalog::set_password(role.oid, verifier))
         });
-        if made && label::attach_metadata(self.role, self.metadata) {
+        if made && label::attach_metadata(self.role, &self.metadata.until(self.valid_until)) {
             Ok(())
         } else {
             Err(Error::Vanished)

@@ -14,7 +14,7 @@ use crate::label::{self, Metadata, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::xact::{self, Failure};
-use crate::pg::{clock, dependencies, identity, session_libraries, spi};
+use crate::pg::{clock, dependencies, identity, session_libraries, spi, wakeup};
 use crate::{error, guard, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -111,10 +111,12 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     let target = Target::claim(role)?;
     target.require_active()?;
     let role = role.to_owned();
-    if let Some(successor) = target.metadata.successor {
+    if let Some(successor) = &target.metadata.successor {
+        let successor = successor.clone();
         return Err(Error::Replaced { role, successor });
     }
-    if target.role.valid_until.is_none() {
+    let before = target.deadline();
+    if before.is_none() {
         return Err(Error::Endless { role });
     }
     // An issue time that can't be read leaves no time at all.
@@ -133,9 +135,11 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     }
     alter(&role, &issue::valid_until(deadline))?;
     xact::retrying(|| session_libraries::bind(target.role.oid));
+    label::write(target.role.oid, &target.metadata.until(Some(deadline)));
+    wakeup::renewed_at_commit(target.role.oid);
     let fields = [
         ("valid_until", audit::deadline(Some(deadline))),
-        ("valid_before", audit::deadline(target.role.valid_until)),
+        ("valid_before", audit::deadline(before)),
     ];
     audit::administered(Action::Renew, "renew_role", &role, &fields);
     Ok(deadline)
@@ -174,10 +178,7 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<(Issued, Vec<
         uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
         role: name,
         password: secret.password,
-        valid_until: target
-            .role
-            .valid_until
-            .filter(|&deadline| deadline != i64::MAX),
+        valid_until: target.deadline().filter(|&deadline| deadline != i64::MAX),
     };
     Ok((issued, left_out))
 }
@@ -229,13 +230,13 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
         let (handed, left_out) = Handed::of(having);
         let succeed = || succeed(&target, &successor, &handed, secret, now);
         identity::elevated(|| xact::retrying_anew(succeed))?;
-        let end = until.min(target.role.valid_until.unwrap_or(i64::MAX));
+        let end = until.min(target.deadline().unwrap_or(i64::MAX));
         if end != i64::MAX {
             alter(&role, &issue::valid_until(end))?;
         }
         let replaced = Metadata {
             successor: Some(successor.clone()),
-            ..target.metadata.clone()
+            ..target.metadata.until(Some(end))
         };
         label::write(target.role.oid, &replaced);
         (successor, left_out)
@@ -313,7 +314,7 @@ fn succeed(
     let login = Login {
         role: name,
         verifier: Some(&secret.verifier),
-        valid_until: target.role.valid_until,
+        valid_until: target.deadline(),
         memberships: &handed.memberships,
         inherits: target.role.inherits,
         options: &options,

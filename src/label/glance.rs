@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 use super::text::{Kind, Metadata, State};
+use crate::timestamp;
 
 /// Just enough to tell when a role must be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glance {
     pub kind: Kind,
     pub is_active: bool,
+    /// The recorded deadline, in Unix microseconds.
+    pub recorded: Option<i64>,
 }
 
 /// The same as parsing the label, but quick for those of active roles that this extension wrote.
@@ -15,22 +18,37 @@ pub struct Glance {
 pub fn glance(label: &str) -> Option<Glance> {
     // Labels of other forms (a restore) are parsed.
     let quick = label.strip_prefix("{\"v\":1,\"kind\":\"").and_then(|rest| {
-        KINDS.into_iter().find(|&kind| {
-            rest.strip_prefix(kind_name(kind))
-                .is_some_and(|rest| rest.starts_with("\",\"state\":\"active\","))
+        KINDS.into_iter().find_map(|kind| {
+            let rest = rest.strip_prefix(kind_name(kind))?;
+            let rest = rest.strip_prefix("\",\"state\":\"active\",")?;
+            Some((kind, recorded_first(rest)?))
         })
     });
-    if let Some(kind) = quick {
+    if let Some((kind, recorded)) = quick {
         return Some(Glance {
             kind,
             is_active: true,
+            recorded,
         });
     }
     let metadata = Metadata::parse(label).ok()?;
     Some(Glance {
         kind: metadata.kind,
         is_active: metadata.state == State::Active,
+        recorded: metadata.valid_until.as_deref().and_then(timestamp::parse),
     })
+}
+
+/// The deadline, where it is what comes next or is nowhere; `None` where it must be looked for.
+fn recorded_first(rest: &str) -> Option<Option<i64>> {
+    match rest.strip_prefix("\"valid_until\":\"") {
+        Some(rest) => {
+            let (text, _) = rest.split_once('"')?;
+            timestamp::parse(text).map(Some)
+        }
+        None if rest.contains("valid_until") => None,
+        None => Some(None),
+    }
 }
 
 const KINDS: [Kind; 5] = [
@@ -77,6 +95,15 @@ mod tests {
                     let expected = Glance {
                         kind,
                         is_active: state == State::Active,
+                        recorded: None,
+                    };
+                    assert_eq!(glance(&text), Some(expected), "{text}");
+                    let text = label(kind, state, purpose)
+                        .until(Some(1_700_000_000_000_001))
+                        .to_text();
+                    let expected = Glance {
+                        recorded: Some(1_700_000_000_000_001),
+                        ..expected
                     };
                     assert_eq!(glance(&text), Some(expected), "{text}");
                 }
@@ -106,7 +133,8 @@ mod tests {
             glance(&text.replace("08 : 49 : 54", "08:49:54")),
             Some(Glance {
                 kind: Kind::Credential,
-                is_active: true
+                is_active: true,
+                recorded: None,
             })
         );
         assert_eq!(glance("not json"), None);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Rules;
+use crate::timestamp;
 
 /// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
 /// (design 3.1).
@@ -79,6 +80,9 @@ pub struct Metadata {
     pub v: u32,
     pub kind: Kind,
     pub state: State,
+    /// When it ends, as the extension has decided: RFC 3339, UTC. Labels of earlier builds do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
     /// Of a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
@@ -129,6 +133,19 @@ pub enum Invalid {
     Json(String),
     #[error("The label has format version {0}; this library knows version 1.")]
     Version(u32),
+    #[error("The deadline in the label is not a time.")]
+    Deadline,
+}
+
+/// The deadline that holds: the earlier of the recorded one and VALID UNTIL. Whoever may ALTER ROLE can
+/// shorten a life by hand, not prolong it. Without VALID UNTIL a credential has been tampered with, and
+/// has no deadline that anyone could rely on.
+pub fn earlier(kind: Kind, recorded: Option<i64>, valid_until: Option<i64>) -> Option<i64> {
+    match (recorded, valid_until) {
+        (Some(recorded), Some(valid_until)) => Some(recorded.min(valid_until)),
+        (Some(recorded), None) if kind == Kind::Authenticator => Some(recorded),
+        (_, valid_until) => valid_until,
+    }
 }
 
 impl Metadata {
@@ -138,10 +155,31 @@ impl Metadata {
         }
         let metadata: Metadata =
             serde_json::from_str(label).map_err(|error| Invalid::Json(error.to_string()))?;
-        if metadata.v == 1 {
-            Ok(metadata)
-        } else {
-            Err(Invalid::Version(metadata.v))
+        if metadata.v != 1 {
+            return Err(Invalid::Version(metadata.v));
+        }
+        let is_time = |text: &String| timestamp::parse(text).is_some();
+        if !metadata.valid_until.as_ref().is_none_or(is_time) {
+            return Err(Invalid::Deadline);
+        }
+        Ok(metadata)
+    }
+
+    /// When it ends, in Unix microseconds, given the role's VALID UNTIL.
+    pub fn deadline(&self, valid_until: Option<i64>) -> Option<i64> {
+        let recorded = self.valid_until.as_deref();
+        let recorded = recorded.map(|text| timestamp::parse(text).unwrap_or(i64::MIN));
+        earlier(self.kind, recorded, valid_until)
+    }
+
+    /// The same with another deadline.
+    #[must_use]
+    pub fn until(&self, deadline: Option<i64>) -> Self {
+        Self {
+            valid_until: deadline
+                .filter(|&deadline| deadline != i64::MAX)
+                .map(timestamp::rfc3339),
+            ..self.clone()
         }
     }
 
@@ -199,6 +237,7 @@ mod tests {
             v: 1,
             kind: Kind::Credential,
             state: State::Active,
+            valid_until: None,
             access: None,
             creator: "alice".into(),
             creator_oid: 16_384,
@@ -226,6 +265,31 @@ mod tests {
             ..credential()
         };
         assert_eq!(Metadata::parse(&metadata.to_text()), Ok(metadata));
+    }
+
+    #[test]
+    fn label_deadline_can_be_shortened_by_hand_but_not_prolonged() {
+        let recorded = credential().until(Some(1_700_000_000_123_456));
+        for (by_hand, holds) in [
+            (Some(i64::MAX), Some(1_700_000_000_123_456)),
+            (Some(1_700_000_000_123_457), Some(1_700_000_000_123_456)),
+            (Some(1_600_000_000_000_000), Some(1_600_000_000_000_000)),
+            (None, None),
+        ] {
+            assert_eq!(recorded.deadline(by_hand), holds, "{by_hand:?}");
+        }
+        // Labels of earlier builds: VALID UNTIL alone.
+        assert_eq!(credential().deadline(Some(5)), Some(5));
+        let authenticator = Metadata {
+            kind: Kind::Authenticator,
+            ..recorded
+        };
+        assert_eq!(authenticator.deadline(None), Some(1_700_000_000_123_456));
+        let odd = Metadata {
+            valid_until: Some("tomorrow".into()),
+            ..credential()
+        };
+        assert_eq!(Metadata::parse(&odd.to_text()), Err(Invalid::Deadline));
     }
 
     #[test]

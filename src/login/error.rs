@@ -3,9 +3,12 @@
 use pgrx::prelude::*;
 
 use super::change::Error;
+use super::standing::Over;
+use crate::admission::refusal::Refusal;
 use crate::credential::authority;
 use crate::error::{READ_ONLY, Report, sentence};
 use crate::label::Kind;
+use crate::timestamp;
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -65,5 +68,25 @@ impl Report for Error {
             Self::Authority(error) => error.hint(),
             Self::Credential(error) => error.hint(),
         }
+    }
+}
+
+impl Report for Over {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
+    }
+    fn detail(&self) -> String {
+        match (self.refusal, self.since) {
+            (Refusal::Deadline, Some(since)) => {
+                format!("Its deadline was {}.", timestamp::rfc3339(since))
+            }
+            (Refusal::Ending | Refusal::Quarantined, _) => {
+                "It was revoked, or its end has begun.".into()
+            }
+            (refusal, _) => sentence(refusal.reason()),
+        }
+    }
+    fn hint(&self) -> String {
+        "Disconnect, and ask for a new credential.".into()
     }
 }

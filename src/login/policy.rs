@@ -80,7 +80,7 @@ pub fn explain<E>(refusal: Refusal, facts: &Facts<'_, E>) -> String {
 }
 
 /// Why the role may not be used now, from anywhere.
-fn in_force(metadata: &Metadata, valid_until: Option<i64>, now: i64) -> Option<Refusal> {
+pub fn in_force(metadata: &Metadata, valid_until: Option<i64>, now: i64) -> Option<Refusal> {
     // A login that is not ours has no state, and its VALID UNTIL is what PostgreSQL says it is.
     if metadata.kind == Kind::Guarded {
         return None;
@@ -90,7 +90,7 @@ fn in_force(metadata: &Metadata, valid_until: Option<i64>, now: i64) -> Option<R
         State::Quarantined => return Some(Refusal::Quarantined),
         State::Active => {}
     }
-    match (metadata.kind, valid_until) {
+    match (metadata.kind, metadata.deadline(valid_until)) {
         (Kind::Temporary, _) => Some(Refusal::NotALogin),
         // A credential always has a deadline: someone has taken it away by hand.
         (Kind::Credential, None) => Some(Refusal::NoDeadline),
@@ -139,6 +139,7 @@ mod tests {
             v: 1,
             kind,
             state,
+            valid_until: None,
             access: None,
             creator: "alice".into(),
             creator_oid: 1,

@@ -433,6 +433,22 @@ fn is_there_under(role: pg_sys::Oid, mode: u32) -> bool {
 
 /// The roles that a role is a direct member of.
 pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    memberships_where(member, |_| true)
+}
+
+/// Those of them whose privileges it has without SET ROLE.
+pub fn inherited_memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    match compat::INHERIT_OPTION_COLUMN {
+        Some(column) => memberships_where(member, |attribute| attribute(column).value() != 0),
+        None if role_by_oid(member).is_some_and(|role| role.inherits) => memberships(member),
+        None => Vec::new(),
+    }
+}
+
+fn memberships_where(
+    member: pg_sys::Oid,
+    counts: impl Fn(&dyn Fn(i16) -> pg_sys::Datum) -> bool,
+) -> Vec<pg_sys::Oid> {
     // SAFETY: inside a transaction; the list holds n_members valid entries until it is released.
     unsafe {
         let list = pg_sys::SearchSysCacheList(
@@ -447,21 +463,46 @@ pub fn memberships(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
             .members
             .as_slice(count)
             .iter()
-            .map(|&entry| {
-                let mut is_null = false;
-                let role = pg_sys::SysCacheGetAttr(
-                    pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
-                    &raw mut (*entry).tuple,
-                    compat::MEMBERSHIP_ROLE_COLUMN,
-                    &mut is_null,
-                );
-                pg_sys::Oid::from(role.value() as u32)
+            .filter_map(|&entry| {
+                let attribute = |column: i16| {
+                    let mut is_null = false;
+                    pg_sys::SysCacheGetAttr(
+                        pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32,
+                        &raw mut (*entry).tuple,
+                        column,
+                        &mut is_null,
+                    )
+                };
+                counts(&attribute).then(|| {
+                    pg_sys::Oid::from(attribute(compat::MEMBERSHIP_ROLE_COLUMN).value() as u32)
+                })
             })
             .collect();
         pg_sys::ReleaseCatCacheList(list);
         // One for each grantor, from 16 on.
         roles.dedup();
         roles
+    }
+}
+
+/// Is it a function of PostgreSQL's own that depends on its arguments alone?
+pub fn is_pure(function: pg_sys::Oid) -> bool {
+    if u32::from(function) >= pg_sys::FirstNormalObjectId {
+        return false;
+    }
+    // SAFETY: inside a transaction; the tuple is released after the last look at it.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::PROCOID as i32,
+            pg_sys::Datum::from(function),
+        );
+        if tuple.is_null() {
+            return false;
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+        let pure = (*form).provolatile as u8 == pg_sys::PROVOLATILE_IMMUTABLE;
+        pg_sys::ReleaseSysCache(tuple);
+        pure
     }
 }
 

@@ -109,6 +109,13 @@ pub const MEMBERSHIP_ROLE_COLUMN: i16 = if cfg!(any(feature = "pg14", feature = 
     2
 };
 
+/// The column `inherit_option` of pg_auth_members; before 16 inheriting is an attribute of the member.
+pub const INHERIT_OPTION_COLUMN: Option<i16> = if HAS_MEMBERSHIP_OPTIONS {
+    Some(6)
+} else {
+    None
+};
+
 /// Are memberships objects, with an OID and rows in pg_shdepend?
 pub const MEMBERSHIPS_ARE_OBJECTS: bool = !cfg!(any(feature = "pg14", feature = "pg15"));
 
@@ -588,6 +595,27 @@ pub unsafe fn accesses(plan: *mut pg_sys::PlannedStmt, mut look: impl FnMut(pg_s
         for entry in super::list::elements((*plan).permInfos) {
             let entry = entry.cast::<pg_sys::RTEPermissionInfo>();
             look((*entry).relid, (*entry).requiredPerms);
+        }
+    }
+}
+
+/// The roles, other than the current user, with whose rights a plan reads or changes: owners of views.
+///
+/// # Safety
+/// A valid plan.
+pub unsafe fn reads_as(plan: *mut pg_sys::PlannedStmt, mut look: impl FnMut(pg_sys::Oid)) {
+    // SAFETY: by contract; the lists hold nodes of these types.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        for entry in super::list::elements((*plan).rtable) {
+            let entry = entry.cast::<pg_sys::RangeTblEntry>();
+            if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                look((*entry).checkAsUser);
+            }
+        }
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        for entry in super::list::elements((*plan).permInfos) {
+            look((*entry.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser);
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn login() -> Option<pg_sys::Oid> {
         .map(Into::into)
 }
 
-fn is_parallel_worker() -> bool {
+pub fn is_parallel_worker() -> bool {
     // SAFETY: a plain read of a backend global (IsParallelWorker).
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }

@@ -14,6 +14,7 @@ use pgrx::prelude::*;
 
 use super::list::elements;
 use super::server::Peer;
+use super::timer::Ended;
 use super::{
     audit, catalog, claim_settings, compat, gate, guards, leftovers, planted, raw, role_changers,
     sealed, statements, switch_state, timer,
@@ -109,6 +110,12 @@ unsafe extern "C-unwind" fn process_utility(
             }
             super::wakeup::at_commit();
         }
+        if login::standing::is_watched() && !is_transaction(node) {
+            before_anything();
+        }
+        if inherits_for_a_time() && !goes_on_after_the_end(node) {
+            before_inherited_use();
+        }
         if is_bound() {
             explaining(std::ptr::null(), || before_utility(node));
         }
@@ -171,6 +178,7 @@ unsafe extern "C-unwind" fn process_utility(
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
     unsafe {
+        before_plan((*query).plannedstmt);
         if acts_as_another() {
             before_query_of_another();
         }
@@ -315,13 +323,13 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     }
     // SAFETY: as above.
     unsafe { audit::while_reporting() }
-    if !switch_state::is_locked() {
+    if !switch_state::is_locked() && !timer::has_ended() {
         return;
     }
     // SAFETY: inside error reporting, where these functions are meant to be called; the copy is
     // made in memory that outlives it and freed.
     unsafe {
-        if explain_end() {
+        if explain_end() || !switch_state::is_locked() {
             return;
         }
         if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32 {
@@ -344,7 +352,7 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     }
 }
 
-/// Words the cancellation of a statement whose token has ended; false for any other error. Asked for as
+/// Words the cancellation of a statement under which something has ended; false for any other error. Asked for as
 /// the error is raised, and again as it is sent: of a lock that parse analysis waits for, and of a deferred
 /// trigger, only the second hears.
 ///
@@ -353,16 +361,34 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
 pub unsafe fn explain_end() -> bool {
     // SAFETY: by contract; constant strings.
     unsafe {
-        let ended = switch_state::is_locked()
-            && pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
-            && timer::take_ended();
-        if ended {
-            errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
-            errmsg(c"canceling statement because the token that set the role has ended".as_ptr());
-            errdetail(c"expired: the exp claim is in the past.".as_ptr());
-            errhint(c"ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".as_ptr());
+        if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32 {
+            return false;
         }
-        ended
+        let Some(ended) = timer::take_ended() else {
+            return false;
+        };
+        let (message, detail, hint) = match ended {
+            Ended::Token => (
+                c"canceling statement because the token that set the role has ended",
+                c"expired: the exp claim is in the past.",
+                c"ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.",
+            ),
+            Ended::Login => (
+                c"canceling statement because the login of this session has ended",
+                c"Its deadline has passed.",
+                c"Disconnect, and ask for a new credential.",
+            ),
+            Ended::Inheritance => (
+                c"canceling statement because a temporary membership has ended",
+                c"Its deadline has passed while the statement could use what it gave.",
+                c"ROLLBACK, and begin again with what the role has without it.",
+            ),
+        };
+        errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
+        errmsg(message.as_ptr());
+        errdetail(detail.as_ptr());
+        errhint(hint.as_ptr());
+        true
     }
 }
 
@@ -377,6 +403,12 @@ unsafe extern "C-unwind" fn object_access(
         // The fast path of the protocol calls functions without a statement.
         // SAFETY: a plain read of a backend global.
         let is_fast_path = unsafe { pg_sys::ActivePortal.is_null() };
+        if is_fast_path && login::standing::is_watched() {
+            before_anything();
+        }
+        if inherits_for_a_time() && !is_pure_function(object) {
+            before_inherited_use();
+        }
         if is_bound() {
             if is_fast_path {
                 timer::called();
@@ -461,6 +493,8 @@ pub unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
             }
         }
     }
+    // SAFETY: by contract.
+    unsafe { before_plan((*query).plannedstmt) }
     if acts_as_another() {
         before_query_of_another();
     }
@@ -478,6 +512,109 @@ unsafe fn reads(plan: *mut pg_sys::PlannedStmt) -> bool {
             (*entry.cast::<pg_sys::RangeTblEntry>()).rtekind != pg_sys::RTEKind::RTE_RESULT
         })
     }
+}
+
+/// May the current user inherit through a membership that has ended? A few loads where it has none.
+#[inline]
+fn inherits_for_a_time() -> bool {
+    let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: both out-pointers are valid; reads backend globals.
+    unsafe { raw::GetUserIdAndSecContext(&mut user, &mut security_context) };
+    temporary::inherited::may_have_ended(user)
+}
+
+/// What ends at a deadline is refused by the session itself, in parallel workers too.
+///
+/// # Safety
+/// In the backend, with a valid plan.
+#[inline]
+unsafe fn before_plan(plan: *mut pg_sys::PlannedStmt) {
+    if login::standing::is_watched() {
+        before_anything();
+    }
+    // SAFETY: by contract.
+    unsafe {
+        if inherits_for_a_time() && touches(plan) {
+            before_inherited_use();
+        }
+        compat::reads_as(plan, |owner| {
+            if owner != pg_sys::InvalidOid && temporary::inherited::may_have_ended(owner) {
+                before_use_by(owner);
+            }
+        });
+    }
+}
+
+/// Could the plan use a right? One that touches no relation and no function or type of anybody's, and changes
+/// nothing, can only call functions of PostgreSQL's own, each of which is asked about.
+///
+/// # Safety
+/// A valid plan.
+unsafe fn touches(plan: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        (*plan).commandType != pg_sys::CmdType::CMD_SELECT
+            || !(*plan).relationOids.is_null()
+            || !(*plan).invalItems.is_null()
+    }
+}
+
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn is_transaction(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract.
+    unsafe { (*node).type_ == pg_sys::NodeTag::T_TransactionStmt }
+}
+
+/// The ends of transactions, and the way back from a role. A SET of anything else may rest on a right to it, and
+/// SHOW on one to see it.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn goes_on_after_the_end(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is, and the name is terminated.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_TransactionStmt => true,
+            pg_sys::NodeTag::T_DiscardStmt => {
+                (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
+            }
+            pg_sys::NodeTag::T_VariableSetStmt => {
+                let set = node.cast::<pg_sys::VariableSetStmt>();
+                let name = (*set).name;
+                let is_back = matches!(
+                    (*set).kind,
+                    pg_sys::VariableSetKind::VAR_RESET | pg_sys::VariableSetKind::VAR_SET_DEFAULT
+                );
+                is_back && !name.is_null() && {
+                    let name = CStr::from_ptr(name).to_bytes();
+                    name.eq_ignore_ascii_case(b"role")
+                        || name.eq_ignore_ascii_case(b"session_authorization")
+                }
+            }
+            _ => false,
+        }
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_anything() {
+    login::standing::enforce();
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_inherited_use() {
+    temporary::inherited::enforce_for_current();
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_use_by(owner: pg_sys::Oid) {
+    temporary::inherited::enforce(owner);
+}
+
+#[pg_guard]
+extern "C-unwind" fn is_pure_function(function: pg_sys::Oid) -> bool {
+    catalog::is_pure(function)
 }
 
 /// Has the session SET ROLE, other than by a token? Then the membership that let it may have ended.

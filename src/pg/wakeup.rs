@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use pgrx::prelude::*;
-use pgrx::{PgAtomic, pg_shmem_init, pg_sys};
+use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init, pg_sys};
 
 /// The launcher's process id, 0 while there is none. In shared memory.
 // SAFETY: the name is unique in the server.
@@ -17,6 +17,28 @@ static PLANNED: PgAtomic<AtomicI64> = unsafe { PgAtomic::new(c"scope_roles launc
 // SAFETY: as above.
 static CHANGES: PgAtomic<AtomicU64> = unsafe { PgAtomic::new(c"scope_roles changes") };
 
+/// Grow with every commit that has moved a deadline: each role's in one of them. In shared memory.
+// SAFETY: as above.
+static RENEWALS: PgAtomic<Renewals> = unsafe { PgAtomic::new(c"scope_roles renewals") };
+const BUCKETS: usize = 256;
+
+struct Renewals([AtomicU64; BUCKETS]);
+
+impl Default for Renewals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+// SAFETY: atomics in place, no pointers.
+unsafe impl PGRXSharedMemory for Renewals {}
+
+fn bucket(role: pg_sys::Oid) -> usize {
+    u32::from(role) as usize % BUCKETS
+}
+
+/// Whose deadlines this transaction has moved: a bit for each bucket.
+static RENEWED: [AtomicU64; BUCKETS / 64] = [const { AtomicU64::new(0) }; BUCKETS / 64];
 /// This transaction has changed something that the launcher should know …
 static WANTED: AtomicBool = AtomicBool::new(false);
 /// … and that asks for nothing before this moment.
@@ -30,6 +52,7 @@ pub fn init_shared_memory() {
     pg_shmem_init!(LAUNCHER);
     pg_shmem_init!(PLANNED);
     pg_shmem_init!(CHANGES);
+    pg_shmem_init!(RENEWALS);
 }
 
 /// Hears of commits; in the postmaster, inherited by every backend.
@@ -68,6 +91,23 @@ pub fn changes() -> u64 {
     CHANGES.get().load(Ordering::SeqCst)
 }
 
+/// Differs from the last time when the role's deadline has been moved since. Only reads memory: called in a
+/// signal handler.
+pub fn renewals(role: pg_sys::Oid) -> u64 {
+    let counter = RENEWALS.get().0.get(bucket(role));
+    counter.map_or(0, |counter| counter.load(Ordering::SeqCst))
+}
+
+/// The deadline of the role, or of what it gives for a time, is moved when, and only if, this transaction
+/// commits: no session ends its statement by what it has read before.
+pub fn renewed_at_commit(role: pg_sys::Oid) {
+    let bucket = bucket(role);
+    if let Some(word) = RENEWED.get(bucket / 64) {
+        word.fetch_or(1 << (bucket % 64), Ordering::Relaxed);
+    }
+    at_commit();
+}
+
 /// Has pg_authid changed since this was last asked? At the start of a transaction, which takes in
 /// what others have committed.
 pub fn take_roles_changed() -> bool {
@@ -102,6 +142,13 @@ unsafe extern "C-unwind" fn at_transaction_end(
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             CHANGES.get().fetch_add(1, Ordering::SeqCst);
+            for (bucket, counter) in RENEWALS.get().0.iter().enumerate() {
+                let word = RENEWED.get(bucket / 64);
+                let word = word.map_or(0, |word| word.load(Ordering::Relaxed));
+                if word & (1 << (bucket % 64)) != 0 {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                }
+            }
             if EARLIEST.load(Ordering::Relaxed) < PLANNED.get().load(Ordering::SeqCst) {
                 wake();
             }
@@ -115,6 +162,9 @@ unsafe extern "C-unwind" fn at_transaction_end(
 
 fn forget() {
     WANTED.store(false, Ordering::Relaxed);
+    for word in &RENEWED {
+        word.store(0, Ordering::Relaxed);
+    }
     EARLIEST.store(i64::MAX, Ordering::Relaxed);
 }
 

@@ -33,7 +33,8 @@ macro_rules! ours {
     ($rest:literal) => {
         concat!(
             "WITH o AS (
-               SELECT r.oid, r.rolname, r.rolvaliduntil, l.label::jsonb AS label
+               SELECT r.oid, r.rolname, LEAST(r.rolvaliduntil, (l.label::jsonb ->> 'valid_until')::timestamptz) AS rolvaliduntil,
+                      r.rolvaliduntil AS valid_by_hand, r.rolcanlogin AS logs_in, l.label::jsonb AS label
                  FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid
                 WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles') ",
             $rest
@@ -267,6 +268,25 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
                FROM o
               WHERE label ->> 'state' IN ('active', 'ending') AND label ->> 'kind' IN ('credential', 'authenticator')
                 AND rolvaliduntil < now() - interval '1 minute'"
+        ),
+    },
+    Check {
+        code: "changed_by_hand",
+        severity: Severity::Medium,
+        sql: ours!(
+            "SELECT rolname::text, NULL,
+                    CASE WHEN valid_by_hand > recorded THEN format('was prolonged by hand until %s; it ends when it was to end all the same', valid_by_hand)
+                         ELSE format('was shortened by hand, from %s', recorded) END, NULL::timestamptz,
+                    format('ALTER ROLE %I VALID UNTIL %L;', rolname, recorded)
+               FROM (SELECT *, (label ->> 'valid_until')::timestamptz AS recorded FROM o) o
+              WHERE label ->> 'state' = 'active' AND recorded <> valid_by_hand
+             UNION ALL
+             SELECT rolname::text, NULL, 'was kept from logging in by hand', NULL, format('ALTER ROLE %I LOGIN;', rolname)
+               FROM o WHERE label ->> 'state' = 'active' AND label ->> 'kind' IN ('credential', 'authenticator') AND NOT logs_in
+             UNION ALL
+             SELECT rolname::text, NULL, 'was allowed to log in by hand, which is refused all the same', NULL, format('ALTER ROLE %I NOLOGIN;', rolname)
+               FROM o WHERE logs_in AND (label ->> 'kind' = 'temporary'
+                                             OR label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' <> 'active')"
         ),
     },
     Check {

@@ -2,9 +2,10 @@
 
 use pgrx::prelude::*;
 
-use super::{Error, HasEnded};
+use super::{Error, HasEnded, StillThere};
 use crate::error::Report;
 use crate::text::identifier;
+use crate::timestamp;
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -83,5 +84,24 @@ impl Report for HasEnded {
     }
     fn hint(&self) -> String {
         "RESET ROLE, after ROLLBACK inside a transaction.".into()
+    }
+}
+
+impl Report for StillThere {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        let heir = &self.heir;
+        match self.since {
+            i64::MIN => format!("It was revoked; role \"{heir}\" inherits through it still."),
+            since => format!(
+                "It ended at {}; role \"{heir}\" inherits through it until it has been taken away.",
+                timestamp::rfc3339(since)
+            ),
+        }
+    }
+    fn hint(&self) -> String {
+        "Try again when the worker has taken it away, or have an administrator call scope.expire_roles().".into()
     }
 }

@@ -56,6 +56,50 @@ pub fn judge(graph: &impl Graph, login: u32, acts_as: u32, now: i64) -> Verdict 
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Inherited {
+    /// Nothing that has ended is inherited; so it stays until then, or until memberships change.
+    Until(i64),
+    /// This one has, and still gives what the role would not have without it.
+    Ended(Membership),
+}
+
+/// Does the role inherit through a membership that has ended? The graph has inheriting memberships only.
+pub fn judge_inherited(graph: &impl Graph, role: u32, now: i64) -> Inherited {
+    match still_gives(graph, role, now) {
+        (Some(membership), _) => Inherited::Ended(membership),
+        (None, mut ends) => {
+            // One that is held anyway ends nothing.
+            ends.sort_unstable();
+            let until = ends
+                .into_iter()
+                .find(|&moment| still_gives(graph, role, moment).0.is_some());
+            Inherited::Until(until.unwrap_or(i64::MAX))
+        }
+    }
+}
+
+/// The membership that has ended by then, and gives what the role has by no other; when the others end.
+fn still_gives(graph: &impl Graph, role: u32, then: i64) -> (Option<Membership>, Vec<i64>) {
+    let reach = reach(graph, role, |membership| membership.ends_at > then);
+    let gives = |&&(oid, _): &&(u32, Membership)| {
+        let roles = graph.memberships(oid);
+        roles.iter().any(|role| !reach.roles.contains(role))
+    };
+    let ended = reach.ended.iter().find(gives);
+    let ends = reach.passed.iter().map(|membership| membership.ends_at);
+    (ended.map(|&(_, membership)| membership), ends.collect())
+}
+
+/// The role that a membership within reach of `start` gives until then; 0 when there is none.
+pub fn ends_then(graph: &impl Graph, start: u32, then: i64) -> u32 {
+    let reach = reach(graph, start, |membership| membership.ends_at >= then);
+    let mut ends = reach.passed.iter();
+    ends.find(|membership| membership.ends_at == then)
+        .map_or(0, |membership| membership.role)
+}
+
 /// Would `login` be a member of `role` without any temporary membership?
 pub fn is_member_anyway(graph: &impl Graph, login: u32, role: u32) -> bool {
     reach(graph, login, |_| false).roles.contains(&role)
@@ -176,6 +220,37 @@ mod tests {
         assert!(is_member_anyway(&graph, ALICE, OWNER));
         let only = roles(100, &[(ALICE, TEMPORARY), (TEMPORARY, OWNER)]);
         assert!(!is_member_anyway(&only, ALICE, OWNER));
+    }
+
+    #[test]
+    fn inherited_membership_ends_at_its_deadline_unless_it_is_held_anyway() {
+        let ended = Inherited::Ended(Membership {
+            role: OWNER,
+            ends_at: 100,
+        });
+        let edges = [
+            (ALICE, TEMPORARY),
+            (TEMPORARY, OWNER),
+            (OWNER, GROUP),
+            (OTHER, ALICE),
+        ];
+        let graph = roles(100, &edges);
+        for heir in [ALICE, OTHER] {
+            assert_eq!(judge_inherited(&graph, heir, 99), Inherited::Until(100));
+            assert_eq!(judge_inherited(&graph, heir, 100), ended);
+        }
+        let untouched = Inherited::Until(i64::MAX);
+        assert_eq!(judge_inherited(&graph, OWNER, 200), untouched);
+        // Taken away already, or held for ever as well.
+        assert_eq!(
+            judge_inherited(&roles(100, &[(ALICE, TEMPORARY)]), ALICE, 200),
+            untouched
+        );
+        let both = roles(100, &[&edges[..], &[(ALICE, OWNER)]].concat());
+        assert_eq!(judge_inherited(&both, ALICE, 200), untouched);
+        // More than that does not count.
+        let group = roles(100, &[&edges[..], &[(ALICE, GROUP)]].concat());
+        assert_eq!(judge_inherited(&group, ALICE, 200), ended);
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! Is the login of this session still in force? Its end does not wait for the worker: from the deadline, or
+//! from the revocation, each statement is refused here, and what runs is cancelled.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pgrx::pg_sys;
+
+use super::policy;
+use crate::admission::refusal::Refusal;
+use crate::error::raise;
+use crate::label;
+use crate::pg::{catalog, clock, invalidation, timer, wakeup};
+
+/// The managed login of this session; 0 in all others. Set once, at login.
+static LOGIN: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// Until when the login is in force, as of which change of roles.
+    static LAST: Cell<(u64, i64)> = const { Cell::new((0, i64::MIN)) };
+}
+
+/// Raised at the next statement of a session whose login has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the login of this session has ended")]
+pub struct Over {
+    pub refusal: Refusal,
+    pub since: Option<i64>,
+}
+
+pub fn watch(login: pg_sys::Oid) {
+    LOGIN.store(login.into(), Ordering::Relaxed);
+}
+
+/// The cheap first question: one load.
+#[inline]
+pub fn is_watched() -> bool {
+    LOGIN.load(Ordering::Relaxed) != 0
+}
+
+/// Raises 28000 when the login is not in force any more. Inside a transaction.
+pub fn enforce() {
+    let (generation, until) = LAST.get();
+    if generation == invalidation::roles() && (until == i64::MAX || clock::now() < until) {
+        if until != i64::MAX {
+            timer::ensure();
+        }
+        return;
+    }
+    let login = LOGIN.load(Ordering::Relaxed).into();
+    let renewals = wakeup::renewals(login);
+    let generation = invalidation::roles_generation();
+    match until_when(login) {
+        Ok(until) => {
+            LAST.set((generation, until));
+            timer::login_ends(login, until, renewals);
+        }
+        Err(over) => raise(&over),
+    }
+}
+
+fn until_when(login: pg_sys::Oid) -> Result<i64, Over> {
+    let over = |refusal, since| Err(Over { refusal, since });
+    let Some(role) = catalog::role_by_oid(login) else {
+        return over(Refusal::Ending, None);
+    };
+    if role.superuser {
+        return Ok(i64::MAX);
+    }
+    match label::read(login) {
+        // Nobody's but PostgreSQL's by now.
+        None => Ok(i64::MAX),
+        Some(Err(_)) => over(Refusal::Label, None),
+        Some(Ok(metadata)) => {
+            let deadline = metadata.deadline(role.valid_until);
+            match policy::in_force(&metadata, role.valid_until, clock::now()) {
+                Some(refusal) => over(refusal, deadline),
+                None => Ok(deadline.unwrap_or(i64::MAX)),
+            }
+        }
+    }
+}

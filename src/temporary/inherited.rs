@@ -1,0 +1,119 @@
+//! What a role inherits through a temporary membership ends at the deadline, whether or not the worker has
+//! taken the membership away by then.
+//!
+//! PostgreSQL looks at memberships in many places, not all of which can be heard of: rights on objects,
+//! ownership, policies, functions of its own that ask for a predefined role. So as long as a membership that
+//! has ended still gives something, whoever inherits through it is refused all that could use it. What
+//! touches nothing (`SELECT 1`) goes on, and so do the ends of transactions.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use pgrx::pg_sys;
+
+use super::verdict::{self, Graph, Inherited, Membership};
+use super::{Catalog, StillThere};
+use crate::credential::authority::name_of;
+use crate::error::raise;
+use crate::pg::{catalog, clock, gate, identity, invalidation, timer};
+
+/// What was found of a role, which holds until the clock or a change of roles says otherwise.
+struct Known {
+    role: AtomicU32,
+    generation: AtomicU64,
+    /// The next deadline; the end of time when there is none.
+    until: AtomicI64,
+}
+
+/// A session acts as few roles, its own and the owners of functions, in turn.
+static KNOWN: [Known; 16] = [const {
+    Known {
+        role: AtomicU32::new(0),
+        generation: AtomicU64::new(0),
+        until: AtomicI64::new(i64::MIN),
+    }
+}; 16];
+
+fn place(role: u32) -> &'static Known {
+    // In bounds: sixteen places, four bits.
+    &KNOWN[(role & 15) as usize]
+}
+
+/// When the role must be asked about again; the end of time when only a change of roles could matter.
+#[inline]
+fn known_until(role: pg_sys::Oid) -> i64 {
+    let role = u32::from(role);
+    let known = place(role);
+    if known.role.load(Ordering::Relaxed) == role
+        && known.generation.load(Ordering::Relaxed) == invalidation::roles()
+    {
+        known.until.load(Ordering::Relaxed)
+    } else {
+        i64::MIN
+    }
+}
+
+/// The cheap first question: may the role inherit through something that has ended?
+#[inline]
+pub fn may_have_ended(role: pg_sys::Oid) -> bool {
+    known_until(role) != i64::MAX
+}
+
+/// Raises 42501 when the role inherits through a membership that has ended. Inside a transaction.
+pub fn enforce(role: pg_sys::Oid) {
+    let until = known_until(role);
+    if until != i64::MIN && clock::now() < until {
+        timer::ensure();
+        return;
+    }
+    let generation = invalidation::roles_generation();
+    let is_free = catalog::role_by_oid(role).is_none_or(|role| role.superuser);
+    let judged = if is_free {
+        Inherited::Until(i64::MAX)
+    } else {
+        verdict::judge_inherited(&Inheriting, role.into(), clock::now())
+    };
+    match judged {
+        Inherited::Until(until) => {
+            let known = place(role.into());
+            known.role.store(role.into(), Ordering::Relaxed);
+            known.generation.store(generation, Ordering::Relaxed);
+            known.until.store(until, Ordering::Relaxed);
+            if role == identity::now().outer && !gate::is_parallel_worker() {
+                let mover = verdict::ends_then(&Inheriting, role.into(), until);
+                timer::inheritance_ends(role, mover.into(), until);
+                if invalidation::roles_generation() != generation {
+                    // Moved meanwhile: the next statement reads it.
+                    timer::inheritance_ends(role, mover.into(), i64::MAX);
+                }
+            }
+        }
+        Inherited::Ended(membership) => raise(&StillThere {
+            role: name_of(membership.role.into()),
+            heir: name_of(role),
+            since: membership.ends_at,
+        }),
+    }
+}
+
+/// The same for whoever acts now.
+pub fn enforce_for_current() {
+    enforce(identity::current_user());
+}
+
+/// Memberships that give their privileges without SET ROLE.
+struct Inheriting;
+
+impl Graph for Inheriting {
+    fn memberships(&self, role: u32) -> Vec<u32> {
+        catalog::inherited_memberships(role.into())
+            .into_iter()
+            .map(Into::into)
+            .collect()
+    }
+
+    fn temporary(&self, role: u32) -> Option<Membership> {
+        // Without VALID UNTIL it is none, and its label need not be looked for.
+        catalog::role_by_oid(role.into())?.valid_until?;
+        Catalog.temporary(role)
+    }
+}
