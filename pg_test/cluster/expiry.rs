@@ -67,19 +67,24 @@ fn assert_ended(server: &Server, refusal: &Refusal) {
 /// The sessions of a login ended within a second of its deadline, by the server's own clock: so many, and none before it.
 #[track_caller]
 fn assert_in_time(server: &Server, cred: &Credential, sessions: usize) {
-    let log = server.log();
     let by = format!("] {}@", cred.role);
-    let ends: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains(&by) && line.contains(" 57P01 FATAL:"))
-        .filter_map(|line| Some(line.split_once(" [")?.0))
-        .collect();
+    let terminated = |log: &str| -> Vec<String> {
+        log.lines()
+            .filter(|line| line.contains(&by) && line.contains(" 57P01 FATAL:"))
+            .filter_map(|line| Some(line.split_once(" [")?.0.to_owned()))
+            .collect()
+    };
+    // A session may have cancelled its statement by itself a moment before it was terminated.
+    wait_until("the sessions are terminated", 10, || {
+        terminated(&server.log()).len() >= sessions
+    });
+    let ends = terminated(&server.log());
     assert_eq!(ends.len(), sessions, "{ends:?}");
     let mut admin = server.admin("postgres");
     for end in ends {
         let late = admin.text(&format!(
             "SELECT extract(epoch FROM {}::timestamptz - date_trunc('milliseconds', {}::timestamptz))",
-            literal(end),
+            literal(&end),
             literal(&cred.valid_until)
         ));
         let late: f64 = late.parse().expect("seconds");
