@@ -63,7 +63,7 @@ CREATE FUNCTION scope.create_admin_role(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_admin_role_wrapper';
 COMMENT ON FUNCTION scope.create_admin_role(regnamespace[], text, interval, text, regclass[], boolean, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
-'As scope.create_readonly_role(), for every privilege on whole schemas: all on their tables and sequences, EXECUTE on their functions, CREATE; on single tables all that tables have. Never superuser, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS.
+'As scope.create_readonly_role(), for every privilege on whole schemas: all on their tables and sequences, EXECUTE on their functions, CREATE; on single tables all that tables have. Not TRIGGER and REFERENCES, which leave code and work on the tables of others: name them in scope.create_scope(). CREATE lets the login leave functions that others may run, as a NOTICE says. Never superuser, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS.
 With schemas, sessions of the login start as its scope (ALTER ROLE ... SET role): what they create belongs to the scope, which the caller''s other admin logins of the same schemas share, and outlives the login. It can change and drop what the scope owns, not what others own.';
 
 CREATE FUNCTION scope.create_scope(

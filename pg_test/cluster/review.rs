@@ -140,6 +140,17 @@ const FAULTS: &[Fault] = &[
     ),
     fault("GRANT UPDATE ON orders TO rv_scope", "scope_widened rv_scope public.orders", ""),
     fault("REVOKE SELECT ON orders FROM rv_scope", "scope_narrowed rv_scope public.orders", ""),
+    fault(
+        "GRANT TRIGGER, REFERENCES ON orders TO rv_cred",
+        "plants_code rv_cred public.orders",
+        "",
+    ),
+    fault(
+        "CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; CREATE FUNCTION rv_f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+         ALTER FUNCTION rv_f() OWNER TO rv_joe; CREATE TRIGGER rv_t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION rv_f()",
+        "left_trigger rv_joe trigger rv_t on public.orders",
+        "DROP FUNCTION rv_f() CASCADE; DROP ROLE rv_joe",
+    ),
     fault("DELETE FROM scope.scope_declaration", "scope_undeclared rv_scope", ""),
     // Ours from here on: its label says what is to be found.
     fault(

@@ -187,6 +187,38 @@ SELECT NULL, format('%I.%I', n.nspname, c.relname),
  GROUP BY n.nspname, c.relname, c.relkind",
     },
     Check {
+        code: "left_trigger",
+        severity: Severity::High,
+        // Whoever may act as the table's owner needs no trigger to do so.
+        sql: "
+SELECT r.rolname::text, format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname),
+       'its function belongs to another role than the table: it runs as whoever writes there, the owner and superusers too', NULL,
+       format('ALTER TABLE %I.%I DISABLE TRIGGER %I;', n.nspname, c.relname, t.tgname)
+  FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_authid r ON r.oid = p.proowner
+ WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')",
+    },
+    Check {
+        code: "plants_code",
+        severity: Severity::Medium,
+        sql: ours!(
+            "SELECT o.rolname::text, g.shown,
+                    format('%s lets it leave code or work that others run, for longer than its logins last', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
+                    CASE WHEN o.label ->> 'kind' = 'scope'
+                         THEN format('SELECT scope.alter_scope(%L, ''remove'', %L, %s => %L);', o.rolname, array_agg(DISTINCT a.privilege_type), g.argument, ARRAY[g.sql])
+                         ELSE string_agg(DISTINCT format(CASE WHEN a.grantor = g.owner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, b.rolname,
+                                  format('REVOKE %s ON %s %s FROM %I CASCADE;', a.privilege_type, g.class, g.sql, o.rolname)), ' ') END
+               FROM (SELECT c.relacl, format('%I.%I', n.nspname, c.relname), 'TABLE', 'tables', format('%I.%I', n.nspname, c.relname), c.relowner
+                       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relacl IS NOT NULL AND c.oid >= 16384
+                     UNION ALL
+                     SELECT n.nspacl, format('schema %I', n.nspname), 'SCHEMA', 'schemas', quote_ident(n.nspname), n.nspowner
+                       FROM pg_namespace n) g(acl, shown, class, argument, sql, owner)
+              CROSS JOIN LATERAL aclexplode(g.acl) a JOIN o ON o.oid = a.grantee AND o.oid <> g.owner LEFT JOIN pg_authid b ON b.oid = a.grantor
+              WHERE a.privilege_type IN ('TRIGGER', 'REFERENCES', 'CREATE')
+              GROUP BY o.rolname, o.label ->> 'kind', g.shown, g.argument, g.sql"
+        ),
+    },
+    Check {
         code: "default_privileges",
         severity: Severity::Medium,
         sql: "
@@ -264,7 +296,8 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         // The worker ends it within seconds, so that a minute means that something holds it up.
         sql: ours!(
             "SELECT rolname::text, NULL, format('should have ended, and is still here%s', ': ' || (label ->> 'error')), rolvaliduntil,
-                    'SELECT * FROM scope.expire_roles();'
+                    coalesce((SELECT string_agg(format('ROLLBACK PREPARED %L;', p.gid), ' ' ORDER BY p.gid)
+                                FROM pg_prepared_xact() p WHERE p.ownerid = o.oid), 'SELECT * FROM scope.expire_roles();')
                FROM o
               WHERE label ->> 'state' IN ('active', 'ending') AND label ->> 'kind' IN ('credential', 'authenticator')
                 AND rolvaliduntil < now() - interval '1 minute'"
@@ -302,7 +335,9 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         code: "failing",
         severity: Severity::Medium,
         sql: ours!(
-            "SELECT rolname::text, NULL, 'its end waits or fails: ' || (label ->> 'error'), NULL, 'SELECT * FROM scope.expire_roles();'
+            "SELECT rolname::text, NULL, 'its end waits or fails: ' || (label ->> 'error'), NULL,
+                    coalesce((SELECT string_agg(format('ROLLBACK PREPARED %L;', p.gid), ' ' ORDER BY p.gid)
+                                FROM pg_prepared_xact() p WHERE p.ownerid = o.oid), 'SELECT * FROM scope.expire_roles();')
                FROM o
               WHERE label ->> 'error' IS NOT NULL AND label ->> 'state' IN ('active', 'ending') AND label ->> 'kind' <> 'temporary'
                 AND NOT coalesce(label ->> 'kind' <> 'scope' AND rolvaliduntil < now() - interval '1 minute', false)"

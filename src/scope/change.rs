@@ -50,7 +50,7 @@ pub fn create(
     // What was true before the wait may not be so any more.
     let planned = facts::plan(request, caller, None)?;
     make(name, request, &planned, purpose)?;
-    tell_uncovered(&planned);
+    tell(request, &planned);
     Ok(())
 }
 
@@ -111,7 +111,7 @@ fn already_there(
             "It has got what came into its schemas since.",
             None,
         );
-        tell_uncovered(&planned);
+        tell(request, &planned);
         return Ok(());
     }
     if !difference.is_empty() {
@@ -214,7 +214,7 @@ pub fn add(name: &str, request: &Request) -> Result<(), Error> {
     let scope = locked(name)?;
     let planned = facts::plan(request, identity::current_user(), Some(scope.oid))?;
     extend(&scope.name, scope.oid, request, &planned)?;
-    tell_uncovered(&planned);
+    tell(request, &planned);
     Ok(())
 }
 
@@ -647,8 +647,36 @@ pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
     )
 }
 
+/// What whoever made the call is to know of it.
+pub fn tell(request: &Request, planned: &Planned) {
+    tell_uncovered(planned);
+    tell_planting(request);
+}
+
+/// Some privileges are more than they look.
+fn tell_planting(request: &Request) {
+    let words: Vec<&str> = request
+        .verbs
+        .that_plant_code()
+        .into_iter()
+        .map(Privilege::word)
+        .collect();
+    if !words.is_empty() {
+        error::notice(
+            format!(
+                "{} lets the login leave code that others run",
+                words.join(", ")
+            ),
+            "A trigger (TRIGGER) runs as whoever writes to the table, its owner and superusers too; a foreign key (REFERENCES) acts on \
+             each change to the table that it names; a function or an operator (CREATE) can be taken for another by whoever has the \
+             schema in their search_path. They stay when the login has ended.",
+            Some("scope.review() finds what has been given, and triggers that others have left."),
+        );
+    }
+}
+
 /// Promises nothing about the tables of roles for whom the caller may not speak.
-pub fn tell_uncovered(planned: &Planned) {
+fn tell_uncovered(planned: &Planned) {
     if !planned.uncovered.is_empty() {
         error::notice(
             "future tables of some roles are not covered".to_owned(),

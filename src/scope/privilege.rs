@@ -159,19 +159,39 @@ impl Verbs {
         ]))
     }
 
-    /// All that can be granted on whole schemas.
-    pub fn everything(has_maintain: bool) -> Self {
+    /// What administration of whole schemas needs. Not what leaves code, or work, on the tables of
+    /// others: it would outlive the login, and its triggers would run as whoever writes there.
+    pub fn administration(has_maintain: bool) -> Self {
         Self(
             ALL.into_iter()
-                .filter(|&privilege| privilege != Privilege::Connect)
+                .filter(|&privilege| {
+                    !matches!(
+                        privilege,
+                        Privilege::Connect | Privilege::Trigger | Privilege::References
+                    )
+                })
                 .filter(|&privilege| has_maintain || privilege != Privilege::Maintain)
                 .collect(),
         )
     }
 
-    /// All that can be granted on tables.
-    pub fn everything_on_tables(has_maintain: bool) -> Self {
-        Self(Self::everything(has_maintain).fitting(Class::Table))
+    /// The same, on single tables.
+    pub fn administration_of_tables(has_maintain: bool) -> Self {
+        Self(Self::administration(has_maintain).fitting(Class::Table))
+    }
+
+    /// Those by which a role can leave code that others run.
+    pub fn that_plant_code(&self) -> Vec<Privilege> {
+        self.0
+            .iter()
+            .copied()
+            .filter(|verb| {
+                matches!(
+                    verb,
+                    Privilege::Trigger | Privilege::References | Privilege::Create
+                )
+            })
+            .collect()
     }
 
     /// Each privilege must mean something for what is named, and the other way round.
@@ -394,9 +414,12 @@ mod tests {
         assert_eq!(of_schema(&["SELECT"]), Ok(0));
         assert_eq!(of_schema(&all), Ok(1));
         assert_eq!(
-            Verbs::everything(true).on_sequences_of_schema(),
+            Verbs::administration(true).on_sequences_of_schema(),
             BTreeSet::from([Select, Update, Usage])
         );
-        assert!(!Verbs::everything(false).has(Privilege::Maintain));
+        assert!(!Verbs::administration(false).has(Privilege::Maintain));
+        for planting in [Privilege::Trigger, Privilege::References] {
+            assert!(!Verbs::administration(true).has(planting));
+        }
     }
 }

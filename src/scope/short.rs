@@ -222,8 +222,8 @@ impl Form {
         match self {
             Form::ReadOnly => Verbs::read(),
             Form::ReadWrite => Verbs::read_write(),
-            Form::Admin if whole_schemas => Verbs::everything(compat::HAS_MAINTAIN),
-            Form::Admin => Verbs::everything_on_tables(compat::HAS_MAINTAIN),
+            Form::Admin if whole_schemas => Verbs::administration(compat::HAS_MAINTAIN),
+            Form::Admin => Verbs::administration_of_tables(compat::HAS_MAINTAIN),
         }
     }
 }
@@ -302,7 +302,7 @@ fn membership(form: Form, request: &Request) -> Result<Membership, credential::E
     for role in foreseen.chain(unforeseen) {
         let role = role?;
         if claim(&role, seed.as_ref(), request, &planned, open)? {
-            change::tell_uncovered(&planned);
+            change::tell(request, &planned);
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
                 acts_as: request.verbs.has(Privilege::Create).then(|| role.clone()),

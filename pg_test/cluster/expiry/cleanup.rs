@@ -254,3 +254,22 @@ fn the_extension_was_dropped_first() {
     wait_until_gone(f.server, &cred.role, 20);
     super::assert_terminated(f.server, &mut s);
 }
+
+/// Whoever looks after the server is shown the statement that lets the role go, not one that does nothing.
+#[test]
+fn prepared_transaction_of_the_credential_is_shown_with_what_ends_it() {
+    let f = Fixture::new("cleanup_prepared");
+    let mut admin = f.admin();
+    let role = admin.handed("scope.create_readwrite_role('orders')").role;
+    f.login(&role)
+        .run("BEGIN; DELETE FROM orders; PREPARE TRANSACTION E'it''s\n; --'");
+    admin.run(&format!("SELECT scope.revoke_role('{role}')"));
+    let found = format!("FROM scope.review() WHERE code = 'failing' AND role_name = '{role}'");
+    wait_until("it waits", 25, || {
+        admin.holds(&format!("EXISTS (SELECT {found})"))
+    });
+    let mend = admin.text(&format!("SELECT mend {found}"));
+    admin.run(&mend);
+    wait_until_gone(f.server, &role, 40);
+    assert_eq!(admin.text("SELECT count(*) FROM orders"), "2");
+}

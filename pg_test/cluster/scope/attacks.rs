@@ -491,3 +491,38 @@ fn an_ordinary_user_may_call_none_of_them() {
     let monitor = f.role("monitor", "LOGIN IN ROLE pg_monitor");
     f.login(&monitor).rows("SELECT * FROM scope.scopes");
 }
+
+/// TRIGGER on a table of another: the next write by its owner, or by a superuser, ran the login's code.
+#[test]
+fn an_admin_login_leaves_no_code_on_the_tables_of_others() {
+    let f = Fixture::new("attack_trigger");
+    let mut admin = f.admin();
+    admin.run("CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY)");
+    for call in [
+        "create_admin_role('{shop}', future_tables => true)",
+        "create_admin_role(tables => '{shop.orders}')",
+    ] {
+        let login = admin.handed(&format!("scope.{call}")).role;
+        let mut s = f.login(&login);
+        s.run("INSERT INTO shop.orders VALUES (1); DELETE FROM shop.orders; CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'");
+        for plant in [
+            "CREATE TRIGGER t BEFORE INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION pg_temp.f()",
+            "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON shop.orders DEFERRABLE FOR EACH ROW EXECUTE FUNCTION pg_temp.f()",
+            "CREATE TRIGGER t BEFORE TRUNCATE ON shop.orders EXECUTE FUNCTION pg_temp.f()",
+            "CREATE RULE r AS ON INSERT TO shop.orders DO ALSO NOTIFY x",
+            "CREATE POLICY p ON shop.orders USING (true)",
+            "CREATE INDEX ON shop.orders ((id + 1))",
+            "ALTER TABLE shop.orders ALTER id SET DEFAULT 1",
+            "ALTER TABLE shop.orders ADD CHECK (id > 0)",
+        ] {
+            s.denied(plant, "42501");
+        }
+    }
+    let login = admin.handed("scope.create_admin_role('{shop}')").role;
+    f.login(&login).denied(
+        "CREATE TABLE shop.mine (id int REFERENCES shop.orders ON DELETE CASCADE)",
+        "42501",
+    );
+    admin.run("CREATE TABLE shop.later (id int PRIMARY KEY)");
+    admin.assert_that("NOT EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) a WHERE a.privilege_type IN ('TRIGGER', 'REFERENCES') AND a.grantee <> c.relowner)");
+}
