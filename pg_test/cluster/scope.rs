@@ -80,8 +80,7 @@ fn the_returned_uri_reads_one_table_over_tcp_with_the_password() {
     s.denied("UPDATE orders SET note = ''", "42501");
     s.denied("DELETE FROM orders", "42501");
     s.denied("TRUNCATE orders", "42501");
-    // Without a grant option this is a warning, and nothing is granted.
-    s.run("GRANT SELECT ON orders TO PUBLIC");
+    s.refused("GRANT SELECT ON orders TO PUBLIC", "42501");
     f.admin()
         .assert_that("NOT has_table_privilege('public', 'orders', 'SELECT')");
     s.denied("SELECT * FROM orders FOR UPDATE", "42501");
