@@ -23,7 +23,7 @@ FLOORS = [
     ["switch", "verify", "claims", "lock"],
     ["audit", "label"],
     ["guc", "error", "pg"],
-    ["claim_path", "jwt", "html", "timestamp", "digits", "flood"],
+    ["claim_path", "jwt", "html", "timestamp", "digits", "flood", "constants"],
 ]
 
 

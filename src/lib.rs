@@ -9,6 +9,7 @@ mod audit;
 mod authenticator;
 mod claim_path;
 mod claims;
+mod constants;
 mod credential;
 mod digits;
 mod error;

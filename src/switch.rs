@@ -19,7 +19,9 @@ use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::TakenRole;
 use crate::pg::switch_state::{self, Prepared};
-use crate::pg::{compat, hooks, identity, invalidation, json, role_changers, server, xact};
+use crate::pg::{
+    compat, hooks, identity, invalidation, json, leftovers, role_changers, server, xact,
+};
 use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
@@ -268,6 +270,7 @@ impl Grounds {
 }
 
 fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc<CStr>, Error> {
+    leftovers::token_presented();
     let token = token.unwrap_or_default();
     if token.is_empty()
         && let Some(role) = guc::anon_role()

@@ -6,6 +6,7 @@ mod claims;
 mod leftovers;
 mod legitimate;
 mod lookalikes;
+mod pools;
 mod prepared;
 mod wire;
 

@@ -50,9 +50,10 @@ pub enum Event<'a> {
 pub enum Statement<'a> {
     /// BEGIN, COMMIT, ROLLBACK, savepoints: always allowed, they end the lock or leave it alone.
     Transaction,
-    /// SET or RESET of one setting, in any spelling.
+    /// SET or RESET of one setting, in any spelling; the value may be the one that it has.
     Set {
         name: &'a str,
+        changes: bool,
     },
     DiscardAll,
     /// Settings, prepared statements, cursors, DO and CALL: what leaves nothing behind, and whose
@@ -70,6 +71,8 @@ pub enum Statement<'a> {
     /// A foreign key that takes another owner's changes into one's own table, or what runs code after
     /// such changes: whoever makes the change, or commits it, runs the code.
     Cascade,
+    /// EXECUTE of a statement that the client has prepared by the protocol, in a gated session.
+    ExecuteProtocols,
     /// PREPARE: what it makes outlives the transaction.
     Prepare,
     /// DECLARE … WITH HOLD: what it makes outlives the transaction.
@@ -116,6 +119,8 @@ pub enum Violation {
     Hold,
     #[error("this query was started before the token set the role")]
     Earlier,
+    #[error("a statement that the client has prepared cannot be run by SQL in this session")]
+    Prepared,
     #[error("this login can do nothing without a token")]
     Idle,
 }
@@ -151,7 +156,10 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
     }
     if let Event::Utility(statement) = event {
         let violation = match statement {
-            Statement::Set { name } => guarded(name),
+            // Poolers reset the role of a login that has none.
+            Statement::Set { changes: false, .. } if gated => None,
+            Statement::Set { name, .. } => guarded(name),
+            Statement::ExecuteProtocols => return Verdict::Refused(Violation::Prepared),
             Statement::DiscardAll => Some(Violation::DiscardAll),
             // Code of a SECURITY DEFINER function is its owner's.
             Statement::Ownership
@@ -241,7 +249,8 @@ mod tests {
     };
 
     fn set(name: &str) -> Event<'_> {
-        Event::Utility(Statement::Set { name })
+        let changes = true;
+        Event::Utility(Statement::Set { name, changes })
     }
 
     #[test]
@@ -434,6 +443,32 @@ mod tests {
             }
             let end = Event::Utility(Statement::Transaction);
             assert_eq!(judge(&session, &end), Verdict::Allowed);
+        }
+    }
+
+    #[test]
+    fn verdict_lets_a_gated_login_reset_the_role_that_it_does_not_have() {
+        for name in ["role", "session_authorization"] {
+            let same = Event::Utility(Statement::Set {
+                name,
+                changes: false,
+            });
+            assert_eq!(judge(&GATED, &same), Verdict::Allowed);
+            assert_ne!(judge(&LOCKED, &same), Verdict::Allowed);
+            let other = Session { outer: 11, ..GATED };
+            assert_eq!(judge(&other, &same), Verdict::Refused(Violation::Gated));
+        }
+    }
+
+    /// The statement may be another user's call with a token.
+    #[test]
+    fn verdict_lets_sql_run_no_statement_of_the_protocol() {
+        let execute = Event::Utility(Statement::ExecuteProtocols);
+        for session in [LOCKED, GATED] {
+            assert_eq!(
+                judge(&session, &execute),
+                Verdict::Refused(Violation::Prepared)
+            );
         }
     }
 

@@ -280,6 +280,88 @@ pub fn find_setting(name: &CStr, place: &SettingPlace) -> *mut pg_sys::config_ge
     }
 }
 
+/// Defines the setting by which [`changed_settings`] finds the others: from 16 on they are on a list
+/// whose head is PostgreSQL's own, and what was pushed last leads to all.
+pub fn define_mark_of_settings() {
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    {
+        use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+        static MARK: GucSetting<bool> = GucSetting::<bool>::new(false);
+        GucRegistry::define_bool_guc(
+            MARK_OF_SETTINGS,
+            c"Leads to what a transaction has set.",
+            c"Internal.",
+            &MARK,
+            GucContext::Suset,
+            GucFlags::NO_SHOW_ALL | GucFlags::NO_RESET_ALL | GucFlags::DISALLOW_IN_FILE,
+        );
+    }
+}
+
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+const MARK_OF_SETTINGS: &CStr = c"scope.mark";
+
+/// Looks at each setting that has been changed, or set for a while, in this transaction.
+pub fn changed_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    all_settings(|setting| {
+        // SAFETY: a valid record.
+        if unsafe { !(*setting).stack.is_null() } {
+            look(setting);
+        }
+    });
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    {
+        // SAFETY: inside a transaction; each link is part of a valid record, and the last is NULL.
+        unsafe {
+            pg_sys::set_config_option(
+                MARK_OF_SETTINGS.as_ptr(),
+                c"on".as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+            let mark = find_setting(MARK_OF_SETTINGS, &SettingPlace::unknown());
+            if mark.is_null() {
+                return;
+            }
+            let mut link = (*mark).stack_link.next;
+            while !link.is_null() {
+                let offset = std::mem::offset_of!(pg_sys::config_generic, stack_link);
+                look(link.byte_sub(offset).cast());
+                link = (*link).next;
+            }
+        }
+    }
+}
+
+/// Looks at every setting. No setting may be defined or changed meanwhile.
+pub fn all_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: as in find_setting.
+    let settings = unsafe {
+        unsafe extern "C-unwind" {
+            fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
+            fn GetNumConfigOptions() -> i32;
+        }
+        let count = usize::try_from(GetNumConfigOptions()).unwrap_or(0);
+        std::slice::from_raw_parts(get_guc_variables(), count)
+    };
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: an array of so many valid records, which goes with the memory context.
+    let settings = unsafe {
+        let mut count = 0;
+        let settings = pg_sys::get_guc_variables(&mut count);
+        std::slice::from_raw_parts(settings, usize::try_from(count).unwrap_or(0))
+    };
+    for &setting in settings {
+        look(setting);
+    }
+}
+
 /// Memory that the settings machinery will free itself. NULL when there is none left.
 pub fn setting_alloc(size: usize) -> *mut c_void {
     #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -634,6 +716,25 @@ pub unsafe fn string_value(node: *mut pg_sys::Node) -> *const c_char {
         return (*node.cast::<pg_sys::Value>()).val.str_;
         #[cfg(not(feature = "pg14"))]
         return (*node.cast::<pg_sys::String>()).sval;
+    }
+}
+
+/// The text of a constant as the grammar leaves it; NULL for any other node.
+///
+/// # Safety
+/// A valid node.
+pub unsafe fn constant_text(node: *mut pg_sys::Node) -> *const c_char {
+    // SAFETY: by contract; the tag says which struct the node is, and the value is a node too.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_A_Const {
+            return std::ptr::null();
+        }
+        let constant = node.cast::<pg_sys::A_Const>();
+        #[cfg(not(feature = "pg14"))]
+        if (*constant).isnull {
+            return std::ptr::null();
+        }
+        string_value((&raw mut (*constant).val).cast())
     }
 }
 

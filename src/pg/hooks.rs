@@ -16,8 +16,8 @@ use super::list::elements;
 use super::server::Peer;
 use super::timer::Ended;
 use super::{
-    audit, catalog, claim_settings, compat, gate, guards, leftovers, planted, raw, role_changers,
-    sealed, statements, switch_state, timer,
+    audit, catalog, claim_settings, compat, gate, guards, leftovers, planted, prepared_texts, raw,
+    role_changers, sealed, statements, switch_state, timer,
 };
 use crate::admission::Client;
 use crate::credential::itself;
@@ -151,7 +151,9 @@ unsafe extern "C-unwind" fn process_utility(
                 );
             });
         };
-        if guards::concerns(node) {
+        if is_bound() && leaves_the_login_alone(node) {
+            // Nor is it run: the guard on these settings stays up.
+        } else if guards::concerns(node) {
             explaining(std::ptr::null(), || {
                 guards::run_utility(statement, destination, completion, run);
             });
@@ -648,6 +650,9 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
     // SAFETY: a valid utility statement; what is decoded lives as long as it.
     let statement = unsafe { decode(node) };
     lock::enforce(&Event::Utility(statement));
+    if !matches!(statement, Statement::Transaction) {
+        leftovers::before_statement();
+    }
 }
 
 #[pg_guard]
@@ -704,7 +709,8 @@ unsafe extern "C-unwind" fn before_settings_of(query: *mut pg_sys::QueryDesc) {
     for name in unsafe { claim_settings::set_by((*query).plannedstmt) } {
         if switch_state::is_locked() && claim_settings::is_of_claim(&name) {
             let name = name.to_str().unwrap_or_default();
-            lock::enforce(&Event::Utility(Statement::Set { name }));
+            let changes = true;
+            lock::enforce(&Event::Utility(Statement::Set { name, changes }));
         }
         claim_settings::before_set(&name);
     }
@@ -713,6 +719,7 @@ unsafe extern "C-unwind" fn before_settings_of(query: *mut pg_sys::QueryDesc) {
 #[pg_guard]
 extern "C-unwind" fn before_query() {
     lock::enforce(&Event::Query);
+    leftovers::before_statement();
 }
 
 #[pg_guard]
@@ -728,6 +735,9 @@ extern "C-unwind" fn before_function(function: pg_sys::Oid) {
         Event::Function
     };
     lock::enforce(&event);
+    if gate::is_closed() {
+        prepared_texts::before_function(function);
+    }
 }
 
 /// The table's name may have got another meaning since the statement was judged, and its partitions
@@ -803,6 +813,7 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
                 } else {
                     Statement::Set {
                         name: CStr::from_ptr(name).to_str().unwrap_or_default(),
+                        changes: !leaves_the_login_alone(node),
                     }
                 }
             }
@@ -830,6 +841,16 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             pg_sys::NodeTag::T_CreateTrigStmt => Statement::Trigger {
                 own: catalog::owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
             },
+            pg_sys::NodeTag::T_ExecuteStmt if executes_the_protocols(node) => {
+                Statement::ExecuteProtocols
+            }
+            pg_sys::NodeTag::T_CreateTableAsStmt => {
+                let inner = (*node.cast::<pg_sys::CreateTableAsStmt>()).query;
+                match utility_of(inner) {
+                    Some(inner) if executes_the_protocols(inner) => Statement::ExecuteProtocols,
+                    _ => Statement::Other,
+                }
+            }
             pg_sys::NodeTag::T_DeclareCursorStmt
             | pg_sys::NodeTag::T_DiscardStmt
             | pg_sys::NodeTag::T_VariableShowStmt
@@ -842,14 +863,9 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             | pg_sys::NodeTag::T_CallStmt => Statement::Session,
             pg_sys::NodeTag::T_ExplainStmt => {
                 // EXPLAIN ANALYZE CREATE TABLE AS creates.
-                let inner = (*node.cast::<pg_sys::ExplainStmt>()).query;
-                let is_utility = !inner.is_null()
-                    && (*inner).type_ == pg_sys::NodeTag::T_Query
-                    && !(*inner.cast::<pg_sys::Query>()).utilityStmt.is_null();
-                if is_utility {
-                    decode((*inner.cast::<pg_sys::Query>()).utilityStmt)
-                } else {
-                    Statement::Session
+                match utility_of((*node.cast::<pg_sys::ExplainStmt>()).query) {
+                    Some(inner) => decode(inner),
+                    None => Statement::Session,
                 }
             }
             pg_sys::NodeTag::T_AlterOwnerStmt
@@ -874,6 +890,78 @@ unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             }
             _ => Statement::Other,
         }
+    }
+}
+
+/// The utility statement in what has been analysed, if it is one.
+///
+/// # Safety
+/// A valid node, or NULL.
+unsafe fn utility_of(query: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        if query.is_null() || (*query).type_ != pg_sys::NodeTag::T_Query {
+            return None;
+        }
+        let utility = (*query.cast::<pg_sys::Query>()).utilityStmt;
+        (!utility.is_null()).then_some(utility)
+    }
+}
+
+/// In a gated session: is it EXECUTE of a statement that no PREPARE has made?
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn executes_the_protocols(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is. The look-up raises no error.
+    unsafe {
+        if !gate::is_closed() || (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt {
+            return false;
+        }
+        let name = (*node.cast::<pg_sys::ExecuteStmt>()).name;
+        let statement = pg_sys::FetchPreparedStatement(name, false);
+        !statement.is_null() && !(*statement).from_sql
+    }
+}
+
+/// In a gated session without a token: does it give the role, or the session authorization, the very value
+/// that it has? So do the lists with which poolers reset a session.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn leaves_the_login_alone(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct a node is.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_VariableSetStmt
+            || !gate::is_closed()
+            || switch_state::is_locked()
+        {
+            return false;
+        }
+        let statement = node.cast::<pg_sys::VariableSetStmt>();
+        if (*statement).name.is_null() {
+            return false;
+        }
+        let name = CStr::from_ptr((*statement).name);
+        let value = match (*statement).kind {
+            pg_sys::VariableSetKind::VAR_SET_CURRENT => return switch_state::is_identity(name),
+            pg_sys::VariableSetKind::VAR_SET_DEFAULT | pg_sys::VariableSetKind::VAR_RESET => {
+                std::ptr::null()
+            }
+            pg_sys::VariableSetKind::VAR_SET_VALUE => {
+                let mut values = elements((*statement).args);
+                let (Some(value), None) = (values.next(), values.next()) else {
+                    return false;
+                };
+                let value = compat::constant_text(value.cast());
+                if value.is_null() {
+                    return false;
+                }
+                value
+            }
+            _ => return false,
+        };
+        switch_state::has_value(name, value)
     }
 }
 

@@ -1,34 +1,27 @@
-//! What the transactions of a gated session leave in it: nothing that could reach into the next one.
+//! What the transactions of a gated session leave in it: nothing that the next one could see or use.
 //!
 //! A pooled connection serves many users. Temporary objects shadow real ones for whoever comes next, and
-//! their triggers run as them; `search_path` decides whose functions a name means; a prepared statement
-//! can take the place of one that the pooler believes to be there. So all of these end with their
-//! transaction, whether it was switched or not: the next user's token may pass through the very next
-//! statement. Sessions switched by `scope.set_jwt_session` keep theirs until the switch ends.
+//! their triggers run as them; settings decide what a statement means and what it shows; a prepared
+//! statement can take the place of one that the pooler believes to be there; a connection of dblink is
+//! another's session. So all of these end with their transaction, whether it was switched or not: the next
+//! user's token may pass through the very next statement. Sessions switched by `scope.set_jwt_session` keep
+//! theirs until the switch ends.
+//!
+//! What the login sets before its first token is the session's own, as what the start-up packet and ALTER
+//! ROLE say is: drivers set their connections up once. From the first token on every SET is a SET LOCAL,
+//! for nothing tells a service's from that of SQL injected with a COMMIT.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use pgrx::{FromDatum, IntoDatum};
 
-use super::{compat, switch_state};
-
-/// Settings that decide what the next user's SQL means. The rest of what a session may set (time zone,
-/// timeouts, …) drivers and poolers set for themselves, and none of it runs code or shows rows.
-const SETTINGS: [&CStr; 9] = [
-    c"search_path",
-    c"session_replication_role",
-    c"row_security",
-    c"standard_conforming_strings",
-    c"backslash_quote",
-    c"transform_null_equals",
-    c"array_nulls",
-    c"plpgsql.check_asserts",
-    c"default_text_search_config",
-];
+use super::{session_settings, switch_state, xact};
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// Something has been created or altered in this transaction, in a temporary schema perhaps.
@@ -39,7 +32,16 @@ static SESSION_ENDED: AtomicBool = AtomicBool::new(false);
 /// The session is switched, as of the last commit: what a rollback goes back to.
 static SWITCHED: AtomicBool = AtomicBool::new(false);
 
+/// A token has been presented in this session: users' statements may follow.
+static IN_SERVICE: AtomicBool = AtomicBool::new(false);
+/// A function of dblink has been called since connections were last closed.
+static CONNECTED: AtomicBool = AtomicBool::new(false);
+/// The transaction of which has been rolled back, when nothing could be called.
+static LEFT_CONNECTED: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
+    /// Seeds of random(), which tell nothing of each other.
+    static SEEDS: RandomState = RandomState::new();
     /// Names given by PREPARE. Statements that the protocol has prepared are the client's own, and are
     /// not touched: no SQL can make one.
     static PREPARED: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
@@ -62,6 +64,30 @@ pub fn watch() {
 pub fn prepared(name: &CStr) {
     if WATCHING.load(Ordering::Relaxed) {
         PREPARED.with_borrow_mut(|names| names.push(name.to_owned()));
+    }
+}
+
+/// A token has been presented: the session's set-up is over.
+pub fn token_presented() {
+    IN_SERVICE.store(true, Ordering::Relaxed);
+}
+
+/// The session is about to be switched as a whole.
+pub fn session_begins() {
+    if WATCHING.load(Ordering::Relaxed) {
+        session_settings::remember();
+    }
+}
+
+/// A function of dblink is about to be called.
+pub fn connected() {
+    CONNECTED.store(true, Ordering::Relaxed);
+}
+
+/// Before a statement of a gated session that may use what a rolled back transaction has left.
+pub fn before_statement() {
+    if LEFT_CONNECTED.swap(false, Ordering::Relaxed) {
+        disconnect();
     }
 }
 
@@ -88,6 +114,9 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
             SESSION_ENDED.store(false, Ordering::Relaxed);
             CHANGED.store(false, Ordering::Relaxed);
             SWITCHED.store(switch_state::lasts_for_the_session(), Ordering::Relaxed);
+            if !switch_state::lasts_for_the_session() {
+                forget();
+            }
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             SESSION_ENDED.store(false, Ordering::Relaxed);
@@ -95,6 +124,10 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
             // A rollback takes all else back.
             if !SWITCHED.load(Ordering::Relaxed) {
                 deallocate();
+                forget();
+                if CONNECTED.load(Ordering::Relaxed) {
+                    LEFT_CONNECTED.store(true, Ordering::Relaxed);
+                }
             }
         }
         _ => {}
@@ -117,23 +150,80 @@ fn remove(whole_session: bool) {
         Async_UnlistenAll();
     }
     deallocate();
-    static PLACES: [compat::SettingPlace; SETTINGS.len()] =
-        [const { compat::SettingPlace::unknown() }; SETTINGS.len()];
-    for (name, place) in SETTINGS.into_iter().zip(&PLACES) {
-        let setting = compat::find_setting(name, place);
-        if setting.is_null() {
-            continue;
-        }
-        if whole_session {
-            reset(name);
-            continue;
-        }
-        // SAFETY: a valid record; the entry, if any, is that of the transaction's own level.
-        let changed = unsafe { keep_for_the_transaction(setting) };
-        if changed && name == c"search_path" && !switch_state::is_locked() {
-            warn_search_path();
+    disconnect();
+    if whole_session {
+        session_settings::put_back();
+    } else if IN_SERVICE.load(Ordering::Relaxed) {
+        let undone = session_settings::keep_for_the_transaction();
+        if !undone.is_empty() && !switch_state::is_locked() {
+            warn(&undone);
         }
     }
+}
+
+/// What is no matter of transactions, and cannot fail: at the end of one, however it ends.
+fn forget() {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    unsafe extern "C-unwind" {
+        // commands/sequence.h, which pgrx does not bind.
+        fn ResetSequenceCaches();
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let random = SEEDS.with(|seeds| seeds.hash_one(count));
+    // From -1 to 1, as setseed() asks for.
+    let seed = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
+    // SAFETY: each works on the backend's own state, which all three leave as in a fresh session.
+    unsafe {
+        ResetSequenceCaches();
+        pgrx::direct_function_call_as_datum(pg_sys::setseed, &[seed.into_datum()]);
+        pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as u16, true);
+    }
+}
+
+/// Closes the connections of dblink. A failure is no reason to fail: none is open, most likely.
+fn disconnect() {
+    if !CONNECTED.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    let call = |name: &CStr, arguments: &[Option<pg_sys::Datum>]| {
+        // SAFETY: inside a transaction. The library is loaded, or the function would not have been called;
+        // these take no more than the arguments that they are given.
+        unsafe {
+            let function = pg_sys::load_external_function(
+                c"$libdir/dblink".as_ptr(),
+                name.as_ptr(),
+                false,
+                std::ptr::null_mut(),
+            );
+            if function.is_null() {
+                return None;
+            }
+            let function = std::mem::transmute::<
+                *mut c_void,
+                unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
+            >(function);
+            pgrx::direct_pg_extern_function_call_as_datum(function, arguments)
+        }
+    };
+    let names = xact::subtransaction(|| {
+        let names = call(c"dblink_get_connections", &[]);
+        // SAFETY: an array of texts, or NULL.
+        names.and_then(|names| unsafe { Vec::<Option<String>>::from_datum(names, false) })
+    });
+    for name in names
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .into_iter()
+        .flatten()
+    {
+        let _closed = xact::subtransaction(|| {
+            call(c"dblink_disconnect", &[name.into_datum()]);
+        });
+    }
+    let _closed = xact::subtransaction(|| {
+        call(c"dblink_disconnect", &[]);
+    });
 }
 
 fn deallocate() {
@@ -148,47 +238,17 @@ fn deallocate() {
     }
 }
 
-/// Makes a SET of this transaction a SET LOCAL, so that the commit undoes it. True if there was one.
-///
-/// # Safety
-/// A valid record; in the outermost level of the transaction.
-unsafe fn keep_for_the_transaction(setting: *mut pg_sys::config_generic) -> bool {
-    // SAFETY: by contract. Commit releases both values of an entry, whatever its state.
-    unsafe {
-        let entry = (*setting).stack;
-        let kept = !entry.is_null()
-            && ((*entry).state == pg_sys::GucStackState::GUC_SET
-                || (*entry).state == pg_sys::GucStackState::GUC_SET_LOCAL);
-        if kept {
-            (*entry).state = pg_sys::GucStackState::GUC_LOCAL;
-        }
-        kept
-    }
-}
-
-fn reset(name: &CStr) {
-    // SAFETY: as RESET does, inside a transaction.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            std::ptr::null(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SET,
-            true,
-            0,
-            false,
-        );
-    }
-}
-
-fn warn_search_path() {
+/// In ASCII: the encoding of the client may be one of the settings.
+fn warn(undone: &[String]) {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
-        "the search_path of an authenticator's session can only be set for a transaction",
+        "settings of an authenticator's session can only be set for a transaction once a token has been presented",
         function_name!(),
     )
-    .set_detail("It decides whose functions the next user of a pooled connection calls.")
-    .set_hint("Set it in each transaction, or for the login with ALTER ROLE … SET search_path.")
+    .set_detail(format!(
+        "They decide what the statements of the next user of a pooled connection mean and show. Undone: {}.",
+        undone.join(", ")
+    ))
+    .set_hint("Set them in each transaction, when connecting, or for the login with ALTER ROLE ... SET.")
     .report(PgLogLevel::WARNING);
 }

@@ -1,5 +1,6 @@
 //! Functions of other libraries that change the role past PostgreSQL's settings, where the guard on
-//! those cannot see it: some at once, some when the transaction commits.
+//! those cannot see it: some at once, some when the transaction commits. And those that open connections
+//! which outlive the transaction.
 //!
 //! They are stopped at every call. The hook on the privilege to execute would not do: it is asked
 //! when an expression is made ready, and PL/pgSQL keeps those for a whole transaction.
@@ -9,12 +10,22 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{guards, hooks, invalidation, raw, switch_state};
+use super::{guards, hooks, invalidation, leftovers, raw, switch_state};
 use crate::lock;
 use crate::lock::verdict::Event;
 
+/// What the functions of a library do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ChangesRoles,
+    Connects,
+}
+
 /// All functions of these count.
-const LIBRARIES: [&[u8]; 1] = [b"set_user"];
+const LIBRARIES: [(&[u8], Kind); 2] = [
+    (b"set_user", Kind::ChangesRoles),
+    (b"dblink", Kind::Connects),
+];
 
 /// catalog/pg_language.dat
 const C_LANGUAGE: u32 = 13;
@@ -61,7 +72,7 @@ unsafe extern "C-unwind" fn needed(function: pg_sys::Oid) -> bool {
     // SAFETY: the argument goes on as it came; a catalogue read inside a transaction.
     unsafe {
         PREVIOUS_NEEDED.is_some_and(|previous| previous(function))
-            || changes_roles(function)
+            || kind(function).is_some()
             || guards::is_writer(function)
     }
 }
@@ -73,14 +84,20 @@ unsafe extern "C-unwind" fn call(
 ) {
     // SAFETY: PostgreSQL passes the function that it is about to call; the rest goes on as it came.
     unsafe {
-        if event == pg_sys::FmgrHookEventType::FHET_START && changes_roles((*function).fn_oid) {
-            if hooks::is_bound() {
-                before_role_change();
+        if event == pg_sys::FmgrHookEventType::FHET_START {
+            match kind((*function).fn_oid) {
+                Some(Kind::ChangesRoles) => {
+                    if hooks::is_bound() {
+                        before_role_change();
+                    }
+                    CALLED_IN.store(
+                        raw::GetCurrentTransactionStartTimestamp(),
+                        Ordering::Relaxed,
+                    );
+                }
+                Some(Kind::Connects) => leftovers::connected(),
+                None => {}
             }
-            CALLED_IN.store(
-                raw::GetCurrentTransactionStartTimestamp(),
-                Ordering::Relaxed,
-            );
         }
         if event != pg_sys::FmgrHookEventType::FHET_START {
             guards::writer_ends((*function).fn_oid);
@@ -98,20 +115,20 @@ extern "C-unwind" fn before_role_change() {
     lock::enforce(&Event::RoleChange);
 }
 
-/// Is it written in C, in one of the libraries?
+/// Of a function that is written in C, in one of the libraries.
 ///
 /// # Safety
 /// Inside a transaction. Owns nothing: an error of PostgreSQL's may jump over it.
-unsafe fn changes_roles(function: pg_sys::Oid) -> bool {
+unsafe fn kind(function: pg_sys::Oid) -> Option<Kind> {
     // PostgreSQL's own functions have lower numbers, and no time to lose.
     if u32::from(function) < pg_sys::FirstNormalObjectId {
-        return false;
+        return None;
     }
     let as_of = invalidation::functions();
     if HARMLESS.load(Ordering::Relaxed) == u32::from(function)
         && HARMLESS_AS_OF.load(Ordering::Relaxed) == as_of
     {
-        return false;
+        return None;
     }
     const CACHE: i32 = pg_sys::SysCacheIdentifier::PROCOID as i32;
     // SAFETY: the tuple is released after the last look at it; the library's name is never stored
@@ -119,10 +136,10 @@ unsafe fn changes_roles(function: pg_sys::Oid) -> bool {
     unsafe {
         let tuple = raw::SearchSysCache1(CACHE, pg_sys::Datum::from(function));
         if tuple.is_null() {
-            return false;
+            return None;
         }
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-        let mut found = false;
+        let mut found = None;
         if (*form).prolang == C_LANGUAGE.into() {
             let mut is_null = false;
             let library = raw::SysCacheGetAttr(
@@ -137,11 +154,14 @@ unsafe fn changes_roles(function: pg_sys::Oid) -> bool {
                     pgrx::vardata_any(text).cast::<u8>(),
                     pgrx::varsize_any_exhdr(text),
                 );
-                found = LIBRARIES.contains(&stem(path));
+                let library = stem(path);
+                found = LIBRARIES
+                    .iter()
+                    .find_map(|&(name, kind)| (name == library).then_some(kind));
             }
         }
         raw::ReleaseSysCache(tuple);
-        if !found {
+        if found.is_none() {
             HARMLESS.store(function.into(), Ordering::Relaxed);
             HARMLESS_AS_OF.store(as_of, Ordering::Relaxed);
         }

@@ -126,6 +126,12 @@ pub fn settings() -> impl Iterator<Item = &'static CStr> {
     GUARDED.into_iter().chain([SWITCHED])
 }
 
+/// Those of them that what a transaction leaves does not tell of: a switch, and the end of one, sets them, and
+/// a gated login cannot.
+pub fn identity_settings() -> impl Iterator<Item = &'static CStr> {
+    IDENTITY.into_iter().chain([SWITCHED])
+}
+
 /// Differs whenever the switch may differ.
 pub fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
@@ -161,7 +167,10 @@ pub fn activate(role: &CStr, claims: &CStr, state: &Prepared) {
     COMING_END.store(state.ends_at, Ordering::Relaxed);
     let action = match state.extent {
         Extent::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
-        Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
+        Extent::Session => {
+            leftovers::session_begins();
+            pg_sys::GucAction::GUC_ACTION_SET
+        }
     };
     set(
         [(CLAIMS, claims), (c"role", role), (SWITCHED, &state.text)],
@@ -361,6 +370,37 @@ pub fn text_of(name: &CStr) -> *const c_char {
     }
     // SAFETY: a valid record of a string setting, whose variable is its current value.
     unsafe { *(*setting.cast::<pg_sys::config_string>()).variable }
+}
+
+/// Is it one of the two settings that say who acts? Compared as PostgreSQL does.
+pub fn is_identity(name: &CStr) -> bool {
+    IDENTITY
+        .iter()
+        .any(|own| own.to_bytes().eq_ignore_ascii_case(name.to_bytes()))
+}
+
+/// Is it one of them, and has it this value? NULL stands for the one that RESET goes to.
+///
+/// # Safety
+/// NULL, or terminated.
+pub unsafe fn has_value(name: &CStr, value: *const c_char) -> bool {
+    let own = IDENTITY
+        .into_iter()
+        .find(|own| own.to_bytes().eq_ignore_ascii_case(name.to_bytes()));
+    let Some(setting) = own.map(find).filter(|setting| !setting.is_null()) else {
+        return false;
+    };
+    // SAFETY: a valid record of a string setting; texts are terminated.
+    unsafe {
+        let setting = setting.cast::<pg_sys::config_string>();
+        let value = if value.is_null() {
+            (*setting).reset_val.cast_const()
+        } else {
+            value
+        };
+        let current = *(*setting).variable;
+        !value.is_null() && !current.is_null() && CStr::from_ptr(value) == CStr::from_ptr(current)
+    }
 }
 
 /// The record of a guarded setting. It stays where it is, unless it is still a placeholder, which a

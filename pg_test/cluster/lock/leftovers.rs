@@ -8,14 +8,14 @@ use serde_json::json;
 use crate::harness::*;
 use crate::jwt::{Gate, end_session, switch, switch_session};
 
-static POOL: LazyLock<Pool> = LazyLock::new(Pool::new);
+pub(super) static POOL: LazyLock<Pool> = LazyLock::new(Pool::new);
 
-struct Pool {
-    g: Gate<'static>,
-    login: String,
+pub(super) struct Pool {
+    pub g: Gate<'static>,
+    pub login: String,
     /// The calls that switch.
-    attacker: String,
-    victim: String,
+    pub attacker: String,
+    pub victim: String,
     attackers_token: String,
     victims_token: String,
 }
@@ -47,13 +47,13 @@ impl Pool {
         }
     }
 
-    fn connect(&self) -> Session {
+    pub fn connect(&self) -> Session {
         self.g.f.login(&self.login)
     }
 
     /// A whole transaction of the attacker's.
     #[track_caller]
-    fn attack(&self, s: &mut Session, sql: &str) {
+    pub fn attack(&self, s: &mut Session, sql: &str) {
         s.run(&format!("BEGIN; {}; {sql}; COMMIT", self.attacker));
     }
 }
@@ -192,11 +192,6 @@ fn settings_that_change_what_sql_means() {
         POOL.attack(&mut s, "SET session_replication_role = replica");
         assert_eq!(s.text("SHOW session_replication_role"), "origin");
     }
-    // What drivers and poolers set stays.
-    s.run("SET TimeZone = 'Asia/Tokyo'; SET extra_float_digits = 3; SET application_name = 'api'; SET statement_timeout = '1min'");
-    POOL.attack(&mut s, "SELECT 1");
-    assert_eq!(s.text("SHOW TimeZone"), "Asia/Tokyo");
-    assert_eq!(s.text("SHOW statement_timeout"), "1min");
 }
 
 /// PgBouncer prepares statements under names that it believes to be there.
@@ -254,24 +249,300 @@ fn channel_listened_to_for_the_next_user() {
     s.refused("LISTEN gossip", "42501");
 }
 
-/// What stays: it makes the next user wait, or fail, but not act for somebody else.
+/// What one user sets is gone for the next, whatever it is, whoever they were when they set it.
 #[test]
-fn locks_and_timeouts_stay_and_change_nobodys_identity() {
+fn settings_of_one_user_for_the_next() {
     let mut s = POOL.connect();
-    POOL.attack(
-        &mut s,
-        "SELECT pg_advisory_lock(4711); SET statement_timeout = '5min'; SET app.tenant = 'mine'; SELECT setseed(0.5)",
+    let changes = [
+        ("DateStyle", "'SQL, DMY'"),
+        ("IntervalStyle", "iso_8601"),
+        ("TimeZone", "'Asia/Tokyo'"),
+        ("timezone_abbreviations", "'India'"),
+        ("exit_on_error", "on"),
+        ("extra_float_digits", "-15"),
+        ("bytea_output", "escape"),
+        ("xmlbinary", "hex"),
+        ("client_encoding", "LATIN1"),
+        ("client_min_messages", "error"),
+        ("statement_timeout", "'5min'"),
+        ("lock_timeout", "'5min'"),
+        ("work_mem", "'64kB'"),
+        ("default_transaction_read_only", "on"),
+        ("default_transaction_isolation", "serializable"),
+        ("default_transaction_deferrable", "on"),
+        ("application_name", "'somebody else'"),
+        ("quote_all_identifiers", "on"),
+        ("check_function_bodies", "off"),
+        ("plpgsql.check_asserts", "off"),
+        ("plan_cache_mode", "force_custom_plan"),
+        ("app.tenant", "'mine'"),
+    ];
+    s.run("SELECT set_config('app.tenant', '', false); DO $$ BEGIN END $$");
+    let shown = |s: &mut Session| -> Vec<String> {
+        changes
+            .iter()
+            .map(|(name, _)| s.text(&format!("SHOW {name}")))
+            .collect()
+    };
+    let before = shown(&mut s);
+    for (name, value) in changes {
+        let set = format!("SET {name} = {value}");
+        let call = format!(
+            "SELECT set_config('{name}', {}, false)",
+            match value {
+                quoted if quoted.starts_with('\'') => quoted.to_owned(),
+                plain => format!("'{plain}'"),
+            }
+        );
+        for set in [
+            set.clone(),
+            call,
+            format!("SAVEPOINT a; {set}; RELEASE a"),
+            format!("DO $$ BEGIN {set}; END $$"),
+            format!("SET LOCAL {name} = {value}; {set}"),
+        ] {
+            POOL.attack(&mut s, &set);
+            assert_eq!(shown(&mut s), before, "{set}");
+            // As injected SQL, behind a COMMIT.
+            if !set.starts_with("SAVEPOINT") {
+                s.run(&format!("BEGIN; {}; COMMIT; {set}", POOL.attacker));
+            }
+            assert_eq!(shown(&mut s), before, "after COMMIT: {set}");
+            s.run(&format!("BEGIN; {set}; COMMIT"));
+            assert_eq!(shown(&mut s), before, "in a transaction of its own: {set}");
+        }
+        s.run(&format!(
+            "{set}; BEGIN; {}; RESET {name}; COMMIT",
+            POOL.attacker
+        ));
+        assert_eq!(shown(&mut s), before, "RESET {name}");
+    }
+    s.run("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE");
+    assert_eq!(shown(&mut s), before);
+    // Who is nobody just now is told.
+    s.notices();
+    s.run("SET DateStyle = 'SQL, DMY'");
+    let notices = s.notices();
+    assert!(
+        notices
+            .iter()
+            .any(|n| n.code == "25P01" && n.detail.contains("DateStyle") && !n.hint.is_empty()),
+        "{notices:?}"
     );
-    s.assert_that("(SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())");
-    s.run(&format!("BEGIN; {}", POOL.victim));
-    assert_eq!(
-        s.text("SELECT current_user || ' ' || scope.jwt_claim('role')"),
-        format!("{0} {0}", POOL.g.writer)
-    );
+    s.run("RESET ALL; SET DateStyle = 'ISO, MDY'");
+    let notices = s.notices();
+    assert!(notices.is_empty(), "{notices:?}");
+}
+
+/// Settings that a function with a SET clause, or an extension's function, changes.
+#[test]
+fn settings_by_functions_of_extensions() {
+    let mut s = POOL.connect();
+    if !POOL
+        .g
+        .f
+        .admin()
+        .holds("EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')")
+    {
+        return skip("this server has no contrib");
+    }
+    POOL.g
+        .f
+        .admin()
+        .run("CREATE EXTENSION IF NOT EXISTS pg_trgm");
+    s.run("SELECT show_limit()");
+    let before = s.text("SHOW pg_trgm.similarity_threshold");
+    POOL.attack(&mut s, "SELECT set_limit(0.9)");
+    assert_eq!(s.text("SHOW pg_trgm.similarity_threshold"), before);
+    s.run("SELECT set_limit(0.9)");
+    assert_eq!(s.text("SHOW pg_trgm.similarity_threshold"), before);
+}
+
+/// What is drawn next would be known to whoever has set the seed.
+#[test]
+fn random_numbers_that_the_previous_user_knows() {
+    let mut s = POOL.connect();
+    let g = &POOL.g;
+    for seed in [
+        "SELECT setseed(0.5)",
+        "SET seed = 0.5",
+        "SELECT set_config('seed', '0.5', false)",
+        "CREATE FUNCTION pg_temp.sow() RETURNS int LANGUAGE sql SET seed = 0.5 AS 'SELECT 1'; SELECT pg_temp.sow()",
+        "SAVEPOINT s; SELECT setseed(0.5); ROLLBACK TO s",
+    ] {
+        s.run(&format!("BEGIN; {}; {seed}", POOL.attacker));
+        let known = s.text("SELECT random()");
+        s.run("ROLLBACK");
+        for end in ["COMMIT", "ROLLBACK"] {
+            s.run(&format!("BEGIN; {}; {seed}; {end}", POOL.attacker));
+            s.run(&format!("BEGIN; {}", POOL.victim));
+            assert_ne!(s.text("SELECT random()"), known, "{seed}; {end}");
+            s.run("COMMIT");
+        }
+        if !seed.starts_with("CREATE") && !seed.starts_with("SAVE") {
+            s.run(seed);
+            assert_ne!(s.text("SELECT random()"), known, "{seed} without a token");
+        }
+    }
+    assert!(!g.reader.is_empty());
+}
+
+#[test]
+fn last_values_of_sequences_for_the_next_user() {
+    let mut s = POOL.connect();
+    POOL.g.f.admin().run(&format!(
+        "CREATE SEQUENCE numbers START 4711; GRANT USAGE, SELECT ON SEQUENCE numbers TO {}, {}",
+        POOL.g.reader, POOL.g.writer
+    ));
+    for end in ["COMMIT", "ROLLBACK"] {
+        s.run(&format!(
+            "BEGIN; {}; SELECT nextval('numbers'); SELECT lastval(); {end}",
+            POOL.attacker
+        ));
+        s.run(&format!("BEGIN; {}; SAVEPOINT s", POOL.victim));
+        s.denied("SELECT currval('numbers')", "55000");
+        s.run("ROLLBACK TO s");
+        s.denied("SELECT lastval()", "55000");
+        s.run("ROLLBACK");
+    }
+}
+
+#[test]
+fn advisory_locks_for_the_next_user() {
+    let mut s = POOL.connect();
+    let held = "(SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())";
+    for lock in [
+        "SELECT pg_advisory_lock(4711)",
+        "SELECT pg_try_advisory_lock_shared(4, 7), pg_advisory_xact_lock(4, 7)",
+    ] {
+        for end in ["COMMIT", "ROLLBACK"] {
+            s.run(&format!("BEGIN; {}; {lock}; {end}", POOL.attacker));
+            s.assert_that(held);
+        }
+    }
+    // A session switch keeps them while it lasts.
+    s.run(&switch_session(&POOL.attackers_token));
+    s.run("SELECT pg_advisory_lock(4711)");
+    s.assert_that(&format!("NOT {held}"));
+    s.run(&end_session(&POOL.attackers_token));
+    s.assert_that(held);
+}
+
+/// The driver has prepared a call whose text holds the token.
+#[test]
+fn token_in_the_text_of_a_statement_that_the_driver_has_prepared() {
+    let g = &POOL.g;
+    let mut s = g.f.login(&POOL.login);
+    let token = g.token(json!({"jti": "prepared"}));
+    let call = switch(&token);
+    let statement = s.client.prepare(&call).expect("prepare");
+    let private = s
+        .client
+        .prepare("SELECT count(*) FROM orders WHERE note = 'ann''s secret' AND id < 86753")
+        .expect("prepare");
+    s.run("BEGIN");
+    s.client.execute(&statement, &[]).expect("the switch");
+    s.client.execute(&private, &[]).expect("a query");
     s.run("COMMIT");
-    s.run("DISCARD ALL");
-    s.assert_that("(SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())");
-    assert_eq!(s.text("SHOW statement_timeout"), "0");
+    for begin in ["BEGIN".to_owned(), format!("BEGIN; {}", POOL.victim)] {
+        s.run(&begin);
+        let seen = s
+            .column("SELECT statement FROM pg_prepared_statements")
+            .join("\n");
+        let tail = token.rsplit('.').next().unwrap_or_default();
+        assert!(!seen.contains(tail), "{seen}");
+        assert!(
+            !seen.contains("secret") && !seen.contains("86753"),
+            "{seen}"
+        );
+        assert!(seen.contains("set_jwt_role"), "{seen}");
+        assert_eq!(s.text("SELECT count(*) FROM pg_prepared_statement() WHERE statement LIKE '%secret%' OR statement LIKE '%86753%'"), "0");
+        // Nor does SQL run it, or show its constants.
+        for name in s.column("SELECT name FROM pg_prepared_statements WHERE NOT from_sql") {
+            for sql in [
+                format!("EXECUTE \"{name}\""),
+                format!("EXPLAIN (VERBOSE) EXECUTE \"{name}\""),
+                format!("CREATE TEMP TABLE t AS EXECUTE \"{name}\""),
+                format!("DO $$ BEGIN EXECUTE 'EXECUTE \"{name}\"'; END $$"),
+            ] {
+                s.run("SAVEPOINT s");
+                s.refused(&sql, "42501");
+                s.run("ROLLBACK TO s");
+            }
+        }
+        s.run("ROLLBACK");
+    }
+    // The driver goes on with it.
+    s.run("BEGIN");
+    s.client.execute(&statement, &[]).expect("the switch");
+    assert_eq!(s.text("SELECT current_user"), g.reader);
+    s.client.execute(&private, &[]).expect("a query");
+    s.run("COMMIT");
+}
+
+/// A connection that one user has opened is another's session, open for the next, without a token too. A name that stands for none is taken
+/// for a connection string.
+#[test]
+fn connection_of_dblink_for_the_next_user() {
+    let g = &POOL.g;
+    let mut admin = g.f.admin();
+    if !admin.holds("EXISTS (SELECT FROM pg_available_extensions WHERE name = 'dblink')") {
+        return skip("this server has no contrib");
+    }
+    admin.run(&format!(
+        "CREATE EXTENSION IF NOT EXISTS dblink;
+         GRANT EXECUTE ON FUNCTION dblink_connect_u(text), dblink_connect_u(text, text) TO {}, {}",
+        g.reader, POOL.login
+    ));
+    let socket = g.f.server.socket();
+    let host = socket.parent().expect("a folder").display().to_string();
+    let port = admin.text("SHOW port");
+    let to = format!(
+        "host={host} port={port} dbname={} user={} application_name=dblinked",
+        g.f.name, g.auth
+    );
+    let open = format!("SELECT dblink_connect_u('{to}'), dblink_connect_u('named', '{to}')");
+    let mut s = POOL.connect();
+    let ask = [
+        "SELECT * FROM dblink('named', 'SELECT 1') AS t(x int)",
+        "SELECT * FROM dblink('SELECT 1') AS t(x int)",
+        "DO $$ BEGIN PERFORM dblink_exec('named', 'SET x.y = 1'); END $$",
+    ];
+    let mut assert_closed = |s: &mut Session, how: &str| {
+        for sql in ask {
+            for begin in ["BEGIN".to_owned(), format!("BEGIN; {}", POOL.victim)] {
+                s.run(&begin);
+                let refusal = s.fails(sql);
+                assert!(
+                    refusal.code.starts_with("08") || refusal.code == "2F003",
+                    "{how}: {sql}\n{refusal}"
+                );
+                s.run("ROLLBACK");
+            }
+        }
+        wait_until("the connections are closed", 10, || {
+            admin.holds(
+                "NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'dblinked')",
+            )
+        });
+    };
+    for end in ["COMMIT", "ROLLBACK"] {
+        s.run(&format!("BEGIN; {}; {open}", POOL.attacker));
+        assert_eq!(
+            s.text("SELECT * FROM dblink('named', 'SELECT 1') AS t(x int)"),
+            "1"
+        );
+        assert_eq!(s.text("SELECT * FROM dblink('SELECT 2') AS t(x int)"), "2");
+        s.run(end);
+        assert_closed(&mut s, end);
+    }
+    s.run(&open);
+    assert_closed(&mut s, "without a token");
+    s.run(&format!(
+        "BEGIN; {}; SELECT dblink_connect_u('{to}'); SELECT dblink_disconnect(); COMMIT",
+        POOL.attacker
+    ));
+    assert_closed(&mut s, "closed already");
 }
 
 /// A session switch keeps its own until it ends.
@@ -281,6 +552,8 @@ fn everything_of_a_session_switch_ends_with_it() {
     let before = s.text("SHOW search_path");
     let open = switch_session(&POOL.attackers_token);
     let close = end_session(&POOL.attackers_token);
+    // The service's own, from before the first switch.
+    s.run("SET TimeZone = 'Asia/Tokyo'; SET statement_timeout = '1min'");
     s.run(&format!(
         "BEGIN; {open}; PREPARE trap AS SELECT 1; ROLLBACK"
     ));
@@ -288,6 +561,7 @@ fn everything_of_a_session_switch_ends_with_it() {
     s.run(&open);
     s.run(
         "CREATE TEMP TABLE diary (line text); SET search_path = evil, pg_catalog; PREPARE trap AS SELECT 1; LISTEN gossip;
+         SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Kathmandu'; SET app.tenant = 'mine'; RESET statement_timeout;
          BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT 1; COMMIT",
     );
     s.run("SELECT * FROM diary; EXECUTE trap; BEGIN; SELECT 1/1; ROLLBACK; EXECUTE trap; INSERT INTO diary VALUES ('x')");
@@ -300,8 +574,13 @@ fn everything_of_a_session_switch_ends_with_it() {
         "BEGIN; {close}; ROLLBACK; EXECUTE trap; SELECT * FROM diary"
     ));
     assert_eq!(s.text("SHOW search_path"), "evil, pg_catalog");
+    assert_eq!(s.text("SHOW TimeZone"), "Asia/Kathmandu");
     s.run(&close);
     assert_eq!(s.text("SHOW search_path"), before);
+    assert_eq!(s.text("SHOW TimeZone"), "Asia/Tokyo");
+    assert_eq!(s.text("SHOW statement_timeout"), "1min");
+    assert_eq!(s.text("SHOW DateStyle"), "ISO, MDY");
+    assert_eq!(s.text("SHOW app.tenant"), "");
     assert!(s.column("SELECT pg_listening_channels()").is_empty());
     s.denied("EXECUTE trap", "26000");
     s.denied("SELECT * FROM pg_temp.diary", "42P01");
@@ -321,9 +600,9 @@ fn commit_inside_a_procedure_leaves_nothing() {
     s.run(&format!(
         "DO $$ BEGIN
            {take};
-           CREATE TEMP TABLE diary (line text); SET search_path = evil; EXECUTE 'PREPARE trap AS SELECT 1';
+           CREATE TEMP TABLE diary (line text); SET search_path = evil; EXECUTE 'PREPARE trap AS SELECT 1'; SET DateStyle = 'SQL, DMY';
            COMMIT;
-           IF to_regclass('pg_temp.diary') IS NOT NULL OR current_setting('search_path') = 'evil' THEN RAISE EXCEPTION 'left'; END IF;
+           IF to_regclass('pg_temp.diary') IS NOT NULL OR current_setting('search_path') = 'evil' OR current_setting('DateStyle') <> 'ISO, MDY' THEN RAISE EXCEPTION 'left'; END IF;
          END $$"
     ));
     s.denied("EXECUTE trap", "26000");

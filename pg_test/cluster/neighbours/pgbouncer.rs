@@ -184,8 +184,7 @@ fn what_a_client_without_a_token_leaves_does_not_reach_the_next() {
         "PREPARE trap AS SELECT 1",
         "DECLARE held CURSOR WITH HOLD FOR SELECT 1",
         "LISTEN gossip",
-        "SET ROLE none",
-        "SET SESSION AUTHORIZATION DEFAULT",
+        "SET SESSION AUTHORIZATION postgres",
     ] {
         one.refused(refused, "42501");
         pool.assert_writes(&mut other);
@@ -197,6 +196,8 @@ fn what_a_client_without_a_token_leaves_does_not_reach_the_next() {
         "SET row_security = off",
         "DISCARD ALL",
         "SET app.role = 'x'",
+        "SET ROLE none",
+        "SET SESSION AUTHORIZATION DEFAULT",
     ] {
         one.run(left);
         pool.assert_writes(&mut other);

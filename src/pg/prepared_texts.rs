@@ -1,0 +1,62 @@
+//! The texts of statements that the protocol has prepared, in a gated session.
+//!
+//! Drivers keep such statements for as long as the connection, and rely on them, so they stay. Their texts
+//! may hold another user's values, and the token. SQL sees them by one function; before it runs, the
+//! constants are struck out. PostgreSQL runs statements from trees, and needs the text for messages only.
+
+use std::cell::Cell;
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+
+use super::spi;
+use crate::constants;
+
+/// `pg_prepared_statement()`, which the view is made of (catalog/pg_proc.dat).
+const SHOWS_STATEMENTS: u32 = 2510;
+
+thread_local! {
+    static STRIKING_OUT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Resets the flag also when the work fails.
+struct StrikingOut;
+
+impl Drop for StrikingOut {
+    fn drop(&mut self) {
+        STRIKING_OUT.set(false);
+    }
+}
+
+/// A function is about to be executed in a gated session.
+pub fn before_function(function: pg_sys::Oid) {
+    if u32::from(function) != SHOWS_STATEMENTS || STRIKING_OUT.replace(true) {
+        return;
+    }
+    let _striking_out = StrikingOut;
+    let names = spi::read(
+        "SELECT name FROM pg_catalog.pg_prepared_statement() WHERE NOT from_sql",
+        &[],
+        |row| row.get::<String>(1),
+    );
+    let names = super::xact::raised(names);
+    for name in names.into_iter().flatten() {
+        strike_out(&CString::new(name).unwrap_or_default());
+    }
+}
+
+fn strike_out(name: &CString) {
+    // SAFETY: a look-up in the backend's own table, which raises no error. The text is a terminated copy
+    // that belongs to the statement, and nothing else refers to it now.
+    unsafe {
+        let statement = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
+        if statement.is_null() {
+            return;
+        }
+        let text = (*(*statement).plansource).query_string.cast_mut();
+        if !text.is_null() {
+            let length = libc::strlen(text);
+            constants::strike_out(std::slice::from_raw_parts_mut(text.cast(), length));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What a transaction sets for its session, and how to have it for the transaction alone.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int};
+
+use pgrx::pg_sys;
+
+use super::{compat, switch_state};
+
+thread_local! {
+    /// What the session had set for itself before the transaction that switched it as a whole.
+    static BEFORE: RefCell<Vec<(CString, CString)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes every SET of this transaction a SET LOCAL, so that the commit undoes it. Returns the names of
+/// those that have set something else than what there was; a RESET is none of them.
+///
+/// In the outermost level of the transaction, before it commits.
+pub fn keep_for_the_transaction() -> Vec<String> {
+    let mut undone = Vec::new();
+    compat::changed_settings(|setting| {
+        // SAFETY: a valid record with an entry on its stack, which is that of the transaction's own
+        // level. Commit releases both values of an entry, whatever its state.
+        unsafe {
+            let entry = (*setting).stack;
+            let is_set = (*entry).state == pg_sys::GucStackState::GUC_SET
+                || (*entry).state == pg_sys::GucStackState::GUC_SET_LOCAL;
+            if !is_set || switch_state::identity_settings().any(|own| own == name(setting)) {
+                return;
+            }
+            let differs = (*entry).state == pg_sys::GucStackState::GUC_SET
+                && (*setting).source == pg_sys::GucSource::PGC_S_SESSION
+                && text(setting, &current(setting)) != text(setting, &(*entry).prior.val);
+            (*entry).state = pg_sys::GucStackState::GUC_LOCAL;
+            if differs {
+                undone.push(name(setting).to_string_lossy().into_owned());
+            }
+        }
+    });
+    undone
+}
+
+/// Remembers what the session has set for itself, without what this transaction has set: it is about to
+/// be switched as a whole.
+pub fn remember() {
+    let mut before = Vec::new();
+    compat::all_settings(|setting| {
+        // SAFETY: a valid record, whose stack is a terminated list of valid entries.
+        unsafe {
+            let mut first = (*setting).stack;
+            while !first.is_null() && !(*first).prev.is_null() {
+                first = (*first).prev;
+            }
+            let (source, value) = if first.is_null() {
+                ((*setting).source, current(setting))
+            } else {
+                ((*first).source, (*first).prior.val)
+            };
+            if source == pg_sys::GucSource::PGC_S_SESSION
+                && !is_the_locks(setting)
+                && let Some(value) = text(setting, &value)
+            {
+                before.push((name(setting).to_owned(), value));
+            }
+        }
+    });
+    BEFORE.set(before);
+}
+
+/// The settings of the session are what they were when they were remembered, once the transaction has
+/// committed.
+pub fn put_back() {
+    let mut names = Vec::new();
+    compat::all_settings(|setting| {
+        // SAFETY: a valid record.
+        unsafe {
+            if (*setting).source == pg_sys::GucSource::PGC_S_SESSION && !is_the_locks(setting) {
+                names.push(name(setting).to_owned());
+            }
+        }
+    });
+    BEFORE.with_borrow(|before| {
+        for name in &names {
+            if !before.iter().any(|(known, _)| known == name) {
+                set(name, None);
+            }
+        }
+        for (name, value) in before {
+            // A value that is none any more: the time zone's file is gone, say.
+            if !set(name, Some(value)) {
+                set(name, None);
+            }
+        }
+    });
+}
+
+/// The end of a switch looks after these itself.
+///
+/// # Safety
+/// A valid record.
+unsafe fn is_the_locks(setting: *mut pg_sys::config_generic) -> bool {
+    // SAFETY: by contract.
+    switch_state::settings().any(|own| own == unsafe { name(setting) })
+}
+
+/// # Safety
+/// A valid record, for as long as the result is used.
+unsafe fn name<'a>(setting: *mut pg_sys::config_generic) -> &'a CStr {
+    // SAFETY: by contract; names are terminated.
+    unsafe { CStr::from_ptr((*setting).name) }
+}
+
+/// As SET does, inside a transaction; NULL is RESET.
+fn set(name: &CStr, value: Option<&CString>) -> bool {
+    // SAFETY: terminated texts. At WARNING no error is raised for a value.
+    let done = unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.map_or(std::ptr::null(), |value| value.as_ptr()),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SET,
+            true,
+            pg_sys::WARNING as c_int,
+            false,
+        )
+    };
+    done > 0
+}
+
+/// # Safety
+/// A valid record, whose type says which struct it begins.
+unsafe fn current(setting: *mut pg_sys::config_generic) -> pg_sys::config_var_val {
+    use pg_sys::config_type::*;
+    // SAFETY: by contract.
+    unsafe {
+        match (*setting).vartype {
+            PGC_BOOL => pg_sys::config_var_val {
+                boolval: *(*setting.cast::<pg_sys::config_bool>()).variable,
+            },
+            PGC_INT => pg_sys::config_var_val {
+                intval: *(*setting.cast::<pg_sys::config_int>()).variable,
+            },
+            PGC_REAL => pg_sys::config_var_val {
+                realval: *(*setting.cast::<pg_sys::config_real>()).variable,
+            },
+            PGC_ENUM => pg_sys::config_var_val {
+                enumval: *(*setting.cast::<pg_sys::config_enum>()).variable,
+            },
+            _ => pg_sys::config_var_val {
+                stringval: *(*setting.cast::<pg_sys::config_string>()).variable,
+            },
+        }
+    }
+}
+
+/// A value in the form that SET takes, whatever the unit; `None` for a text that is NULL.
+///
+/// # Safety
+/// A valid record and a value of its type.
+unsafe fn text(
+    setting: *mut pg_sys::config_generic,
+    value: &pg_sys::config_var_val,
+) -> Option<CString> {
+    use pg_sys::config_type::*;
+    unsafe extern "C-unwind" {
+        // utils/guc_tables.h
+        fn config_enum_lookup_by_value(
+            record: *mut pg_sys::config_enum,
+            value: c_int,
+        ) -> *const c_char;
+    }
+    // SAFETY: by contract; the names of an enum's values and texts are terminated.
+    unsafe {
+        match (*setting).vartype {
+            PGC_BOOL => Some(if value.boolval { c"on" } else { c"off" }.to_owned()),
+            PGC_INT => CString::new(value.intval.to_string()).ok(),
+            PGC_REAL => CString::new(value.realval.to_string()).ok(),
+            PGC_ENUM => {
+                let name = config_enum_lookup_by_value(setting.cast(), value.enumval);
+                Some(CStr::from_ptr(name).to_owned())
+            }
+            _ if value.stringval.is_null() => None,
+            _ => Some(CStr::from_ptr(value.stringval).to_owned()),
+        }
+    }
+}
