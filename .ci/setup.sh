@@ -5,6 +5,7 @@
 # Cache, outside the tree:
 #   wheels/…         PostgreSQL 16 and 18 as fetched from PyPI, untouched
 #   cargo-pgrx-…/    only when the cargo-pgrx in PATH is missing or of another version
+#   wheels/drivers-1 Python's drivers for PostgreSQL, from PyPI, for tests
 #   debs/…           Debian packages that tests need beside the server, unpacked but never installed
 #   debian-SUITE.tar a fresh Debian, in which make package-test installs the package
 #   trees/NAME-ID/   what belongs to one copy of the source: server copies, the demo's address
@@ -289,6 +290,21 @@ fetch_wheel() {
   mv -T "$tmp" "$WHEEL_DIR"
 }
 
+# Drivers as applications have them; false when this machine cannot get them.
+fetch_drivers() {
+  DRIVERS_DIR=$SCOPE_ROLES_CACHE/wheels/drivers-1
+  if [ -d "$DRIVERS_DIR" ]; then return; fi
+  local tmp
+  tmp=$(mktemp -d "$SCOPE_ROLES_CACHE/wheels/new.XXXXXX")
+  chmod 755 "$tmp"
+  if ! python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --only-binary :all: --target "$tmp" \
+    'psycopg[binary]==3.3.9' 'pg8000==1.31.6' 'asyncpg==0.32.0' >&2; then
+    rm -rf -- "$tmp"
+    return 1
+  fi
+  mv -T "$tmp" "$DRIVERS_DIR"
+}
+
 # private_server PG: sets PRIVATE_PG_CONFIG (a copy of the chosen server that we may install into), PRIVATE_ROOT (the
 # folder to copy to have another one), PG_MAJOR and PG_LABEL.
 private_server() {
@@ -438,6 +454,11 @@ neighbours() {
     export SCOPE_ROLES_PGBOUNCER=$DEB_DIR/usr/sbin/pgbouncer
   else
     say "PgBouncer: SKIPPED, it cannot be had here"
+  fi
+  if fetch_drivers; then
+    export SCOPE_ROLES_PYTHON_DRIVERS=$DRIVERS_DIR
+  else
+    say "Python's drivers: SKIPPED, they cannot be had here"
   fi
   # The page is looked at in a real browser, and on paper.
   if have chromium && have chromedriver && have pdftotext; then return; fi
