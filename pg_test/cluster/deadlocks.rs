@@ -299,8 +299,10 @@ fn attack_a_grant_held_open_to_keep_a_role_alive() {
     let mut attacker = f.login(&person);
     attacker.run("CREATE TABLE mine (x int); BEGIN");
     for role in [&login, &between] {
-        admin.run(&format!("ALTER ROLE {role} VALID UNTIL '2001-01-01'"));
         attacker.run(&format!("GRANT SELECT ON mine TO {role}"));
+    }
+    for role in [&login, &between] {
+        admin.run(&format!("ALTER ROLE {role} VALID UNTIL '2001-01-01'"));
     }
     let rows = admin.rows("SELECT role_name, action, detail FROM scope.expire_roles()");
     assert_eq!(rows.len(), 2, "{rows:?}");

@@ -245,7 +245,9 @@ fn audit_line_cannot_be_forged_for_readers_of_other_newlines() {
 /// Without a token a gated login wrote 10 MB of lines a second, and took transaction ids.
 #[test]
 fn audit_of_a_flood_without_a_token_is_bounded_and_counted() {
-    let w = Web::new("audit_flood");
+    // A server of its own: transaction ids are counted.
+    let server = Box::leak(Box::new(Server::start(Options::default())));
+    let w = Web::on(server, "audit_flood");
     let mut admin = w.f.admin();
     let gate = format!("{}_gate", w.f.name);
     let calm = format!("{}_calm", w.f.name);
