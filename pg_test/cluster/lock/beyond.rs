@@ -588,10 +588,8 @@ fn triggers_that_somebody_elses_delete_sets_off() {
     s.run("ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES parent DEFERRABLE INITIALLY DEFERRED; CREATE TABLE more (id int REFERENCES parent ON DELETE RESTRICT)");
     s.run("ROLLBACK");
     // Where there is one already, what it would set off.
-    g.f.admin().run(&format!(
-        "ALTER TABLE of_group ADD FOREIGN KEY (id) REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE;
-         INSERT INTO of_group VALUES (1), (2)"
-    ));
+    g.f.admin().run("ALTER TABLE of_group ADD FOREIGN KEY (id) REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE;
+         INSERT INTO of_group VALUES (1), (2)");
     s.run(&format!(
         "BEGIN; {take};
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN OLD; END $$;
