@@ -10,11 +10,11 @@ use super::issue::{self, Issued, Login};
 use super::options::Options;
 use super::{Secret, deadline, parts};
 use crate::audit::{self, Action, Value};
-use crate::label::{self, Metadata, State};
+use crate::label::{self, Kind, Metadata, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::xact::{self, Failure};
-use crate::pg::{clock, dependencies, identity, session_libraries, spi, wakeup};
+use crate::pg::{clock, compat, dependencies, identity, session_libraries, spi, wakeup};
 use crate::{error, guard, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -274,6 +274,12 @@ impl Handed {
         let mut left_out = Vec::new();
         for having in having {
             match having.kind {
+                What::Membership(role) if having.may && is_held(&role) => {
+                    left_out.push(format!(
+                        "{}, which another transaction is changing",
+                        having.what
+                    ));
+                }
                 What::Membership(role) if having.may => handed.memberships.push(role),
                 What::Connect(database) if having.may => handed.connects.push(database),
                 _ => left_out.push(having.what),
@@ -281,6 +287,18 @@ impl Handed {
         }
         (handed, left_out)
     }
+}
+
+/// From PostgreSQL 16 on a GRANT of a role waits for others' GRANTs of it, however long these stay open. Scopes
+/// are the issuer's own and are waited for; a group of somebody else's does not hold up a rotation.
+fn is_held(group: &str) -> bool {
+    let Some(role) = catalog::role_by_name(group).filter(|_| compat::MEMBERSHIPS_ARE_OBJECTS)
+    else {
+        return false;
+    };
+    let is_scope =
+        matches!(label::read(role.oid), Some(Ok(metadata)) if metadata.kind == Kind::Scope);
+    !is_scope && xact::briefly(|| catalog::lock_memberships(role.oid)).is_err()
 }
 
 /// Makes the second login of a rotation: the same scopes, rules, settings, deadline and date of

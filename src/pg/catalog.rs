@@ -418,6 +418,11 @@ pub fn lock_role(role: pg_sys::Oid) -> bool {
     is_there_under(role, pg_sys::AccessShareLock)
 }
 
+/// Takes the lock that a GRANT of the role takes.
+pub fn lock_memberships(role: pg_sys::Oid) {
+    let _ = is_there_under(role, pg_sys::ShareUpdateExclusiveLock);
+}
+
 /// Is the role still there, once a DROP ROLE that has just committed has told everybody? What it has
 /// deleted can be seen to be gone a moment before that.
 #[must_use]

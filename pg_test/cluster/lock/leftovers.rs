@@ -370,6 +370,12 @@ fn random_numbers_that_the_previous_user_knows() {
         "CREATE FUNCTION pg_temp.sow() RETURNS int LANGUAGE sql SET seed = 0.5 AS 'SELECT 1'; SELECT pg_temp.sow()",
         "SAVEPOINT s; SELECT setseed(0.5); ROLLBACK TO s",
     ] {
+        // From 16 on PostgreSQL takes no such clause.
+        if seed.contains("SET seed = 0.5 AS")
+            && s.holds("current_setting('server_version_num')::int >= 160000")
+        {
+            continue;
+        }
         s.run(&format!("BEGIN; {}; {seed}", POOL.attacker));
         let known = s.text("SELECT random()");
         s.run("ROLLBACK");
