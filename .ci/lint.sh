@@ -19,8 +19,9 @@ for mutant in pg_test/mutants/*.mutant; do perl .ci/mutate.pl --check "$mutant" 
 
 find_cache
 alone ensure_commands python3:python3
-say "licences and duplicates of dependencies, META.json"
-for script in .ci/licenses.py .ci/meta.py; do python3 -B -m doctest "$script"; done
+say "floors of the house, licences and duplicates of dependencies, META.json"
+for script in .ci/floors.py .ci/licenses.py .ci/meta.py; do python3 -B -m doctest "$script"; done
+python3 .ci/floors.py
 python3 .ci/meta.py
 
 prepare "${PG:-$DEFAULT_PG}"
