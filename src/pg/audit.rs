@@ -493,12 +493,19 @@ unsafe extern "C-unwind" fn assign(_new_value: *const c_char, extra: *mut c_void
     CLASSES.store(bits, Ordering::Relaxed);
 }
 
-/// Must not fail: the transaction has already committed, or is being aborted.
-#[pg_guard]
+/// Every transaction ends: without a guard as long as there is nothing to do.
 unsafe extern "C-unwind" fn at_transaction_end(
     event: pg_sys::XactEvent::Type,
     _argument: *mut c_void,
 ) {
+    if EXPECTING.load(Ordering::Relaxed) || event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        tell_the_end(event);
+    }
+}
+
+/// Must not fail: the transaction has already committed, or is being aborted.
+#[pg_guard]
+extern "C-unwind" fn tell_the_end(event: pg_sys::XactEvent::Type) {
     let end = match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => End::Committed,
         pg_sys::XactEvent::XACT_EVENT_PREPARE => End::Prepared,

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -16,8 +17,8 @@ use super::list::elements;
 use super::server::Peer;
 use super::timer::Ended;
 use super::{
-    audit, catalog, claim_settings, compat, gate, guards, leftovers, planted, prepared_texts, raw,
-    role_changers, sealed, statements, switch_state, timer,
+    audit, catalog, claim_settings, compat, gate, guards, invalidation, leftovers, planted,
+    prepared_texts, raw, role_changers, sealed, statements, switch_state, timer,
 };
 use crate::admission::Client;
 use crate::credential::itself;
@@ -180,7 +181,7 @@ unsafe extern "C-unwind" fn process_utility(
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
     unsafe {
-        before_plan((*query).plannedstmt);
+        before_plan(query, false);
         if acts_as_another() {
             before_query_of_another();
         }
@@ -496,7 +497,7 @@ pub unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
         }
     }
     // SAFETY: by contract.
-    unsafe { before_plan((*query).plannedstmt) }
+    unsafe { before_plan(query, true) }
     if acts_as_another() {
         before_query_of_another();
     }
@@ -519,31 +520,61 @@ unsafe fn reads(plan: *mut pg_sys::PlannedStmt) -> bool {
 /// May the current user inherit through a membership that has ended? A few loads where it has none.
 #[inline]
 fn inherits_for_a_time() -> bool {
+    temporary::inherited::may_have_ended(acting_user())
+}
+
+fn acting_user() -> pg_sys::Oid {
     let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
     // SAFETY: both out-pointers are valid; reads backend globals.
     unsafe { raw::GetUserIdAndSecContext(&mut user, &mut security_context) };
-    temporary::inherited::may_have_ended(user)
+    user
 }
+
+/// The query that was started last in which nobody inherits for a time, for whom, as of which change of roles: most
+/// are run just then, and need not be asked about twice.
+static UNLIMITED: AtomicPtr<pg_sys::QueryDesc> = AtomicPtr::new(std::ptr::null_mut());
+static UNLIMITED_FOR: AtomicU32 = AtomicU32::new(0);
+static UNLIMITED_AS_OF: AtomicU64 = AtomicU64::new(0);
 
 /// What ends at a deadline is refused by the session itself, in parallel workers too.
 ///
 /// # Safety
-/// In the backend, with a valid plan.
+/// In the backend, with a valid query.
 #[inline]
-unsafe fn before_plan(plan: *mut pg_sys::PlannedStmt) {
+unsafe fn before_plan(query: *mut pg_sys::QueryDesc, is_started: bool) {
     if login::standing::is_watched() {
         before_anything();
     }
+    let user = acting_user();
+    let as_of = invalidation::roles();
+    if is_started
+        && UNLIMITED.load(Ordering::Relaxed) == query
+        && UNLIMITED_FOR.load(Ordering::Relaxed) == u32::from(user)
+        && UNLIMITED_AS_OF.load(Ordering::Relaxed) == as_of
+    {
+        return;
+    }
     // SAFETY: by contract.
     unsafe {
-        if inherits_for_a_time() && touches(plan) {
+        let plan = (*query).plannedstmt;
+        let mut is_limited = temporary::inherited::may_have_ended(user);
+        if is_limited && touches(plan) {
             before_inherited_use();
         }
         compat::reads_as(plan, |owner| {
             if owner != pg_sys::InvalidOid && temporary::inherited::may_have_ended(owner) {
+                is_limited = true;
                 before_use_by(owner);
             }
         });
+        let unlimited = if is_limited {
+            std::ptr::null_mut()
+        } else {
+            query
+        };
+        UNLIMITED.store(unlimited, Ordering::Relaxed);
+        UNLIMITED_FOR.store(user.into(), Ordering::Relaxed);
+        UNLIMITED_AS_OF.store(as_of, Ordering::Relaxed);
     }
 }
 

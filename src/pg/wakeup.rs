@@ -130,15 +130,19 @@ pub fn at_commit_before(deadline: i64) {
     EARLIEST.fetch_min(deadline, Ordering::Relaxed);
 }
 
-/// Must not fail: the transaction has already committed.
-#[pg_guard]
+/// Every transaction ends: without a guard as long as there is nothing to do.
 unsafe extern "C-unwind" fn at_transaction_end(
     event: pg_sys::XactEvent::Type,
     _argument: *mut std::ffi::c_void,
 ) {
-    if !WANTED.load(Ordering::Relaxed) {
-        return;
+    if WANTED.load(Ordering::Relaxed) {
+        tell(event);
     }
+}
+
+/// Must not fail: the transaction has already committed.
+#[pg_guard]
+extern "C-unwind" fn tell(event: pg_sys::XactEvent::Type) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             CHANGES.get().fetch_add(1, Ordering::SeqCst);
