@@ -399,3 +399,46 @@ fn a_stranger_on_the_foreseeable_name_of_a_scope_does_not_hold_up_who_issues() {
     s.run("COMMIT");
     goes_through(&f, "SELECT scope.create_readonly_role('orders')");
 }
+
+/// Who granted a membership shuts its holder out of everything by leaving open what would end or prolong it.
+#[test]
+fn attack_a_grantors_open_transaction_shuts_out_the_member() {
+    let f = Fixture::new("held_member");
+    let mut admin = f.admin();
+    let grantor = f.role("grantor", "LOGIN");
+    admin.run(&format!(
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {grantor}; CREATE TABLE of_grantor (x int); ALTER TABLE of_grantor OWNER TO {grantor}"
+    ));
+    for (number, hold) in [
+        "SELECT scope.revoke_temporary('{scope}', '{victim}')",
+        "SELECT scope.drop_scope('{scope}', true)",
+        "SELECT scope.grant_temporary('{scope}', '{victim}', '1 hour')",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let victim = f.role(&format!("victim_{number}"), "LOGIN");
+        let scope = format!("held_member_scope_{number}");
+        admin.run(&format!(
+            "CREATE TABLE own_{number} (x int); ALTER TABLE own_{number} OWNER TO {victim}"
+        ));
+        let mut s = f.login(&grantor);
+        s.run(&format!(
+            "SELECT scope.create_scope('{scope}', '{{select}}', tables => '{{of_grantor}}'); SELECT scope.grant_temporary('{scope}', '{victim}', '3 seconds')"
+        ));
+        let mut v = f.login(&victim);
+        v.run(&format!(
+            "SELECT * FROM own_{number}; SELECT * FROM of_grantor"
+        ));
+        let hold = hold.replace("{scope}", &scope).replace("{victim}", &victim);
+        s.run(&format!("BEGIN; {hold}"));
+        wait_until(&format!("{hold}: the membership has ended"), 20, || {
+            v.attempt("SELECT * FROM of_grantor").is_err()
+        });
+        wait_until(&format!("{hold}: the member works again"), 60, || {
+            v.attempt(&format!("SELECT * FROM own_{number}")).is_ok()
+        });
+        v.denied("SELECT * FROM of_grantor", "42501");
+        assert!(s.attempt("COMMIT").is_err(), "{hold}");
+    }
+}

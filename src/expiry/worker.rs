@@ -12,8 +12,9 @@ use super::end::{self, Action, Ended, Terminated};
 use super::{Managed, due, managed};
 use crate::audit::retention;
 use crate::guc;
+use crate::label::Kind;
 use crate::pg::xact::Failure;
-use crate::pg::{clock, dependencies, server, worker, xact};
+use crate::pg::{catalog, clock, dependencies, server, sessions, worker, xact};
 use crate::text::visible;
 
 const BATCH: usize = 200;
@@ -249,6 +250,23 @@ fn transaction<R>(patience: Duration, work: impl FnOnce() -> R) -> Result<R, Fai
     xact::transaction(work)
 }
 
+/// Until a membership that has ended is taken away, its holder is refused whatever could use it. Whoever granted it
+/// must not make that last by leaving a transaction open in which it was revoked or granted again: a moment after the
+/// deadline that session is ended.
+fn end_open_calls(due: &Managed) -> bool {
+    const MOMENT: i64 = 2_000_000;
+    // One that is being ended has no moment of its own any more; what it still gives is what matters.
+    let is_late = due.metadata.kind == Kind::Temporary
+        && due.moment.saturating_add(MOMENT) <= clock::now()
+        && !catalog::memberships(due.oid).is_empty();
+    if !is_late {
+        return false;
+    }
+    let sessions = xact::raised(dependencies::open_calls(due.oid));
+    sessions.iter().for_each(|&pid| sessions::terminate(pid));
+    !sessions.is_empty()
+}
+
 /// Leaves the reason where a DBA looks, and the rest for the next attempt.
 fn give_up(due: &Managed, failure: &Failure) {
     let is_locked = failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
@@ -266,6 +284,9 @@ fn give_up(due: &Managed, failure: &Failure) {
         let mut reason = failure.message.clone();
         if is_locked && let Some(holder) = xact::raised(dependencies::lock_holder(due.oid)) {
             reason = format!("{reason}: {holder}");
+        }
+        if is_locked && end_open_calls(&due) {
+            reason += ", and its session is ended";
         }
         let second = end::note_failure(&due, &reason, xact::patience());
         Some((reason, second))

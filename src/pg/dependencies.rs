@@ -205,6 +205,22 @@ pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
     Ok(found.into_iter().flatten().next())
 }
 
+/// The sessions that keep the lock of the role, or of one that it is a member of, by a call of ours in a transaction
+/// that is still open; not a superuser's.
+pub fn open_calls(role: pg_sys::Oid) -> SpiResult<Vec<i32>> {
+    let found = spi::query(
+        "SELECT l.pid FROM pg_catalog.pg_locks l
+           JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.backend_type = 'client backend'
+           JOIN pg_catalog.pg_authid r ON r.oid = a.usesysid AND NOT r.rolsuper
+          WHERE l.granted AND l.locktype = 'advisory' AND l.database = 0
+            AND (l.objid = $1 OR l.objid IN (SELECT m.roleid FROM pg_catalog.pg_auth_members m WHERE m.member = $1))
+            AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass",
+        &[role.into()],
+        |row| row.get::<i32>(1),
+    )?;
+    Ok(found.into_iter().flatten().collect())
+}
+
 /// Does anybody wait for a lock of this transaction?
 pub fn is_waited_for() -> SpiResult<bool> {
     let found = spi::query(
