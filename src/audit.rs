@@ -1,4 +1,4 @@
-//! The audit trail: one JSON object a line in the server log (design 3.10, `docs/audit.md`).
+//! The audit trail: one JSON object a line in the server log (docs/design.md, "The record", `docs/audit.md`).
 //!
 //! Nothing here raises an error, so that it may be called on every path, commits and aborts
 //! included. Events that a rollback undoes wait for the end of their transaction.

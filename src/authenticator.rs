@@ -1,4 +1,4 @@
-//! Authenticators: gated logins, which act through tokens only (design 3.7).
+//! Authenticators: gated logins, which act through tokens only (docs/design.md, "Gated logins make an escape worthless").
 
 mod error;
 

@@ -1,4 +1,4 @@
-//! The end of managed roles (design 3.9).
+//! The end of managed roles (docs/design.md, "Expiry").
 //!
 //! | state | means | next |
 //! | --- | --- | --- |

@@ -1,4 +1,4 @@
-//! What the extension knows about a role: a JSON security label on it (design 3.1).
+//! What the extension knows about a role: a JSON security label on it (docs/design.md, "What we know of a role is a security label on it").
 
 mod glance;
 mod text;

@@ -1,5 +1,5 @@
-//! The lock on a switched role: nothing but the end of the transaction takes it away (design 3.6).
-//! And the gate on logins that act through tokens only (design 3.7).
+//! The lock on a switched role: nothing but the end of the transaction takes it away (docs/design.md, "The lock guards settings and checks an invariant").
+//! And the gate on logins that act through tokens only (docs/design.md, "Gated logins make an escape worthless").
 
 mod error;
 pub mod state;

@@ -1,4 +1,4 @@
-//! The check of managed roles at login, whatever the authentication method (design 3.8), and of
+//! The check of managed roles at login, whatever the authentication method (docs/design.md, "Login is checked here, whatever the method"), and of
 //! those logins that a DBA has named for it.
 
 pub mod change;

@@ -1,4 +1,4 @@
-//! Scopes: NOLOGIN roles that hold one set of privileges on one set of objects (design 3.2).
+//! Scopes: NOLOGIN roles that hold one set of privileges on one set of objects (docs/design.md, "Credentials are members of scopes").
 //!
 //! A request becomes a plan of grants (`facts`), which is compared with what the scope holds
 //! (`held`). Grants are made as the caller, so that PostgreSQL checks them again and records the

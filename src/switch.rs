@@ -211,7 +211,7 @@ impl Drop for Checking {
     }
 }
 
-/// The role, if tokens may activate it at all (design 3.7).
+/// The role, if tokens may activate it at all (docs/design.md, "Gated logins make an escape worthless").
 pub fn takeable(role: &str) -> Result<Role, Untakeable> {
     if role.starts_with("pg_") || role == "public" || role == "none" {
         return Err(Untakeable::Reserved {

@@ -7,7 +7,7 @@ use crate::admission::Rules;
 use crate::timestamp;
 
 /// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
-/// (design 3.1).
+/// (docs/design.md, "What we know of a role is a security label on it").
 pub const MAX_BYTES: usize = 1_500;
 const MAX_ERROR_CHARACTERS: usize = 200;
 

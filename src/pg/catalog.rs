@@ -349,7 +349,27 @@ const TAKES_AN_XID: [&[u8]; 2] = [b"pg_current_xact_id", b"txid_current"];
 /// Is it a function of PostgreSQL's own that shows other sessions, or changes what is not this
 /// session's own?
 pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
-    // Others are granted, or not, by whoever made them.
+    is_postgresqls(function, |form| {
+        // SAFETY: a name is terminated.
+        let name = unsafe { CStr::from_ptr(form.proname.data.as_ptr()) }.to_bytes();
+        name.starts_with(b"pg_stat_get_")
+            || TAKES_AN_XID.contains(&name)
+            || form.provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE && !HARMLESS.contains(&name)
+    })
+}
+
+/// Is it a function of PostgreSQL's own that depends on its arguments alone?
+pub fn is_pure(function: pg_sys::Oid) -> bool {
+    is_postgresqls(function, |form| {
+        form.provolatile as u8 == pg_sys::PROVOLATILE_IMMUTABLE
+    })
+}
+
+/// Is it one of PostgreSQL's own, and such a one? Others are granted, or not, by whoever made them.
+fn is_postgresqls(
+    function: pg_sys::Oid,
+    is_such: impl FnOnce(&pg_sys::FormData_pg_proc) -> bool,
+) -> bool {
     if u32::from(function) >= pg_sys::FirstNormalObjectId {
         return false;
     }
@@ -362,14 +382,9 @@ pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
         if tuple.is_null() {
             return false;
         }
-        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-        let name = CStr::from_ptr((*form).proname.data.as_ptr()).to_bytes();
-        let is_volatile = (*form).provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE;
-        let reaches = name.starts_with(b"pg_stat_get_")
-            || TAKES_AN_XID.contains(&name)
-            || is_volatile && !HARMLESS.contains(&name);
+        let found = is_such(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>());
         pg_sys::ReleaseSysCache(tuple);
-        reaches
+        found
     }
 }
 
@@ -487,27 +502,6 @@ fn memberships_where(
         // One for each grantor, from 16 on.
         roles.dedup();
         roles
-    }
-}
-
-/// Is it a function of PostgreSQL's own that depends on its arguments alone?
-pub fn is_pure(function: pg_sys::Oid) -> bool {
-    if u32::from(function) >= pg_sys::FirstNormalObjectId {
-        return false;
-    }
-    // SAFETY: inside a transaction; the tuple is released after the last look at it.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            pg_sys::Datum::from(function),
-        );
-        if tuple.is_null() {
-            return false;
-        }
-        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-        let pure = (*form).provolatile as u8 == pg_sys::PROVOLATILE_IMMUTABLE;
-        pg_sys::ReleaseSysCache(tuple);
-        pure
     }
 }
 

@@ -1,4 +1,4 @@
-//! Security labels on roles, of our two providers (design 3.1).
+//! Security labels on roles, of our two providers (docs/design.md, "What we know of a role is a security label on it").
 
 use std::ffi::{CStr, CString};
 
