@@ -1,4 +1,4 @@
--- The review: what is wrong with the access in this cluster and database, and the SQL that mends it.
+-- The review: what is wrong with the access in this cluster and database, and the SQL that fixes it.
 
 CREATE TABLE scope.accepted_finding (
     code text NOT NULL,
@@ -31,12 +31,12 @@ ALTER TABLE scope.accepted_finding ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.attestation ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION scope.review()
-RETURNS TABLE (severity text, code text, role_name name, object_name text, finding text, since timestamptz, mend text,
+RETURNS TABLE (severity text, code text, role_name name, object_name text, finding text, since timestamptz, fix text,
                accepted_reason text, accepted_until timestamptz, accepted_by name)
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'review_wrapper';
 COMMENT ON FUNCTION scope.review() IS
-'What is wrong with the roles of this cluster and the privileges in this database, worst first: severity (critical, high, medium, low), code (explained in docs/review.md), the role and the object, since when as far as that is known, and in mend the SQL that ends it. It changes nothing.
+'What is wrong with the roles of this cluster and the privileges in this database, worst first: severity (critical, high, medium, low), code (explained in docs/review.md), the role and the object, since when as far as that is known, and in fix the SQL that ends it. It changes nothing.
 Findings that scope.accept_finding() has accepted come last, with the reason and until when. What PUBLIC may do is looked for in this database only: review each.
 For members of pg_monitor. Errors: none of its own.';
 

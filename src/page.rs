@@ -45,7 +45,7 @@ SELECT pg_catalog.jsonb_build_object(
 const FINDINGS: &str = "
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'severity', f.severity, 'code', f.code, 'role', f.role_name, 'object', f.object_name, 'finding', f.finding,
-         'since', pg_catalog.to_char(f.since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), 'mend', f.mend,
+         'since', pg_catalog.to_char(f.since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), 'fix', f.fix,
          'accepted', f.accepted_reason, 'accepted_by', f.accepted_by,
          'accepted_until', pg_catalog.to_char(f.accepted_until AT TIME ZONE 'UTC', 'YYYY-MM-DD')))::text
   FROM scope.review() WITH ORDINALITY AS f

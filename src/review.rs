@@ -1,4 +1,4 @@
-//! The review: findings about roles and privileges, worst first, each with the SQL that mends it; what
+//! The review: findings about roles and privileges, worst first, each with the SQL that fixes it; what
 //! has been accepted; hardening, pruning and signatures.
 
 mod drift;
@@ -70,7 +70,7 @@ struct Finding {
     what: String,
     /// Unix microseconds.
     since: Option<i64>,
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 impl Finding {
@@ -103,7 +103,7 @@ fn review() -> Result<
             name!(object_name, Option<String>),
             name!(finding, String),
             name!(since, Option<TimestampWithTimeZone>),
-            name!(mend, Option<String>),
+            name!(fix, Option<String>),
             name!(accepted_reason, Option<String>),
             name!(accepted_until, Option<TimestampWithTimeZone>),
             name!(accepted_by, Option<Name>),
@@ -143,7 +143,7 @@ fn review() -> Result<
                 finding.object,
                 visible(&finding.what).into_owned(),
                 finding.since.and_then(clock::to_sql),
-                finding.mend,
+                finding.fix,
                 reason,
                 until,
                 by,
@@ -164,7 +164,7 @@ fn find() -> Result<Vec<Finding>, Error> {
             what: "the server runs without the library: no token's role is locked, guarded logins are not checked, and nothing ends"
                 .to_owned(),
             since: None,
-            mend: None,
+            fix: None,
         });
     }
     for check in CHECKS {
@@ -179,8 +179,8 @@ fn find() -> Result<Vec<Finding>, Error> {
 fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
     let sql = format!(
         "SELECT f.role::text, f.object::text, f.what::text,
-                CASE WHEN isfinite(f.since::timestamptz) THEN (extract(epoch FROM f.since::timestamptz) * 1000000)::bigint END, f.mend::text
-           FROM ({}) f(role, object, what, since, mend)",
+                CASE WHEN isfinite(f.since::timestamptz) THEN (extract(epoch FROM f.since::timestamptz) * 1000000)::bigint END, f.fix::text
+           FROM ({}) f(role, object, what, since, fix)",
         check.sql
     );
     let arguments: [DatumWithOid<'_>; 2] = [
@@ -196,7 +196,7 @@ fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
                 object: row.get(2)?,
                 what: row.get::<String>(3)?.unwrap_or_default(),
                 since: row.get(4)?,
-                mend: row.get(5)?,
+                fix: row.get(5)?,
             })
         })
     })?;
@@ -267,7 +267,7 @@ fn of_attestations() -> Result<Vec<Finding>, Error> {
             object: None,
             what,
             since: Some(attestation.at),
-            mend: Some(format!(
+            fix: Some(format!(
                 "SELECT scope.attest({}, 'reviewed');",
                 spi::literal(&spi::identifier(&attestation.name))
             )),
@@ -485,8 +485,8 @@ fn prune(
         })?;
         let seen = |finding: &Finding| finding.what != findings::NEVER_SEEN;
         for finding in run(&UNUSED)?.into_iter().filter(seen) {
-            let mend = finding.mend.unwrap_or_default();
-            let statement = mend.trim_end_matches(';').to_owned();
+            let fix = finding.fix.unwrap_or_default();
+            let statement = fix.trim_end_matches(';').to_owned();
             steps.push((finding.role.unwrap_or_default(), statement, finding.what));
         }
         if apply {

@@ -144,7 +144,7 @@ fn every_proposal_does_what_it_says_whatever_the_names() {
     admin.run("UPDATE pg_shseclabel SET label = jsonb_set(label::jsonb, '{created_at}', '\"2020-01-01T00:00:00Z\"') - 'rotated_at' WHERE provider = 'scope_roles'");
     let before = roles(&mut admin);
     let findings =
-        admin.rows("SELECT code, role_name, object_name, finding, mend FROM scope.review()");
+        admin.rows("SELECT code, role_name, object_name, finding, fix FROM scope.review()");
     let codes: BTreeSet<&str> = findings
         .iter()
         .filter_map(|row| row[0].as_deref())
@@ -175,23 +175,23 @@ fn every_proposal_does_what_it_says_whatever_the_names() {
     }
     let (mut ran, mut tried) = (0, BTreeSet::new());
     for row in &findings {
-        let [code, role, object, finding, mend] = row.as_slice() else {
+        let [code, role, object, finding, fix] = row.as_slice() else {
             panic!("{row:?}")
         };
         let code = code.as_deref().expect("a code");
         assert_seen(code, finding.as_deref().unwrap_or_default());
-        let Some(mend) = mend.as_deref() else {
+        let Some(fix) = fix.as_deref() else {
             continue;
         };
-        if mend.starts_with("--") {
+        if fix.starts_with("--") {
             // A comment names nobody.
-            assert_seen(code, mend);
-            assert!(!mend.contains("pwned") && mend.is_ascii(), "{mend}");
+            assert_seen(code, fix);
+            assert!(!fix.contains("pwned") && fix.is_ascii(), "{fix}");
             continue;
         }
-        if let Some((_, command)) = mend.split_once("\\password ") {
+        if let Some((_, command)) = fix.split_once("\\password ") {
             // psql reads to the end of the line.
-            assert!(!command.contains(|c: char| c.is_control()), "{mend:?}");
+            assert!(!command.contains(|c: char| c.is_control()), "{fix:?}");
             continue;
         }
         // One of each kind and of each name is enough.
@@ -208,11 +208,11 @@ fn every_proposal_does_what_it_says_whatever_the_names() {
         );
         // The whole review is slow: ask whether it is gone for some of each kind.
         let look = tried.iter().filter(|(other, _)| other == code).count() <= 3;
-        let outcome = run_and_undo(&mut admin, &before, mend, |s| !look || !s.holds(&same));
+        let outcome = run_and_undo(&mut admin, &before, fix, |s| !look || !s.holds(&same));
         match outcome {
-            Ok(is_gone) => assert!(is_gone, "{code} is still there after {mend:?}"),
+            Ok(is_gone) => assert!(is_gone, "{code} is still there after {fix:?}"),
             // PostgreSQL's own rule.
-            Err(e) => panic!("{code}: {mend:?}: {e}"),
+            Err(e) => panic!("{code}: {fix:?}: {e}"),
         }
         ran += 1;
     }

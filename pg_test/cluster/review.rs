@@ -1,4 +1,4 @@
-//! `scope.review` and what goes with it: each planted fault is found, what mends it mends it, and nothing else is found.
+//! `scope.review` and what goes with it: each planted fault is found, what fixes it fixes it, and nothing else is found.
 
 mod drift;
 
@@ -28,7 +28,7 @@ struct Fault {
     plant: &'static str,
     found: &'static str,
     /// Whether the SQL that is shown can be run as it is.
-    mends: bool,
+    fixes: bool,
     clean_up: &'static str,
 }
 
@@ -36,7 +36,7 @@ const fn fault(plant: &'static str, found: &'static str, clean_up: &'static str)
     Fault {
         plant,
         found,
-        mends: true,
+        fixes: true,
         clean_up,
     }
 }
@@ -60,7 +60,7 @@ const FAULTS: &[Fault] = &[
         "DROP ROLE rv_joe",
     ),
     Fault {
-        mends: false,
+        fixes: false,
         ..fault(
             "SET password_encryption = 'md5'; CREATE ROLE rv_joe LOGIN PASSWORD 'x' VALID UNTIL '2100-01-01'; RESET password_encryption",
             "md5_password rv_joe",
@@ -112,7 +112,7 @@ const FAULTS: &[Fault] = &[
         "DROP ROLE rv_team, rv_joe",
     ),
     Fault {
-        mends: false,
+        fixes: false,
         ..fault(
             "CREATE ROLE rv_1; CREATE ROLE rv_2; CREATE ROLE rv_3; CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01';
              GRANT rv_1 TO rv_2; GRANT rv_2 TO rv_3; GRANT rv_3 TO rv_joe",
@@ -161,7 +161,7 @@ const FAULTS: &[Fault] = &[
         "",
     ),
     Fault {
-        mends: false,
+        fixes: false,
         ..fault(
             "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
             (SELECT regexp_replace(label, '}$', ',\"error\":\"the disk is full\"}') FROM pg_shseclabel
@@ -183,14 +183,14 @@ fn each_planted_fault_is_found_and_mended_and_nothing_else_is() {
     for fault in FAULTS {
         admin.run(fault.plant);
         assert_eq!(findings(&mut admin), [fault.found], "{}", fault.plant);
-        let mend = admin.text("SELECT mend FROM scope.review()");
-        assert!(!mend.is_empty(), "{}", fault.found);
-        if fault.mends {
-            admin.run(&mend);
+        let fix = admin.text("SELECT fix FROM scope.review()");
+        assert!(!fix.is_empty(), "{}", fault.found);
+        if fault.fixes {
+            admin.run(&fix);
             let left = findings(&mut admin);
             assert!(
                 !left.contains(&fault.found.to_owned()),
-                "{mend} does not mend it: {left:?}"
+                "{fix} does not fix it: {left:?}"
             );
         }
         admin.run(fault.clean_up);
@@ -423,8 +423,8 @@ fn attestations_tell_what_has_changed_and_what_is_overdue() {
     assert_eq!(findings(&mut admin), NOTHING);
     admin.run("UPDATE scope.attestation SET attested_at = attested_at - interval '91 days'");
     assert_eq!(findings(&mut admin), ["attestation_overdue rv_joe"]);
-    let mend = admin.text("SELECT mend FROM scope.review()");
-    admin.run(&mend);
+    let fix = admin.text("SELECT fix FROM scope.review()");
+    admin.run(&fix);
     assert_eq!(findings(&mut admin), NOTHING);
     // A role that was made anew under the name has not been attested.
     admin.run("DROP OWNED BY rv_joe; DROP ROLE rv_joe; CREATE ROLE rv_joe LOGIN VALID UNTIL '2100-01-01'; GRANT DELETE ON vault TO rv_joe");
@@ -450,7 +450,7 @@ fn attestations_tell_what_has_changed_and_what_is_overdue() {
     );
 }
 
-/// Names are data: in what is found, in what mends it, and in what hardening runs.
+/// Names are data: in what is found, in what fixes it, and in what hardening runs.
 #[test]
 fn injection_through_names_into_the_sql_that_mends() {
     let server = Server::start(Options::default());
@@ -458,8 +458,8 @@ fn injection_through_names_into_the_sql_that_mends() {
     let mut admin = f.admin();
     let name = r#"x"; ALTER ROLE postgres NOLOGIN; --"#;
     admin.run(&format!("CREATE ROLE {} LOGIN", ident(name)));
-    let mend = admin.text("SELECT mend FROM scope.review()");
-    admin.run(&mend);
+    let fix = admin.text("SELECT fix FROM scope.review()");
+    admin.run(&fix);
     assert_eq!(findings(&mut admin), NOTHING);
     admin.assert_that("(SELECT rolcanlogin FROM pg_roles WHERE oid = 10)");
     admin.run(&format!(

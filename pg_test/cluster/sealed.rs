@@ -291,7 +291,7 @@ fn no_failure_of_the_record_stops_a_revocation() {
         "LANGUAGE plpgsql AS $f$ BEGIN RAISE disk_full USING MESSAGE = 'no space left'; END $f$";
     let holder = f.role("holder", "LOGIN SUPERUSER");
     let mut holder = f.login(&holder);
-    for (name, breaks, mends) in [
+    for (name, breaks, fixes) in [
         ("trigger", format!("CREATE FUNCTION full_() RETURNS trigger {raise}; CREATE TRIGGER t BEFORE INSERT ON scope.audit_log FOR EACH ROW EXECUTE FUNCTION full_()"),
             "DROP TRIGGER t ON scope.audit_log; DROP FUNCTION full_()"),
         ("deferred", format!("CREATE FUNCTION full_() RETURNS trigger {raise}; CREATE CONSTRAINT TRIGGER t AFTER INSERT ON scope.audit_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION full_()"),
@@ -341,7 +341,7 @@ fn no_failure_of_the_record_stops_a_revocation() {
         }
         match name {
             "locked" => holder.run("ROLLBACK"),
-            _ => admin.run(mends),
+            _ => admin.run(fixes),
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Finding {
     #[serde(default)]
     pub since: String,
     #[serde(default)]
-    pub mend: String,
+    pub fix: String,
     pub accepted: Option<String>,
     #[serde(default)]
     pub accepted_by: String,
@@ -101,7 +101,7 @@ fn row(out: &mut String, findings: &[&Finding]) {
             escaped(reason)
         );
     }
-    proposals(out, &texts(|one| &one.mend), &one.code);
+    proposals(out, &texts(|one| &one.fix), &one.code);
     let since = texts(|one| &one.since);
     let first = since.into_iter().min().unwrap_or_default();
     let _ = write!(out, "</td><td class=\"names\">{}</td></tr>", escaped(first));
@@ -132,7 +132,7 @@ fn proposals(out: &mut String, proposals: &[&str], code: &str) {
     if !beyond.is_empty() {
         let _ = write!(
             out,
-            "<p>and {} more: <code>SELECT mend FROM scope.review() WHERE code = {};</code></p>",
+            "<p>and {} more: <code>SELECT fix FROM scope.review() WHERE code = {};</code></p>",
             beyond.len(),
             escaped(&format!("'{}'", code.replace('\'', "''")))
         );

@@ -100,13 +100,13 @@ impl Scope {
             object: None,
             what,
             since: None,
-            mend: None,
+            fix: None,
         }
     }
 
     fn undeclared(&self) -> Finding {
         Finding {
-            mend: Some(format!(
+            fix: Some(format!(
                 "SELECT * FROM scope.apply(scope.export_spec(ARRAY[{}]::name[]));",
                 spi::literal(&self.name)
             )),
@@ -159,7 +159,7 @@ impl Drift<'_> {
             return shown
                 .map(|(name, what, grants)| Finding {
                     object: Some(name),
-                    mend: Some(self.mend(&grants, code)),
+                    fix: Some(self.fix(&grants, code)),
                     ..self.scope.finding(code, severity, what)
                 })
                 .collect();
@@ -170,7 +170,7 @@ impl Drift<'_> {
             .collect();
         let what = format!("on {count} objects: {}", plan::some_of(&words));
         vec![Finding {
-            mend: Some(self.mend(grants, code)),
+            fix: Some(self.fix(grants, code)),
             ..self.scope.finding(code, severity, what)
         }]
     }
@@ -247,7 +247,7 @@ impl Drift<'_> {
         others
             .into_iter()
             .map(|what| Finding {
-                mend: Some(format!(
+                fix: Some(format!(
                     "-- {} by hand, {}",
                     if what.starts_with("owner of ") {
                         "give it another owner"
@@ -279,7 +279,7 @@ impl Drift<'_> {
         text.trim_start_matches("SELECT on ").to_owned()
     }
 
-    fn mend(&self, grants: &[Grant], code: &str) -> String {
+    fn fix(&self, grants: &[Grant], code: &str) -> String {
         let role = spi::identifier(&self.scope.name);
         let mut names = Names::new();
         let places = grants.iter().map(|grant| match grant.object {
@@ -316,7 +316,7 @@ impl Drift<'_> {
                 }
             }
         }
-        let mends: Vec<String> = by_grantor
+        let fixes: Vec<String> = by_grantor
             .into_iter()
             .map(|(grantor, grants)| {
                 let revokes = statements(&grants, Direction::Revoke);
@@ -330,7 +330,7 @@ impl Drift<'_> {
                 }
             })
             .collect();
-        mends.join(" ")
+        fixes.join(" ")
     }
 }
 

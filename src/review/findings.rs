@@ -23,7 +23,7 @@ impl Severity {
 pub struct Check {
     pub code: &'static str,
     pub severity: Severity,
-    /// Role, object, what is wrong, since when, the SQL that mends it. $1: scope_roles.max_password_age,
+    /// Role, object, what is wrong, since when, the SQL that fixes it. $1: scope_roles.max_password_age,
     /// $2: scope_roles.unused_after, in seconds. They run with search_path pinned and read catalogues only.
     pub sql: &'static str,
 }

@@ -268,8 +268,8 @@ fn prepared_transaction_of_the_credential_is_shown_with_what_ends_it() {
     wait_until("it waits", 25, || {
         admin.holds(&format!("EXISTS (SELECT {found})"))
     });
-    let mend = admin.text(&format!("SELECT mend {found}"));
-    admin.run(&mend);
+    let fix = admin.text(&format!("SELECT fix {found}"));
+    admin.run(&fix);
     wait_until_gone(f.server, &role, 40);
     assert_eq!(admin.text("SELECT count(*) FROM orders"), "2");
 }

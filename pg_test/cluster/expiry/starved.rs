@@ -372,10 +372,10 @@ fn a_deadline_that_was_moved_by_hand_holds_as_it_was_recorded() {
             "(SELECT valid_until = {}::timestamptz FROM scope.roles WHERE role = {role})",
             literal(&cred.valid_until)
         ));
-        let mend = admin.text(&format!(
-            "SELECT mend FROM scope.review() WHERE code = 'changed_by_hand' AND role_name = {role}"
+        let fix = admin.text(&format!(
+            "SELECT fix FROM scope.review() WHERE code = 'changed_by_hand' AND role_name = {role}"
         ));
-        admin.run(&mend);
+        admin.run(&fix);
         admin.assert_that(&format!(
             "(SELECT changed_by_hand IS NULL FROM scope.credentials WHERE role = {role})"
         ));

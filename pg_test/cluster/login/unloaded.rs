@@ -128,7 +128,7 @@ fn a_server_without_the_file_lets_no_managed_login_in() {
     server.admin("postgres");
 }
 
-/// Logins from before, and what somebody has changed by hand, are findings whose SQL mends them.
+/// Logins from before, and what somebody has changed by hand, are findings whose SQL fixes them.
 #[test]
 fn a_login_that_would_come_in_unchecked_is_a_finding() {
     if !has_library("auto_explain") {
@@ -156,12 +156,12 @@ fn a_login_that_would_come_in_unchecked_is_a_finding() {
     ];
     all.sort();
     assert_eq!(admin.column(found), all);
-    // Whoever goes on with one mends it.
+    // Whoever goes on with one fixes it.
     admin.run(&format!(
         "SELECT scope.renew_role('{renewed}'); SELECT scope.rotate_password('{rotated}')"
     ));
-    for mend in admin.column("SELECT mend FROM scope.review() WHERE code = 'unbound_login'") {
-        admin.run(&mend);
+    for fix in admin.column("SELECT fix FROM scope.review() WHERE code = 'unbound_login'") {
+        admin.run(&fix);
     }
     assert_eq!(admin.column(found), Vec::<String>::new());
     admin.assert_that(&format!("(SELECT setconfig = '{{\"session_preload_libraries=auto_explain, scope_roles\"}}' FROM pg_db_role_setting WHERE setrole = '{more}'::regrole)"));

@@ -1,4 +1,4 @@
-//! Scopes that hold something else than they declare: each kind of drift is found with both sides, and mended by what is shown.
+//! Scopes that hold something else than they declare: each kind of drift is found with both sides, and fixed by what is shown.
 
 use std::sync::Barrier;
 use std::thread;
@@ -137,11 +137,11 @@ fn each_drift_is_found_with_both_sides_and_mended_by_what_is_shown() {
             *words,
             "{by_hand}"
         );
-        let mend = admin.text("SELECT mend FROM scope.review()");
-        admin.run(&mend);
-        assert_eq!(findings(&mut admin), NOTHING, "{by_hand} and then {mend}");
+        let fix = admin.text("SELECT fix FROM scope.review()");
+        admin.run(&fix);
+        assert_eq!(findings(&mut admin), NOTHING, "{by_hand} and then {fix}");
     }
-    // What leaves code is a finding of its own besides; one statement mends both.
+    // What leaves code is a finding of its own besides; one statement fixes both.
     admin.run("GRANT CREATE ON SCHEMA other TO sc");
     assert_eq!(
         findings(&mut admin),
@@ -154,9 +154,9 @@ fn each_drift_is_found_with_both_sides_and_mended_by_what_is_shown() {
         admin.text("SELECT finding FROM scope.review() WHERE code = 'scope_widened'"),
         "declares USAGE, and holds USAGE, CREATE"
     );
-    let mend = admin.text("SELECT mend FROM scope.review() WHERE code = 'plants_code'");
-    admin.run(&mend);
-    assert_eq!(findings(&mut admin), NOTHING, "{mend}");
+    let fix = admin.text("SELECT fix FROM scope.review() WHERE code = 'plants_code'");
+    admin.run(&fix);
+    assert_eq!(findings(&mut admin), NOTHING, "{fix}");
     // More is worse than less; both are told of one object.
     admin.run("GRANT DELETE ON orders TO sc; REVOKE SELECT ON orders FROM sc");
     assert_eq!(
@@ -218,8 +218,8 @@ fn a_drift_on_many_objects_is_one_finding() {
             && what.ends_with("; and 25 more"),
         "{what}"
     );
-    let mend = admin.text("SELECT mend FROM scope.review()");
-    admin.run(&mend);
+    let fix = admin.text("SELECT fix FROM scope.review()");
+    admin.run(&fix);
     assert_eq!(findings(&mut admin), NOTHING);
 }
 
@@ -269,8 +269,8 @@ fn a_grant_in_another_database_is_found_in_both() {
         other.text("SELECT finding FROM scope.review()"),
         "declares nothing, being of database drift_kinds, and holds SELECT"
     );
-    let mend = other.text("SELECT mend FROM scope.review()");
-    other.run(&mend);
+    let fix = other.text("SELECT fix FROM scope.review()");
+    other.run(&fix);
     assert_eq!(findings(&mut other), NOTHING);
     assert_eq!(findings(&mut admin), NOTHING);
 }
@@ -284,8 +284,8 @@ fn a_scope_that_declares_nothing_is_said_so_and_declares_what_it_holds() {
     admin
         .run("DROP EXTENSION scope_roles; CREATE EXTENSION scope_roles; SELECT scope.harden(true)");
     assert_eq!(findings(&mut admin), ["scope_undeclared sc"]);
-    let mend = admin.text("SELECT mend FROM scope.review()");
-    admin.run(&mend);
+    let fix = admin.text("SELECT fix FROM scope.review()");
+    admin.run(&fix);
     assert_eq!(findings(&mut admin), NOTHING);
     admin.run("REVOKE SELECT ON orders FROM sc");
     assert_eq!(admin.column(SHOWN), ["scope_narrowed public.orders"]);
@@ -385,8 +385,8 @@ fn a_dump_restored_on_another_server_keeps_what_was_declared() {
     assert_eq!(admin.rows(rows), declared);
     let of_scopes = "SELECT code, role_name, object_name, finding FROM scope.review() WHERE code LIKE 'scope\\_%'";
     assert_eq!(admin.rows(of_scopes), before);
-    let mend = admin.text("SELECT mend FROM scope.review() WHERE code = 'scope_narrowed'");
-    admin.run(&mend);
+    let fix = admin.text("SELECT fix FROM scope.review() WHERE code = 'scope_narrowed'");
+    admin.run(&fix);
     assert_eq!(admin.rows(of_scopes), Vec::<Vec<Option<String>>>::new());
     // Renamed over there, and changed.
     admin.run("ALTER TABLE \"else\".t RENAME TO u; ALTER SCHEMA app RENAME TO app2; ALTER ROLE \"Maker\" RENAME TO maker");
@@ -418,8 +418,8 @@ fn an_upgraded_server_keeps_what_was_declared() {
     let new = old.upgrade(Options::default());
     let mut admin = new.admin(&f.name);
     assert_eq!(admin.rows(of_scopes), before);
-    for mend in admin.column("SELECT mend FROM scope.review() WHERE code LIKE 'scope\\_%'") {
-        admin.run(&mend);
+    for fix in admin.column("SELECT fix FROM scope.review() WHERE code LIKE 'scope\\_%'") {
+        admin.run(&fix);
     }
     admin.run("ALTER FUNCTION \"else\".g(int) RENAME TO h; ALTER TABLE \"Orders 2\" RENAME TO orders; SELECT scope.alter_scope('sc', 'add', '{UPDATE}', tables => '{vault}')");
     assert_eq!(admin.rows(of_scopes), Vec::<Vec<Option<String>>>::new());
@@ -474,8 +474,8 @@ fn a_copy_of_a_database_holds_what_nobody_declared() {
                 .all(|found| found.starts_with("scope_widened ")),
         "{found:?}"
     );
-    for mend in copy.column("SELECT mend FROM scope.review() WHERE role_name = 'sc'") {
-        copy.run(&mend);
+    for fix in copy.column("SELECT fix FROM scope.review() WHERE role_name = 'sc'") {
+        copy.run(&fix);
     }
     assert_eq!(copy.column(SHOWN), NOTHING);
     assert_eq!(findings(&mut f.admin()), NOTHING);
@@ -491,8 +491,8 @@ fn what_is_dropped_is_no_longer_declared_and_what_is_made_anew_is_missed() {
     assert_eq!(findings(&mut admin), NOTHING);
     admin.run("CREATE TABLE orders (id int)");
     assert_eq!(admin.column(SHOWN), ["scope_narrowed public.orders"]);
-    let mend = admin.text("SELECT mend FROM scope.review()");
-    admin.run(&mend);
+    let fix = admin.text("SELECT fix FROM scope.review()");
+    admin.run(&fix);
     assert_eq!(findings(&mut admin), NOTHING);
     // The next change forgets what is gone.
     admin.run("SELECT scope.alter_scope('sc', 'add', '{SELECT}', tables => '{vault}')");
