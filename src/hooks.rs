@@ -1,5 +1,31 @@
 //! All that PostgreSQL calls: hooks, callbacks, entry points of workers. Each decodes what it is given, asks a room,
 //! and chains on.
 
-pub mod labels;
+//!
+//! The hooks themselves are not `#[pg_guard]`ed: each asks in a guarded function of its own, and calls the hook that was there before, or
+//! the standard function, as the bare C function that it is. An error of PostgreSQL's then jumps over our frame and stays as it was. A guard
+//! would rebuild it, without the names of tables and constraints and the position in the query that clients read. Such a jump is sound
+//! because the frames that it leaves own nothing.
+
+mod authentication;
+mod decode;
+mod executor;
+pub mod explain;
+mod judge;
+mod labels;
+mod object_access;
+mod utility;
 mod workers;
+
+use crate::pg::{error_context, role_changers, statements};
+
+/// Once, in the postmaster.
+pub fn install() {
+    error_context::explains(explain::explain);
+    utility::install();
+    executor::install();
+    object_access::install();
+    role_changers::install();
+    statements::install();
+    authentication::install();
+}

@@ -95,7 +95,7 @@ pub extern "C-unwind" fn _PG_init() {
         pg::preload::mark();
         pg::advisory::init();
         audit::init();
-        lock::init();
+        hooks::install();
         login::init();
         guard::init();
         expiry::init();

@@ -7,12 +7,14 @@ pub mod verdict;
 
 use crate::audit::{self, Class};
 use crate::error::raise;
-use crate::pg::{clock, gate, hooks, identity, switch_state, timer};
-use crate::switch;
+use crate::pg::{clock, error_context, gate, identity, switch_state, timer};
+use crate::{jwt, switch};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
 
-pub fn init() {
-    hooks::install_lock();
+/// The cheap first question of every hook: three loads.
+#[inline]
+pub fn is_bound() -> bool {
+    switch_state::is_locked() || gate::may_be_closed()
 }
 
 /// Judges what is about to happen in a locked or gated session; raises 42501, or 28000 when the
@@ -33,7 +35,7 @@ pub fn enforce(event: &Event<'_>) {
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
         if matches!(violation, Violation::Ended | Violation::Revoked) {
             // The statement may bring a new token.
-            hooks::hide_statement();
+            error_context::hide_statement(jwt::redact);
         }
         audit::refused(Class::Lock, &violation, |problem| {
             audit::Event::LockViolation { problem }

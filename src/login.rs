@@ -26,7 +26,6 @@ use policy::{Admission, Facts};
 
 pub fn init() {
     login_memory::init_shared_memory(guc::login_facts());
-    crate::pg::hooks::install_login();
     session_libraries::install();
 }
 

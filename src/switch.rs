@@ -14,13 +14,14 @@ use crate::audit::{self, Class, Event};
 use crate::claim_path::{ClaimPath, PathError, RoleClaim};
 use crate::error::{report, require_preload};
 use crate::guc;
+use crate::jwt;
 use crate::label::{self, Kind, Metadata};
 use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::TakenRole;
 use crate::pg::switch_state::{self, Prepared};
 use crate::pg::{
-    compat, hooks, identity, invalidation, json, leftovers, role_changers, server, xact,
+    compat, error_context, identity, invalidation, json, leftovers, role_changers, server, xact,
 };
 use crate::verify::{self, Accepted, Rules, revocation};
 
@@ -96,7 +97,7 @@ struct Active {
 #[pg_extern(sql = false)]
 fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
     require_preload()?;
-    hooks::hide_statement();
+    error_context::hide_statement(jwt::redact);
     recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(TakenRole)
 }
 
@@ -104,7 +105,7 @@ fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, E
 #[pg_extern(sql = false)]
 fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
     require_preload()?;
-    hooks::hide_statement();
+    error_context::hide_statement(jwt::redact);
     recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(TakenRole)
 }
 
@@ -112,7 +113,7 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole
 #[pg_extern(sql = false)]
 fn end_jwt_session(token: Option<&str>) -> Result<(), ErrorReport> {
     require_preload()?;
-    hooks::hide_statement();
+    error_context::hide_statement(jwt::redact);
     let ended = recorded("end_jwt_session", end(token.unwrap_or_default()));
     if ended.is_ok() {
         audit::record(Event::SwitchEnded);

@@ -19,7 +19,7 @@ use siphasher::sip128::SipHasher13;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
-use crate::pg::{clock, hooks, json, shared_tokens};
+use crate::pg::{clock, error_context, json, shared_tokens};
 use crate::switch::Switch;
 use cache::Cache;
 
@@ -134,7 +134,7 @@ fn hash(bytes: &[u8]) -> Result<Tag, Error> {
 #[pg_extern(sql = false)]
 fn verify_jwt(token: Option<&str>) -> Result<json::Jsonb, ErrorReport> {
     require_preload()?;
-    hooks::hide_statement();
+    error_context::hide_statement(jwt::redact);
     let (accepted, _) = verify(token.unwrap_or_default()).map_err(report)?;
     Ok(json::Jsonb(accepted.claims().to_owned()))
 }

@@ -58,11 +58,11 @@ static REPORTING: AtomicBool = AtomicBool::new(false);
 type EmitLog = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
 static mut PREVIOUS_EMIT_LOG: pg_sys::emit_log_hook_type = None;
 
-/// Errors that nobody sees inside [`super::hooks::explaining`]: of parsing, of commits, and of connecting.
+/// Errors that nobody sees inside [`super::error_context::explaining`]: of parsing, of commits, and of connecting.
 unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
     unsafe {
-        super::hooks::explain_end();
+        crate::hooks::explain::explain_end();
         if (*error).sqlerrcode == DENIED && audit::wants(Class::Denied) && is_watched_now() {
             denied(error);
         }
@@ -513,7 +513,7 @@ extern "C-unwind" fn tell_the_end(event: pg_sys::XactEvent::Type) {
         _ => return,
     };
     if end == End::Aborted && running::is_wanted() {
-        running::transaction_ended(super::hooks::depth());
+        running::transaction_ended(super::error_context::depth());
     }
     if !EXPECTING.load(Ordering::Relaxed) {
         return;

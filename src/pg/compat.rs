@@ -438,20 +438,27 @@ pub fn install_signal_handlers() {
 
 static mut PREVIOUS_EXECUTOR_RUN: pg_sys::ExecutorRun_hook_type = None;
 
-/// Hooks ExecutorRun, whose arguments differ, to explain refusals; see `hooks`.
+/// What is done around ExecutorRun.
+pub trait Running {
+    /// # Safety
+    /// From the hook, with a query that has been started; `next` runs it and owns nothing, because an error jumps over it.
+    unsafe fn run(query: *mut pg_sys::QueryDesc, next: impl FnOnce());
+}
+
+/// Hooks ExecutorRun, whose arguments differ.
 ///
 /// # Safety
 /// Once, in the postmaster.
-pub unsafe fn install_executor_run() {
+pub unsafe fn install_executor_run<R: Running>() {
     // SAFETY: single-threaded; saves what was there before.
     unsafe {
         PREVIOUS_EXECUTOR_RUN = pg_sys::ExecutorRun_hook;
-        pg_sys::ExecutorRun_hook = Some(executor_run);
+        pg_sys::ExecutorRun_hook = Some(executor_run::<R>);
     }
 }
 
 #[cfg(not(feature = "pg18"))]
-unsafe extern "C-unwind" fn executor_run(
+unsafe extern "C-unwind" fn executor_run<R: Running>(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
     count: u64,
@@ -468,18 +475,12 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run(query);
-        super::guards::run_query(query, || {
-            super::hooks::explaining((*query).sourceText, || {
-                next(query, direction, count, execute_once)
-            });
-        });
-        super::statements::ran(query);
+        R::run(query, || next(query, direction, count, execute_once));
     }
 }
 
 #[cfg(feature = "pg18")]
-unsafe extern "C-unwind" fn executor_run(
+unsafe extern "C-unwind" fn executor_run<R: Running>(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
     count: u64,
@@ -494,11 +495,7 @@ unsafe extern "C-unwind" fn executor_run(
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
-        super::hooks::before_run(query);
-        super::guards::run_query(query, || {
-            super::hooks::explaining((*query).sourceText, || next(query, direction, count));
-        });
-        super::statements::ran(query);
+        R::run(query, || next(query, direction, count));
     }
 }
 

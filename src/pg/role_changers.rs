@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{guards, hooks, invalidation, leftovers, raw, switch_state};
+use super::{guards, invalidation, leftovers, raw, switch_state};
 use crate::lock;
 use crate::lock::verdict::Event;
 
@@ -87,7 +87,7 @@ unsafe extern "C-unwind" fn call(
         if event == pg_sys::FmgrHookEventType::FHET_START {
             match kind((*function).fn_oid) {
                 Some(Kind::ChangesRoles) => {
-                    if hooks::is_bound() {
+                    if lock::is_bound() {
                         before_role_change();
                     }
                     CALLED_IN.store(

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::statement::{add_relation, is_ddl, objects, tag};
-use super::{audit, compat, hooks, identity, invalidation, xact};
+use super::{audit, compat, error_context, identity, invalidation, xact};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self as trail, Class, redact};
@@ -75,7 +75,7 @@ pub unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: i3
         running::begin(Running {
             key: query as usize,
             is_utility: false,
-            depth: hooks::depth() + 1,
+            depth: error_context::depth() + 1,
             subtransaction: xact::current_subtransaction().unwrap_or(0),
             started: clock::now(),
             statement: Some(statement),
@@ -152,7 +152,7 @@ pub unsafe extern "C-unwind" fn utility_started(
         running::begin(Running {
             key: node as usize,
             is_utility: true,
-            depth: hooks::depth() + 1,
+            depth: error_context::depth() + 1,
             subtransaction: xact::current_subtransaction().unwrap_or(0),
             started: clock::now(),
             statement,

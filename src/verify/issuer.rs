@@ -15,8 +15,8 @@ use crate::audit::{self, Action, Value};
 use crate::claim_path::{ClaimPath, PathError};
 use crate::error;
 use crate::guc;
-use crate::jwt::{Algorithm, KeyError, KeySet, Policy};
-use crate::pg::{identity, invalidation, own_table, spi, xact};
+use crate::jwt::{self, Algorithm, KeyError, KeySet, Policy};
+use crate::pg::{error_context, identity, invalidation, own_table, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -216,7 +216,7 @@ fn add_jwt_issuer(
     require_exp: Option<bool>,
     max_age: Option<Interval>,
 ) -> Result<(), ErrorReport> {
-    crate::pg::hooks::hide_statement();
+    error_context::hide_statement(jwt::redact);
     let add = || -> Result<(), Bad> {
         let name = present("name", name)?;
         let issuer = present("issuer", issuer)?;
@@ -277,7 +277,7 @@ fn add_jwt_issuer(
 /// Replaces an issuer's keys. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorReport> {
-    crate::pg::hooks::hide_statement();
+    error_context::hide_statement(jwt::redact);
     let set = || -> Result<(), Bad> {
         let keys = present("keys", keys)?;
         let name = present("name", name)?;

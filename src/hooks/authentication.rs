@@ -1,0 +1,58 @@
+//! The hook on authentication: who logs in.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::admission::Client;
+use crate::login;
+use crate::pg::compat;
+use crate::pg::server::Peer;
+
+unsafe extern "C-unwind" {
+    /// libpq/auth.h, which pgrx does not bind.
+    static mut ClientAuthentication_hook: Option<AuthenticationHook>;
+}
+type AuthenticationHook = unsafe extern "C-unwind" fn(*mut pg_sys::Port, i32);
+
+static mut PREVIOUS: Option<AuthenticationHook> = None;
+
+/// Once, in the postmaster.
+pub fn install() {
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        PREVIOUS = ClientAuthentication_hook;
+        ClientAuthentication_hook = Some(client_authentication);
+    }
+}
+
+unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, status: i32) {
+    // SAFETY: PostgreSQL passes this connection's port.
+    unsafe {
+        if let Some(previous) = PREVIOUS {
+            previous(port, status);
+        }
+        // A failed authentication ends the connection anyway, with its own message.
+        if status == pg_sys::STATUS_OK as i32 {
+            after_authentication(port);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_authentication(port: *mut pg_sys::Port) {
+    // SAFETY: by the caller.
+    let (user, client) = unsafe {
+        let client = match compat::remote_peer(port) {
+            Peer::Socket(_) => Client::Local,
+            Peer::Tcp(address) => Client::Tcp {
+                address,
+                tls: compat::uses_tls(port),
+            },
+            Peer::Unknown => Client::Unknown,
+        };
+        (compat::port_user_name(port), client)
+    };
+    if let Some(user) = user {
+        login::enforce(&user, client);
+    }
+}

@@ -1,0 +1,313 @@
+//! What a utility statement is, for the lock and for those who keep roles.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::lock::verdict::Statement;
+use crate::pg::list::elements;
+use crate::pg::{catalog, compat, gate, leftovers, switch_state};
+
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
+    // SAFETY: the tag says which struct the node is; strings in it are terminated.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_TransactionStmt => Statement::Transaction,
+            pg_sys::NodeTag::T_VariableSetStmt => {
+                let name = (*node.cast::<pg_sys::VariableSetStmt>()).name;
+                if name.is_null() {
+                    // RESET ALL leaves the guarded settings alone.
+                    Statement::Session
+                } else {
+                    Statement::Set {
+                        name: CStr::from_ptr(name).to_str().unwrap_or_default(),
+                        changes: !leaves_the_login_alone(node),
+                    }
+                }
+            }
+            pg_sys::NodeTag::T_DiscardStmt
+                if (*node.cast::<pg_sys::DiscardStmt>()).target
+                    == pg_sys::DiscardMode::DISCARD_ALL =>
+            {
+                Statement::DiscardAll
+            }
+            pg_sys::NodeTag::T_PrepareStmt => {
+                let name = (*node.cast::<pg_sys::PrepareStmt>()).name;
+                if !name.is_null() {
+                    leftovers::prepared(CStr::from_ptr(name));
+                }
+                Statement::Prepare
+            }
+            pg_sys::NodeTag::T_DeclareCursorStmt
+                if (*node.cast::<pg_sys::DeclareCursorStmt>()).options
+                    & pg_sys::CURSOR_OPT_HOLD as i32
+                    != 0 =>
+            {
+                Statement::Hold
+            }
+            pg_sys::NodeTag::T_CreateCastStmt => Statement::Cast,
+            pg_sys::NodeTag::T_CreateTrigStmt => Statement::Trigger {
+                own: catalog::owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
+            },
+            pg_sys::NodeTag::T_ExecuteStmt if executes_the_protocols(node) => {
+                Statement::ExecuteProtocols
+            }
+            pg_sys::NodeTag::T_CreateTableAsStmt => {
+                let inner = (*node.cast::<pg_sys::CreateTableAsStmt>()).query;
+                match utility_of(inner) {
+                    Some(inner) if executes_the_protocols(inner) => Statement::ExecuteProtocols,
+                    _ => Statement::Other,
+                }
+            }
+            pg_sys::NodeTag::T_DeclareCursorStmt
+            | pg_sys::NodeTag::T_DiscardStmt
+            | pg_sys::NodeTag::T_VariableShowStmt
+            | pg_sys::NodeTag::T_ExecuteStmt
+            | pg_sys::NodeTag::T_DeallocateStmt
+            | pg_sys::NodeTag::T_FetchStmt
+            | pg_sys::NodeTag::T_ClosePortalStmt
+            | pg_sys::NodeTag::T_UnlistenStmt
+            | pg_sys::NodeTag::T_DoStmt
+            | pg_sys::NodeTag::T_CallStmt => Statement::Session,
+            pg_sys::NodeTag::T_ExplainStmt => {
+                // EXPLAIN ANALYZE CREATE TABLE AS creates.
+                match utility_of((*node.cast::<pg_sys::ExplainStmt>()).query) {
+                    Some(inner) => decode(inner),
+                    None => Statement::Session,
+                }
+            }
+            pg_sys::NodeTag::T_AlterOwnerStmt
+            | pg_sys::NodeTag::T_ReassignOwnedStmt
+            | pg_sys::NodeTag::T_CreatedbStmt => Statement::Ownership,
+            pg_sys::NodeTag::T_CreateSchemaStmt
+                if !(*node.cast::<pg_sys::CreateSchemaStmt>())
+                    .authrole
+                    .is_null() =>
+            {
+                Statement::Ownership
+            }
+            pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
+                if names_roles((*node.cast::<pg_sys::AlterDefaultPrivilegesStmt>()).options) =>
+            {
+                Statement::Ownership
+            }
+            pg_sys::NodeTag::T_AlterTableStmt
+                if changes_owner((*node.cast::<pg_sys::AlterTableStmt>()).cmds) =>
+            {
+                Statement::Ownership
+            }
+            _ => Statement::Other,
+        }
+    }
+}
+
+/// The utility statement in what has been analysed, if it is one.
+///
+/// # Safety
+/// A valid node, or NULL.
+unsafe fn utility_of(query: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        if query.is_null() || (*query).type_ != pg_sys::NodeTag::T_Query {
+            return None;
+        }
+        let utility = (*query.cast::<pg_sys::Query>()).utilityStmt;
+        (!utility.is_null()).then_some(utility)
+    }
+}
+
+/// In a gated session: is it EXECUTE of a statement that no PREPARE has made?
+///
+/// # Safety
+/// `node` is a valid utility statement.
+unsafe fn executes_the_protocols(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is. The look-up raises no error.
+    unsafe {
+        if !gate::is_closed() || (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt {
+            return false;
+        }
+        let name = (*node.cast::<pg_sys::ExecuteStmt>()).name;
+        let statement = pg_sys::FetchPreparedStatement(name, false);
+        !statement.is_null() && !(*statement).from_sql
+    }
+}
+
+/// In a gated session without a token: does it give the role, or the session authorization, the very value
+/// that it has? So do the lists with which poolers reset a session.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn leaves_the_login_alone(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct a node is.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_VariableSetStmt
+            || !gate::is_closed()
+            || switch_state::is_locked()
+        {
+            return false;
+        }
+        let statement = node.cast::<pg_sys::VariableSetStmt>();
+        if (*statement).name.is_null() {
+            return false;
+        }
+        let name = CStr::from_ptr((*statement).name);
+        let value = match (*statement).kind {
+            pg_sys::VariableSetKind::VAR_SET_CURRENT => return switch_state::is_identity(name),
+            pg_sys::VariableSetKind::VAR_SET_DEFAULT | pg_sys::VariableSetKind::VAR_RESET => {
+                std::ptr::null()
+            }
+            pg_sys::VariableSetKind::VAR_SET_VALUE => {
+                let mut values = elements((*statement).args);
+                let (Some(value), None) = (values.next(), values.next()) else {
+                    return false;
+                };
+                let value = compat::constant_text(value.cast());
+                if value.is_null() {
+                    return false;
+                }
+                value
+            }
+            _ => return false,
+        };
+        switch_state::has_value(name, value)
+    }
+}
+
+/// Does ALTER DEFAULT PRIVILEGES have FOR ROLE?
+///
+/// # Safety
+/// A valid list of `DefElem`, or NULL.
+unsafe fn names_roles(options: *mut pg_sys::List) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        elements(options).any(|option| {
+            let name = (*option.cast::<pg_sys::DefElem>()).defname;
+            !name.is_null() && CStr::from_ptr(name) == c"roles"
+        })
+    }
+}
+
+/// Does ALTER TABLE have OWNER TO?
+///
+/// # Safety
+/// A valid list of `AlterTableCmd`, or NULL.
+unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        elements(commands).any(|command| {
+            (*command.cast::<pg_sys::AlterTableCmd>()).subtype
+                == pg_sys::AlterTableType::AT_ChangeOwner
+        })
+    }
+}
+
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn is_transaction(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract.
+    unsafe { (*node).type_ == pg_sys::NodeTag::T_TransactionStmt }
+}
+
+/// The ends of transactions, and the way back from a role. A SET of anything else may rest on a right to it, and
+/// SHOW on one to see it.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn goes_on_after_the_end(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is, and the name is terminated.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_TransactionStmt => true,
+            pg_sys::NodeTag::T_DiscardStmt => {
+                (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
+            }
+            pg_sys::NodeTag::T_VariableSetStmt => {
+                let set = node.cast::<pg_sys::VariableSetStmt>();
+                let name = (*set).name;
+                let is_back = matches!(
+                    (*set).kind,
+                    pg_sys::VariableSetKind::VAR_RESET | pg_sys::VariableSetKind::VAR_SET_DEFAULT
+                );
+                is_back && !name.is_null() && {
+                    let name = CStr::from_ptr(name).to_bytes();
+                    name.eq_ignore_ascii_case(b"role")
+                        || name.eq_ignore_ascii_case(b"session_authorization")
+                }
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Does the statement make, change or drop a role, its settings, memberships or labels? DROP OWNED
+/// is among them: any member may take a scope's default privileges away by it.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn is_about_roles(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        let object = match (*node).type_ {
+            pg_sys::NodeTag::T_AlterRoleStmt
+            | pg_sys::NodeTag::T_AlterRoleSetStmt
+            | pg_sys::NodeTag::T_GrantRoleStmt
+            | pg_sys::NodeTag::T_CreateRoleStmt
+            | pg_sys::NodeTag::T_DropRoleStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt => return true,
+            pg_sys::NodeTag::T_RenameStmt => (*node.cast::<pg_sys::RenameStmt>()).renameType,
+            pg_sys::NodeTag::T_SecLabelStmt => (*node.cast::<pg_sys::SecLabelStmt>()).objtype,
+            pg_sys::NodeTag::T_CommentStmt => (*node.cast::<pg_sys::CommentStmt>()).objtype,
+            _ => return false,
+        };
+        object == pg_sys::ObjectType::OBJECT_ROLE
+    }
+}
+
+/// Does the statement give another name to what scopes declare, or to its schema or types?
+///
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn renames(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::ObjectType::*;
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_AlterObjectSchemaStmt => true,
+            pg_sys::NodeTag::T_RenameStmt => !matches!(
+                (*node.cast::<pg_sys::RenameStmt>()).renameType,
+                OBJECT_INDEX
+                    | OBJECT_TABCONSTRAINT
+                    | OBJECT_DOMCONSTRAINT
+                    | OBJECT_TRIGGER
+                    | OBJECT_POLICY
+                    | OBJECT_RULE
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// Can the statement move a deadline or a label, or take a role away from its sessions? Then the
+/// launcher looks again after commit.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn changes_roles(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_AlterRoleStmt
+            | pg_sys::NodeTag::T_DropRoleStmt
+            | pg_sys::NodeTag::T_SecLabelStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt
+            | pg_sys::NodeTag::T_ReassignOwnedStmt => true,
+            pg_sys::NodeTag::T_TransactionStmt => {
+                (*node.cast::<pg_sys::TransactionStmt>()).kind
+                    == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+            }
+            _ => false,
+        }
+    }
+}

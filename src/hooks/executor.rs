@@ -1,0 +1,217 @@
+//! ExecutorStart and ExecutorRun: every query.
+
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::judge::{
+    acting_user, acts_as_another, before_anything, before_inherited_use, before_query,
+    before_query_of_another, before_use_by,
+};
+use crate::lock::verdict::{Event, Statement};
+use crate::lock::{self, is_bound};
+use crate::pg::compat::Running;
+use crate::pg::error_context::explaining;
+use crate::pg::list::elements;
+use crate::pg::{
+    audit, claim_settings, compat, guards, invalidation, sealed, statements, switch_state,
+};
+use crate::{login, temporary};
+
+unsafe extern "C-unwind" {
+    /// executor/executor.h, without the guard of pgrx's bindings.
+    fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: i32);
+}
+
+static mut PREVIOUS_START: pg_sys::ExecutorStart_hook_type = None;
+
+/// Once, in the postmaster.
+pub fn install() {
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        PREVIOUS_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        compat::install_executor_run::<Query>();
+    }
+}
+
+/// A query on its way through ExecutorRun.
+struct Query;
+
+impl Running for Query {
+    #[inline(always)]
+    unsafe fn run(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
+        // SAFETY: by contract.
+        unsafe {
+            before_run(query);
+            guards::run_query(query, || explaining((*query).sourceText, next));
+            statements::ran(query);
+        }
+    }
+}
+
+/// In `es_top_eflags`, where PostgreSQL's own EXEC_FLAG_… are the lowest bits.
+const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
+
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
+    // SAFETY: the arguments go on as they came.
+    unsafe {
+        before_plan(query, false);
+        if acts_as_another() {
+            before_query_of_another();
+        }
+        if sealed::locks_rows(query) {
+            sealed::before_query(query);
+        }
+        let next = PREVIOUS_START.unwrap_or(standard_ExecutorStart);
+        if claim_settings::are_secured() && claim_settings::are_set_by((*query).plannedstmt) {
+            explaining(std::ptr::null(), || before_settings_of(query));
+        }
+        guards::before_start();
+        if !is_bound() {
+            if audit::is_watched() {
+                // A refusal is recorded while it is still known what it refuses.
+                explaining(std::ptr::null(), || next(query, flags));
+            } else {
+                next(query, flags);
+            }
+            if statements::are_queries_recorded() {
+                statements::started(query, flags);
+            }
+            guards::after_start(query);
+            return;
+        }
+        explaining(std::ptr::null(), || {
+            before_query();
+            // Rights are checked here.
+            next(query, flags);
+        });
+        guards::after_start(query);
+        if switch_state::is_locked() {
+            (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
+        }
+        if statements::are_queries_recorded() {
+            statements::started(query, flags);
+        }
+    }
+}
+
+/// For ExecutorRun: a cursor that was opened in time may be read too late.
+///
+/// # Safety
+/// In the backend, from the hook, with a query that has been started.
+unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
+    if switch_state::is_locked() {
+        // SAFETY: by contract.
+        unsafe {
+            let flags = (*(*query).estate).es_top_eflags;
+            if flags & STARTED_UNDER_THE_LOCK == 0 && reads((*query).plannedstmt) {
+                explaining(std::ptr::null(), || before_earlier_query());
+            } else {
+                explaining(std::ptr::null(), || before_query());
+            }
+        }
+    }
+    // SAFETY: by contract.
+    unsafe { before_plan(query, true) }
+    if acts_as_another() {
+        before_query_of_another();
+    }
+}
+
+/// Does the query read anything? A driver that fetches in batches asks the portal of the switch
+/// itself for more.
+///
+/// # Safety
+/// A valid plan.
+unsafe fn reads(plan: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        elements((*plan).rtable).any(|entry| {
+            (*entry.cast::<pg_sys::RangeTblEntry>()).rtekind != pg_sys::RTEKind::RTE_RESULT
+        })
+    }
+}
+
+/// The query that was started last in which nobody inherits for a time, for whom, as of which change of roles: most
+/// are run just then, and need not be asked about twice.
+static UNLIMITED: AtomicPtr<pg_sys::QueryDesc> = AtomicPtr::new(std::ptr::null_mut());
+
+static UNLIMITED_FOR: AtomicU32 = AtomicU32::new(0);
+static UNLIMITED_AS_OF: AtomicU64 = AtomicU64::new(0);
+
+/// What ends at a deadline is refused by the session itself, in parallel workers too.
+///
+/// # Safety
+/// In the backend, with a valid query.
+#[inline]
+unsafe fn before_plan(query: *mut pg_sys::QueryDesc, is_started: bool) {
+    if login::standing::is_watched() {
+        before_anything();
+    }
+    let user = acting_user();
+    let as_of = invalidation::roles();
+    if is_started
+        && UNLIMITED.load(Ordering::Relaxed) == query
+        && UNLIMITED_FOR.load(Ordering::Relaxed) == u32::from(user)
+        && UNLIMITED_AS_OF.load(Ordering::Relaxed) == as_of
+    {
+        return;
+    }
+    // SAFETY: by contract.
+    unsafe {
+        let plan = (*query).plannedstmt;
+        let mut is_limited = temporary::inherited::may_have_ended(user);
+        if is_limited && touches(plan) {
+            before_inherited_use();
+        }
+        compat::reads_as(plan, |owner| {
+            if owner != pg_sys::InvalidOid && temporary::inherited::may_have_ended(owner) {
+                is_limited = true;
+                before_use_by(owner);
+            }
+        });
+        let unlimited = if is_limited {
+            std::ptr::null_mut()
+        } else {
+            query
+        };
+        UNLIMITED.store(unlimited, Ordering::Relaxed);
+        UNLIMITED_FOR.store(user.into(), Ordering::Relaxed);
+        UNLIMITED_AS_OF.store(as_of, Ordering::Relaxed);
+    }
+}
+
+/// Could the plan use a right? One that touches no relation and no function or type of anybody's, and changes
+/// nothing, can only call functions of PostgreSQL's own, each of which is asked about.
+///
+/// # Safety
+/// A valid plan.
+unsafe fn touches(plan: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        (*plan).commandType != pg_sys::CmdType::CMD_SELECT
+            || !(*plan).relationOids.is_null()
+            || !(*plan).invalItems.is_null()
+    }
+}
+
+/// A query may set some by its results.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_settings_of(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: the argument of the hook.
+    for name in unsafe { claim_settings::set_by((*query).plannedstmt) } {
+        if switch_state::is_locked() && claim_settings::is_of_claim(&name) {
+            let name = name.to_str().unwrap_or_default();
+            let changes = true;
+            lock::enforce(&Event::Utility(Statement::Set { name, changes }));
+        }
+        claim_settings::before_set(&name);
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_earlier_query() {
+    lock::enforce(&Event::Earlier);
+}
