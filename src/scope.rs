@@ -1,39 +1,47 @@
 //! Scopes: NOLOGIN roles that hold one set of privileges on one set of objects (docs/design.md, "Credentials are members of scopes").
 //!
-//! A request becomes a plan of grants (`facts`), which is compared with what the scope holds
+//! A request becomes a plan of grants (`planning`), which is compared with what the scope holds
 //! (`held`). Grants are made as the caller, so that PostgreSQL checks them again and records the
 //! right grantor; only making, narrowing and dropping the role is elevated, after the question
 //! whether the caller controls it. What a scope was given in this way is written down (`declared`),
 //! so that the review can tell it from what somebody has granted or revoked by hand.
 
+mod authority;
 pub mod change;
+mod control;
 pub mod declaration;
 pub mod declared;
+mod differences;
+pub mod drop;
 mod error;
 pub mod facts;
 pub mod held;
 pub mod name;
+mod notices;
 pub mod plan;
+pub mod planned;
+pub mod planning;
 pub mod privilege;
 mod remembered;
+pub mod request;
+mod restrict;
 mod short;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::credential::authority::is_over;
 use crate::error::{report, require_preload};
-use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
-use crate::pg::{catalog, compat, identity, server, xact};
-use facts::{Planned, Request};
+use crate::pg::{catalog, compat, xact};
+pub use authority::{may_give, not_to_give, require_authority};
+pub use control::{Scope, may_hand_out, own};
 pub use plan::some_of;
-use plan::{Grant, Grantor, Holdings, Need, Wanted};
 pub use privilege::BadVerb;
 use privilege::{Privilege, Verbs};
+use request::Request;
 
 /// More than these are a schema, not a list: each is looked up, and locked while it is granted.
 const MAX_NAMED: usize = 10_000;
@@ -235,7 +243,7 @@ fn drop_scope(
         let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
         writable()?;
         let since = Instant::now();
-        xact::giving_way(|| change::drop(name, force, if_exists, since))
+        xact::giving_way(|| drop::drop(name, force, if_exists, since))
     };
     drop().map_err(report)
 }
@@ -251,7 +259,7 @@ fn restrict_function(
         let scopes = elements(scopes, "scopes")?;
         let scopes: Vec<String> = scopes.into_iter().map(|Name(name)| name).collect();
         writable()?;
-        xact::giving_way(|| change::restrict(function.into(), &scopes))
+        xact::giving_way(|| restrict::restrict(function.into(), &scopes))
     };
     restrict().map_err(report)
 }
@@ -318,93 +326,6 @@ fn oids(list: Option<Vec<Option<pg_sys::Oid>>>, what: &'static str) -> Result<Ve
     Ok(unique)
 }
 
-/// Is this role a scope in use that `caller` controls?
-pub fn may_hand_out(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    matches!(
-        label::read(role),
-        Some(Ok(metadata)) if metadata.kind == Kind::Scope
-            && metadata.state == State::Active
-            && is_over(caller, &metadata)
-    )
-}
-
-/// The one who made a scope hands out what it holds only while they may grant that themselves: the
-/// table may have another owner by now, and others may have made more of the scope by hand.
-pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
-    let held = held::by(scope)?;
-    let (planned, grants) = planned_of(caller, scope, &held)?;
-    planned.require_authority(&grants)?;
-    // Memberships are asked about one by one, below.
-    let is_membership = |what: &str| what.starts_with("membership in ");
-    let mut beyond: Vec<String> = held
-        .others
-        .into_iter()
-        .filter_map(|other| match other {
-            plan::Other::Else { what } if !is_membership(&what) => Some(what),
-            _ => None,
-        })
-        .collect();
-    for group in catalog::memberships(scope) {
-        if !may_give(caller, group)? {
-            beyond.push(format!("membership in role \"{}\"", name_of(group)));
-        }
-    }
-    if beyond.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Widened {
-            scope: name_of(scope),
-            caller: name_of(caller),
-            beyond,
-        })
-    }
-}
-
-/// Could the caller make somebody a member of this role?
-pub fn may_give(caller: pg_sys::Oid, role: pg_sys::Oid) -> Result<bool, Error> {
-    if catalog::is_admin_of(caller, role) {
-        return Ok(true);
-    }
-    if !may_hand_out(caller, role) {
-        return Ok(false);
-    }
-    match require_authority(caller, role) {
-        Ok(()) => Ok(true),
-        Err(Error::MayNotGrant { .. } | Error::Widened { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// What of its grants in this database the caller could not make.
-pub fn not_to_give(
-    caller: pg_sys::Oid,
-    role: pg_sys::Oid,
-    held: &Holdings,
-) -> Result<BTreeSet<Grant>, Error> {
-    let (_, grants) = planned_of(caller, role, held)?;
-    Ok(grants
-        .into_iter()
-        .filter(|(_, wanted)| wanted.grantor == Grantor::Nobody)
-        .map(|(grant, _)| grant)
-        .collect())
-}
-
-fn planned_of(
-    caller: pg_sys::Oid,
-    role: pg_sys::Oid,
-    held: &Holdings,
-) -> Result<(Planned, Vec<(Grant, Wanted)>), Error> {
-    let planned = facts::plan_of(held, caller, role)?;
-    let grants = planned
-        .plan
-        .grants
-        .iter()
-        .filter(|(grant, wanted)| wanted.need != Need::Spare && held.grants.contains_key(grant))
-        .map(|(&grant, &wanted)| (grant, wanted))
-        .collect();
-    Ok((planned, grants))
-}
-
 /// May members of this scope create objects? Its logins then work as the scope, which owns what they
 /// make.
 pub fn creates(scope: &str) -> Result<bool, Error> {
@@ -416,70 +337,6 @@ pub fn creates(scope: &str) -> Result<bool, Error> {
         .grants
         .keys()
         .any(|grant| grant.privilege == Privilege::Create))
-}
-
-/// A scope that exists and that the caller controls.
-pub struct Scope {
-    pub oid: pg_sys::Oid,
-    pub name: String,
-    pub metadata: Metadata,
-}
-
-/// The scope of this name, if the caller controls it; one that is being dropped as well.
-pub fn own(name: &str) -> Result<Scope, Error> {
-    let unknown = || Error::Unknown {
-        scope: name.to_owned(),
-    };
-    let role = catalog::role_by_name(name).ok_or_else(unknown)?;
-    let not = |what| {
-        Err(Error::NotAScope {
-            role: name.to_owned(),
-            what,
-        })
-    };
-    let metadata = match label::read(role.oid) {
-        // It has been dropped since, and its label with it.
-        None if !catalog::is_still_there(role.oid) => return Err(unknown()),
-        None => return not("Nothing of scope_roles manages it."),
-        Some(Err(_)) => return not("Its label cannot be read."),
-        Some(Ok(metadata)) if metadata.kind != Kind::Scope => {
-            return not("It is a role of another kind, as scope.roles shows.");
-        }
-        Some(Ok(_)) if role.superuser => return not("It is a superuser."),
-        Some(Ok(metadata)) => metadata,
-    };
-    let caller = identity::current_user();
-    if !is_over(caller, &metadata) {
-        return Err(Error::NotYours {
-            scope: name.to_owned(),
-            creator: metadata.creator,
-            caller: name_of(caller),
-        });
-    }
-    Ok(Scope {
-        oid: role.oid,
-        name: role.name,
-        metadata,
-    })
-}
-
-impl Scope {
-    /// Grants can be made to it, here and now.
-    pub fn require_usable(&self) -> Result<(), Error> {
-        if self.metadata.state != State::Active {
-            return Err(Error::Ending {
-                scope: self.name.clone(),
-                waits: self.metadata.error.clone().unwrap_or_default(),
-            });
-        }
-        match &self.metadata.database {
-            Some(database) if *database != server::database_name() => Err(Error::Elsewhere {
-                scope: self.name.clone(),
-                database: database.clone(),
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn name_of(role: pg_sys::Oid) -> String {

@@ -30,8 +30,8 @@ use crate::pg::arguments::JsonText;
 use crate::pg::json::Jsonb;
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
-use crate::scope::facts::Request;
 use crate::scope::privilege::Verbs;
+use crate::scope::request::Request;
 use crate::scope::{self, change, declared, held};
 pub use document::Bad;
 use document::{Document, Locked};
@@ -483,7 +483,7 @@ fn run(step: &Step) -> Result<(), Error> {
             };
             change::create(name, &nothing, purpose.as_deref(), false)?;
         }
-        Work::DropScope { name } => change::drop(name, false, true, Instant::now())?,
+        Work::DropScope { name } => scope::drop::drop(name, false, true, Instant::now())?,
         Work::Label { role, change } => relabel(role, change)?,
         Work::CreateAuthenticator(declared) => {
             let options = policies::options("/authenticators", declared)?;

@@ -1,23 +1,24 @@
-//! Making, changing and dropping scopes.
+//! Making and changing scopes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::facts::{self, Planned, Request};
+use super::control::{Scope, claimed, locked, own};
+use super::differences::{differences, excess};
+use super::notices::tell;
 use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
-use super::privilege::{Privilege, Verbs};
-use super::{Error, Scope, declared, held, name, name_of, own};
+use super::planned::Planned;
+use super::privilege::{Class, Privilege};
+use super::request::Request;
+use super::{Error, declared, held, name, planning};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::credential::MAX_PURPOSE_BYTES;
 use crate::credential::authority::is_over;
 use crate::error;
-use crate::expiry::Managed;
-use crate::expiry::end::{self, Action};
-use crate::label::{self, Access, Kind, State};
+use crate::label::{self, Access, Kind};
 use crate::pg::advisory::{self, Key, Mode};
-use crate::pg::{catalog, dependencies, identity, spi, xact};
+use crate::pg::{catalog, identity, spi, xact};
 
 /// A new scope under a name that the caller has chosen.
 pub fn create(
@@ -40,7 +41,7 @@ pub fn create(
     if let Some(existing) = catalog::role_by_name(name) {
         return already_there(name, existing.oid, request, if_not_exists);
     }
-    let planned = facts::plan(request, caller, None)?;
+    let planned = planning::plan(request, caller, None)?;
     require_making(request, &planned)?;
     // Whoever comes second with the same name waits here, and sees what the first has made.
     advisory::lock(Key::Text(name), Mode::Exclusive);
@@ -48,7 +49,7 @@ pub fn create(
         return already_there(name, existing.oid, request, if_not_exists);
     }
     // What was true before the wait may not be so any more.
-    let planned = facts::plan(request, caller, None)?;
+    let planned = planning::plan(request, caller, None)?;
     make(name, request, &planned, purpose)?;
     tell(request, &planned);
     Ok(())
@@ -96,7 +97,7 @@ fn already_there(
     }
     let role = scope.oid;
     scope.require_usable()?;
-    let planned = facts::plan(request, identity::current_user(), Some(role))?;
+    let planned = planning::plan(request, identity::current_user(), Some(role))?;
     let held = held::by(role)?;
     let difference = differences(request, &planned, &held, false);
     if !difference.is_empty()
@@ -212,7 +213,7 @@ fn grantable(grants: Vec<(Grant, Wanted)>) -> Vec<(Grant, Wanted)> {
 /// Adds privileges to a scope.
 pub fn add(name: &str, request: &Request) -> Result<(), Error> {
     let scope = locked(name)?;
-    let planned = facts::plan(request, identity::current_user(), Some(scope.oid))?;
+    let planned = planning::plan(request, identity::current_user(), Some(scope.oid))?;
     extend(&scope.name, scope.oid, request, &planned)?;
     tell(request, &planned);
     Ok(())
@@ -299,7 +300,7 @@ fn grant(
 /// Takes privileges from a scope, whoever has granted them.
 pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
     let scope = locked(name)?;
-    let mut planned = facts::plan(request, identity::current_user(), Some(scope.oid))?;
+    let mut planned = planning::plan(request, identity::current_user(), Some(scope.oid))?;
     let held = held::by(scope.oid)?;
     if let Some(grant) = held_by_table(&planned, &held) {
         return Err(Error::HeldByTable {
@@ -343,7 +344,6 @@ pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
 
 /// A whole schema goes with its future, whoever creates there.
 fn future_of_all(request: &Request, planned: &mut Planned) {
-    use super::privilege::Class;
     let wanted = Wanted {
         need: Need::Asked,
         grantor: Grantor::Nobody,
@@ -449,242 +449,4 @@ fn access(held: &Holdings) -> Access {
         }
     }
     if reads { Access::Read } else { Access::Write }
-}
-
-/// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Drops a scope, or begins its end where other databases still hold something of it, or other
-/// transactions what it was granted. `since` is when the call has begun.
-pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<(), Error> {
-    if if_exists && catalog::role_by_name(name).is_none() {
-        error::notice(
-            format!("scope \"{name}\" does not exist, skipping"),
-            "No role has this name.",
-            None,
-        );
-        return Ok(());
-    }
-    let scope = claimed(name)?;
-    let members = held::members(scope.oid)?;
-    if !members.is_empty() && !force {
-        return Err(Error::HasMembers {
-            scope: scope.name,
-            members,
-        });
-    }
-    let owned: Vec<String> = held::by(scope.oid)?
-        .others
-        .into_iter()
-        .filter_map(|other| match other {
-            Other::Owns { what, .. } => Some(what),
-            _ => None,
-        })
-        .collect();
-    if !owned.is_empty() {
-        return Err(Error::Owns {
-            scope: scope.name,
-            objects: owned,
-        });
-    }
-    let role = Managed {
-        oid: scope.oid,
-        name: scope.name.clone(),
-        moment: i64::MIN,
-        is_disabled: true,
-        metadata: scope.metadata,
-    };
-    let (action, detail) = identity::elevated(|| {
-        xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
-            dependencies::revoke_members(role.oid)?;
-            let work = || {
-                xact::raised(dependencies::drop_default_privileges_of(role.oid));
-                xact::raised(end::release_and_drop(&role))
-            };
-            if since.elapsed() < PATIENCE {
-                return Ok(work());
-            }
-            match xact::briefly(work) {
-                Err(failure) if failure.is_locked() => {
-                    end::begin(&role).map(|reason| (Action::Ending, Some(reason)))
-                }
-                Err(failure) => xact::raise(failure),
-                Ok(outcome) => Ok(outcome),
-            }
-        })
-    })?;
-    audit::administered(
-        AuditAction::Scope,
-        "drop_scope",
-        name,
-        &[("members", Value::Texts(&members))],
-    );
-    if action != Action::Dropped {
-        error::notice(
-            format!("scope \"{name}\" is being dropped"),
-            &format!(
-                "Its members have lost it; {}.",
-                detail.unwrap_or_else(|| "the background worker goes on".to_owned())
-            ),
-            None,
-        );
-    }
-    Ok(())
-}
-
-/// Takes EXECUTE from everyone, and gives it to scopes.
-pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
-    let caller = identity::current_user();
-    let fact = facts::routine(function, caller)?;
-    if !catalog::has_privileges_of(caller, fact.owner.into()) {
-        return Err(Error::MayNotRestrict {
-            function: fact.sql,
-            caller: name_of(caller),
-        });
-    }
-    let request = Request {
-        verbs: Verbs::read(),
-        tables: Vec::new(),
-        columns: None,
-        sequences: Vec::new(),
-        functions: vec![function],
-        schemas: Vec::new(),
-        future: false,
-    };
-    // In one order, so that two calls never wait for each other.
-    for name in scopes.iter().collect::<BTreeSet<_>>() {
-        let scope = locked(name)?;
-        let planned = facts::plan(&request, caller, Some(scope.oid))?;
-        extend(&scope.name, scope.oid, &request, &planned)?;
-    }
-    let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM PUBLIC CASCADE", fact.sql);
-    for grantor in held::public_grantors(function)? {
-        identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
-    }
-    if held::public_grantors(function)?.is_empty() {
-        audit::administered(
-            AuditAction::Scope,
-            "restrict_function",
-            &fact.sql,
-            &[("scopes", Value::Texts(scopes))],
-        );
-        Ok(())
-    } else {
-        Err(Error::NotDone {
-            scope: "public".to_owned(),
-            left: vec![format!("EXECUTE on function {}", fact.sql)],
-        })
-    }
-}
-
-/// The scope of this name, for changing it: locked, active, of this database and the caller's.
-fn locked(name: &str) -> Result<Scope, Error> {
-    let scope = claimed(name)?;
-    scope.require_usable()?;
-    Ok(scope)
-}
-
-/// The caller's scope of this name, locked: authority first, so that nobody else can take the lock, and
-/// again under it.
-fn claimed(name: &str) -> Result<Scope, Error> {
-    let first = own(name)?;
-    advisory::lock(Key::Role(first.oid), Mode::Exclusive);
-    let scope = own(name)?;
-    if scope.oid == first.oid {
-        Ok(scope)
-    } else {
-        // Renamed meanwhile: what is locked is another role.
-        Err(Error::Unknown { scope: scope.name })
-    }
-}
-
-/// In what a scope differs from a request, in words; nothing when it is exactly that. Policies that
-/// name a scope are its administrator's addition, which `strict` does not accept.
-pub fn differences(
-    request: &Request,
-    planned: &Planned,
-    held: &Holdings,
-    strict: bool,
-) -> Vec<String> {
-    let difference = planned.plan.difference(held);
-    let names = [&held.names, &planned.plan.names];
-    let missing = difference
-        .missing
-        .iter()
-        .map(|grant| format!("lacks {}", plan::describe(grant, &names)));
-    missing
-        .chain(excess(request, planned, held, strict))
-        .collect()
-}
-
-/// What a scope has beyond a request, in words.
-pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: bool) -> Vec<String> {
-    let creates = request.verbs.has(Privilege::Create);
-    let names = [&held.names, &planned.plan.names];
-    let grants = planned.plan.difference(held).excess;
-    let grants = grants
-        .iter()
-        .map(|grant| format!("has {}", plan::describe(grant, &names)));
-    let others = held.others.iter().filter_map(|other| match other {
-        // What its sessions have created there is part of it.
-        Other::Owns { schema, .. } if creates && request.schemas.contains(schema) => None,
-        Other::Policy { .. } if !strict => None,
-        Other::Owns { what, .. } | Other::Policy { what } | Other::Else { what } => {
-            Some(format!("has {what}"))
-        }
-    });
-    grants.chain(others).collect()
-}
-
-/// Is it a scope of the caller's own making, and in use?
-pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
-    matches!(
-        label::read(role),
-        Some(Ok(metadata)) if metadata.kind == Kind::Scope
-            && metadata.state == State::Active
-            && metadata.creator_oid == u32::from(caller)
-            && metadata.creator == name_of(caller)
-    )
-}
-
-/// What whoever made the call is to know of it.
-pub fn tell(request: &Request, planned: &Planned) {
-    tell_uncovered(planned);
-    tell_planting(request);
-}
-
-/// Some privileges are more than they look.
-fn tell_planting(request: &Request) {
-    let words: Vec<&str> = request
-        .verbs
-        .that_plant_code()
-        .into_iter()
-        .map(Privilege::word)
-        .collect();
-    if !words.is_empty() {
-        error::notice(
-            format!(
-                "{} lets the login leave code that others run",
-                words.join(", ")
-            ),
-            "A trigger (TRIGGER) runs as whoever writes to the table, its owner and superusers too; a foreign key (REFERENCES) acts on \
-             each change to the table that it names; a function or an operator (CREATE) can be taken for another by whoever has the \
-             schema in their search_path. They stay when the login has ended.",
-            Some("scope.review() finds what has been given, and triggers that others have left."),
-        );
-    }
-}
-
-/// Promises nothing about the tables of roles for whom the caller may not speak.
-fn tell_uncovered(planned: &Planned) {
-    if !planned.uncovered.is_empty() {
-        error::notice(
-            "future tables of some roles are not covered".to_owned(),
-            &format!(
-                "Only {} and superusers can set their default privileges.",
-                planned.uncovered.join(", ")
-            ),
-            None,
-        );
-    }
 }

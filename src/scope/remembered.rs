@@ -9,9 +9,10 @@ use std::thread::LocalKey;
 
 use pgrx::pg_sys;
 
-use super::facts::{self, Planned, Request};
 use super::plan::Holdings;
-use super::{Error, held};
+use super::planned::Planned;
+use super::request::Request;
+use super::{Error, held, planning};
 use crate::pg::dependencies::{self, Mark};
 use crate::pg::{catalog, invalidation};
 
@@ -36,7 +37,7 @@ struct PlanOf {
     objects: [u64; 3],
 }
 
-/// As [`facts::plan`], for a role that need not exist.
+/// As [`planning::plan`], for a role that need not exist.
 pub fn plan(request: &Request, caller: pg_sys::Oid) -> Result<Rc<Planned>, Error> {
     let objects = invalidation::objects_generation();
     let is_superuser = catalog::role_by_oid(caller).is_some_and(|role| role.superuser);
@@ -48,7 +49,7 @@ pub fn plan(request: &Request, caller: pg_sys::Oid) -> Result<Rc<Planned>, Error
         roles: (!by_objects_alone).then(invalidation::roles),
         objects,
     };
-    recall(&PLANS, of, || facts::plan(request, caller, None))
+    recall(&PLANS, of, || planning::plan(request, caller, None))
 }
 
 /// What the holdings of a scope follow from: the rights on objects, which of them are its, its

@@ -6,10 +6,14 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::facts::{self, Planned, Request};
+use super::control::is_own;
+use super::differences::excess;
+use super::notices::tell;
 use super::plan::Need;
+use super::planned::Planned;
 use super::privilege::{Privilege, Verbs};
-use super::{Error, change, elements, name, oids, remembered};
+use super::request::Request;
+use super::{Error, change, elements, name, oids, planning, remembered};
 use crate::credential::{self, Membership, Options, issue};
 use crate::error;
 use crate::pg::advisory::{self, Key, Mode};
@@ -302,7 +306,7 @@ fn membership(form: Form, request: &Request) -> Result<Membership, credential::E
     for role in foreseen.chain(unforeseen) {
         let role = role?;
         if claim(&role, seed.as_ref(), request, &planned, open)? {
-            change::tell(request, &planned);
+            tell(request, &planned);
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
                 acts_as: request.verbs.has(Privilege::Create).then(|| role.clone()),
@@ -357,7 +361,7 @@ fn adopt(
     open: bool,
 ) -> Result<Option<bool>, Error> {
     let caller = identity::current_user();
-    if !change::is_own(role, caller) {
+    if !is_own(role, caller) {
         return Ok(Some(false));
     }
     // Keeps the scope from being dropped or changed until we are done.
@@ -367,7 +371,7 @@ fn adopt(
         advisory::lock(Key::Role(role), Mode::Exclusive);
         verdict = judge(role, request, planned)?;
         if matches!(verdict, Verdict::Lacking) {
-            let planned = facts::plan(request, caller, Some(role))?;
+            let planned = planning::plan(request, caller, Some(role))?;
             change::extend(name, role, request, &planned)?;
             return Ok(Some(true));
         }
@@ -394,19 +398,19 @@ fn judge(role: pg_sys::Oid, request: &Request, planned: &Planned) -> Result<Verd
         return Ok(Verdict::Gone);
     }
     let caller = identity::current_user();
-    if !change::is_own(role, caller) {
+    if !is_own(role, caller) {
         return Ok(Verdict::Other);
     }
     // What the scope itself owns needs no grant.
     let own;
     let planned = if request.verbs.has(Privilege::Create) {
-        own = facts::plan(request, caller, Some(role))?;
+        own = planning::plan(request, caller, Some(role))?;
         &own
     } else {
         planned
     };
     let held = remembered::held(role)?;
-    if !change::excess(request, planned, &held, true).is_empty() {
+    if !excess(request, planned, &held, true).is_empty() {
         return Ok(Verdict::Other);
     }
     if !planned.plan.difference(&held).missing.is_empty() {

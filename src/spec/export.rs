@@ -17,7 +17,7 @@ use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity};
 use crate::scope::plan::{Grant, Holdings, Need, Object, Other};
 use crate::scope::privilege::{Class, Privilege};
-use crate::scope::{self, facts, held};
+use crate::scope::{self, held, planning};
 
 pub fn export(roles: Option<Vec<Option<Name>>>, mode: &str) -> Result<Document, Error> {
     let mode = match mode.trim().to_ascii_lowercase().as_str() {
@@ -365,7 +365,7 @@ impl Writer<'_> {
         let Ok(request) = steps::request("", entry) else {
             return Ok(false);
         };
-        let Ok(planned) = facts::plan(&request, caller, Some(self.holder)) else {
+        let Ok(planned) = planning::plan(&request, caller, Some(self.holder)) else {
             return Ok(false);
         };
         let grants = &planned.plan.grants;

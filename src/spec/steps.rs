@@ -14,10 +14,11 @@ use crate::credential::authority::is_over;
 use crate::guard::rule::{Action, Rule};
 use crate::label;
 use crate::pg::{catalog, compat, identity, spi};
-use crate::scope::facts::{self, Planned, Request};
 use crate::scope::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Wanted};
+use crate::scope::planned::Planned;
 use crate::scope::privilege::{Class, Privilege, Verbs};
-use crate::scope::{self, held, name};
+use crate::scope::request::Request;
+use crate::scope::{self, held, name, planning};
 
 /// Something to be done, and what does it.
 pub struct Step {
@@ -458,7 +459,7 @@ fn whole(
 ) -> Result<Whole, Error> {
     let mut whole = Whole::default();
     // Every scope may connect to its database.
-    let base = facts::plan(&nothing(Verbs::read()), identity::current_user(), holder)?;
+    let base = planning::plan(&nothing(Verbs::read()), identity::current_user(), holder)?;
     whole.add(0, base.plan, |_, wanted| Wanted {
         need: Need::Spare,
         ..wanted
@@ -469,7 +470,7 @@ fn whole(
             whole.exact(&at, index, entry, holder, held)?;
         } else {
             let request = request(&at, entry)?;
-            let planned = facts::plan(&request, identity::current_user(), holder).at(&at)?;
+            let planned = planning::plan(&request, identity::current_user(), holder).at(&at)?;
             require(&planned, &request, held).at(&at)?;
             whole.uncovered.extend(planned.uncovered);
             whole.add(index, planned.plan, |_, wanted| wanted);
@@ -539,7 +540,7 @@ impl Whole {
         }
         let lacking: BTreeSet<Grant> = listed.into_iter().filter(|grant| !is_held(grant)).collect();
         for request in requests(&lacking, at)? {
-            let planned = facts::plan(&request, identity::current_user(), holder).at(at)?;
+            let planned = planning::plan(&request, identity::current_user(), holder).at(at)?;
             let ours = |grant: &Grant| lacking.contains(grant);
             let asked: Vec<(Grant, Wanted)> = planned
                 .plan

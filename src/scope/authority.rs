@@ -1,0 +1,88 @@
+//! What a scope holds already, and whether the caller may hand that out.
+
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys;
+
+use super::control::may_hand_out;
+use super::plan::{Grant, Grantor, Holdings, Need, Other, Wanted};
+use super::planned::Planned;
+use super::{Error, held, name_of, planning};
+use crate::pg::catalog;
+
+/// The one who made a scope hands out what it holds only while they may grant that themselves: the
+/// table may have another owner by now, and others may have made more of the scope by hand.
+pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
+    let held = held::by(scope)?;
+    let (planned, grants) = planned_of(caller, scope, &held)?;
+    planned.require_authority(&grants)?;
+    // Memberships are asked about one by one, below.
+    let is_membership = |what: &str| what.starts_with("membership in ");
+    let mut beyond: Vec<String> = held
+        .others
+        .into_iter()
+        .filter_map(|other| match other {
+            Other::Else { what } if !is_membership(&what) => Some(what),
+            _ => None,
+        })
+        .collect();
+    for group in catalog::memberships(scope) {
+        if !may_give(caller, group)? {
+            beyond.push(format!("membership in role \"{}\"", name_of(group)));
+        }
+    }
+    if beyond.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Widened {
+            scope: name_of(scope),
+            caller: name_of(caller),
+            beyond,
+        })
+    }
+}
+
+/// Could the caller make somebody a member of this role?
+pub fn may_give(caller: pg_sys::Oid, role: pg_sys::Oid) -> Result<bool, Error> {
+    if catalog::is_admin_of(caller, role) {
+        return Ok(true);
+    }
+    if !may_hand_out(caller, role) {
+        return Ok(false);
+    }
+    match require_authority(caller, role) {
+        Ok(()) => Ok(true),
+        Err(Error::MayNotGrant { .. } | Error::Widened { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What of its grants in this database the caller could not make.
+pub fn not_to_give(
+    caller: pg_sys::Oid,
+    role: pg_sys::Oid,
+    held: &Holdings,
+) -> Result<BTreeSet<Grant>, Error> {
+    let (_, grants) = planned_of(caller, role, held)?;
+    Ok(grants
+        .into_iter()
+        .filter(|(_, wanted)| wanted.grantor == Grantor::Nobody)
+        .map(|(grant, _)| grant)
+        .collect())
+}
+
+fn planned_of(
+    caller: pg_sys::Oid,
+    role: pg_sys::Oid,
+    held: &Holdings,
+) -> Result<(Planned, Vec<(Grant, Wanted)>), Error> {
+    let planned = planning::plan_of(held, caller, role)?;
+    let grants = planned
+        .plan
+        .grants
+        .iter()
+        .filter(|(grant, wanted)| wanted.need != Need::Spare && held.grants.contains_key(grant))
+        .map(|(&grant, &wanted)| (grant, wanted))
+        .collect();
+    Ok((planned, grants))
+}

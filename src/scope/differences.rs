@@ -1,0 +1,44 @@
+//! In what a scope differs from a request, in words.
+
+use super::plan::{self, Holdings, Other};
+use super::planned::Planned;
+use super::privilege::Privilege;
+use super::request::Request;
+
+/// In what a scope differs from a request, in words; nothing when it is exactly that. Policies that
+/// name a scope are its administrator's addition, which `strict` does not accept.
+pub fn differences(
+    request: &Request,
+    planned: &Planned,
+    held: &Holdings,
+    strict: bool,
+) -> Vec<String> {
+    let difference = planned.plan.difference(held);
+    let names = [&held.names, &planned.plan.names];
+    let missing = difference
+        .missing
+        .iter()
+        .map(|grant| format!("lacks {}", plan::describe(grant, &names)));
+    missing
+        .chain(excess(request, planned, held, strict))
+        .collect()
+}
+
+/// What a scope has beyond a request, in words.
+pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: bool) -> Vec<String> {
+    let creates = request.verbs.has(Privilege::Create);
+    let names = [&held.names, &planned.plan.names];
+    let grants = planned.plan.difference(held).excess;
+    let grants = grants
+        .iter()
+        .map(|grant| format!("has {}", plan::describe(grant, &names)));
+    let others = held.others.iter().filter_map(|other| match other {
+        // What its sessions have created there is part of it.
+        Other::Owns { schema, .. } if creates && request.schemas.contains(schema) => None,
+        Other::Policy { .. } if !strict => None,
+        Other::Owns { what, .. } | Other::Policy { what } | Other::Else { what } => {
+            Some(format!("has {what}"))
+        }
+    });
+    grants.chain(others).collect()
+}

@@ -1,0 +1,93 @@
+//! Dropping scopes.
+
+use std::time::{Duration, Instant};
+
+use super::control::claimed;
+use super::plan::Other;
+use super::{Error, held};
+use crate::audit::{self, Action as AuditAction, Value};
+use crate::error;
+use crate::expiry::Managed;
+use crate::expiry::end::{self, Action};
+use crate::pg::{catalog, dependencies, identity, xact};
+
+/// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Drops a scope, or begins its end where other databases still hold something of it, or other
+/// transactions what it was granted. `since` is when the call has begun.
+pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<(), Error> {
+    if if_exists && catalog::role_by_name(name).is_none() {
+        error::notice(
+            format!("scope \"{name}\" does not exist, skipping"),
+            "No role has this name.",
+            None,
+        );
+        return Ok(());
+    }
+    let scope = claimed(name)?;
+    let members = held::members(scope.oid)?;
+    if !members.is_empty() && !force {
+        return Err(Error::HasMembers {
+            scope: scope.name,
+            members,
+        });
+    }
+    let owned: Vec<String> = held::by(scope.oid)?
+        .others
+        .into_iter()
+        .filter_map(|other| match other {
+            Other::Owns { what, .. } => Some(what),
+            _ => None,
+        })
+        .collect();
+    if !owned.is_empty() {
+        return Err(Error::Owns {
+            scope: scope.name,
+            objects: owned,
+        });
+    }
+    let role = Managed {
+        oid: scope.oid,
+        name: scope.name.clone(),
+        moment: i64::MIN,
+        is_disabled: true,
+        metadata: scope.metadata,
+    };
+    let (action, detail) = identity::elevated(|| {
+        xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
+            dependencies::revoke_members(role.oid)?;
+            let work = || {
+                xact::raised(dependencies::drop_default_privileges_of(role.oid));
+                xact::raised(end::release_and_drop(&role))
+            };
+            if since.elapsed() < PATIENCE {
+                return Ok(work());
+            }
+            match xact::briefly(work) {
+                Err(failure) if failure.is_locked() => {
+                    end::begin(&role).map(|reason| (Action::Ending, Some(reason)))
+                }
+                Err(failure) => xact::raise(failure),
+                Ok(outcome) => Ok(outcome),
+            }
+        })
+    })?;
+    audit::administered(
+        AuditAction::Scope,
+        "drop_scope",
+        name,
+        &[("members", Value::Texts(&members))],
+    );
+    if action != Action::Dropped {
+        error::notice(
+            format!("scope \"{name}\" is being dropped"),
+            &format!(
+                "Its members have lost it; {}.",
+                detail.unwrap_or_else(|| "the background worker goes on".to_owned())
+            ),
+            None,
+        );
+    }
+    Ok(())
+}
