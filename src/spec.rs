@@ -2,15 +2,21 @@
 //!
 //! A spec does nothing that its caller could not do by the functions and statements that it stands for.
 
+mod authenticators;
 mod document;
+mod entries;
 mod error;
 mod export;
 mod guards;
+mod issuers;
+mod logins;
 mod memberships;
 mod names;
-mod policies;
+mod plan;
+mod scopes;
 mod state;
 mod steps;
+mod whole;
 
 use std::time::Instant;
 
@@ -35,7 +41,7 @@ use crate::scope::request::Request;
 use crate::scope::{self, change, declared, held};
 pub use document::Bad;
 use document::{Document, Locked};
-use steps::{Actor, Declared, Declares, Plan, Step, Work};
+use steps::{Actor, Change, Declared, Declares, Plan, Step, Work};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -268,7 +274,7 @@ fn plan_digest(spec: Option<&str>) -> Result<String, Error> {
 /// All steps. Where they decide who creates in a schema, and with that whose future objects are to be
 /// covered, what follows from them is found by making them, and undoing that.
 fn planned(document: &Document) -> Result<Plan, Error> {
-    let first = steps::plan(document)?;
+    let first = plan::plan(document)?;
     if first.changes_creators && !xact::is_read_only() {
         xact::giving_way(|| xact::rehearsed(|| carry_out(document)))
     } else {
@@ -282,7 +288,7 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
     }
     let document = read(spec)?;
     // Asks for authority first, so that nobody else can take the locks.
-    steps::plan(&document)?;
+    plan::plan(&document)?;
     let (plan, digest) = xact::giving_way(|| apply_now(&document, expect_digest))?;
     tell(&plan);
     Ok(rows(plan.steps, &digest))
@@ -290,7 +296,7 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
 
 fn apply_now(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, String), Error> {
     // Who is in the way of nothing holds nothing.
-    let first = steps::plan(document)?;
+    let first = plan::plan(document)?;
     if !first.steps.is_empty() || !first.declared.is_empty() {
         lock(document)?;
     }
@@ -355,7 +361,7 @@ fn lock(document: &Document) -> Result<(), Error> {
             break;
         }
         // What is another role by now may be another's.
-        steps::plan(document)?;
+        plan::plan(document)?;
     }
     Ok(())
 }
@@ -363,10 +369,10 @@ fn lock(document: &Document) -> Result<(), Error> {
 /// Makes the steps, and those that follow from them, until none is left.
 fn carry_out(document: &Document) -> Result<Plan, Error> {
     const ROUNDS: usize = 5;
-    let mut all = steps::plan(document)?;
+    let mut all = plan::plan(document)?;
     all.steps.iter().try_for_each(run)?;
     for _ in 1..ROUNDS {
-        let next = steps::plan(document)?;
+        let next = plan::plan(document)?;
         all.declared = next.declared;
         if next.steps.is_empty() {
             return Ok(all);
@@ -374,7 +380,7 @@ fn carry_out(document: &Document) -> Result<Plan, Error> {
         next.steps.iter().try_for_each(run)?;
         all.steps.extend(next.steps);
     }
-    match steps::plan(document)?.steps.into_iter().next() {
+    match plan::plan(document)?.steps.into_iter().next() {
         // PostgreSQL says with a warning only that it has not granted something.
         Some(step) => Err(Error::NotReached {
             left: step.statement,
@@ -486,7 +492,7 @@ fn run(step: &Step) -> Result<(), Error> {
         Work::DropScope { name } => scope::drop::drop(name, false, true, Instant::now())?,
         Work::Label { role, change } => relabel(role, change)?,
         Work::CreateAuthenticator(declared) => {
-            let options = policies::options("/authenticators", declared)?;
+            let options = authenticators::options("/authenticators", declared)?;
             issue::claim_free(&declared.name).at("/authenticators")?;
             let new = authenticator::New {
                 role: &declared.name,
@@ -498,7 +504,7 @@ fn run(step: &Step) -> Result<(), Error> {
             let checked = new.check().at("/authenticators")?;
             new.make(None, checked.connects).at("/authenticators")?;
         }
-        Work::Issuer(change) => policies::write_issuer(change)?,
+        Work::Issuer(change) => issuers::write(change)?,
         Work::Guard { role, action, rule } => {
             guard::put(role, *action, rule.clone()).at("/guards")?;
         }
@@ -509,7 +515,7 @@ fn run(step: &Step) -> Result<(), Error> {
     Ok(())
 }
 
-fn relabel(role: &str, change: &policies::Change) -> Result<(), Error> {
+fn relabel(role: &str, change: &Change) -> Result<(), Error> {
     let is_scope = catalog::role_by_name(role)
         .and_then(|role| label::read(role.oid))
         .is_some_and(|read| read.is_ok_and(|metadata| metadata.kind == Kind::Scope));

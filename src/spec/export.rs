@@ -6,8 +6,8 @@ use super::document::{
     Authenticator, Document, Future, FutureClass, Grants, Guard, Login, Membership, Mode, Scope,
     VERSION,
 };
-use super::steps::{self, is_declarable};
-use super::{At, Error, names, state};
+use super::memberships::is_declarable;
+use super::{At, Error, entries, names, state, steps};
 use crate::admission::Rules;
 use crate::credential::authority::{Target, is_over};
 use crate::guard;
@@ -312,7 +312,7 @@ impl Writer<'_> {
                 exact: true,
                 ..entry
             };
-            self.covered.extend(steps::listed("", &exact)?);
+            self.covered.extend(entries::listed("", &exact)?);
             self.entries.push(exact);
         }
         Ok(())
@@ -362,7 +362,7 @@ impl Writer<'_> {
     fn try_entry(&mut self, entry: &Grants) -> Result<bool, Error> {
         let caller = identity::current_user();
         // What may not be asked for, on objects of the system say, is said exactly.
-        let Ok(request) = steps::request("", entry) else {
+        let Ok(request) = entries::request("", entry) else {
             return Ok(false);
         };
         let Ok(planned) = planning::plan(&request, caller, Some(self.holder)) else {

@@ -3,7 +3,7 @@
 
 use super::document::{Document, Membership, Mode};
 use super::state::{self, Member};
-use super::steps::{Actor, Found, Step, Work, is_declarable, missing};
+use super::steps::{Actor, Found, Step, Work, missing};
 use super::{At, Error};
 use crate::label::{self, Kind};
 use crate::pg::{catalog, compat, identity, spi};
@@ -318,4 +318,15 @@ fn dependents_first(leaving: Vec<&Member>) -> Vec<&Member> {
         waiting = later;
     }
     done
+}
+
+/// Is it between roles that a spec declares? Logins of ours get theirs by the functions that issue them.
+pub fn is_declarable(member: &Member) -> bool {
+    let issued = |kind: &Option<String>| {
+        matches!(
+            kind.as_deref(),
+            Some("credential" | "authenticator" | "temporary")
+        )
+    };
+    !issued(&member.role_kind) && !issued(&member.member_kind)
 }
