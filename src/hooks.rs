@@ -11,13 +11,15 @@ mod authentication;
 mod decode;
 mod executor;
 pub mod explain;
+mod fmgr;
+mod guards;
 mod judge;
 mod labels;
 mod object_access;
 mod utility;
 mod workers;
 
-use crate::pg::{error_context, role_changers, statements};
+use crate::pg::{error_context, statements};
 
 /// Once, in the postmaster.
 pub fn install() {
@@ -25,7 +27,7 @@ pub fn install() {
     utility::install();
     executor::install();
     object_access::install();
-    role_changers::install();
+    fmgr::install();
     statements::install();
     authentication::install();
 }

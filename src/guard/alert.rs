@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use crate::audit::{self, Event, Value};
-use crate::pg::guards;
+use crate::pg::xact;
 
 pub struct Alert<'a> {
     /// Which guard: a class of statements, `max_rows`, `window_rows`, `export_rows`, `ddl`,
@@ -44,6 +44,6 @@ pub fn is_first_ddl() -> bool {
     thread_local! {
         static LAST: Cell<i64> = const { Cell::new(0) };
     }
-    let began = guards::transaction_start();
+    let began = xact::transaction_start();
     LAST.replace(began) != began
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::guards;
 use super::judge::{
     acting_user, acts_as_another, before_anything, before_inherited_use, before_query,
     before_query_of_another, before_use_by,
@@ -14,9 +15,7 @@ use crate::lock::{self, is_bound};
 use crate::pg::compat::Running;
 use crate::pg::error_context::explaining;
 use crate::pg::list::elements;
-use crate::pg::{
-    audit, claim_settings, compat, guards, invalidation, sealed, statements, switch_state,
-};
+use crate::pg::{audit, claim_settings, compat, invalidation, sealed, statements, switch_state};
 use crate::{login, temporary};
 
 unsafe extern "C-unwind" {
@@ -45,7 +44,7 @@ impl Running for Query {
         // SAFETY: by contract.
         unsafe {
             before_run(query);
-            guards::run_query(query, || explaining((*query).sourceText, next));
+            guards::rows::run_query(query, || explaining((*query).sourceText, next));
             statements::ran(query);
         }
     }
@@ -68,7 +67,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if claim_settings::are_secured() && claim_settings::are_set_by((*query).plannedstmt) {
             explaining(std::ptr::null(), || before_settings_of(query));
         }
-        guards::before_start();
+        guards::rows::before_start();
         if !is_bound() {
             if audit::is_watched() {
                 // A refusal is recorded while it is still known what it refuses.
@@ -79,7 +78,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             if statements::are_queries_recorded() {
                 statements::started(query, flags);
             }
-            guards::after_start(query);
+            guards::writes::after_start(query);
             return;
         }
         explaining(std::ptr::null(), || {
@@ -87,7 +86,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             // Rights are checked here.
             next(query, flags);
         });
-        guards::after_start(query);
+        guards::writes::after_start(query);
         if switch_state::is_locked() {
             (*(*query).estate).es_top_eflags |= STARTED_UNDER_THE_LOCK;
         }

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::guards;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
@@ -14,7 +15,7 @@ use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
 use crate::pg::{
-    catalog, claim_settings, compat, gate, guards, leftovers, planted, prepared_texts, sealed,
+    catalog, claim_settings, compat, gate, leftovers, planted, prepared_texts, sealed,
     switch_state, timer,
 };
 
@@ -58,7 +59,7 @@ unsafe extern "C-unwind" fn object_access(
             before_read();
         }
         // SAFETY: in a transaction, as all execution.
-        unsafe { guards::before_function(object) }
+        unsafe { guards::functions::before_function(object) }
         if is_fast_path && acts_as_another() {
             before_query_of_another();
         }

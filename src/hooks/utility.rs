@@ -14,13 +14,13 @@ use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_utility_of_another,
     inherits_for_a_time,
 };
-use super::labels;
+use super::{guards, labels};
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{audit, claim_settings, guards, leftovers, sealed, statements, wakeup};
+use crate::pg::{audit, claim_settings, leftovers, sealed, statements, wakeup};
 use crate::scope::declared;
 
 unsafe extern "C-unwind" {
@@ -117,9 +117,9 @@ unsafe extern "C-unwind" fn process_utility(
         };
         if is_bound() && leaves_the_login_alone(node) {
             // Nor is it run: the guard on these settings stays up.
-        } else if guards::concerns(node) {
+        } else if guards::utility::concerns(node) {
             explaining(std::ptr::null(), || {
-                guards::run_utility(statement, destination, completion, run);
+                guards::utility::run_utility(statement, destination, completion, run);
             });
         } else {
             run(statement, destination);

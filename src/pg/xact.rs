@@ -403,6 +403,12 @@ pub fn ends_with_statement() -> bool {
     }
 }
 
+/// When this transaction began.
+pub fn transaction_start() -> i64 {
+    // SAFETY: a read of a backend global.
+    unsafe { raw::GetCurrentTransactionStartTimestamp() }
+}
+
 /// The number of the innermost subtransaction; `None` outside transactions, and while one ends.
 pub fn current_subtransaction() -> Option<u32> {
     // SAFETY: reads backend globals.
