@@ -3,6 +3,7 @@
 //! A spec does nothing that its caller could not do by the functions and statements that it stands for.
 
 mod authenticators;
+mod check;
 mod document;
 mod entries;
 mod error;
@@ -12,6 +13,7 @@ mod issuers;
 mod logins;
 mod memberships;
 mod names;
+mod parse;
 mod plan;
 mod scopes;
 mod state;
@@ -39,7 +41,7 @@ use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::privilege::Verbs;
 use crate::scope::request::Request;
 use crate::scope::{self, change, declared, held};
-pub use document::Bad;
+pub use check::Bad;
 use document::{Document, Locked};
 use steps::{Actor, Change, Declared, Declares, Plan, Step, Work};
 
