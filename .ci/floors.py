@@ -24,7 +24,7 @@ FLOORS = [
     ["lock", "switch", "verify", "claims"],
     ["audit", "label"],
     ["guc", "error", "pg"],
-    ["claim_path", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "flood", "html", "constants", "text", "timestamp", "digits"],
+    ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "flood", "html", "constants", "text", "timestamp", "digits"],
 ]
 
 
@@ -157,7 +157,7 @@ def check(src):
 
 # How many imports run up still, all of them between src/pg and the rooms, and make a circle of many files. They may only
 # become fewer; when there are none, circles count too.
-LEFT = 45
+LEFT = 40
 
 if __name__ == "__main__":
     found = check(pathlib.Path("src"))

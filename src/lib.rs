@@ -32,6 +32,7 @@ mod review;
 mod scope;
 mod spec;
 mod switch;
+mod switch_text;
 mod temporary;
 mod text;
 mod timestamp;

@@ -2,7 +2,6 @@
 //! And the gate on logins that act through tokens only (docs/design.md, "Gated logins make an escape worthless").
 
 mod error;
-pub mod state;
 pub mod verdict;
 
 use crate::audit::{self, Class};

@@ -16,13 +16,13 @@ use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt;
 use crate::label::{self, Kind, Metadata};
-use crate::lock::state::{Extent, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::TakenRole;
 use crate::pg::switch_state::{self, Prepared};
 use crate::pg::{
     compat, error_context, identity, invalidation, json, leftovers, role_changers, server, xact,
 };
+use crate::switch_text::{Extent, State};
 use crate::verify::{self, Accepted, Rules, revocation};
 
 #[derive(Debug, thiserror::Error)]
@@ -283,12 +283,12 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc
         extent,
         grounds: Grounds::now(),
     };
-    let last = accepted.switch.borrow().clone();
+    let last = accepted.kept::<Switch>();
     let switch = match last {
         Some(last) if last.made_for == asked && last.claim.as_deref() == claim => last,
         _ => {
             let switch = Rc::new(prepare(&accepted, claim, asked)?);
-            accepted.switch.replace(Some(switch.clone()));
+            accepted.keep(switch.clone());
             switch
         }
     };

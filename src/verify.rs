@@ -7,6 +7,7 @@ mod error;
 pub mod issuer;
 pub mod revocation;
 
+use std::any::Any;
 use std::cell::{Cell, LazyCell, RefCell};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
@@ -20,7 +21,6 @@ use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
 use crate::pg::{clock, error_context, json, shared_tokens};
-use crate::switch::Switch;
 use cache::Cache;
 
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,8 @@ pub struct Accepted {
     /// The payload for PostgreSQL's settings, where the database cannot take it as it is.
     recoded: Option<CString>,
     pub tag: Tag,
-    /// The last switch that it made, ready to be made again.
-    pub switch: RefCell<Option<Rc<Switch>>>,
+    /// What was last made with it, ready to be used again.
+    kept: RefCell<Option<Rc<dyn Any>>>,
     /// Revocations were looked up at this generation of the tables.
     checked_at: Cell<u64>,
 }
@@ -95,6 +95,16 @@ impl Accepted {
         self.verified
             .expires_at
             .map_or(i64::MAX, |exp| exp.saturating_add(leeway))
+    }
+
+    /// What was kept with the token, if it is of this kind.
+    pub fn kept<T: 'static>(&self) -> Option<Rc<T>> {
+        self.kept.borrow().clone()?.downcast().ok()
+    }
+
+    /// Keeps something with the token for as long as that is cached.
+    pub fn keep<T: 'static>(&self, made: Rc<T>) {
+        self.kept.replace(Some(made));
     }
 }
 
@@ -199,7 +209,7 @@ fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error
         verified,
         recoded,
         tag,
-        switch: RefCell::new(None),
+        kept: RefCell::new(None),
         checked_at: Cell::new(generation),
     })
 }

@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::{claim_settings, compat, gate, leftovers, raw, timer};
-use crate::lock::state::{Extent, State};
+use crate::switch_text::{Extent, State};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
