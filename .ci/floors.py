@@ -20,7 +20,7 @@ FLOORS = [
     ["hooks"],
     ["spec", "page", "review", "map"],
     ["expiry", "authenticator", "temporary", "guard", "login"],
-    ["credential", "scope", "access"],
+    ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
     ["audit", "label"],
     ["guc", "error", "pg"],
@@ -157,7 +157,7 @@ def check(src):
 
 # How many imports run up still, all of them between src/pg and the rooms, and make a circle of many files. They may only
 # become fewer; when there are none, circles count too.
-LEFT = 40
+LEFT = 37
 
 if __name__ == "__main__":
     found = check(pathlib.Path("src"))

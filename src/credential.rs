@@ -1,6 +1,5 @@
 //! Credentials: LOGIN roles that are members of a scope, own nothing and have a deadline.
 
-pub mod authority;
 mod beyond;
 pub mod deadline;
 mod error;
@@ -29,9 +28,6 @@ pub use issue::{Issued, Membership, Request, issue};
 use options::Given;
 pub use options::{BadOption, Options};
 pub use scopes::Error as BadScopes;
-
-/// Keeps a label readable at login; see `label`.
-pub const MAX_PURPOSE_BYTES: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -20,7 +20,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Value};
-use crate::credential::authority::{is_over, name_of};
+use crate::authority::{is_over, name_of};
 use crate::error::{raise, report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind};

@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 pub use glance::{Glance, glance, kind_name};
-pub use text::{Access, Kind, Metadata, State, Temporary, earlier};
+pub use text::{Access, Kind, MAX_PURPOSE_BYTES, Metadata, State, Temporary, earlier};
 
 use crate::admission::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};

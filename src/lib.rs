@@ -7,6 +7,7 @@ mod acl;
 mod admission;
 mod audit;
 mod authenticator;
+mod authority;
 mod claim_path;
 mod claims;
 mod constants;

@@ -6,7 +6,6 @@
 //! whether the caller controls it. What a scope was given in this way is written down (`declared`),
 //! so that the review can tell it from what somebody has granted or revoked by hand.
 
-mod authority;
 pub mod change;
 mod control;
 pub mod declaration;
@@ -15,6 +14,7 @@ mod differences;
 pub mod drop;
 mod error;
 pub mod facts;
+mod giving;
 pub mod held;
 pub mod name;
 mod notices;
@@ -36,8 +36,8 @@ use pgrx::prelude::*;
 use crate::error::{report, require_preload};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, xact};
-pub use authority::{may_give, not_to_give, require_authority};
 pub use control::{Scope, may_hand_out, own};
+pub use giving::{may_give, not_to_give, require_authority};
 pub use plan::some_of;
 pub use privilege::BadVerb;
 use privilege::{Privilege, Verbs};

@@ -28,7 +28,7 @@ use pgrx::prelude::*;
 
 use crate::audit::{self, Action};
 use crate::authenticator;
-use crate::credential::authority::{Target, name_of};
+use crate::authority::{Target, name_of};
 use crate::credential::issue;
 use crate::error::{Report, report, require_preload};
 use crate::guard;

@@ -16,7 +16,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Action, Value};
-use crate::credential::authority::{is_over, name_of};
+use crate::authority::{is_over, name_of};
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, issue, life};
 use crate::error::{notice, raise, report, require_preload};

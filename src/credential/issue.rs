@@ -6,9 +6,9 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use zeroize::Zeroizing;
 
 use super::options::Options;
-use super::{Error, MAX_PURPOSE_BYTES, Secret, deadline_of, password, uri};
+use super::{Error, Secret, deadline_of, password, uri};
 use crate::audit::{self, Action, Value};
-use crate::label::{self, Kind};
+use crate::label::{self, Kind, MAX_PURPOSE_BYTES};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, server, session_libraries, spi, xact};

@@ -4,12 +4,12 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::authority::{self, Target};
 use super::beyond::{self, Having, What};
 use super::issue::{self, Issued, Login};
 use super::options::Options;
 use super::{Secret, deadline, parts};
 use crate::audit::{self, Action, Value};
+use crate::authority::{self, Target};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;

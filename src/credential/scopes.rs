@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use super::authority::{is_over, name_of};
 use super::issue::Membership;
+use crate::authority::{is_over, name_of};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use crate::credential::authority::name_of;
+use crate::authority::name_of;
 use crate::pg::{identity, invalidation, own_table, spi, xact};
 
 thread_local! {

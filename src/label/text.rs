@@ -9,6 +9,8 @@ use crate::timestamp;
 /// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
 /// (docs/design.md, "What we know of a role is a security label on it").
 pub const MAX_BYTES: usize = 1_500;
+/// Of this a purpose takes no more.
+pub const MAX_PURPOSE_BYTES: usize = 200;
 const MAX_ERROR_CHARACTERS: usize = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use crate::admission::Rules;
 use crate::audit::{self, Action, Value};
-use crate::credential::authority::{self, Target};
+use crate::authority::{self, Target};
 use crate::credential::{self, BadOption, options};
 use crate::error;
 use crate::label::{self, Kind, Metadata};

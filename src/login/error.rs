@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::change::Error;
 use super::standing::Over;
 use crate::admission::refusal::Refusal;
-use crate::credential::authority;
+use crate::authority;
 use crate::error::{READ_ONLY, Report, sentence};
 use crate::label::Kind;
 use crate::timestamp;

@@ -13,10 +13,9 @@ use super::privilege::{Class, Privilege};
 use super::request::Request;
 use super::{Error, declared, held, name, planning};
 use crate::audit::{self, Action as AuditAction, Value};
-use crate::credential::MAX_PURPOSE_BYTES;
-use crate::credential::authority::is_over;
+use crate::authority::is_over;
 use crate::error;
-use crate::label::{self, Access, Kind};
+use crate::label::{self, Access, Kind, MAX_PURPOSE_BYTES};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{catalog, identity, spi, xact};
 

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use super::{Error, name_of};
-use crate::credential::authority::is_over;
+use crate::authority::is_over;
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{catalog, identity, server};

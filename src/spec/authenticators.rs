@@ -8,7 +8,7 @@ use super::steps::{Actor, Change, Found, Step, Work, array, label_step, require_
 use super::{At, Error, state};
 use crate::admission::Rules;
 use crate::authenticator;
-use crate::credential::authority::Target;
+use crate::authority::Target;
 use crate::credential::options::{Given, Options};
 use crate::credential::{self, issue};
 use crate::label::{Kind, Metadata};

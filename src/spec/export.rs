@@ -9,7 +9,7 @@ use super::document::{
 use super::memberships::is_declarable;
 use super::{At, Error, entries, names, state, steps};
 use crate::admission::Rules;
-use crate::credential::authority::{Target, is_over};
+use crate::authority::{Target, is_over};
 use crate::guard;
 use crate::guard::rule::ACTIONS;
 use crate::label::{self, Kind, Metadata};

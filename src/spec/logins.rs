@@ -6,7 +6,7 @@ use super::document::{Authenticator, Document, Login};
 use super::steps::{Change, Found, Step, label_step, missing, require_function};
 use super::{At, Error};
 use crate::admission::Rules;
-use crate::credential::authority::Target;
+use crate::authority::Target;
 use crate::credential::options::{self, Given};
 use crate::credential::{self, BadOption, issue};
 use crate::label::Metadata;

@@ -11,7 +11,7 @@ use super::steps::{
 };
 use super::whole::{self, Whole};
 use super::{At, Error, state};
-use crate::credential::authority::is_over;
+use crate::authority::is_over;
 use crate::label;
 use crate::pg::{catalog, identity, spi};
 use crate::scope::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object};
@@ -298,10 +298,10 @@ fn withdrawn(
 
 fn check_purpose(at: &str, purpose: Option<&str>) -> Result<(), Error> {
     match purpose {
-        Some(purpose) if purpose.len() > crate::credential::MAX_PURPOSE_BYTES => {
+        Some(purpose) if purpose.len() > label::MAX_PURPOSE_BYTES => {
             Err(scope::Error::PurposeTooLong {
                 bytes: purpose.len(),
-                max: crate::credential::MAX_PURPOSE_BYTES,
+                max: label::MAX_PURPOSE_BYTES,
             })
             .at(&format!("{at}/purpose"))
         }

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 
 use super::verdict::{self, Graph, Inherited, Membership};
 use super::{Catalog, StillThere};
-use crate::credential::authority::name_of;
+use crate::authority::name_of;
 use crate::error::raise;
 use crate::pg::{catalog, clock, gate, identity, invalidation, timer};
 

@@ -1,5 +1,7 @@
-//! Who may renew, rotate and revoke: the creator, the members of the creator role, superusers. Never
+//! Who may manage a role of ours: the creator, the members of the creator role, superusers. Never
 //! the login itself.
+
+mod error;
 
 use pgrx::pg_sys;
 
