@@ -18,6 +18,7 @@
 //! logins of managed roles, twice a second while they have sessions, and when it is promoted.
 
 mod calendar;
+pub mod drop_scope;
 pub mod end;
 pub mod launcher;
 mod schedule;

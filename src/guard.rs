@@ -298,13 +298,6 @@ fn write(role: pg_sys::Oid, guards: &Guards) {
     seclabel::set_of(seclabel::GUARDS, role, label.as_ref());
 }
 
-/// A login takes another's place: the guards go with it.
-pub fn hand_on(from: pg_sys::Oid, to: pg_sys::Oid) {
-    if let Some(guards) = effective::guards_of(from) {
-        write(to, &guards);
-    }
-}
-
 /// May this label of ours be set by hand? Why not, in a sentence.
 pub fn judge_label(label: &str) -> Result<(), String> {
     Guards::parse(label).map(|_| ())

@@ -3,6 +3,8 @@
 mod glance;
 mod text;
 
+use std::ffi::CString;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -43,6 +45,14 @@ pub fn read_at_login(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid
 pub fn remove(role: pg_sys::Oid) {
     seclabel::set(role, None);
     wakeup::at_commit_before(i64::MAX);
+}
+
+/// Gives a role the guards of another one, as they stand.
+pub fn hand_on_guards(from: pg_sys::Oid, to: pg_sys::Oid) {
+    let guards = seclabel::get_of(seclabel::GUARDS, from).and_then(|text| CString::new(text).ok());
+    if guards.is_some() {
+        seclabel::set_of(seclabel::GUARDS, to, guards.as_ref());
+    }
 }
 
 /// Labels a role that was just made, in this database, for `caller`. False when there is no such
@@ -106,7 +116,7 @@ pub fn declare(scope: pg_sys::Oid, access: Access) {
 
 /// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
-    if let Ok(label) = std::ffi::CString::new(metadata.to_text()) {
+    if let Ok(label) = CString::new(metadata.to_text()) {
         seclabel::set(role, Some(&label));
         wakeup::at_commit_before(match metadata.state {
             State::Active => catalog::role_by_oid(role)

@@ -11,7 +11,6 @@ mod control;
 pub mod declaration;
 pub mod declared;
 mod differences;
-pub mod drop;
 mod error;
 pub mod facts;
 mod giving;
@@ -28,7 +27,6 @@ mod restrict;
 mod short;
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -36,7 +34,7 @@ use pgrx::prelude::*;
 use crate::error::{report, require_preload};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, xact};
-pub use control::{Scope, may_hand_out, own};
+pub use control::{Scope, claimed, may_hand_out, own};
 pub use giving::{may_give, not_to_give, require_authority};
 pub use plan::some_of;
 pub use privilege::BadVerb;
@@ -231,24 +229,6 @@ fn alter_scope(
 }
 
 #[pg_extern(sql = false)]
-fn drop_scope(
-    name: Option<&str>,
-    force: Option<bool>,
-    if_exists: Option<bool>,
-) -> Result<(), ErrorReport> {
-    require_preload()?;
-    let drop = || -> Result<(), Error> {
-        let name = name.ok_or(Error::Null("name"))?;
-        let force = force.ok_or(Error::Null("force"))?;
-        let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
-        writable()?;
-        let since = Instant::now();
-        xact::giving_way(|| drop::drop(name, force, if_exists, since))
-    };
-    drop().map_err(report)
-}
-
-#[pg_extern(sql = false)]
 fn restrict_function(
     function: Option<pg_sys::Oid>,
     scopes: Option<Vec<Option<Name>>>,
@@ -264,7 +244,8 @@ fn restrict_function(
     restrict().map_err(report)
 }
 
-fn writable() -> Result<(), Error> {
+/// Scopes cannot be changed where nothing can.
+pub fn writable() -> Result<(), Error> {
     if xact::is_read_only() {
         Err(Error::ReadOnly)
     } else {

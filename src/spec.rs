@@ -31,6 +31,7 @@ use crate::authenticator;
 use crate::authority::{Target, name_of};
 use crate::credential::issue;
 use crate::error::{Report, report, require_preload};
+use crate::expiry::drop_scope;
 use crate::guard;
 use crate::label::{self, Kind};
 use crate::pg::advisory::{self, Key, Mode};
@@ -491,7 +492,7 @@ fn run(step: &Step) -> Result<(), Error> {
             };
             change::create(name, &nothing, purpose.as_deref(), false)?;
         }
-        Work::DropScope { name } => scope::drop::drop(name, false, true, Instant::now())?,
+        Work::DropScope { name } => drop_scope::drop(name, false, true, Instant::now())?,
         Work::Label { role, change } => relabel(role, change)?,
         Work::CreateAuthenticator(declared) => {
             let options = authenticators::options("/authenticators", declared)?;

@@ -15,7 +15,7 @@ use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{clock, compat, dependencies, identity, session_libraries, spi, wakeup};
-use crate::{error, guard, guc, timestamp};
+use crate::{error, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MAX_REASON_BYTES: usize = 200;
@@ -340,7 +340,7 @@ fn succeed(
     };
     login.create()?;
     let role = catalog::role_by_name(name).ok_or(super::Error::Vanished)?;
-    guard::hand_on(old, role.oid);
+    label::hand_on_guards(old, role.oid);
     // As they are: ALTER ROLE would have to take lists of names apart again.
     // The new one has a row already, where settings for all databases are.
     session_libraries::bind(old);

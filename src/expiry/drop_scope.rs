@@ -1,18 +1,39 @@
-//! Dropping scopes.
+//! The end of a scope, as soon as somebody asks for it: by the steps of all ends, and at once where nothing is in the way.
 
 use std::time::{Duration, Instant};
 
-use super::control::claimed;
-use super::plan::Other;
-use super::{Error, held};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::Managed;
+use super::end::{self, Action};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::error;
-use crate::expiry::Managed;
-use crate::expiry::end::{self, Action};
 use crate::pg::{catalog, dependencies, identity, xact};
+use crate::scope::plan::Other;
+use crate::scope::{self, Error, claimed, held};
 
 /// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn drop_scope(
+    name: Option<&str>,
+    force: Option<bool>,
+    if_exists: Option<bool>,
+) -> Result<(), ErrorReport> {
+    error::require_preload()?;
+    let checked = || -> Result<(), Error> {
+        let name = name.ok_or(Error::Null("name"))?;
+        let force = force.ok_or(Error::Null("force"))?;
+        let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
+        scope::writable()?;
+        let since = Instant::now();
+        xact::giving_way(|| drop(name, force, if_exists, since))
+    };
+    checked().map_err(error::report)
+}
 
 /// Drops a scope, or begins its end where other databases still hold something of it, or other
 /// transactions what it was granted. `since` is when the call has begun.
