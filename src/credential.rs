@@ -10,6 +10,7 @@ pub mod options;
 mod password;
 mod scopes;
 mod scram;
+mod short;
 mod uri;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};

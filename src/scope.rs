@@ -13,18 +13,18 @@ pub mod declared;
 mod differences;
 mod error;
 pub mod facts;
+pub mod found;
 mod giving;
 pub mod held;
 pub mod name;
-mod notices;
+pub mod notices;
 pub mod plan;
 pub mod planned;
 pub mod planning;
 pub mod privilege;
-mod remembered;
+pub mod remembered;
 pub mod request;
 mod restrict;
-mod short;
 
 use std::collections::HashSet;
 
@@ -280,13 +280,14 @@ fn request(
     })
 }
 
-fn elements<T>(list: Option<Vec<Option<T>>>, what: &'static str) -> Result<Vec<T>, Error> {
+/// All elements of a list that must have no NULL among them.
+pub fn elements<T>(list: Option<Vec<Option<T>>>, what: &'static str) -> Result<Vec<T>, Error> {
     list.and_then(|list| list.into_iter().collect())
         .ok_or(Error::Null(what))
 }
 
 /// Each once, in the order of the list.
-fn oids(list: Option<Vec<Option<pg_sys::Oid>>>, what: &'static str) -> Result<Vec<u32>, Error> {
+pub fn oids(list: Option<Vec<Option<pg_sys::Oid>>>, what: &'static str) -> Result<Vec<u32>, Error> {
     let mut seen = HashSet::new();
     let mut unique: Vec<u32> = Vec::new();
     for oid in elements(list, what)? {

@@ -6,20 +6,14 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::control::is_own;
-use super::differences::excess;
-use super::notices::tell;
-use super::plan::Need;
-use super::planned::Planned;
-use super::privilege::{Privilege, Verbs};
-use super::request::Request;
-use super::{Error, change, elements, name, oids, planning, remembered};
-use crate::credential::{self, Membership, Options, issue};
+use super::{Error, Issued, Membership, Options, issue, options};
 use crate::error;
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
-use crate::pg::{catalog, compat, identity, server};
+use crate::pg::{compat, identity, server};
+use crate::scope::privilege::{Privilege, Verbs};
+use crate::scope::request::Request;
+use crate::scope::{self, elements, found, name, notices, oids, remembered};
 
 #[derive(Debug, Clone, Copy)]
 enum Form {
@@ -59,7 +53,7 @@ fn create_readonly_role(
     ErrorReport,
 > {
     error::require_preload()?;
-    let options = credential::options(
+    let options = options(
         allowed_ips,
         allow_local,
         require_tls,
@@ -108,7 +102,7 @@ fn create_readwrite_role(
     ErrorReport,
 > {
     error::require_preload()?;
-    let options = credential::options(
+    let options = options(
         allowed_ips,
         allow_local,
         require_tls,
@@ -163,7 +157,7 @@ fn create_admin_role(
     ErrorReport,
 > {
     error::require_preload()?;
-    let options = credential::options(
+    let options = options(
         allowed_ips,
         allow_local,
         require_tls,
@@ -197,10 +191,10 @@ fn run(
     schemas: Option<Vec<Option<pg_sys::Oid>>>,
     future: Option<bool>,
     login: Login<'_>,
-) -> Result<credential::Issued, ErrorReport> {
-    let issued = || -> Result<_, credential::Error> {
+) -> Result<Issued, ErrorReport> {
+    let issued = || -> Result<_, Error> {
         let request = request(form, table, tables, schemas, future)?;
-        let wanted = credential::Request {
+        let wanted = super::Request {
             role_name: login.role_name,
             valid_for: login.valid_for,
             purpose: login.purpose,
@@ -238,7 +232,7 @@ fn request(
     tables: Option<Vec<Option<pg_sys::Oid>>>,
     schemas: Option<Vec<Option<pg_sys::Oid>>>,
     future: Option<bool>,
-) -> Result<Request, credential::Error> {
+) -> Result<Request, Error> {
     let mut all = vec![];
     all.extend(table.map(Some));
     all.extend(
@@ -252,7 +246,7 @@ fn request(
     tables.sort_unstable();
     schemas.sort_unstable();
     if tables.is_empty() && schemas.is_empty() {
-        return Err(credential::Error::NoTable);
+        return Err(Error::NoTable);
     }
     Ok(Request {
         verbs: form.verbs(!schemas.is_empty()),
@@ -261,7 +255,7 @@ fn request(
         sequences: Vec::new(),
         functions: Vec::new(),
         schemas,
-        future: future.ok_or(Error::Null("future_tables"))?,
+        future: future.ok_or(scope::Error::Null("future_tables"))?,
     })
 }
 
@@ -269,7 +263,7 @@ fn request(
 ///
 /// Its name follows from the request and the caller, so that the same call finds it again. One
 /// scope per caller: what one grantor may hand out is never mixed with another's.
-fn membership(form: Form, request: &Request) -> Result<Membership, credential::Error> {
+fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
     let caller = identity::current_user();
     let planned = remembered::plan(request, caller)?;
     let subject = match planned.objects {
@@ -305,8 +299,8 @@ fn membership(form: Form, request: &Request) -> Result<Membership, credential::E
     let unforeseen = std::iter::once_with(|| issue::free_name(&subject, form.verb()));
     for role in foreseen.chain(unforeseen) {
         let role = role?;
-        if claim(&role, seed.as_ref(), request, &planned, open)? {
-            tell(request, &planned);
+        if found::find_or_make(&role, seed.as_ref(), request, &planned, open)? {
+            notices::tell(request, &planned);
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
                 acts_as: request.verbs.has(Privilege::Create).then(|| role.clone()),
@@ -315,115 +309,5 @@ fn membership(form: Form, request: &Request) -> Result<Membership, credential::E
             });
         }
     }
-    Err(Error::NoFreeName.into())
-}
-
-/// Finds or makes the scope under this name; false when the name belongs to something else. `seed` is
-/// of this request of this caller alone.
-fn claim(
-    role: &str,
-    seed: &[u8],
-    request: &Request,
-    planned: &Planned,
-    open: bool,
-) -> Result<bool, Error> {
-    if let Some(existing) = catalog::role_by_name(role)
-        && let Some(answer) = adopt(existing.oid, role, request, planned, open)?
-    {
-        return Ok(answer);
-    }
-    change::require_making(request, planned)?;
-    // The same call elsewhere makes it, and is waited for; who else has got hold of the name is not.
-    advisory::lock(
-        Key::Text(&format!("the scope of a request: {seed:?}")),
-        Mode::Exclusive,
-    );
-    if let Some(existing) = catalog::role_by_name(role) {
-        let answer = adopt(existing.oid, role, request, planned, open)?;
-        return Ok(answer.unwrap_or(false));
-    }
-    if !advisory::try_lock(Key::Text(role), Mode::Exclusive)
-        || catalog::role_by_name(role).is_some()
-    {
-        return Ok(false);
-    }
-    change::make(role, request, planned, None)?;
-    Ok(true)
-}
-
-/// Takes a scope that is there, if it is the caller's and just this; what is open to the future may
-/// lack what has come since. `None`: dropped while we waited for its lock.
-fn adopt(
-    role: pg_sys::Oid,
-    name: &str,
-    request: &Request,
-    planned: &Planned,
-    open: bool,
-) -> Result<Option<bool>, Error> {
-    let caller = identity::current_user();
-    if !is_own(role, caller) {
-        return Ok(Some(false));
-    }
-    // Keeps the scope from being dropped or changed until we are done.
-    advisory::lock(Key::Role(role), Mode::Share);
-    let mut verdict = judge(role, request, planned)?;
-    if open && matches!(verdict, Verdict::Lacking) {
-        advisory::lock(Key::Role(role), Mode::Exclusive);
-        verdict = judge(role, request, planned)?;
-        if matches!(verdict, Verdict::Lacking) {
-            let planned = planning::plan(request, caller, Some(role))?;
-            change::extend(name, role, request, &planned)?;
-            return Ok(Some(true));
-        }
-    }
-    Ok(match verdict {
-        Verdict::Exact => Some(true),
-        Verdict::Other | Verdict::Lacking => Some(false),
-        Verdict::Gone => None,
-    })
-}
-
-enum Verdict {
-    Exact,
-    Lacking,
-    /// Not a scope of the caller's, or one that holds more: somebody may have widened it by hand,
-    /// and handing that out is not ours to do.
-    Other,
-    /// Dropped while we waited for its lock.
-    Gone,
-}
-
-fn judge(role: pg_sys::Oid, request: &Request, planned: &Planned) -> Result<Verdict, Error> {
-    if catalog::role_by_oid(role).is_none() {
-        return Ok(Verdict::Gone);
-    }
-    let caller = identity::current_user();
-    if !is_own(role, caller) {
-        return Ok(Verdict::Other);
-    }
-    // What the scope itself owns needs no grant.
-    let own;
-    let planned = if request.verbs.has(Privilege::Create) {
-        own = planning::plan(request, caller, Some(role))?;
-        &own
-    } else {
-        planned
-    };
-    let held = remembered::held(role)?;
-    if !excess(request, planned, &held, true).is_empty() {
-        return Ok(Verdict::Other);
-    }
-    if !planned.plan.difference(&held).missing.is_empty() {
-        return Ok(Verdict::Lacking);
-    }
-    // What the scope holds, the caller must still be able to hand out.
-    let grants: Vec<_> = planned
-        .plan
-        .grants
-        .iter()
-        .filter(|(_, wanted)| wanted.need != Need::Spare)
-        .map(|(&grant, &wanted)| (grant, wanted))
-        .collect();
-    planned.require_authority(&grants)?;
-    Ok(Verdict::Exact)
+    Err(scope::Error::NoFreeName.into())
 }
