@@ -1,6 +1,5 @@
 //! All that PostgreSQL calls: hooks, callbacks, entry points of workers. Each decodes what it is given, asks a room,
 //! and chains on.
-
 //!
 //! The hooks themselves are not `#[pg_guard]`ed: each asks in a guarded function of its own, and calls the hook that was there before, or
 //! the standard function, as the bare C function that it is. An error of PostgreSQL's then jumps over our frame and stays as it was. A guard
@@ -16,6 +15,7 @@ mod guards;
 mod judge;
 mod labels;
 mod object_access;
+mod quiet;
 mod utility;
 mod workers;
 

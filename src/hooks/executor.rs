@@ -10,6 +10,7 @@ use super::judge::{
     acting_user, acts_as_another, before_anything, before_inherited_use, before_query,
     before_query_of_another, before_use_by,
 };
+use super::quiet;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::pg::compat::Running;
@@ -43,8 +44,8 @@ impl Running for Query {
     unsafe fn run(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
         // SAFETY: by contract.
         unsafe {
-            before_run(query);
-            guards::rows::run_query(query, || explaining((*query).sourceText, next));
+            let is_quiet = before_run(query);
+            guards::rows::run_query(query, is_quiet, || explaining((*query).sourceText, next));
             statements::ran(query);
         }
     }
@@ -56,6 +57,9 @@ const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
     unsafe {
+        if is_of_no_concern(query) && !sealed::locks_rows(query) {
+            return PREVIOUS_START.unwrap_or(standard_ExecutorStart)(query, flags);
+        }
         before_plan(query, false);
         if acts_as_another() {
             before_query_of_another();
@@ -79,6 +83,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
                 statements::started(query, flags);
             }
             guards::writes::after_start(query);
+            quiet::note();
             return;
         }
         explaining(std::ptr::null(), || {
@@ -96,11 +101,15 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
-/// For ExecutorRun: a cursor that was opened in time may be read too late.
+/// For ExecutorRun: a cursor that was opened in time may be read too late. True where nothing had to be asked.
 ///
 /// # Safety
 /// In the backend, from the hook, with a query that has been started.
-unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
+unsafe fn before_run(query: *mut pg_sys::QueryDesc) -> bool {
+    // SAFETY: by contract.
+    if unsafe { is_of_no_concern(query) } {
+        return true;
+    }
     if switch_state::is_locked() {
         // SAFETY: by contract.
         unsafe {
@@ -117,6 +126,26 @@ unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
     if acts_as_another() {
         before_query_of_another();
     }
+    false
+}
+
+/// A query of a session that nothing concerns, and of no view.
+///
+/// # Safety
+/// In the backend, with a valid query.
+#[inline]
+unsafe fn is_of_no_concern(query: *mut pg_sys::QueryDesc) -> bool {
+    if !quiet::is_quiet() {
+        return false;
+    }
+    let mut is_own = true;
+    // SAFETY: by contract.
+    unsafe {
+        compat::reads_as((*query).plannedstmt, |owner| {
+            is_own &= owner == pg_sys::InvalidOid
+        })
+    }
+    is_own
 }
 
 /// Does the query read anything? A driver that fetches in batches asks the portal of the switch

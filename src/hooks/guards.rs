@@ -40,7 +40,7 @@ static KNOWN: [Known; 8] = [const {
 /// # Safety
 /// In the backend; owns nothing, because an error may jump over it.
 #[inline]
-unsafe fn flags() -> u32 {
+pub unsafe fn flags() -> u32 {
     // SAFETY: reads of backend globals; a worker's leader does what is to be done.
     let (login, outer, is_worker) = unsafe {
         (

@@ -10,6 +10,7 @@ use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
 };
+use super::quiet;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
@@ -37,7 +38,11 @@ unsafe extern "C-unwind" fn object_access(
     sub_object: i32,
     argument: *mut c_void,
 ) {
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && quiet::is_quiet() {
+        if claim_settings::reads(object) {
+            before_read();
+        }
+    } else if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
         // The fast path of the protocol calls functions without a statement.
         // SAFETY: a plain read of a backend global.
         let is_fast_path = unsafe { pg_sys::ActivePortal.is_null() };

@@ -35,6 +35,17 @@ pub fn now() -> Identity {
     }
 }
 
+/// Does the session act as its own login, and is that this one?
+#[inline]
+pub fn is_login_itself(role: u32) -> bool {
+    // SAFETY: reads of backend globals.
+    unsafe {
+        u32::from(raw::GetUserId()) == role
+            && u32::from(raw::GetOuterUserId()) == role
+            && u32::from(raw::GetSessionUserId()) == role
+    }
+}
+
 pub fn current_user() -> pg_sys::Oid {
     now().current
 }

@@ -8,6 +8,7 @@ use pgrx::pg_sys::{self, AttrNumber, Datum, HeapTuple, Oid, TimestampTz};
 unsafe extern "C-unwind" {
     // miscadmin.h
     pub fn GetUserIdAndSecContext(user: *mut Oid, security_context: *mut i32);
+    pub fn GetUserId() -> Oid;
     pub fn GetOuterUserId() -> Oid;
     pub fn GetSessionUserId() -> Oid;
     pub fn InLocalUserIdChange() -> bool;

@@ -128,12 +128,14 @@ static ANY_PORTAL: AtomicBool = AtomicBool::new(false);
 ///
 /// # Safety
 /// From ExecutorRun, with a started query; `next` runs it and owns nothing.
-pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
+pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, is_quiet: bool, next: impl FnOnce()) {
     // SAFETY: by contract.
     unsafe {
         // The start of a transaction takes in what others have committed.
         let flags = if raw::IsTransactionBlock() {
             flags_now()
+        } else if is_quiet {
+            0
         } else {
             flags()
         };
@@ -259,6 +261,12 @@ pub(super) fn remember(portal: pg_sys::Portal, rows: u64) {
         });
     }
     ANY_PORTAL.store(true, Ordering::Relaxed);
+}
+
+/// Is a portal known that may return more?
+#[inline]
+pub fn has_portals() -> bool {
+    ANY_PORTAL.load(Ordering::Relaxed)
 }
 
 /// A query starts: if it is that of a new portal, it has returned nothing yet.
