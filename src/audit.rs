@@ -10,15 +10,21 @@ mod log;
 pub mod redact;
 pub mod retention;
 pub mod running;
+mod session;
+pub mod setting;
+pub mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{self, Report};
-use crate::pg::audit as server;
 use crate::pg::log::Level;
-use crate::pg::{clock, gate, identity, log as server_log, shared_floods, switch_state, xact};
+use crate::pg::{
+    clock, gate, identity, log as server_log, notify as notification, server, shared_floods,
+    switch_state, xact,
+};
 use crate::timestamp::Second;
 pub use class::Class;
 pub use event::{Action, Event, Fields, Problem};
@@ -64,6 +70,9 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// Is anything waiting for the end of the transaction?
+static EXPECTING: AtomicBool = AtomicBool::new(false);
+
 struct Pending {
     event: &'static str,
     outcome: &'static str,
@@ -73,18 +82,16 @@ struct Pending {
 
 pub fn init() {
     shared_floods::init_shared_memory();
-    server::init();
+    xact::told_by(xact::Trail {
+        waiting: pending,
+        forget_since,
+    });
 }
 
 /// Is this class recorded? One load.
 #[inline]
 pub fn wants(class: Class) -> bool {
-    server::classes() & class as u32 != 0
-}
-
-/// What this login does is recorded, whatever role it takes.
-pub fn watch_login() {
-    server::watch_login();
+    setting::classes() & class as u32 != 0
 }
 
 /// Writes the event into the server log, now or, if a rollback would undo it, when its transaction
@@ -132,7 +139,7 @@ fn record_at(now: i64, event: Event<'_>) {
                 rest: rest.into_members(),
             });
         });
-        server::expect_the_end();
+        EXPECTING.store(true, Ordering::Relaxed);
         return;
     }
     let level = match event {
@@ -226,8 +233,16 @@ pub fn switched(token: &Rc<[u8]>) {
     TOKEN.set((switch_state::epoch(), token.clone()));
 }
 
+/// Is there anything to tell at the end of the transaction?
+pub fn is_expecting() -> bool {
+    EXPECTING.load(Ordering::Relaxed)
+}
+
 /// The transaction, or this subtransaction and what was in it, has ended.
 pub fn ended(end: End) {
+    if !matches!(end, End::Subtransaction(_)) {
+        EXPECTING.store(false, Ordering::Relaxed);
+    }
     let done: Vec<Pending> = PENDING.with_borrow_mut(|pending| match end {
         End::Subtransaction(aborted) => {
             let first = pending.iter().position(|one| one.subtransaction >= aborted);
@@ -258,12 +273,12 @@ pub fn ended(end: End) {
 }
 
 /// How many events wait for the end of the transaction.
-pub fn pending() -> usize {
+fn pending() -> usize {
     PENDING.with_borrow(Vec::len)
 }
 
 /// Of what is rolled back only to be done again at once, the trail has the outcome.
-pub fn forget_since(pending: usize) {
+fn forget_since(pending: usize) {
     PENDING.with_borrow_mut(|all| all.truncate(pending));
 }
 
@@ -280,9 +295,9 @@ pub enum End {
 /// The fields that every line has.
 fn common(line: &mut Line, now: i64) {
     SECOND.with_borrow_mut(|second| line.time("time", second, now));
-    server::write_session(line);
+    session::write_session(line);
     write_token(line);
-    server::write_connection(line);
+    session::write_connection(line);
 }
 
 fn write_token(line: &mut Line) {
@@ -315,7 +330,7 @@ fn notify(event: &Event<'_>, guard: &str, blocked: bool) {
         line.field("event", Value::Text(event.name()));
         line.field("outcome", Value::Text(event.outcome()));
         line.field("time", Value::Time(clock::now()));
-        server::write_session(&mut line);
+        session::write_session(&mut line);
         line.field("pid", Value::Number(server::pid().into()));
         if details {
             event.write(&mut line);
@@ -331,7 +346,7 @@ fn notify(event: &Event<'_>, guard: &str, blocked: bool) {
         _ => payload(false),
     };
     if payload.len() <= MAX_PAYLOAD {
-        server::notify(CHANNEL, &payload);
+        notification::at_commit(CHANNEL, &payload);
     }
 }
 

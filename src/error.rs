@@ -1,12 +1,10 @@
 //! From an error to what the client sees: SQLSTATE, message, DETAIL, HINT. Each room has its own in `error.rs`.
 //! No text here holds a token, a secret, a password or a claim's value.
 
-use std::cell::RefCell;
-
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::{preload, server};
+use crate::pg::{notice, preload, server};
 use crate::text::visible;
 
 pub const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";
@@ -45,10 +43,6 @@ pub fn raise<E: Report>(error: &E) -> ! {
     unreachable!("reporting at ERROR does not return")
 }
 
-thread_local! {
-    static HELD: RefCell<Option<Vec<ErrorReport>>> = const { RefCell::new(None) };
-}
-
 /// Tells the caller something that is no error.
 pub fn notice<'a>(message: String, detail: &str, hint: impl Into<Option<&'a str>>) {
     let mut report = ErrorReport::new(
@@ -60,39 +54,7 @@ pub fn notice<'a>(message: String, detail: &str, hint: impl Into<Option<&'a str>
     if let Some(hint) = hint.into() {
         report = report.set_hint(visible(hint).into_owned());
     }
-    let now = HELD.with_borrow_mut(|held| match held {
-        Some(held) => {
-            held.push(report);
-            None
-        }
-        None => Some(report),
-    });
-    if let Some(report) = now {
-        report.report(PgLogLevel::NOTICE);
-    }
-}
-
-/// Holds notices back until it is known whether what they tell of is to stay; without a word more
-/// they are forgotten.
-pub fn hold_notices() -> Held {
-    HELD.set(Some(Vec::new()));
-    Held
-}
-
-pub struct Held;
-
-impl Held {
-    pub fn tell(self) {
-        for report in HELD.take().into_iter().flatten() {
-            report.report(PgLogLevel::NOTICE);
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        HELD.set(None);
-    }
+    notice::tell(report);
 }
 
 /// The library must come from shared_preload_libraries: the lock and the worker rest on it.

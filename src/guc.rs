@@ -249,7 +249,6 @@ pub fn init() {
             none,
         );
     }
-    crate::pg::audit::define();
     GucRegistry::define_enum_guc(
         c"scope_roles.audit_text",
         c"What audit lines say of a statement's text.",

@@ -9,20 +9,25 @@
 mod authentication;
 mod decode;
 mod executor;
-pub mod explain;
+mod explain;
 mod fmgr;
 mod guards;
 mod judge;
 mod labels;
+mod log;
 mod object_access;
 mod quiet;
+mod statements;
+mod transaction;
 mod utility;
 mod workers;
 
-use crate::pg::{error_context, statements};
+use crate::pg::error_context;
 
 /// Once, in the postmaster.
 pub fn install() {
+    transaction::install();
+    log::install();
     error_context::explains(explain::explain);
     utility::install();
     executor::install();

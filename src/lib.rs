@@ -92,6 +92,7 @@ extension_sql_file!(
 /// refused.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    audit::setting::define();
     guc::init();
     if pg::preload::in_progress() {
         pg::preload::mark();

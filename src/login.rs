@@ -72,7 +72,7 @@ pub fn enforce(user: &str, client: Client) {
         gate::close(role.oid);
     }
     if metadata.is_ok_and(|metadata| metadata.kind != Kind::Guarded) {
-        audit::watch_login();
+        audit::watched::watch_login();
         standing::watch(role.oid);
     }
     record(client, None);

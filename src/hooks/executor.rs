@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::guards;
 use super::judge::{
     acting_user, acts_as_another, before_anything, before_inherited_use, before_query,
     before_query_of_another, before_use_by,
 };
-use super::quiet;
+use super::{guards, quiet, statements};
+use crate::audit::watched;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::pg::compat::Running;
 use crate::pg::error_context::explaining;
 use crate::pg::list::elements;
-use crate::pg::{audit, claim_settings, compat, invalidation, sealed, statements, switch_state};
+use crate::pg::{claim_settings, compat, invalidation, sealed, switch_state};
 use crate::{login, temporary};
 
 unsafe extern "C-unwind" {
@@ -73,7 +73,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         }
         guards::rows::before_start();
         if !is_bound() {
-            if audit::is_watched() {
+            if watched::is_watched() {
                 // A refusal is recorded while it is still known what it refuses.
                 explaining(std::ptr::null(), || next(query, flags));
             } else {

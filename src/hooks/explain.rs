@@ -5,8 +5,9 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::log;
+use crate::pg::switch_state;
 use crate::pg::timer::{self, Ended};
-use crate::pg::{audit, switch_state};
 
 unsafe extern "C-unwind" {
     /// utils/elog.h
@@ -25,7 +26,7 @@ unsafe extern "C-unwind" {
 /// Inside error reporting.
 pub unsafe fn explain() {
     // SAFETY: by contract.
-    unsafe { audit::while_reporting() }
+    unsafe { log::while_reporting() }
     if !switch_state::is_locked() && !timer::has_ended() {
         return;
     }

@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::guards;
-use crate::pg::{audit, claim_settings, identity, invalidation};
+use crate::audit::watched;
+use crate::pg::{claim_settings, identity, invalidation};
 use crate::{lock, login, temporary};
 
 /// Nothing concerned this user's session as of this change of roles.
@@ -29,7 +30,7 @@ pub unsafe fn note() {
     // SAFETY: by contract.
     let is_quiet = !has_state()
         && identity::is_login_itself(user)
-        && !audit::is_watched()
+        && !watched::is_watched()
         && !guards::rows::has_portals()
         && unsafe { guards::flags() } == 0
         && !temporary::inherited::may_have_ended(user.into());

@@ -14,13 +14,14 @@ use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_utility_of_another,
     inherits_for_a_time,
 };
-use super::{guards, labels};
+use super::{guards, labels, statements};
+use crate::audit::watched;
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{audit, claim_settings, leftovers, sealed, statements, wakeup};
+use crate::pg::{claim_settings, leftovers, sealed, wakeup};
 use crate::scope::declared;
 
 unsafe extern "C-unwind" {
@@ -129,7 +130,7 @@ unsafe extern "C-unwind" fn process_utility(
         }
         if acts_as_another() {
             // An error may come before anything else could look.
-            audit::is_watched();
+            watched::is_watched();
         }
         if recorded {
             let rows = match completion.as_ref() {

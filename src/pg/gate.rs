@@ -19,7 +19,8 @@ pub fn close(login: pg_sys::Oid) {
 /// False for sure in ungated sessions; true in every parallel worker that has not asked.
 #[inline]
 pub fn may_be_closed() -> bool {
-    LOGIN.load(Ordering::Relaxed) != 0 || (is_parallel_worker() && !ASKED.load(Ordering::Relaxed))
+    LOGIN.load(Ordering::Relaxed) != 0
+        || (identity::is_parallel_worker() && !ASKED.load(Ordering::Relaxed))
 }
 
 /// Is this session known to be gated? Cannot fail, and looks nothing up.
@@ -29,7 +30,7 @@ pub fn is_closed() -> bool {
 
 /// The gated login of this session. Inside a transaction.
 pub fn login() -> Option<pg_sys::Oid> {
-    if is_parallel_worker() && !ASKED.swap(true, Ordering::Relaxed) {
+    if identity::is_parallel_worker() && !ASKED.swap(true, Ordering::Relaxed) {
         let user = identity::session_user();
         if crate::login::is_gated(user) {
             close(user);
@@ -38,9 +39,4 @@ pub fn login() -> Option<pg_sys::Oid> {
     Some(LOGIN.load(Ordering::Relaxed))
         .filter(|&login| login != 0)
         .map(Into::into)
-}
-
-pub fn is_parallel_worker() -> bool {
-    // SAFETY: a plain read of a backend global (IsParallelWorker).
-    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }

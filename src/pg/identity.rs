@@ -55,6 +55,17 @@ pub fn session_user() -> pg_sys::Oid {
     unsafe { raw::GetSessionUserId() }
 }
 
+/// What SET ROLE last set, else the session user.
+pub fn outer_user() -> pg_sys::Oid {
+    // SAFETY: reads a backend global.
+    unsafe { raw::GetOuterUserId() }
+}
+
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: a plain read of a backend global (IsParallelWorker).
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
 /// As whom the client of this session has logged in; `None` in a process without one, and outside transactions.
 pub fn client_login() -> Option<pg_sys::Oid> {
     // SAFETY: reads of backend globals; the login is known where a transaction can be.

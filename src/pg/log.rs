@@ -6,12 +6,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{audit, compat, raw};
+use super::{compat, raw};
 use crate::log_prefix::{self as prefix, Client, Writer};
 
 unsafe extern "C-unwind" {
@@ -28,6 +28,48 @@ unsafe extern "C-unwind" {
 
 /// While a line of ours is being written.
 static WRITING: AtomicBool = AtomicBool::new(false);
+
+/// Who hears of what PostgreSQL writes into the log.
+pub trait Heard {
+    /// # Safety
+    /// A valid error, which PostgreSQL is reporting; owns nothing.
+    unsafe fn hear(error: *mut pg_sys::ErrorData);
+}
+
+type EmitLog = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
+static mut PREVIOUS: pg_sys::emit_log_hook_type = None;
+static OURS: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// From now on, before those who were told of it until now. Once, in the postmaster.
+pub fn hear<H: Heard>() {
+    OURS.store(emit_log::<H> as EmitLog as *mut (), Ordering::Relaxed);
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        PREVIOUS = pg_sys::emit_log_hook;
+        pg_sys::emit_log_hook = Some(emit_log::<H>);
+    }
+}
+
+unsafe extern "C-unwind" fn emit_log<H: Heard>(error: *mut pg_sys::ErrorData) {
+    // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
+    unsafe {
+        H::hear(error);
+        if let Some(previous) = PREVIOUS {
+            previous(error);
+        }
+    }
+}
+
+/// Does nobody else hear of what is written into the log?
+fn hears_alone() -> bool {
+    // SAFETY: reads of function pointers; single-threaded.
+    unsafe {
+        let previous = PREVIOUS;
+        previous.is_none()
+            && pg_sys::emit_log_hook
+                .is_some_and(|hook| hook as *mut () == OURS.load(Ordering::Relaxed))
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -94,7 +136,7 @@ fn wrote(text: &[u8], now: i64) -> bool {
         (
             pg_sys::Log_destination == pg_sys::LOG_DESTINATION_STDERR as i32
                 && pg_sys::Log_error_verbosity < pg_sys::PGErrorVerbosity::PGERROR_VERBOSE as i32
-                && audit::hears_alone(),
+                && hears_alone(),
             // As `is_log_level_output` has it for LOG.
             least == PgLogLevel::LOG as i32 || least <= PgLogLevel::ERROR as i32,
         )
@@ -158,8 +200,11 @@ fn write_prefix(line: &mut Vec<u8>, words: &Words, now: i64) -> Option<()> {
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.
 unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
+    if text.is_null() {
+        return &[];
+    }
     // SAFETY: by contract.
-    unsafe { audit::bytes(text) }.unwrap_or_default()
+    unsafe { CStr::from_ptr(text) }.to_bytes()
 }
 
 /// The time of the last line, up to its second.

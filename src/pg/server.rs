@@ -34,6 +34,18 @@ pub fn is_database_wanted() -> bool {
     }
 }
 
+/// The number of this process.
+pub fn pid() -> i32 {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// When the statement of the client arrived that is running.
+pub fn statement_time() -> i64 {
+    // SAFETY: a plain read of a backend global.
+    unsafe { super::raw::GetCurrentStatementStartTimestamp() }
+}
+
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared memory; no preconditions.
     unsafe { pg_sys::RecoveryInProgress() }

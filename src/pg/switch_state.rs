@@ -362,16 +362,6 @@ pub fn role_setting() -> pg_sys::Oid {
     }
 }
 
-/// The text of `role` or `session_authorization`, terminated; NULL without one.
-pub fn text_of(name: &CStr) -> *const c_char {
-    let setting = find(name);
-    if setting.is_null() {
-        return std::ptr::null();
-    }
-    // SAFETY: a valid record of a string setting, whose variable is its current value.
-    unsafe { *(*setting.cast::<pg_sys::config_string>()).variable }
-}
-
 /// Is it one of the two settings that say who acts? Compared as PostgreSQL does.
 pub fn is_identity(name: &CStr) -> bool {
     IDENTITY

@@ -7,12 +7,12 @@
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::{raw, server};
-use crate::{audit, error};
+use super::{notice, raw, server};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -213,6 +213,19 @@ fn wait_at_most(patience: Duration) {
     }
 }
 
+/// What tells of work that a rollback undoes: how much there is to tell, and a way back to that.
+pub struct Trail {
+    pub waiting: fn() -> usize,
+    pub forget_since: fn(usize),
+}
+
+static TRAIL: OnceLock<Trail> = OnceLock::new();
+
+/// Has work that is done again told once. In the postmaster.
+pub fn told_by(trail: Trail) {
+    TRAIL.get_or_init(|| trail);
+}
+
 thread_local! {
     /// Inside an attempt of [`giving_way`].
     static GIVING_WAY: Cell<bool> = const { Cell::new(false) };
@@ -246,15 +259,20 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
             });
             work()
         };
-        let (pending, notices) = (audit::pending(), error::hold_notices());
+        let (waiting, notices) = (
+            TRAIL.get().map_or(0, |trail| (trail.waiting)()),
+            notice::hold(),
+        );
         let passes = |failure: &Failure| {
             let is_gone = failure.code == PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
             again > 0 && (failure.is_transient() || is_gone && LOOKING_ANEW.get())
         };
         let outcome = in_subtransaction(attempt, true, |failure| {
             // What is done again is not told twice.
-            if failure.is_locked() || passes(failure) {
-                audit::forget_since(pending);
+            if let Some(trail) = TRAIL.get()
+                && (failure.is_locked() || passes(failure))
+            {
+                (trail.forget_since)(waiting);
             }
         });
         match outcome {
@@ -413,6 +431,19 @@ pub fn transaction_start() -> i64 {
 pub fn current_subtransaction() -> Option<u32> {
     // SAFETY: reads backend globals.
     unsafe { raw::IsTransactionState().then(|| raw::GetCurrentSubTransactionId()) }
+}
+
+/// Inside a transaction that has not failed?
+pub fn is_going_on() -> bool {
+    // SAFETY: reads a backend global.
+    unsafe { raw::IsTransactionState() }
+}
+
+/// The transaction's number, if it has one.
+pub fn number() -> Option<u64> {
+    // SAFETY: reads backend globals.
+    let number = unsafe { raw::GetTopFullTransactionIdIfAny() }.value;
+    (number != 0).then_some(number)
 }
 
 /// On a standby, or in a transaction that may not write.

@@ -14,7 +14,7 @@ use super::verdict::{self, Graph, Inherited, Membership};
 use super::{Catalog, StillThere};
 use crate::authority::name_of;
 use crate::error::raise;
-use crate::pg::{catalog, clock, gate, identity, invalidation, timer};
+use crate::pg::{catalog, clock, identity, invalidation, timer};
 
 /// What was found of a role, which holds until the clock or a change of roles says otherwise.
 struct Known {
@@ -78,7 +78,7 @@ pub fn enforce(role: pg_sys::Oid) {
             known.role.store(role.into(), Ordering::Relaxed);
             known.generation.store(generation, Ordering::Relaxed);
             known.until.store(until, Ordering::Relaxed);
-            if role == identity::now().outer && !gate::is_parallel_worker() {
+            if role == identity::now().outer && !identity::is_parallel_worker() {
                 let mover = verdict::ends_then(&Inheriting, role.into(), until);
                 timer::inheritance_ends(role, mover.into(), until);
                 if invalidation::roles_generation() != generation {

@@ -9,13 +9,12 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::statement::{add_relation, is_ddl, objects, tag};
-use super::{audit, compat, error_context, identity, invalidation, xact};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
-use crate::audit::{self as trail, Class, redact};
+use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
-use crate::pg::clock;
+use crate::pg::statement::{add_relation, is_ddl, objects, tag};
+use crate::pg::{clock, compat, error_context, identity, invalidation, xact};
 
 unsafe extern "C-unwind" {
     // executor/executor.h
@@ -36,7 +35,7 @@ pub fn install() {
 unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
     // SAFETY: the argument goes on as it came.
     unsafe {
-        if trail::wants(Class::Statement) {
+        if audit::wants(Class::Statement) {
             ended(query as usize);
         }
         PREVIOUS_EXECUTOR_END.unwrap_or(standard_ExecutorEnd)(query);
@@ -46,13 +45,13 @@ unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
 /// The cheap question of every utility statement: one load, where nothing of them is recorded.
 #[inline]
 pub fn is_recorded() -> bool {
-    running::is_wanted() && audit::is_watched()
+    running::is_wanted() && watched::is_watched()
 }
 
 /// The same of every query.
 #[inline]
 pub fn are_queries_recorded() -> bool {
-    trail::wants(Class::Statement) && !identity::is_own_work() && audit::is_watched()
+    audit::wants(Class::Statement) && !identity::is_own_work() && watched::is_watched()
 }
 
 /// A query that has been started.
@@ -90,7 +89,7 @@ pub unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: i3
 /// # Safety
 /// The argument of the hook, after the run.
 pub unsafe fn ran(query: *mut pg_sys::QueryDesc) {
-    if trail::wants(Class::Statement) {
+    if audit::wants(Class::Statement) {
         // SAFETY: by contract.
         let rows = unsafe { (*(*query).estate).es_processed };
         running::add_rows(query as usize, rows);
@@ -122,13 +121,13 @@ pub unsafe extern "C-unwind" fn utility_started(
             (*node).type_,
             pg_sys::NodeTag::T_ExecuteStmt | pg_sys::NodeTag::T_ExplainStmt
         ) && is_ddl(node);
-        let ddl = (trail::wants(Class::Ddl) && changes_objects).then(|| {
+        let ddl = (audit::wants(Class::Ddl) && changes_objects).then(|| {
             running::members(|line| {
                 line.field("tag", Value::Text(tag));
                 line.field("objects", Value::Texts(&objects(node)));
             })
         });
-        let statement = (trail::wants(Class::Statement) && !identity::is_own_work()).then(|| {
+        let statement = (audit::wants(Class::Statement) && !identity::is_own_work()).then(|| {
             running::members(|line| {
                 line.field("tag", Value::Text(tag));
                 let (reads, writes) = match (*node).type_ {

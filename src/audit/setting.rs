@@ -1,0 +1,46 @@
+//! The setting `scope_roles.audit`: which classes of events are recorded.
+
+use std::ffi::CString;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pgrx::guc::GucSetting;
+
+use super::class::{self, Class};
+use crate::pg::compat;
+use crate::pg::setting::{self, Parsed};
+
+static SETTING: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
+    c"login, switch, admin, expire, lock, ddl, denied, export",
+));
+/// The bits of the classes that are recorded.
+static CLASSES: AtomicU32 = AtomicU32::new(0);
+
+#[inline]
+pub fn classes() -> u32 {
+    CLASSES.load(Ordering::Relaxed)
+}
+
+/// Defines it.
+pub fn define() {
+    setting::define_parsed::<Classes>(
+        c"scope_roles.audit",
+        c"The classes of events that are written into the server log as JSON.",
+        c"Of login, switch, admin, expire, lock, ddl, denied, export and statement, separated by commas; all; none.",
+        &SETTING,
+    );
+}
+
+struct Classes;
+
+impl Parsed for Classes {
+    fn parse(text: &str) -> Option<u32> {
+        class::parse(text)
+    }
+
+    fn assign(bits: u32) {
+        if bits & Class::Statement as u32 != 0 {
+            compat::enable_query_id();
+        }
+        CLASSES.store(bits, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,159 @@
+//! The hook on what is written into the server log: statements that were denied, and lines that pose as ours.
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::explain::explain_end;
+use crate::audit::line::MAX_TEXT;
+use crate::audit::{self, Class, Event, Problem, redact, watched};
+use crate::guc::{self, AuditText};
+use crate::pg::log::{self, Heard};
+use crate::pg::statement;
+
+/// Once, in the postmaster.
+pub fn install() {
+    log::hear::<Errors>();
+}
+
+/// Errors that nobody sees inside [`crate::pg::error_context::explaining`]: of parsing, of commits, and of connecting.
+struct Errors;
+
+impl Heard for Errors {
+    unsafe fn hear(error: *mut pg_sys::ErrorData) {
+        // SAFETY: by contract.
+        unsafe {
+            explain_end();
+            if (*error).sqlerrcode == DENIED
+                && audit::wants(Class::Denied)
+                && watched::is_watched_while_reporting()
+            {
+                denied(error);
+            }
+            if !log::is_writing() && audit::setting::classes() != 0 && (*error).output_to_server {
+                before_log(error);
+            }
+        }
+    }
+}
+
+/// RAISE LOG writes what anybody likes: a message that begins as our lines do is not written as it
+/// came.
+///
+/// # Safety
+/// Terminated, or NULL.
+unsafe fn poses_as_ours(message: *const c_char) -> bool {
+    // SAFETY: by contract.
+    let message = unsafe { bytes(message) }.unwrap_or_default();
+    message
+        .trim_ascii_start()
+        .starts_with(audit::PREFIX.trim_ascii().as_bytes())
+}
+
+/// What somebody has made PostgreSQL write next to our lines, and where a reader would find one of ours in it, is told as a forgery and not
+/// written: the whole message, or the text of the statement that goes with it.
+///
+/// # Safety
+/// A valid error.
+unsafe fn before_log(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract; terminated strings or NULL.
+    unsafe {
+        let texts = [
+            (*error).message,
+            (*error).detail,
+            (*error).detail_log,
+            (*error).hint,
+            (*error).context,
+            (*error).internalquery,
+        ];
+        let forged = texts
+            .into_iter()
+            .find(|&text| bytes(text).is_some_and(audit::forges));
+        if poses_as_ours((*error).message) {
+            forgery((*error).message);
+            (*error).output_to_server = false;
+        } else if let Some(text) = forged {
+            forgery(text);
+            (*error).output_to_server = false;
+        } else if !(*error).hide_stmt
+            && (*error).elevel >= PgLogLevel::LOG as i32
+            && bytes(pg_sys::debug_query_string).is_some_and(audit::forges)
+        {
+            (*error).hide_stmt = true;
+            forgery((*error).message);
+        }
+    }
+}
+
+/// # Safety
+/// Terminated, or NULL.
+#[pg_guard]
+unsafe extern "C-unwind" fn forgery(message: *const c_char) {
+    // SAFETY: by contract.
+    let message = unsafe { bytes(message) }.unwrap_or_default();
+    audit::record(Event::Forgery { message });
+}
+
+const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
+
+/// For the context callback, which sees errors that are caught later, too.
+///
+/// # Safety
+/// Inside error reporting.
+pub unsafe fn while_reporting() {
+    // SAFETY: by contract; the copy is made in memory that outlives it and freed.
+    unsafe {
+        if pg_sys::geterrcode() == DENIED
+            && audit::wants(Class::Denied)
+            && watched::is_watched_while_reporting()
+        {
+            let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            let error = pg_sys::CopyErrorData();
+            denied(error);
+            pg_sys::FreeErrorData(error);
+            pg_sys::MemoryContextSwitchTo(context);
+        }
+    }
+}
+
+/// Once for each error: it passes several callbacks, and then the log.
+///
+/// # Safety
+/// A valid error.
+#[pg_guard]
+unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract; terminated strings or NULL.
+    unsafe {
+        let is_error = (*error).elevel >= PgLogLevel::ERROR as i32;
+        if !is_error || pg_sys::ParallelWorkerNumber >= 0 {
+            return;
+        }
+        let message = bytes((*error).message).unwrap_or_default();
+        if !audit::is_first(message) {
+            return;
+        }
+        let wanted = guc::audit_text();
+        let text = match wanted {
+            AuditText::Full => statement::sent_text(MAX_TEXT).map(|text| redact::redact(&text)),
+            _ => None,
+        };
+        audit::record(Event::Denied {
+            tag: statement::running_tag(),
+            query_id: statement::sent_query_id().filter(|_| wanted != AuditText::Off),
+            text: text.as_deref(),
+            problem: Problem {
+                sqlstate: "42501",
+                message,
+                detail: bytes((*error).detail),
+            },
+        });
+    }
+}
+
+/// # Safety
+/// NULL, or a terminated string that outlives the use of the result.
+unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: by contract.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}

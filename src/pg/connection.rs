@@ -1,0 +1,74 @@
+//! The connection of this session's client, and who acts in it, without a look into the catalogues: an error may be under way.
+
+use std::ffi::{CStr, c_char};
+use std::ptr::null;
+
+use pgrx::pg_sys;
+
+use super::server::Peer;
+use super::{compat, raw, setting};
+
+/// NULL without a client.
+fn port() -> *mut pg_sys::Port {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::MyProcPort }
+}
+
+/// The names of the session's user and of its role.
+pub fn with_names<R>(look: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> R {
+    // SAFETY: reads of backend globals; the strings are terminated and not changed meanwhile.
+    unsafe {
+        let port = port();
+        let session = raw::GetSessionUserId();
+        let login = raw::GetAuthenticatedUserId();
+        let user = if !port.is_null() && (session == login || session == pg_sys::InvalidOid) {
+            compat::port_user(port)
+        } else if !port.is_null() || pg_sys::ParallelWorkerNumber >= 0 {
+            setting::SESSION_AUTHORIZATION.text()
+        } else {
+            // A background worker.
+            null()
+        };
+        let outer = raw::GetOuterUserId();
+        let role = if user.is_null() || outer == session || outer == pg_sys::InvalidOid {
+            user
+        } else {
+            setting::ROLE.text()
+        };
+        look(bytes(user), bytes(role))
+    }
+}
+
+/// `application_name`, which the start-up packet has until the client has logged in.
+pub fn with_application_name<R>(look: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    // SAFETY: reads of backend globals; terminated strings.
+    unsafe {
+        let mut name = pg_sys::application_name.cast_const();
+        let port = port();
+        if !port.is_null() && pg_sys::ClientAuthInProgress {
+            name = compat::port_application_name(port);
+        }
+        look(bytes(name))
+    }
+}
+
+/// The client's end, its TCP port, and the name of the database. In a process with a client.
+pub fn with_place<R>(look: impl FnOnce(Peer, Option<u16>, Option<&[u8]>) -> R) -> Option<R> {
+    let port = port();
+    if port.is_null() {
+        return None;
+    }
+    // SAFETY: this process's connection; terminated strings.
+    unsafe {
+        let database = bytes(compat::port_database(port)).filter(|name| !name.is_empty());
+        let (peer, number) = (compat::remote_peer(port), compat::remote_port(port));
+        Some(look(peer, number, database))
+    }
+}
+
+/// # Safety
+/// NULL, or a terminated string that outlives the use of the result.
+unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: by contract.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
