@@ -9,6 +9,7 @@ mod jwk;
 mod key;
 mod key_error;
 mod key_set;
+mod numeric_date;
 mod pem;
 mod public;
 mod redact;

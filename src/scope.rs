@@ -25,6 +25,7 @@ pub mod privilege;
 pub mod remembered;
 pub mod request;
 mod restrict;
+pub mod statements;
 
 use std::collections::HashSet;
 
@@ -36,7 +37,6 @@ use crate::pg::name::Name;
 use crate::pg::{catalog, compat, xact};
 pub use control::{Scope, claimed, may_hand_out, own};
 pub use giving::{may_give, not_to_give, require_authority};
-pub use plan::some_of;
 pub use privilege::BadVerb;
 use privilege::{Privilege, Verbs};
 use request::Request;

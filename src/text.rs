@@ -66,9 +66,24 @@ pub fn identifier(name: &str) -> String {
     out
 }
 
+/// The first few of a list, in words.
+pub fn some_of(items: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = items
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{identifier, is_unseen, visible};
+    use super::{identifier, is_unseen, some_of, visible};
 
     #[test]
     fn text_shows_what_would_forge_a_line() {
@@ -95,5 +110,12 @@ mod tests {
             assert!(!visible(&text).contains(is_unseen));
             assert!(!identifier(&text).contains(is_unseen));
         }
+    }
+
+    #[test]
+    fn lists_stay_short() {
+        let items: Vec<String> = (0..7).map(|item| item.to_string()).collect();
+        assert_eq!(some_of(&items), "0; 1; 2; 3; 4; and 2 more");
+        assert_eq!(some_of(&items[..1]), "0");
     }
 }

@@ -8,7 +8,10 @@ use serde::Deserialize;
 
 use crate::pg::catalog::{self, Role};
 use crate::pg::{identity, spi};
-use crate::scope::{self, held, plan::Object, privilege::Privilege};
+use crate::scope::plan::Object;
+use crate::scope::privilege::Privilege;
+use crate::scope::statements::describe;
+use crate::scope::{self, held};
 
 /// Something that a login has by itself.
 pub struct Having {
@@ -55,7 +58,7 @@ pub fn of(login: &Role) -> Result<Vec<Having>, scope::Error> {
     for &grant in grants {
         found.push(Having {
             kind: What::Else,
-            what: scope::plan::describe(&grant, &[&held.names]),
+            what: describe(&grant, &[&held.names]),
             may: all || !refused.contains(&grant),
         });
     }

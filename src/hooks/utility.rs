@@ -22,7 +22,7 @@ use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
 use crate::pg::{claim_settings, leftovers, sealed, wakeup};
-use crate::scope::declared;
+use crate::scope::declared::renames;
 
 unsafe extern "C-unwind" {
     /// tcop/utility.h, without the guard of pgrx's bindings.
@@ -51,7 +51,7 @@ pub fn install() {
 
 thread_local! {
     /// By statement: what each running rename might take the name from. Event triggers rename inside of one.
-    static RENAMES: RefCell<Vec<(usize, Vec<declared::Anchor>)>> = const { RefCell::new(Vec::new()) };
+    static RENAMES: RefCell<Vec<(usize, Vec<renames::Anchor>)>> = const { RefCell::new(Vec::new()) };
 }
 
 const MOST_RENAMES: usize = 16;
@@ -159,7 +159,7 @@ extern "C-unwind" fn before_role_change() {
 
 #[pg_guard]
 extern "C-unwind" fn before_rename(node: *mut pg_sys::Node) {
-    let anchors = declared::before_rename();
+    let anchors = renames::before_rename();
     if !anchors.is_empty() {
         RENAMES.with_borrow_mut(|renames| {
             // What has failed did not come to its end.
@@ -180,7 +180,7 @@ extern "C-unwind" fn after_rename(node: *mut pg_sys::Node) {
             .position(|(other, _)| *other == node as usize);
         place.map(|place| renames.swap_remove(place).1)
     });
-    declared::after_rename(&anchors.unwrap_or_default());
+    renames::after_rename(&anchors.unwrap_or_default());
 }
 
 #[pg_guard]

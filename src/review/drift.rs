@@ -9,8 +9,10 @@ use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED, Severity}
 use super::{Error, Finding};
 use crate::pg::{catalog, identity, spi};
 use crate::scope::declaration::{Declaration, Found};
-use crate::scope::plan::{self, Direction, Grant, Holdings, Names, Object, Other};
+use crate::scope::plan::{Grant, Holdings, Names, Object, Other};
+use crate::scope::statements::{Direction, describe, statements};
 use crate::scope::{declared, held};
+use crate::text::some_of;
 
 /// Findings of one kind about one scope: more objects than these are one finding.
 const SHOWN_OBJECTS: usize = 20;
@@ -168,7 +170,7 @@ impl Drift<'_> {
             .by_ref()
             .map(|(name, what, _)| format!("on {name} {what}"))
             .collect();
-        let what = format!("on {count} objects: {}", plan::some_of(&words));
+        let what = format!("on {count} objects: {}", some_of(&words));
         vec![Finding {
             fix: Some(self.fix(grants, code)),
             ..self.scope.finding(code, severity, what)
@@ -275,7 +277,7 @@ impl Drift<'_> {
             object,
             privilege: crate::scope::privilege::Privilege::Select,
         };
-        let text = plan::describe(&named, &self.names);
+        let text = describe(&named, &self.names);
         text.trim_start_matches("SELECT on ").to_owned()
     }
 
@@ -292,7 +294,7 @@ impl Drift<'_> {
             names.extend(known.map(|name| (object, name.clone())));
         }
         let statements = |grants: &[&Grant], direction| {
-            plan::statements(grants.iter().copied(), &names, &role, direction)
+            statements(grants.iter().copied(), &names, &role, direction)
                 .into_iter()
                 .map(|statement| statement + ";")
                 .collect::<Vec<_>>()

@@ -7,10 +7,11 @@ use pgrx::pg_sys;
 use super::control::{Scope, claimed, locked, own};
 use super::differences::{differences, excess};
 use super::notices::tell;
-use super::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
+use super::plan::{self, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
 use super::planned::Planned;
 use super::privilege::{Class, Privilege};
 use super::request::Request;
+use super::statements::{Direction, describe, statements};
 use super::{Error, declared, held, name, planning};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::authority::is_over;
@@ -18,6 +19,7 @@ use crate::error;
 use crate::label::{self, Access, Kind, MAX_PURPOSE_BYTES};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{catalog, identity, spi, xact};
+use crate::text::some_of;
 
 /// A new scope under a name that the caller has chosen.
 pub fn create(
@@ -117,7 +119,7 @@ fn already_there(
     if !difference.is_empty() {
         return Err(Error::Differs {
             scope: name.to_owned(),
-            difference: plan::some_of(&difference),
+            difference: some_of(&difference),
         });
     }
     if is_over(identity::current_user(), &scope.metadata) {
@@ -185,9 +187,7 @@ pub fn changed<'a>(
     names: &plan::Names,
 ) {
     const SHOWN: usize = 100;
-    let mut grants: Vec<String> = grants
-        .map(|grant| plan::describe(grant, &[names]))
-        .collect();
+    let mut grants: Vec<String> = grants.map(|grant| describe(grant, &[names])).collect();
     let more = grants.len().saturating_sub(SHOWN);
     if more > 0 {
         grants.truncate(SHOWN);
@@ -264,7 +264,7 @@ fn grant(
         by_grantor.entry(wanted.grantor).or_default().push(grant);
     }
     for (grantor, grants) in by_grantor {
-        let sql = plan::statements(
+        let sql = statements(
             grants,
             &planned.plan.names,
             &spi::identifier(name),
@@ -291,7 +291,7 @@ fn grant(
         left: difference
             .missing
             .iter()
-            .map(|grant| plan::describe(grant, &[&planned.plan.names]))
+            .map(|grant| describe(grant, &[&planned.plan.names]))
             .collect(),
     })
 }
@@ -304,7 +304,7 @@ pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
     if let Some(grant) = held_by_table(&planned, &held) {
         return Err(Error::HeldByTable {
             scope: name.to_owned(),
-            grant: plan::describe(&grant, &[&held.names]),
+            grant: describe(&grant, &[&held.names]),
         });
     }
     let tables: Vec<u32> = planned
@@ -400,7 +400,7 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
     }
     let role = spi::identifier(&scope.name);
     for (grantor, grants) in by_grantor {
-        let sql = plan::statements(grants, &held.names, &role, Direction::Revoke).join("; ");
+        let sql = statements(grants, &held.names, &role, Direction::Revoke).join("; ");
         identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
     }
     let after = held::by(scope.oid)?;
@@ -408,7 +408,7 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
     let left: Vec<String> = gone
         .iter()
         .filter(|grant| after.grants.contains_key(grant))
-        .map(|grant| plan::describe(grant, &[&held.names]))
+        .map(|grant| describe(grant, &[&held.names]))
         .collect();
     if left.is_empty() {
         changed(

@@ -1,9 +1,10 @@
 //! In what a scope differs from a request, in words.
 
-use super::plan::{self, Holdings, Other};
+use super::plan::{Holdings, Other};
 use super::planned::Planned;
 use super::privilege::Privilege;
 use super::request::Request;
+use super::statements::describe;
 
 /// In what a scope differs from a request, in words; nothing when it is exactly that. Policies that
 /// name a scope are its administrator's addition, which `strict` does not accept.
@@ -18,7 +19,7 @@ pub fn differences(
     let missing = difference
         .missing
         .iter()
-        .map(|grant| format!("lacks {}", plan::describe(grant, &names)));
+        .map(|grant| format!("lacks {}", describe(grant, &names)));
     missing
         .chain(excess(request, planned, held, strict))
         .collect()
@@ -31,7 +32,7 @@ pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: boo
     let grants = planned.plan.difference(held).excess;
     let grants = grants
         .iter()
-        .map(|grant| format!("has {}", plan::describe(grant, &names)));
+        .map(|grant| format!("has {}", describe(grant, &names)));
     let others = held.others.iter().filter_map(|other| match other {
         // What its sessions have created there is part of it.
         Other::Owns { schema, .. } if creates && request.schemas.contains(schema) => None,

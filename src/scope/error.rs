@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::name::BadName;
 use super::{BadVerb, Error};
 use crate::error::{READ_ONLY, Report, sentence};
-use crate::text::identifier;
+use crate::text::{identifier, some_of};
 
 impl Report for BadName {
     fn code(&self) -> PgSqlErrorCode {
@@ -104,9 +104,7 @@ impl Report for Error {
             Self::NotASequence { .. } => "It is another kind of relation.".into(),
             Self::Temporary { .. } => "It is temporary: no other session can see it.".into(),
             Self::System { .. } => "It belongs to PostgreSQL itself.".into(),
-            Self::Widened { beyond, .. } => {
-                sentence(&format!("beyond that: {}", crate::scope::some_of(beyond)))
-            }
+            Self::Widened { beyond, .. } => sentence(&format!("beyond that: {}", some_of(beyond))),
             Self::MayNotGrant {
                 caller,
                 privilege,
@@ -140,11 +138,11 @@ impl Report for Error {
             Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
             Self::Differs { difference, .. } => format!("It {difference}."),
             Self::HasMembers { members, .. } => {
-                format!("{} member(s): {}.", members.len(), super::some_of(members))
+                format!("{} member(s): {}.", members.len(), some_of(members))
             }
-            Self::Owns { objects, .. } => sentence(&super::some_of(objects)),
+            Self::Owns { objects, .. } => sentence(&some_of(objects)),
             Self::HeldByTable { grant, .. } => format!("It holds {grant}."),
-            Self::NotDone { left, .. } => format!("Still to do: {}.", super::some_of(left)),
+            Self::NotDone { left, .. } => format!("Still to do: {}.", some_of(left)),
             Self::PurposeTooLong { bytes, max } => {
                 format!("It has {bytes} bytes; at most {max} are kept.")
             }

@@ -18,6 +18,7 @@ use crate::pg::{catalog, compat, identity};
 use crate::scope::plan::{Grant, Holdings, Need, Object, Other};
 use crate::scope::privilege::{Class, Privilege};
 use crate::scope::{self, held, planning};
+use crate::text::some_of;
 
 pub fn export(roles: Option<Vec<Option<Name>>>, mode: &str) -> Result<Document, Error> {
     let mode = match mode.trim().to_ascii_lowercase().as_str() {
@@ -210,7 +211,7 @@ fn scope(scope: &scope::Scope) -> Result<Scope, Error> {
     if !others.is_empty() {
         crate::error::notice(
             format!("scope \"{}\" has what no spec can say", scope.name),
-            &format!("It has {}.", scope::some_of(&others)),
+            &format!("It has {}.", some_of(&others)),
             "It is left out of the spec; scope.scopes shows it.",
         );
     }

@@ -14,8 +14,10 @@ use super::{At, Error, state};
 use crate::authority::is_over;
 use crate::label;
 use crate::pg::{catalog, identity, spi};
-use crate::scope::plan::{self, Direction, Grant, Grantor, Holdings, Need, Object};
+use crate::scope::plan::{self, Grant, Grantor, Holdings, Need, Object};
+use crate::scope::statements::{Direction, statements};
 use crate::scope::{self, held, name};
+use crate::text::some_of;
 
 impl Found {
     pub fn scope(&mut self, at: &str, declared: &Scope, mode: Mode) -> Result<(), Error> {
@@ -106,7 +108,7 @@ impl Found {
         if !others.is_empty() && mode == Mode::Authoritative {
             self.notices.push(Notice {
                 message: format!("scope \"{}\" has what no spec can say", declared.name),
-                detail: format!("It has {}.", scope::some_of(&others)),
+                detail: format!("It has {}.", some_of(&others)),
                 hint: "Nothing of that is changed; scope.scopes shows it.",
             });
         }
@@ -171,7 +173,7 @@ impl Found {
             } else {
                 format!("declared at {at}/grants/{entry}, and not held")
             };
-            for statement in plan::statements(grants, &whole.plan.names, &role, Direction::Grant) {
+            for statement in statements(grants, &whole.plan.names, &role, Direction::Grant) {
                 self.granted.push(Step {
                     object: format!("scope {}", declared.name),
                     statement,
@@ -198,7 +200,7 @@ impl Found {
         for (grantor, mut grants) in by_grantor {
             grants.sort_unstable();
             grants.dedup();
-            for statement in plan::statements(grants, &held.names, &role, Direction::Revoke) {
+            for statement in statements(grants, &held.names, &role, Direction::Revoke) {
                 self.revoked.push(Step {
                     object: format!("scope {scope}"),
                     statement,
