@@ -5,6 +5,7 @@ mod drift;
 mod error;
 mod findings;
 mod harden;
+mod plants_code;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,8 @@ use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, NOT_PRELOADED, 
 const MAX_TEXT_BYTES: usize = 200;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * 1_000_000;
+/// Between what is wrong and what works no more once the fix has run.
+const WITH_THE_FIX: &str = "; with the fix, ";
 /// A quarter of a year.
 const ATTESTED_FOR_DAYS: i64 = 90;
 const LONGEST_ACCEPTANCE_DAYS: i64 = 366;
@@ -170,10 +173,30 @@ fn find() -> Result<Vec<Finding>, Error> {
     for check in CHECKS {
         found.extend(run(check)?);
     }
+    found.extend(run(&plants_code::CHECK)?);
+    gently(&mut found)?;
     found.extend(run(&UNUSED)?);
     found.extend(drift::of_scopes()?);
     found.extend(of_attestations()?);
     Ok(found)
+}
+
+/// What PUBLIC loses, those who are seen to use it get first.
+fn gently(found: &mut [Finding]) -> Result<(), Error> {
+    let steps = harden::plan()?;
+    for finding in found {
+        let revoke = finding.fix.as_deref().and_then(|fix| fix.strip_suffix(';'));
+        let Some((statements, breaks)) = revoke.and_then(|revoke| harden::towards(&steps, revoke))
+        else {
+            continue;
+        };
+        finding.fix = Some(statements);
+        if let Some(breaks) = breaks {
+            finding.what += WITH_THE_FIX;
+            finding.what += &breaks;
+        }
+    }
+    Ok(())
 }
 
 fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
@@ -194,13 +217,23 @@ fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
                 code: check.code,
                 role: row.get(1)?,
                 object: row.get(2)?,
-                what: row.get::<String>(3)?.unwrap_or_default(),
+                what: what(row.get(3)?, check.stops),
                 since: row.get(4)?,
                 fix: row.get(5)?,
             })
         })
     })?;
     Ok(rows)
+}
+
+/// What is wrong, and what the fix ends.
+fn what(what: Option<String>, stops: &str) -> String {
+    let mut what = what.unwrap_or_default();
+    if !stops.is_empty() {
+        what += WITH_THE_FIX;
+        what += stops;
+    }
+    what
 }
 
 /// Acceptances that still hold.
@@ -483,11 +516,16 @@ fn prune(
                 Ok((text(1)?, text(2)?, text(3)?))
             })
         })?;
-        let seen = |finding: &Finding| finding.what != findings::NEVER_SEEN;
+        let seen = |finding: &Finding| !finding.what.starts_with(findings::NEVER_SEEN);
         for finding in run(&UNUSED)?.into_iter().filter(seen) {
             let fix = finding.fix.unwrap_or_default();
             let statement = fix.trim_end_matches(';').to_owned();
-            steps.push((finding.role.unwrap_or_default(), statement, finding.what));
+            let (reason, _) = finding.what.split_once(WITH_THE_FIX).unwrap_or_default();
+            steps.push((
+                finding.role.unwrap_or_default(),
+                statement,
+                reason.to_owned(),
+            ));
         }
         if apply {
             writable()?;

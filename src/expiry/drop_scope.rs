@@ -58,7 +58,7 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
         .others
         .into_iter()
         .filter_map(|other| match other {
-            Other::Owns { what, .. } => Some(what),
+            Other::Owns { what, .. } | Other::Temporary { what } => Some(what),
             _ => None,
         })
         .collect();

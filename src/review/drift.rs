@@ -6,7 +6,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED, Severity};
-use super::{Error, Finding};
+use super::{Error, Finding, WITH_THE_FIX};
 use crate::pg::{catalog, identity, spi};
 use crate::scope::declaration::{Declaration, Found};
 use crate::scope::plan::{Grant, Holdings, Names, Object, Other};
@@ -134,6 +134,14 @@ impl Drift<'_> {
     fn findings(&self, newcomers: &[Found]) -> Vec<Finding> {
         let drift = self.declaration.drift(self.held, newcomers);
         let mut found = self.of(&drift.excess, SCOPE_WIDENED, Severity::High, newcomers);
+        let owns = |other: &Other| matches!(other, Other::Owns { .. });
+        for finding in &mut found {
+            finding.what += WITH_THE_FIX;
+            finding.what += "its logins lose what it does not declare";
+            if self.held.others.iter().any(owns) {
+                finding.what += ", and so do views and functions of its own, whoever uses them";
+            }
+        }
         found.extend(self.others());
         found.extend(self.of(&drift.missing, SCOPE_NARROWED, Severity::Low, newcomers));
         found
@@ -228,7 +236,7 @@ impl Drift<'_> {
             .collect();
         let others = self.held.others.iter().filter_map(|other| match other {
             Other::Owns { schema, .. } if creates_in.contains(schema) => None,
-            Other::Policy { .. } => None,
+            Other::Policy { .. } | Other::Temporary { .. } => None,
             Other::Else { what }
                 if what.starts_with("attribute ")
                     || what.starts_with("membership in ")

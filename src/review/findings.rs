@@ -23,6 +23,8 @@ impl Severity {
 pub struct Check {
     pub code: &'static str,
     pub severity: Severity,
+    /// What works no more once the fix has run, if anything; where that depends, the query says so.
+    pub stops: &'static str,
     /// Role, object, what is wrong, since when, the SQL that fixes it. $1: scope_roles.max_password_age,
     /// $2: scope_roles.unused_after, in seconds. They run with search_path pinned and read catalogues only.
     pub sql: &'static str,
@@ -30,7 +32,7 @@ pub struct Check {
 
 /// Managed roles with their labels, as `o`.
 macro_rules! ours {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "WITH o AS (
                SELECT r.oid, r.rolname, LEAST(r.rolvaliduntil, (l.label::jsonb ->> 'valid_until')::timestamptz) AS rolvaliduntil,
@@ -42,6 +44,25 @@ macro_rules! ours {
     };
 }
 
+pub(super) use ours;
+
+/// What `o` owns here goes to a role that nobody is: no other would be right to run its triggers, policies and functions as.
+macro_rules! given_away {
+    () => {
+        "CASE WHEN NOT EXISTS (SELECT FROM pg_authid n WHERE n.rolname = format('left_by_%s', o.oid)) THEN format('CREATE ROLE left_by_%s NOLOGIN; ', o.oid) ELSE '' END
+           || format('REASSIGN OWNED BY %I TO left_by_%s;', o.rolname, o.oid)"
+    };
+}
+
+/// Does `o` own something in this database, or a shared object?
+macro_rules! owns_here {
+    () => {
+        "EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON s.dbid IN (0, d.oid)
+                  WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = o.oid
+                    AND s.deptype = 'o' AND s.classid <> 'pg_default_acl'::regclass)"
+    };
+}
+
 /// The server runs without the library.
 pub const NOT_PRELOADED: &str = "not_preloaded";
 
@@ -49,6 +70,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         code: "superuser",
         severity: Severity::Critical,
+        stops: "it has only what it has been granted",
         sql: "
 SELECT rolname::text, NULL, 'is a superuser besides the one that initdb made: no privilege and no policy binds it', NULL,
        format('ALTER ROLE %I NOSUPERUSER;', rolname)
@@ -57,6 +79,7 @@ SELECT rolname::text, NULL, 'is a superuser besides the one that initdb made: no
     Check {
         code: "superuser_member",
         severity: Severity::Critical,
+        stops: "it has no longer what it has by that role alone",
         sql: "
 WITH RECURSIVE below(role, via, parent, grantor) AS (
        SELECT m.member, s.oid, m.roleid, m.grantor FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid WHERE s.rolsuper
@@ -71,6 +94,7 @@ SELECT r.rolname::text, NULL, format('is a member of superuser %I, and can becom
     Check {
         code: "server_files",
         severity: Severity::Critical,
+        stops: "it can no longer read, write or run there",
         sql: "
 WITH RECURSIVE below(role, via, parent, grantor) AS (
        SELECT m.member, s.oid, m.roleid, m.grantor FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid
@@ -86,6 +110,7 @@ SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change w
     Check {
         code: "unbound_login",
         severity: Severity::High,
+        stops: "",
         sql: ours!(
             ", logins AS (
                  SELECT o.oid, o.rolname, s.setdatabase, substr(c.setting, length('session_preload_libraries=') + 1) AS value
@@ -111,6 +136,7 @@ SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change w
     Check {
         code: "md5_password",
         severity: Severity::High,
+        stops: "whoever logs in as it needs the password that is set then",
         sql: "
 SELECT rolname::text, NULL, 'has an MD5 password: what is stored is enough to log in, and quick to guess from', NULL,
        -- psql ends a command of its own with the line: a name with a line break would leave it.
@@ -120,6 +146,7 @@ SELECT rolname::text, NULL, 'has an MD5 password: what is stored is enough to lo
     Check {
         code: "bypassrls",
         severity: Severity::High,
+        stops: "it sees and changes only the rows that a policy gives it",
         sql: "
 SELECT rolname::text, NULL, 'has BYPASSRLS: no row security policy binds it', NULL, format('ALTER ROLE %I NOBYPASSRLS;', rolname)
   FROM pg_authid WHERE rolbypassrls AND NOT rolsuper",
@@ -127,6 +154,7 @@ SELECT rolname::text, NULL, 'has BYPASSRLS: no row security policy binds it', NU
     Check {
         code: "createrole",
         severity: Severity::High,
+        stops: "it can make and change no roles",
         sql: "
 SELECT rolname::text, NULL, 'has CREATEROLE: it can make roles, and change or join those of others (before PostgreSQL 16 all but superusers)', NULL,
        format('ALTER ROLE %I NOCREATEROLE;', rolname)
@@ -135,6 +163,7 @@ SELECT rolname::text, NULL, 'has CREATEROLE: it can make roles, and change or jo
     Check {
         code: "replication",
         severity: Severity::High,
+        stops: "standbys and backups that log in as it stop",
         sql: "
 SELECT rolname::text, NULL, 'has REPLICATION: it can copy the whole cluster', NULL, format('ALTER ROLE %I NOREPLICATION;', rolname)
   FROM pg_authid WHERE rolreplication AND NOT rolsuper",
@@ -142,6 +171,7 @@ SELECT rolname::text, NULL, 'has REPLICATION: it can copy the whole cluster', NU
     Check {
         code: "definer_search_path",
         severity: Severity::High,
+        stops: "it finds in pg_catalog and its own schema alone what it names without a schema",
         sql: "
 SELECT r.rolname::text, p.oid::regprocedure::text,
        'is SECURITY DEFINER without a search_path of its own: who calls it chooses which objects it meets, and acts as its owner', NULL,
@@ -153,6 +183,7 @@ SELECT r.rolname::text, p.oid::regprocedure::text,
     Check {
         code: "definer_public",
         severity: Severity::High,
+        stops: "only its owner and roles with EXECUTE of their own can call it, in triggers, defaults and policies too",
         sql: "
 SELECT r.rolname::text, p.oid::regprocedure::text, 'is SECURITY DEFINER, and everyone may execute it', NULL,
        format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC;', p.oid::regprocedure)
@@ -166,6 +197,7 @@ SELECT r.rolname::text, p.oid::regprocedure::text, 'is SECURITY DEFINER, and eve
     Check {
         code: "public_create",
         severity: Severity::High,
+        stops: "",
         sql: "
 SELECT NULL, format('schema %I', n.nspname), 'everyone may create in it, and so put objects before those that others mean', NULL,
        format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC;', n.nspname)
@@ -176,6 +208,7 @@ SELECT NULL, format('schema %I', n.nspname), 'everyone may create in it, and so 
     Check {
         code: "public_table",
         severity: Severity::High,
+        stops: "only roles with a grant of their own can use it",
         sql: "
 SELECT NULL, format('%I.%I', n.nspname, c.relname),
        'everyone may ' || string_agg(DISTINCT a.privilege_type, ', '), NULL,
@@ -189,6 +222,7 @@ SELECT NULL, format('%I.%I', n.nspname, c.relname),
     Check {
         code: "left_trigger",
         severity: Severity::High,
+        stops: "what it does is no longer done",
         // Whoever may act as the table's owner needs no trigger to do so.
         sql: "
 SELECT r.rolname::text, format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname),
@@ -199,28 +233,9 @@ SELECT r.rolname::text, format('trigger %I on %I.%I', t.tgname, n.nspname, c.rel
  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')",
     },
     Check {
-        code: "plants_code",
-        severity: Severity::Medium,
-        sql: ours!(
-            "SELECT o.rolname::text, g.shown,
-                    format('%s lets it leave code or work that others run, for longer than its logins last', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
-                    CASE WHEN o.label ->> 'kind' = 'scope'
-                         THEN format('SELECT scope.alter_scope(%L, ''remove'', %L, %s => %L);', o.rolname, array_agg(DISTINCT a.privilege_type), g.argument, ARRAY[g.sql])
-                         ELSE string_agg(DISTINCT format(CASE WHEN a.grantor = g.owner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, b.rolname,
-                                  format('REVOKE %s ON %s %s FROM %I CASCADE;', a.privilege_type, g.class, g.sql, o.rolname)), ' ') END
-               FROM (SELECT c.relacl, format('%I.%I', n.nspname, c.relname), 'TABLE', 'tables', format('%I.%I', n.nspname, c.relname), c.relowner
-                       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relacl IS NOT NULL AND c.oid >= 16384
-                     UNION ALL
-                     SELECT n.nspacl, format('schema %I', n.nspname), 'SCHEMA', 'schemas', quote_ident(n.nspname), n.nspowner
-                       FROM pg_namespace n) g(acl, shown, class, argument, sql, owner)
-              CROSS JOIN LATERAL aclexplode(g.acl) a JOIN o ON o.oid = a.grantee AND o.oid <> g.owner LEFT JOIN pg_authid b ON b.oid = a.grantor
-              WHERE a.privilege_type IN ('TRIGGER', 'REFERENCES', 'CREATE')
-              GROUP BY o.rolname, o.label ->> 'kind', g.shown, g.argument, g.sql"
-        ),
-    },
-    Check {
         code: "default_privileges",
         severity: Severity::Medium,
+        stops: "what is created from then on needs a GRANT to be used or handed on by others",
         sql: "
 SELECT r.rolname::text, format('%s%s', CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
                                             WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'large objects' END,
@@ -241,6 +256,7 @@ SELECT r.rolname::text, format('%s%s', CASE d.defaclobjtype WHEN 'r' THEN 'table
     Check {
         code: "public_connect",
         severity: Severity::Medium,
+        stops: "",
         sql: "
 SELECT NULL, format('database %I', d.datname), 'every login may connect to it', NULL,
        format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC;', d.datname)
@@ -251,6 +267,7 @@ SELECT NULL, format('database %I', d.datname), 'every login may connect to it', 
     Check {
         code: "public_temp",
         severity: Severity::Medium,
+        stops: "",
         sql: "
 SELECT NULL, format('database %I', d.datname), 'everyone may make temporary tables in it: they fill its disk, and hide tables from careless functions', NULL,
        format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC;', d.datname)
@@ -261,17 +278,22 @@ SELECT NULL, format('database %I', d.datname), 'everyone may make temporary tabl
     Check {
         code: "no_deadline",
         severity: Severity::Medium,
+        stops: "",
         sql: "
-SELECT r.rolname::text, NULL, 'logs in without a deadline',
+SELECT r.rolname::text, NULL, format('logs in without a deadline; with the fix, its password is refused from %s on', (now() + interval '90 days')::date),
        (SELECT (l.label::jsonb ->> 'created_at')::timestamptz FROM pg_shseclabel l
          WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'),
        format('ALTER ROLE %I VALID UNTIL %L;', r.rolname, (now() + interval '90 days')::date)
   FROM pg_authid r
- WHERE r.rolcanlogin AND r.oid <> 10 AND (r.rolvaliduntil IS NULL OR NOT isfinite(r.rolvaliduntil))",
+ WHERE r.rolcanlogin AND r.oid <> 10 AND (r.rolvaliduntil IS NULL OR NOT isfinite(r.rolvaliduntil))
+   -- The deadline that we know of holds: it was changed by hand.
+   AND NOT EXISTS (SELECT FROM pg_shseclabel l WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
+                      AND l.label::jsonb ->> 'valid_until' IS NOT NULL)",
     },
     Check {
         code: "old_password",
         severity: Severity::Medium,
+        stops: "its clients need the new login within the hour",
         sql: ours!(
             "SELECT rolname::text, NULL, format('has a password of %s days', extract(day FROM now() - since)), since,
                     format('SELECT * FROM scope.rotate_password(%L, ''1 hour'');', rolname)
@@ -283,6 +305,7 @@ SELECT r.rolname::text, NULL, 'logs in without a deadline',
     Check {
         code: "admin_option",
         severity: Severity::Medium,
+        stops: "it no longer decides who is a member",
         sql: "
 SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members of it, and itself', NULL,
        string_agg(format('REVOKE ADMIN OPTION FOR %I FROM %I%s;', g.rolname, m.rolname, ' GRANTED BY ' || quote_ident(b.rolname)), ' ')
@@ -293,9 +316,11 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
     Check {
         code: "expired",
         severity: Severity::Medium,
+        stops: "",
         // The worker ends it within seconds, so that a minute means that something holds it up.
         sql: ours!(
-            "SELECT rolname::text, NULL, format('should have ended, and is still here%s', ': ' || (label ->> 'error')), rolvaliduntil,
+            "SELECT rolname::text, NULL, format('should have ended, and is still here%s', ': ' || (label ->> 'error')) || CASE WHEN EXISTS (SELECT FROM pg_prepared_xact() p WHERE p.ownerid = o.oid)
+                        THEN '; with the fix, what the prepared transaction did is lost' ELSE '' END, rolvaliduntil,
                     coalesce((SELECT string_agg(format('ROLLBACK PREPARED %L;', p.gid), ' ' ORDER BY p.gid)
                                 FROM pg_prepared_xact() p WHERE p.ownerid = o.oid), 'SELECT * FROM scope.expire_roles();')
                FROM o
@@ -306,13 +331,15 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
     Check {
         code: "changed_by_hand",
         severity: Severity::Medium,
+        stops: "",
         sql: ours!(
             "SELECT rolname::text, NULL,
-                    CASE WHEN valid_by_hand > recorded THEN format('was prolonged by hand until %s; it ends when it was to end all the same', valid_by_hand)
+                    CASE WHEN valid_by_hand IS NULL THEN 'has lost its VALID UNTIL by hand'
+                         WHEN valid_by_hand > recorded THEN format('was prolonged by hand until %s; it ends when it was to end all the same', valid_by_hand)
                          ELSE format('was shortened by hand, from %s', recorded) END, NULL::timestamptz,
                     format('ALTER ROLE %I VALID UNTIL %L;', rolname, recorded)
                FROM (SELECT *, (label ->> 'valid_until')::timestamptz AS recorded FROM o) o
-              WHERE label ->> 'state' = 'active' AND recorded <> valid_by_hand
+              WHERE label ->> 'state' = 'active' AND recorded IS DISTINCT FROM valid_by_hand AND recorded IS NOT NULL
              UNION ALL
              SELECT rolname::text, NULL, 'was kept from logging in by hand', NULL, format('ALTER ROLE %I LOGIN;', rolname)
                FROM o WHERE label ->> 'state' = 'active' AND label ->> 'kind' IN ('credential', 'authenticator') AND NOT logs_in
@@ -325,17 +352,25 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
     Check {
         code: "quarantined",
         severity: Severity::Medium,
-        sql: ours!(
-            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s', ': ' || (label ->> 'error')), rolvaliduntil,
-                    format('REASSIGN OWNED BY %I TO …;', rolname)
+        stops: "",
+        sql: ours!(concat!(
+            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s; with the fix, they belong to a role that nobody is, and it goes',
+                                                ': ' || (label ->> 'error')), rolvaliduntil,
+                    CASE WHEN ",
+            owns_here!(),
+            " THEN ",
+            given_away!(),
+            " ELSE '-- REASSIGN OWNED, in each database in which it owns something' END
                FROM o WHERE label ->> 'state' = 'quarantined'"
-        ),
+        )),
     },
     Check {
         code: "failing",
         severity: Severity::Medium,
+        stops: "",
         sql: ours!(
-            "SELECT rolname::text, NULL, 'its end waits or fails: ' || (label ->> 'error'), NULL,
+            "SELECT rolname::text, NULL, 'its end waits or fails: ' || (label ->> 'error') || CASE WHEN EXISTS (SELECT FROM pg_prepared_xact() p WHERE p.ownerid = o.oid)
+                        THEN '; with the fix, what the prepared transaction did is lost' ELSE '' END, NULL,
                     coalesce((SELECT string_agg(format('ROLLBACK PREPARED %L;', p.gid), ' ' ORDER BY p.gid)
                                 FROM pg_prepared_xact() p WHERE p.ownerid = o.oid), 'SELECT * FROM scope.expire_roles();')
                FROM o
@@ -346,19 +381,20 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
     Check {
         code: "scope_has_more",
         severity: Severity::Medium,
+        stops: "",
         sql: ours!(
             ", own AS (SELECT o.*, r.rolsuper, r.rolcanlogin, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
                  FROM o JOIN pg_authid r USING (oid) WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active')
-             SELECT rolname::text, NULL, format('a scope has object privileges only, but this one has %s', word), NULL, format('ALTER ROLE %I NO%s;', rolname, word)
+             SELECT rolname::text, NULL, format('a scope has object privileges only, but this one has %s; with the fix, its logins have no longer what it lets them do', word), NULL, format('ALTER ROLE %I NO%s;', rolname, word)
                FROM own CROSS JOIN LATERAL (VALUES ('LOGIN', rolcanlogin), ('CREATEDB', rolcreatedb), ('SUPERUSER', rolsuper), ('CREATEROLE', rolcreaterole),
                                                    ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) v(word, has) WHERE has
              UNION ALL
-             SELECT o.rolname::text, format('role %I', g.rolname), 'a scope has object privileges only, but this one is a member of a role', NULL,
+             SELECT o.rolname::text, format('role %I', g.rolname), 'a scope has object privileges only, but this one is a member of a role; with the fix, its logins lose what they have by that role', NULL,
                     string_agg(format('REVOKE %I FROM %I%s;', g.rolname, o.rolname, ' GRANTED BY ' || quote_ident(b.rolname)), ' ')
                FROM own o JOIN pg_auth_members m ON m.member = o.oid JOIN pg_authid g ON g.oid = m.roleid LEFT JOIN pg_authid b ON b.oid = m.grantor
               GROUP BY o.rolname, g.rolname
              UNION ALL
-             SELECT o.rolname::text, g.shown, format('a scope hands nothing on, but this one may grant %s', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
+             SELECT o.rolname::text, g.shown, format('a scope hands nothing on, but this one may grant %s; with the fix, whoever has got it from the scope loses it', string_agg(DISTINCT a.privilege_type, ', ')), NULL,
                     string_agg(DISTINCT format(CASE WHEN a.grantor = g.owner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, b.rolname,
                         format('REVOKE GRANT OPTION FOR ALL%s ON %s %s FROM %I CASCADE;', g.part, g.class, g.sql, o.rolname)), ' ')
                FROM (
@@ -386,6 +422,7 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
     Check {
         code: "long_chain",
         severity: Severity::Low,
+        stops: "",
         // A temporary membership is a role in between that nobody sees.
         sql: "
 WITH RECURSIVE up(login, role, path, length) AS (
@@ -403,6 +440,7 @@ SELECT DISTINCT ON (login) path[1]::text, NULL, 'reaches roles over more than tw
     Check {
         code: "empty_role",
         severity: Severity::Low,
+        stops: "statements that name it fail",
         sql: "
 SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', NULL, format('DROP ROLE %I;', r.rolname)
   FROM pg_authid r
@@ -414,6 +452,7 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
     Check {
         code: "empty_scope",
         severity: Severity::Low,
+        stops: "it can be given to no login until it is made again",
         sql: ours!(
             "SELECT rolname::text, NULL, 'is a scope without members', (label ->> 'created_at')::timestamptz, format('SELECT scope.drop_scope(%L);', rolname)
                FROM o WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active'
@@ -423,6 +462,7 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
     Check {
         code: "many_addresses",
         severity: Severity::Low,
+        stops: "its clients need the new login within the hour",
         sql: ours!(
             "SELECT o.rolname::text, NULL,
                     format('has been in use from %s addresses in 30 days (%s): one credential for each service tells them apart, and ends one alone',
@@ -446,6 +486,7 @@ pub const NEVER_SEEN: &str = "has never logged in to this server";
 pub const UNUSED: Check = Check {
     code: "unused",
     severity: Severity::Medium,
+    stops: "whoever logs in as it after all is refused",
     sql: ours!(
         "SELECT o.rolname::text, NULL,
                 CASE WHEN f.last_login IS NOT NULL THEN 'has not logged in for long'
@@ -469,6 +510,7 @@ pub const ATTESTATION_CHANGED: &str = "attestation_changed";
 
 pub fn codes() -> impl Iterator<Item = &'static str> {
     CHECKS.iter().map(|check| check.code).chain([
+        super::plants_code::CHECK.code,
         UNUSED.code,
         SCOPE_WIDENED,
         SCOPE_NARROWED,

@@ -6,6 +6,8 @@ use super::Error;
 use crate::pg::{identity, spi};
 
 pub struct Step {
+    /// The REVOKE that it is, or goes before.
+    pub goal: Option<String>,
     /// `None`: left as it is.
     pub statement: Option<String>,
     pub reason: String,
@@ -20,6 +22,7 @@ pub fn plan() -> Result<Vec<Step>, Error> {
             statement: row.get(1)?,
             reason: row.get::<String>(2)?.unwrap_or_default(),
             breaks: row.get(3)?,
+            goal: row.get(4)?,
         })
     };
     let mut steps = Vec::new();
@@ -27,6 +30,26 @@ pub fn plan() -> Result<Vec<Step>, Error> {
         steps.extend(identity::elevated(|| spi::read(sql, &none, step))?);
     }
     Ok(steps)
+}
+
+/// All that is to run so that PUBLIC can lose something without a loss for those who use it, and who loses it all the same.
+pub fn towards(steps: &[Step], revoke: &str) -> Option<(String, Option<String>)> {
+    let steps = steps
+        .iter()
+        .filter(|step| step.goal.as_deref() == Some(revoke));
+    let mut statements = String::new();
+    let mut breaks = None;
+    for step in steps {
+        if let Some(statement) = &step.statement {
+            if !statements.is_empty() {
+                statements += " ";
+            }
+            statements += statement;
+            statements += ";";
+        }
+        breaks = step.breaks.clone().or(breaks);
+    }
+    (!statements.is_empty()).then_some((statements, breaks))
 }
 
 /// Roles that hold something here themselves or by a role that they inherit from or may become: they are
@@ -47,7 +70,7 @@ WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d
          FROM pg_authid r WHERE r.rolcanlogin AND NOT r.rolsuper),
      loses AS (SELECT l.*, o.privilege_type FROM logins l, open o
                 WHERE NOT EXISTS (SELECT FROM has h WHERE h.role = l.oid AND h.privilege = o.privilege_type))
-SELECT statement, reason, breaks FROM (
+SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC', CASE WHEN place < 3 THEN 'CONNECT' ELSE 'TEMPORARY' END, current_database()) FROM (
   SELECT 1 AS place, l.rolname AS name, format('GRANT CONNECT ON DATABASE %I TO %I', d.datname, l.rolname) AS statement,
          format('%I uses this database and may connect as PUBLIC only', l.rolname) AS reason, NULL AS breaks
     FROM loses l, d WHERE l.privilege_type = 'CONNECT' AND l.uses
@@ -77,7 +100,7 @@ WITH RECURSIVE n AS (
          FROM has h LEFT JOIN pg_auth_members m ON m.roleid = h.role JOIN pg_database d ON d.datname = current_database()
         WHERE m.member IS NOT NULL OR h.role = 6171),
      owners AS (SELECT relnamespace AS schema, relowner AS role FROM pg_class UNION SELECT pronamespace, proowner FROM pg_proc UNION SELECT typnamespace, typowner FROM pg_type)
-SELECT statement, reason, breaks FROM (
+SELECT statement, reason, breaks, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', nspname) FROM (
   SELECT n.nspname, 1 AS place, format('GRANT CREATE ON SCHEMA %I TO %I', n.nspname, r.rolname) AS statement,
          format('%I owns objects there and may create as PUBLIC only', r.rolname) AS reason, NULL AS breaks
     FROM n JOIN owners o ON o.schema = n.oid JOIN pg_authid r ON r.oid = o.role
@@ -93,7 +116,7 @@ SELECT CASE WHEN coalesce(s.calls, 0) = 0 THEN format('REVOKE EXECUTE ON ROUTINE
        CASE WHEN coalesce(s.calls, 0) = 0 THEN 'SECURITY DEFINER, and everyone may execute it'
             ELSE format('%s is SECURITY DEFINER and everyone may execute it, but it has been called %s times: grant EXECUTE to those who call it, and revoke it from PUBLIC',
                         p.oid::regprocedure, s.calls) END,
-       CASE WHEN coalesce(s.calls, 0) = 0 THEN format('can execute it no more: all but %s and those with EXECUTE of their own', quote_ident(r.rolname)) END
+       CASE WHEN coalesce(s.calls, 0) = 0 THEN format('can execute it no more: all but %s and those with EXECUTE of their own', quote_ident(r.rolname)) END, NULL
   FROM pg_proc p JOIN pg_authid r ON r.oid = p.proowner
   LEFT JOIN (SELECT oid, pg_stat_get_function_calls(oid) AS calls FROM pg_proc) s ON s.oid = p.oid
  WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
@@ -104,7 +127,7 @@ SELECT CASE WHEN coalesce(s.calls, 0) = 0 THEN format('REVOKE EXECUTE ON ROUTINE
 const FUTURE: &str = "
 SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE EXECUTE ON ROUTINES FROM PUBLIC', r.rolname),
        format('everyone may execute what %I is going to create', r.rolname),
-       'functions that are created from now on need a GRANT EXECUTE'
+       'functions that are created from now on need a GRANT EXECUTE', NULL
   FROM pg_authid r
  WHERE r.oid IN (SELECT p.proowner FROM pg_proc p WHERE p.oid >= 16384
                     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))

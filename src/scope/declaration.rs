@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{Difference, Grant, Holdings, Names, Need, Object, Plan};
-use super::privilege::Class;
+use super::plan::{Difference, Grant, Holdings, Names, Need, Object, Other, Plan};
+use super::privilege::{Class, Privilege};
 
 /// How a declaration stands to a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,7 +13,8 @@ pub enum Stance {
     Required,
     /// It may hold it, and works without.
     Spare,
-    /// Taken away from it, while objects of the kind that come to the schema are declared.
+    /// Taken away from it, while objects of the kind that come to the schema are declared, or what it
+    /// has created there is still its own.
     Withheld,
 }
 
@@ -69,8 +70,15 @@ impl Declaration {
 
     /// Nothing but a plan belongs to the scope from now on.
     pub fn replace(&mut self, plan: &Plan, held: &Holdings) {
-        self.grants
-            .retain(|grant, _| plan.grants.contains_key(grant));
+        let has_created = |(grant, stance): (&Grant, &mut Stance)| {
+            if !plan.grants.contains_key(grant) && owns_in(held, grant) {
+                *stance = Stance::Withheld;
+            }
+        };
+        self.grants.iter_mut().for_each(has_created);
+        self.grants.retain(|grant, stance| {
+            plan.grants.contains_key(grant) || *stance == Stance::Withheld && owns_in(held, grant)
+        });
         self.add(plan, held);
         self.forget_withheld();
     }
@@ -78,7 +86,11 @@ impl Declaration {
     /// What was taken from a scope that held `held` does no longer belong to it, nor does the rest of
     /// the plan by which it was taken.
     pub fn take_away(&mut self, gone: &BTreeSet<Grant>, plan: &Plan, held: &Holdings) {
+        let has_created = |grant: &Grant| gone.contains(grant) && owns_in(held, grant);
+        let created: Vec<Grant> = self.grants.keys().copied().filter(has_created).collect();
         self.grants.retain(|grant, _| !gone.contains(grant));
+        self.grants
+            .extend(created.into_iter().map(|grant| (grant, Stance::Withheld)));
         let asked = plan
             .grants
             .iter()
@@ -112,7 +124,9 @@ impl Declaration {
             .iter()
             .filter(|(grant, stance)| {
                 let schema = self.schemas.get(&grant.object).copied();
-                **stance == Stance::Withheld && !self.is_covered(grant, schema)
+                **stance == Stance::Withheld
+                    && grant.privilege != Privilege::Create
+                    && !self.is_covered(grant, schema)
             })
             .map(|(&grant, _)| grant)
             .collect();
@@ -213,6 +227,15 @@ impl Declaration {
                 && is_kind(declared.object, grant.object, schema)
         })
     }
+}
+
+/// Does the scope own something in the schema that it may create in by this grant?
+fn owns_in(held: &Holdings, grant: &Grant) -> bool {
+    let owns = |schema| {
+        let there = |other: &Other| matches!(other, Other::Owns { schema: s, .. } if *s == schema);
+        held.others.iter().any(there)
+    };
+    matches!(grant.object, Object::Schema(schema) if grant.privilege == Privilege::Create && owns(schema))
 }
 
 /// Is `object`, in `schema`, of the kind that `future` is about, whoever made it?

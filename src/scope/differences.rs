@@ -36,6 +36,7 @@ pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: boo
     let others = held.others.iter().filter_map(|other| match other {
         // What its sessions have created there is part of it.
         Other::Owns { schema, .. } if creates && request.schemas.contains(schema) => None,
+        Other::Temporary { .. } => None,
         Other::Policy { .. } if !strict => None,
         Other::Owns { what, .. } | Other::Policy { what } | Other::Else { what } => {
             Some(format!("has {what}"))

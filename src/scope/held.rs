@@ -69,6 +69,7 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
                 what: fact.what,
                 schema: fact.schema,
             },
+            "temporary" => Other::Temporary { what: fact.what },
             "policy" => Other::Policy { what: fact.what },
             _ => Other::Else { what: fact.what },
         });
@@ -172,7 +173,7 @@ macro_rules! grants {
     ($me:literal) => {
         concat!("
 WITH me AS (", $me, "),
-     d AS (SELECT oid, datname, datacl FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+     d AS (SELECT oid, datname, datdba, datacl FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
      held AS MATERIALIZED (
        SELECT DISTINCT dbid, classid, objid, objsubid FROM pg_catalog.pg_shdepend, me
         WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND refobjid = me.oid AND deptype = 'a'),
@@ -183,35 +184,37 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'grantable', a.is_grantable))::text
   FROM (
     SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END AS class, c.oid AS object, 0 AS sub,
-           n.oid AS schema, pg_catalog.format('%I.%I', n.nspname, c.relname) AS sql, NULL AS place, NULL AS kind, c.relacl AS acl
+           n.oid AS schema, pg_catalog.format('%I.%I', n.nspname, c.relname) AS sql, NULL AS place, NULL AS kind, c.relacl AS acl,
+           c.relowner AS owner
       FROM here h JOIN pg_catalog.pg_class c ON c.oid = h.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE h.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND h.objsubid = 0
     UNION ALL
     SELECT 'column', c.oid, t.attnum, n.oid, pg_catalog.quote_ident(t.attname),
-           pg_catalog.format('%I.%I', n.nspname, c.relname), NULL, t.attacl
+           pg_catalog.format('%I.%I', n.nspname, c.relname), NULL, t.attacl, c.relowner
       FROM here h JOIN pg_catalog.pg_attribute t ON t.attrelid = h.objid AND t.attnum = h.objsubid
       JOIN pg_catalog.pg_class c ON c.oid = h.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE h.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND h.objsubid > 0
     UNION ALL
-    SELECT 'function', p.oid, 0, p.pronamespace, p.oid::pg_catalog.regprocedure::text, NULL, NULL, p.proacl
+    SELECT 'function', p.oid, 0, p.pronamespace, p.oid::pg_catalog.regprocedure::text, NULL, NULL, p.proacl, p.proowner
       FROM here h JOIN pg_catalog.pg_proc p ON p.oid = h.objid
      WHERE h.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
     UNION ALL
-    SELECT 'schema', n.oid, 0, n.oid, pg_catalog.quote_ident(n.nspname), NULL, NULL, n.nspacl
+    SELECT 'schema', n.oid, 0, n.oid, pg_catalog.quote_ident(n.nspname), NULL, NULL, n.nspacl, n.nspowner
       FROM here h JOIN pg_catalog.pg_namespace n ON n.oid = h.objid
      WHERE h.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
     UNION ALL
-    SELECT 'database', d.oid, 0, NULL, pg_catalog.quote_ident(d.datname), NULL, NULL, d.datacl
+    SELECT 'database', d.oid, 0, NULL, pg_catalog.quote_ident(d.datname), NULL, NULL, d.datacl, d.datdba
       FROM here h JOIN d ON d.oid = h.objid
      WHERE h.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
     UNION ALL
     SELECT 'future', f.defaclrole, 0, f.defaclnamespace, pg_catalog.quote_ident(r.rolname), pg_catalog.quote_ident(n.nspname),
-           f.defaclobjtype::text, f.defaclacl
+           f.defaclobjtype::text, f.defaclacl, f.defaclrole
       FROM here h JOIN pg_catalog.pg_default_acl f ON f.oid = h.objid JOIN pg_catalog.pg_roles r ON r.oid = f.defaclrole
       LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.defaclnamespace
      WHERE h.classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
   ) x, me, pg_catalog.aclexplode(x.acl) a
- WHERE a.grantee = me.oid")
+ -- An owner's entry in an access list is there once others have one, and is no grant.
+ WHERE a.grantee = me.oid AND a.grantee <> x.owner")
     };
 }
 const GRANTS: &str = grants!("SELECT $1::text::oid AS oid");
@@ -230,7 +233,11 @@ WITH me AS (SELECT * FROM pg_catalog.pg_roles WHERE ", $which, "),
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'holder', x.holder::bigint, 'kind', x.kind, 'what', x.what, 'schema', x.schema))::text
   FROM (
-    SELECT h.holder, CASE h.deptype WHEN 'o' THEN 'owns' WHEN 'r' THEN 'policy' ELSE 'else' END AS kind,
+    SELECT h.holder,
+           CASE WHEN h.deptype = 'o' AND h.dbid = d.oid AND EXISTS (
+                       SELECT FROM pg_catalog.pg_identify_object(h.classid, h.objid, h.objsubid) i
+                        WHERE i.schema ~ '^\"?pg_(toast_)?temp(_[0-9]+)?\"?$') THEN 'temporary'
+                WHEN h.deptype = 'o' THEN 'owns' WHEN h.deptype = 'r' THEN 'policy' ELSE 'else' END AS kind,
            CASE h.deptype WHEN 'o' THEN 'owner of ' WHEN 'r' THEN '' ELSE 'privileges on ' END
              || coalesce(CASE WHEN h.dbid IN (0, d.oid) THEN pg_catalog.pg_describe_object(h.classid, h.objid, h.objsubid) END,
                          (SELECT 'an object in database ' || pg_catalog.quote_ident(o.datname)

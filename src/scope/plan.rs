@@ -79,9 +79,20 @@ pub struct Holdings {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Other {
-    Owns { what: String, schema: u32 },
-    Policy { what: String },
-    Else { what: String },
+    Owns {
+        what: String,
+        schema: u32,
+    },
+    /// What a session of it has made for itself, and goes with that session.
+    Temporary {
+        what: String,
+    },
+    Policy {
+        what: String,
+    },
+    Else {
+        what: String,
+    },
 }
 
 impl Holdings {
@@ -254,7 +265,12 @@ impl Plan {
             let creates = |grant: &Grant| {
                 grant.object == Object::Schema(schema) && grant.privilege == Privilege::Create
             };
-            if !remains(&gone, &inside) && !remains(&gone, &creates) {
+            // Foreign keys, views and functions that it owns there find their objects as it.
+            let owns = held
+                .others
+                .iter()
+                .any(|other| matches!(other, Other::Owns { schema: s, .. } if *s == schema));
+            if !owns && !remains(&gone, &inside) && !remains(&gone, &creates) {
                 gone.insert(Grant {
                     object: Object::Schema(schema),
                     privilege: Privilege::Usage,

@@ -203,6 +203,7 @@ fn scope(scope: &scope::Scope) -> Result<Scope, Error> {
         .iter()
         .filter_map(|other| match other {
             Other::Owns { what, .. } | Other::Policy { what } => Some(what),
+            Other::Temporary { .. } => None,
             Other::Else { what } if what.starts_with("membership in ") => None,
             Other::Else { what } => Some(what),
         })

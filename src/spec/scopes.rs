@@ -100,6 +100,7 @@ impl Found {
         }
         let others = held.others.iter().filter_map(|other| match other {
             plan::Other::Owns { what, .. } | plan::Other::Policy { what } => Some(what),
+            plan::Other::Temporary { .. } => None,
             // Memberships have a place of their own.
             plan::Other::Else { what } if what.starts_with("membership in ") => None,
             plan::Other::Else { what } => Some(what),
