@@ -23,7 +23,7 @@ FLOORS = [
     ["expiry", "authenticator", "temporary", "guard", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
-    ["audit", "label"],
+    ["audit", "session", "label"],
     ["guc", "error", "pg"],
     ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "flood", "html", "constants", "text", "timestamp", "digits"],
 ]
@@ -159,7 +159,7 @@ def check(src):
 
 # How many imports run up still, all of them between src/pg and the rooms, and make a circle of many files. They may only
 # become fewer; when there are none, circles count too.
-LEFT = 3
+LEFT = 2
 
 if __name__ == "__main__":
     found = check(pathlib.Path("src"))

@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{self, Report};
 use crate::pg::log::Level;
 use crate::pg::{
-    clock, gate, identity, log as server_log, notify as notification, server, shared_floods,
-    switch_state, xact,
+    clock, identity, log as server_log, notify as notification, server, shared_floods, xact,
 };
+use crate::session::{gate, switch_state};
 use crate::timestamp::Second;
 pub use class::Class;
 pub use event::{Action, Event, Fields, Problem};

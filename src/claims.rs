@@ -12,7 +12,8 @@ use pgrx::prelude::*;
 use crate::claim_path::{ClaimPath, PathError};
 use crate::error::report;
 use crate::jwt;
-use crate::pg::{clock, json, switch_state};
+use crate::pg::{clock, json};
+use crate::session::switch_state;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the path of the claim is not valid")]

@@ -267,8 +267,6 @@ pub fn init() {
         GucContext::Sighup,
         seconds,
     );
-    // The lock's own setting has the prefix too and must exist before it is reserved.
-    crate::pg::switch_state::define();
     compat::define_mark_of_settings();
     compat::reserve_setting_prefix(c"scope_roles");
 }

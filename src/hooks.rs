@@ -28,11 +28,21 @@ use crate::pg::error_context;
 pub fn install() {
     transaction::install();
     log::install();
-    error_context::explains(explain::explain);
+    error_context::explains(while_reporting);
     utility::install();
     executor::install();
     object_access::install();
     fmgr::install();
     statements::install();
     authentication::install();
+}
+
+/// # Safety
+/// Inside error reporting.
+unsafe fn while_reporting() {
+    // SAFETY: by contract.
+    unsafe {
+        log::while_reporting();
+        explain::explain();
+    }
 }

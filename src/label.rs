@@ -171,3 +171,15 @@ pub fn judge_by(
             .report(PgLogLevel::ERROR);
     }
 }
+
+/// Does this role act through tokens only? Superusers never do.
+pub fn is_gated(role: pg_sys::Oid) -> bool {
+    let is_authenticator = matches!(
+        read(role),
+        Some(Ok(Metadata {
+            kind: Kind::Authenticator,
+            ..
+        }))
+    );
+    is_authenticator && catalog::role_by_oid(role).is_some_and(|role| !role.superuser)
+}

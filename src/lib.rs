@@ -31,6 +31,7 @@ mod page;
 mod pg;
 mod review;
 mod scope;
+mod session;
 mod spec;
 mod switch;
 mod switch_text;
@@ -93,6 +94,7 @@ extension_sql_file!(
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     audit::setting::define();
+    session::switch_state::define();
     guc::init();
     if pg::preload::in_progress() {
         pg::preload::mark();

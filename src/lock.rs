@@ -6,7 +6,8 @@ pub mod verdict;
 
 use crate::audit::{self, Class};
 use crate::error::raise;
-use crate::pg::{clock, error_context, gate, identity, switch_state, timer};
+use crate::pg::{clock, error_context, identity};
+use crate::session::{ends, gate, switch_state, switching};
 use crate::{jwt, switch};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
 
@@ -44,7 +45,7 @@ pub fn enforce(event: &Event<'_>) {
 }
 
 fn bond(event: &Event<'_>) -> Option<Bond> {
-    let Some(role) = switch_state::locked_to() else {
+    let Some(role) = switching::locked_to() else {
         let login = gate::login()?;
         match event {
             Event::Utility(Statement::DiscardAll) => switch_state::unguard_login(),
@@ -62,7 +63,7 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
         if clock::now() >= switch_state::ends_at() {
             return Some(Bond::Ended);
         }
-        timer::ensure();
+        ends::ensure();
         if switch::is_revoked() {
             return Some(Bond::Revoked);
         }

@@ -19,8 +19,9 @@ use crate::error::{NotPreloaded, Report};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::{
-    catalog, clock, gate, identity, login_memory, server, session_libraries, time_zone, wakeup,
+    catalog, clock, identity, login_memory, server, session_libraries, time_zone, wakeup,
 };
+use crate::session::{gate, leftovers};
 
 use policy::{Admission, Facts};
 
@@ -70,6 +71,7 @@ pub fn enforce(user: &str, client: Client) {
     ledger::admitted(role.oid, now, client);
     if is_gated {
         gate::close(role.oid);
+        leftovers::watch();
     }
     if metadata.is_ok_and(|metadata| metadata.kind != Kind::Guarded) {
         audit::watched::watch_login();
@@ -119,16 +121,4 @@ fn refuse(user: &str, client: Client, reason: &str) {
         function_name!(),
     )
     .report(PgLogLevel::FATAL);
-}
-
-/// Does this role act through tokens only? Superusers never do.
-pub fn is_gated(role: pg_sys::Oid) -> bool {
-    let is_authenticator = matches!(
-        label::read(role),
-        Some(Ok(Metadata {
-            kind: Kind::Authenticator,
-            ..
-        }))
-    );
-    is_authenticator && catalog::role_by_oid(role).is_some_and(|role| !role.superuser)
 }

@@ -18,10 +18,9 @@ use crate::jwt;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::TakenRole;
-use crate::pg::switch_state::{self, Prepared};
-use crate::pg::{
-    compat, error_context, identity, invalidation, json, leftovers, role_changers, server, xact,
-};
+use crate::pg::{compat, error_context, identity, invalidation, json, server, xact};
+use crate::session::switch_state::{self, Prepared};
+use crate::session::{leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
 use crate::verify::{self, Accepted, Rules, revocation};
 
@@ -513,7 +512,7 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
     if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
-    switch_state::activate(role, claims, state);
+    switching::activate(role, claims, state);
     Ok(())
 }
 
@@ -530,7 +529,7 @@ fn end(token: &str) -> Result<(), Error> {
         Some(true) if xact::has_open_cursors() => Err(Error::OpenCursors),
         Some(true) => {
             // The token stays at hand: a rollback brings the switch back.
-            switch_state::deactivate();
+            switching::deactivate();
             Ok(())
         }
     }

@@ -25,8 +25,9 @@ use crate::lock::verdict::{Event, Statement};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, dependencies, identity, invalidation, spi, timer, wakeup, xact};
+use crate::pg::{clock, dependencies, identity, invalidation, spi, wakeup, xact};
 use crate::scope;
+use crate::session::ends;
 use verdict::{Graph, Membership, Verdict};
 
 #[derive(Debug, thiserror::Error)]
@@ -408,7 +409,7 @@ pub fn enforce(event: &Event<'_>) {
     });
     if known {
         if LAST.get().is_some_and(|answer| answer.until != i64::MAX) {
-            timer::ensure();
+            ends::ensure();
         }
         return;
     }
@@ -431,14 +432,14 @@ pub fn enforce(event: &Event<'_>) {
                 && verdict::judge(&Catalog, login.into(), acts_as.into(), until) == Verdict::Ended;
             let mover = verdict::ends_then(&Catalog, login.into(), until);
             let is_newest = || invalidation::roles_generation() == generation;
-            timer::role_ends(
+            ends::role_ends(
                 acts_as,
                 mover.into(),
                 if is_last { until } else { i64::MAX },
             );
             if is_last && !is_newest() {
                 // Moved meanwhile: the next statement reads it.
-                timer::role_ends(acts_as, mover.into(), i64::MAX);
+                ends::role_ends(acts_as, mover.into(), i64::MAX);
             }
         }
         Verdict::Ended => raise(&HasEnded {

@@ -7,7 +7,8 @@ use pgrx::spi::{OwnedPreparedStatement, SpiResult};
 
 use super::event::Fields;
 use super::line::Line;
-use crate::pg::{identity, server, spi, switch_state, xact};
+use crate::pg::{identity, server, spi, xact};
+use crate::session::switch_state;
 
 thread_local! {
     static INSERT: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };

@@ -7,7 +7,7 @@ use pgrx::guc::GucSetting;
 
 use super::class::{self, Class};
 use crate::pg::compat;
-use crate::pg::setting::{self, Parsed};
+use crate::pg::own_setting::{self, Parsed};
 
 static SETTING: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
     c"login, switch, admin, expire, lock, ddl, denied, export",
@@ -22,7 +22,7 @@ pub fn classes() -> u32 {
 
 /// Defines it.
 pub fn define() {
-    setting::define_parsed::<Classes>(
+    own_setting::define_parsed::<Classes>(
         c"scope_roles.audit",
         c"The classes of events that are written into the server log as JSON.",
         c"Of login, switch, admin, expire, lock, ddl, denied, export and statement, separated by commas; all; none.",

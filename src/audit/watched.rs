@@ -7,7 +7,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::label;
-use crate::pg::{identity, switch_state, xact};
+use crate::pg::{identity, xact};
+use crate::session::switch_state;
 
 /// While an error is being reported: no catalogue may be read.
 static REPORTING: AtomicBool = AtomicBool::new(false);

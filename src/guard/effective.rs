@@ -8,7 +8,6 @@ use pgrx::pg_sys;
 
 use super::rule::{Action, Class, Guards, Rule};
 use crate::label::{self, Access, Kind};
-use crate::login;
 use crate::pg::{catalog, invalidation, seclabel};
 
 /// What holds for a session's login and the role that it has taken; the strictest counts.
@@ -140,7 +139,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
     };
     let mut reach = Reach::default();
     // An authenticator has nothing of the roles that it can take.
-    let groups = if login::is_gated(subject) {
+    let groups = if label::is_gated(subject) {
         Vec::new()
     } else {
         groups_of(subject)

@@ -6,7 +6,8 @@ use pgrx::pg_sys;
 
 use crate::lock::verdict::Statement;
 use crate::pg::list::elements;
-use crate::pg::{catalog, compat, gate, leftovers, switch_state};
+use crate::pg::{catalog, compat};
+use crate::session::{gate, leftovers, switch_state};
 
 /// # Safety
 /// `node` is a valid utility statement.
@@ -155,9 +156,7 @@ pub(super) unsafe fn leaves_the_login_alone(node: *mut pg_sys::Node) -> bool {
         let name = CStr::from_ptr((*statement).name);
         let value = match (*statement).kind {
             pg_sys::VariableSetKind::VAR_SET_CURRENT => return switch_state::is_identity(name),
-            pg_sys::VariableSetKind::VAR_SET_DEFAULT | pg_sys::VariableSetKind::VAR_RESET => {
-                std::ptr::null()
-            }
+            pg_sys::VariableSetKind::VAR_SET_DEFAULT | pg_sys::VariableSetKind::VAR_RESET => None,
             pg_sys::VariableSetKind::VAR_SET_VALUE => {
                 let mut values = elements((*statement).args);
                 let (Some(value), None) = (values.next(), values.next()) else {
@@ -167,7 +166,7 @@ pub(super) unsafe fn leaves_the_login_alone(node: *mut pg_sys::Node) -> bool {
                 if value.is_null() {
                     return false;
                 }
-                value
+                Some(CStr::from_ptr(value))
             }
             _ => return false,
         };

@@ -16,7 +16,8 @@ use crate::lock::{self, is_bound};
 use crate::pg::compat::Running;
 use crate::pg::error_context::explaining;
 use crate::pg::list::elements;
-use crate::pg::{claim_settings, compat, invalidation, sealed, switch_state};
+use crate::pg::{compat, invalidation, sealed, set_config};
+use crate::session::{claim_settings, switch_state};
 use crate::{login, temporary};
 
 unsafe extern "C-unwind" {
@@ -68,7 +69,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             sealed::before_query(query);
         }
         let next = PREVIOUS_START.unwrap_or(standard_ExecutorStart);
-        if claim_settings::are_secured() && claim_settings::are_set_by((*query).plannedstmt) {
+        if claim_settings::are_secured() && set_config::is_called_by((*query).plannedstmt) {
             explaining(std::ptr::null(), || before_settings_of(query));
         }
         guards::rows::before_start();
@@ -229,7 +230,7 @@ unsafe fn touches(plan: *mut pg_sys::PlannedStmt) -> bool {
 #[pg_guard]
 unsafe extern "C-unwind" fn before_settings_of(query: *mut pg_sys::QueryDesc) {
     // SAFETY: the argument of the hook.
-    for name in unsafe { claim_settings::set_by((*query).plannedstmt) } {
+    for name in unsafe { set_config::names_set_by((*query).plannedstmt) } {
         if switch_state::is_locked() && claim_settings::is_of_claim(&name) {
             let name = name.to_str().unwrap_or_default();
             let changes = true;

@@ -5,9 +5,9 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::log;
-use crate::pg::switch_state;
-use crate::pg::timer::{self, Ended};
+use crate::pg::timer;
+use crate::session::ends::{self, Ended};
+use crate::session::switch_state;
 
 unsafe extern "C-unwind" {
     /// utils/elog.h
@@ -25,8 +25,6 @@ unsafe extern "C-unwind" {
 /// # Safety
 /// Inside error reporting.
 pub unsafe fn explain() {
-    // SAFETY: by contract.
-    unsafe { log::while_reporting() }
     if !switch_state::is_locked() && !timer::has_ended() {
         return;
     }
@@ -68,7 +66,7 @@ pub unsafe fn explain_end() -> bool {
         if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32 {
             return false;
         }
-        let Some(ended) = timer::take_ended() else {
+        let Some(ended) = ends::take_ended() else {
             return false;
         };
         let (message, detail, hint) = match ended {

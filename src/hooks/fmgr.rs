@@ -11,7 +11,8 @@ use pgrx::prelude::*;
 use super::guards::writes;
 use crate::lock;
 use crate::lock::verdict::Event;
-use crate::pg::{leftovers, library, role_changers};
+use crate::pg::library;
+use crate::session::{leftovers, role_changers};
 
 /// What the functions of a library do.
 #[derive(Clone, Copy, PartialEq, Eq)]

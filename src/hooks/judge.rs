@@ -5,7 +5,8 @@ use pgrx::prelude::*;
 
 use super::decode::decode;
 use crate::lock::verdict::Event;
-use crate::pg::{leftovers, raw, switch_state};
+use crate::pg::raw;
+use crate::session::{leftovers, switch_state};
 use crate::{lock, login, temporary};
 
 /// May the current user inherit through a membership that has ended? A few loads where it has none.

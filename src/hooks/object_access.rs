@@ -15,9 +15,9 @@ use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{
-    catalog, claim_settings, compat, gate, leftovers, planted, prepared_texts, sealed,
-    switch_state, timer,
+use crate::pg::{catalog, compat, sealed, timer};
+use crate::session::{
+    claim_settings, gate, leftovers, planted, prepared_texts, switch_state, switching,
 };
 
 static mut PREVIOUS: pg_sys::object_access_hook_type = None;
@@ -128,8 +128,7 @@ extern "C-unwind" fn before_function(function: pg_sys::Oid) {
 /// have got clones of the trigger.
 #[pg_guard]
 extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
-    let (Some(role), Some(made)) = (switch_state::locked_to(), catalog::new_trigger(trigger))
-    else {
+    let (Some(role), Some(made)) = (switching::locked_to(), catalog::new_trigger(trigger)) else {
         return;
     };
     if !made.is_own() {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::guards;
 use crate::audit::watched;
-use crate::pg::{claim_settings, identity, invalidation};
+use crate::pg::{identity, invalidation};
+use crate::session::claim_settings;
 use crate::{lock, login, temporary};
 
 /// Nothing concerned this user's session as of this change of roles.

@@ -21,8 +21,9 @@ use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{claim_settings, leftovers, sealed, wakeup};
+use crate::pg::{sealed, wakeup};
 use crate::scope::declared::renames;
+use crate::session::{claim_settings, leftovers};
 
 unsafe extern "C-unwind" {
     /// tcop/utility.h, without the guard of pgrx's bindings.

@@ -10,7 +10,8 @@ use super::policy;
 use crate::admission::refusal::Refusal;
 use crate::error::raise;
 use crate::label;
-use crate::pg::{catalog, clock, invalidation, timer, wakeup};
+use crate::pg::{catalog, clock, invalidation, wakeup};
+use crate::session::ends;
 
 /// The managed login of this session; 0 in all others. Set once, at login.
 static LOGIN: AtomicU32 = AtomicU32::new(0);
@@ -43,7 +44,7 @@ pub fn enforce() {
     let (generation, until) = LAST.get();
     if generation == invalidation::roles() && (until == i64::MAX || clock::now() < until) {
         if until != i64::MAX {
-            timer::ensure();
+            ends::ensure();
         }
         return;
     }
@@ -53,7 +54,7 @@ pub fn enforce() {
     match until_when(login) {
         Ok(until) => {
             LAST.set((generation, until));
-            timer::login_ends(login, until, renewals);
+            ends::login_ends(login, until, renewals);
         }
         Err(over) => raise(&over),
     }

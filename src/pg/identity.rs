@@ -66,6 +66,12 @@ pub fn is_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// What SET ROLE, or something in its place, has set; 0 for nothing.
+pub fn role_taken() -> pg_sys::Oid {
+    // SAFETY: reads a backend global.
+    unsafe { raw::GetCurrentRoleId() }
+}
+
 /// As whom the client of this session has logged in; `None` in a process without one, and outside transactions.
 pub fn client_login() -> Option<pg_sys::Oid> {
     // SAFETY: reads of backend globals; the login is known where a transaction can be.

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 
 use pgrx::pg_sys;
 
-use super::{compat, switch_state};
+use super::compat;
 
 thread_local! {
     /// What the session had set for itself before the transaction that switched it as a whole.
@@ -13,10 +13,10 @@ thread_local! {
 }
 
 /// Makes every SET of this transaction a SET LOCAL, so that the commit undoes it. Returns the names of
-/// those that have set something else than what there was; a RESET is none of them.
+/// those that have set something else than what there was; a RESET is none of them. Those that are exempt stay.
 ///
 /// In the outermost level of the transaction, before it commits.
-pub fn keep_for_the_transaction() -> Vec<String> {
+pub fn keep_for_the_transaction(is_exempt: impl Fn(&CStr) -> bool) -> Vec<String> {
     let mut undone = Vec::new();
     compat::changed_settings(|setting| {
         // SAFETY: a valid record with an entry on its stack, which is that of the transaction's own
@@ -25,7 +25,7 @@ pub fn keep_for_the_transaction() -> Vec<String> {
             let entry = (*setting).stack;
             let is_set = (*entry).state == pg_sys::GucStackState::GUC_SET
                 || (*entry).state == pg_sys::GucStackState::GUC_SET_LOCAL;
-            if !is_set || switch_state::identity_settings().any(|own| own == name(setting)) {
+            if !is_set || is_exempt(name(setting)) {
                 return;
             }
             let differs = (*entry).state == pg_sys::GucStackState::GUC_SET
@@ -40,9 +40,8 @@ pub fn keep_for_the_transaction() -> Vec<String> {
     undone
 }
 
-/// Remembers what the session has set for itself, without what this transaction has set: it is about to
-/// be switched as a whole.
-pub fn remember() {
+/// Remembers what the session has set for itself, without what this transaction has set: all but those that are exempt.
+pub fn remember(is_exempt: impl Fn(&CStr) -> bool) {
     let mut before = Vec::new();
     compat::all_settings(|setting| {
         // SAFETY: a valid record, whose stack is a terminated list of valid entries.
@@ -57,7 +56,7 @@ pub fn remember() {
                 ((*first).source, (*first).prior.val)
             };
             if source == pg_sys::GucSource::PGC_S_SESSION
-                && !is_the_locks(setting)
+                && !is_exempt(name(setting))
                 && let Some(value) = text(setting, &value)
             {
                 before.push((name(setting).to_owned(), value));
@@ -69,12 +68,12 @@ pub fn remember() {
 
 /// The settings of the session are what they were when they were remembered, once the transaction has
 /// committed.
-pub fn put_back() {
+pub fn put_back(is_exempt: impl Fn(&CStr) -> bool) {
     let mut names = Vec::new();
     compat::all_settings(|setting| {
         // SAFETY: a valid record.
         unsafe {
-            if (*setting).source == pg_sys::GucSource::PGC_S_SESSION && !is_the_locks(setting) {
+            if (*setting).source == pg_sys::GucSource::PGC_S_SESSION && !is_exempt(name(setting)) {
                 names.push(name(setting).to_owned());
             }
         }
@@ -92,15 +91,6 @@ pub fn put_back() {
             }
         }
     });
-}
-
-/// The end of a switch looks after these itself.
-///
-/// # Safety
-/// A valid record.
-unsafe fn is_the_locks(setting: *mut pg_sys::config_generic) -> bool {
-    // SAFETY: by contract.
-    switch_state::settings().any(|own| own == unsafe { name(setting) })
 }
 
 /// # Safety

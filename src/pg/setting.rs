@@ -1,14 +1,13 @@
-//! A setting by the record that PostgreSQL keeps of it, and settings of ours that hear of their values.
+//! A setting by the record that PostgreSQL keeps of it.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::GucFlags;
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
-use super::compat;
+use super::{compat, raw};
 
 /// A setting, which is looked up once.
 pub struct Setting {
@@ -25,6 +24,10 @@ impl Setting {
             name,
             record: AtomicPtr::new(null_mut()),
         }
+    }
+
+    pub fn name(&self) -> &'static CStr {
+        self.name
     }
 
     /// The record, NULL without one. It stays where it is, unless it is still a placeholder, which a
@@ -53,76 +56,98 @@ impl Setting {
         // SAFETY: a valid record of a string setting, whose variable is its current value.
         unsafe { *(*record.cast::<pg_sys::config_string>()).variable }
     }
-}
 
-/// What a setting of ours means: bits.
-pub trait Parsed {
-    /// `None` when it is no value of this setting.
-    fn parse(text: &str) -> Option<u32>;
-    /// Must not fail.
-    fn assign(bits: u32);
-}
-
-/// Defines a setting of the server's that means bits.
-pub fn define_parsed<P: Parsed>(
-    name: &'static CStr,
-    short: &'static CStr,
-    long: &'static CStr,
-    setting: &'static GucSetting<Option<CString>>,
-) {
-    // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            name,
-            short,
-            long,
-            setting,
-            GucContext::Sighup,
-            GucFlags::empty(),
-            Some(check_parsed::<P>),
-            Some(assign_parsed::<P>),
-            None,
-        );
+    /// The role that `role` stands for; 0 for none.
+    pub fn role(&self) -> pg_sys::Oid {
+        let record = self.record();
+        // SAFETY: a valid record; what `check_role` leaves with it begins with the role (variable.c).
+        unsafe {
+            if record.is_null() || (*record).extra.is_null() {
+                pg_sys::InvalidOid
+            } else {
+                *(*record).extra.cast::<pg_sys::Oid>()
+            }
+        }
     }
-}
 
-#[pg_guard]
-unsafe extern "C-unwind" fn check_parsed<P: Parsed>(
-    new_value: *mut *mut c_char,
-    extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL passes valid pointers; the memory for `extra` is its own from now on.
-    unsafe {
-        let text = if (*new_value).is_null() {
-            c""
-        } else {
-            CStr::from_ptr(*new_value)
-        };
-        let Some(bits) = text.to_str().ok().and_then(P::parse) else {
-            return false;
-        };
-        let memory = compat::setting_alloc(size_of::<u32>()).cast::<u32>();
-        if memory.is_null() {
+    /// Has it this name? Compared as PostgreSQL does.
+    pub fn is_named(&self, name: &CStr) -> bool {
+        self.name.to_bytes().eq_ignore_ascii_case(name.to_bytes())
+    }
+
+    /// Has it this value, a text? `None` stands for the one that RESET goes to.
+    pub fn has_value(&self, value: Option<&CStr>) -> bool {
+        let record = self.record();
+        if record.is_null() {
             return false;
         }
-        memory.write(bits);
-        *extra = memory.cast();
-        true
+        // SAFETY: a valid record of a string setting; texts are NULL or terminated.
+        unsafe {
+            let record = record.cast::<pg_sys::config_string>();
+            let value = value.map_or((*record).reset_val.cast_const(), CStr::as_ptr);
+            let current = *(*record).variable;
+            !value.is_null()
+                && !current.is_null()
+                && CStr::from_ptr(value) == CStr::from_ptr(current)
+        }
+    }
+
+    /// Would a change made now be undone by the function around it, whose SET clause names the setting?
+    pub fn is_saved(&self) -> bool {
+        let record = self.record();
+        if record.is_null() {
+            return false;
+        }
+        // SAFETY: a valid record; its stack is a terminated list of valid entries.
+        unsafe {
+            let mut entry = (*record).stack;
+            while !entry.is_null() {
+                if (*entry).state == pg_sys::GucStackState::GUC_SAVE {
+                    return true;
+                }
+                entry = (*entry).prev;
+            }
+        }
+        false
+    }
+
+    /// Lets superusers only change it, with these flags, or everyone again, without them. Cannot fail.
+    pub fn restrict(&self, restricted: bool, flags: GucFlags) {
+        let record = self.record();
+        if record.is_null() {
+            return;
+        }
+        // SAFETY: a valid, backend-local record; nothing else runs in this process.
+        let record = unsafe { &mut *record };
+        if restricted {
+            record.context = pg_sys::GucContext::PGC_SUSET;
+            record.flags |= flags.bits();
+        } else {
+            record.context = pg_sys::GucContext::PGC_USERSET;
+            record.flags &= !flags.bits();
+        }
     }
 }
 
-/// Must not fail.
-#[pg_guard]
-unsafe extern "C-unwind" fn assign_parsed<P: Parsed>(
-    _new_value: *const c_char,
-    extra: *mut c_void,
-) {
-    let bits = if extra.is_null() {
-        0
-    } else {
-        // SAFETY: what `check_parsed` made for this value.
-        unsafe { *extra.cast::<u32>() }
-    };
-    P::assign(bits);
+/// Sets them one after the other, as a superuser would.
+pub fn set_all<const N: usize>(settings: [(&CStr, &CStr); N], action: pg_sys::GucAction::Type) {
+    // SAFETY: terminated strings that outlive the call; the guard turns PostgreSQL's errors into
+    // panics for all calls at once, and its closure owns nothing. PGC_SUSET is remembered as
+    // the setting's context, so parallel workers may restore it.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            for (name, value) in settings {
+                raw::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_SUSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    action,
+                    true,
+                    0,
+                    false,
+                );
+            }
+        });
+    }
 }

@@ -14,7 +14,8 @@ use super::verdict::{self, Graph, Inherited, Membership};
 use super::{Catalog, StillThere};
 use crate::authority::name_of;
 use crate::error::raise;
-use crate::pg::{catalog, clock, identity, invalidation, timer};
+use crate::pg::{catalog, clock, identity, invalidation};
+use crate::session::ends;
 
 /// What was found of a role, which holds until the clock or a change of roles says otherwise.
 struct Known {
@@ -62,7 +63,7 @@ pub fn may_have_ended(role: pg_sys::Oid) -> bool {
 pub fn enforce(role: pg_sys::Oid) {
     let until = known_until(role);
     if until != i64::MIN && clock::now() < until {
-        timer::ensure();
+        ends::ensure();
         return;
     }
     let generation = invalidation::roles_generation();
@@ -80,10 +81,10 @@ pub fn enforce(role: pg_sys::Oid) {
             known.until.store(until, Ordering::Relaxed);
             if role == identity::now().outer && !identity::is_parallel_worker() {
                 let mover = verdict::ends_then(&Inheriting, role.into(), until);
-                timer::inheritance_ends(role, mover.into(), until);
+                ends::inheritance_ends(role, mover.into(), until);
                 if invalidation::roles_generation() != generation {
                     // Moved meanwhile: the next statement reads it.
-                    timer::inheritance_ends(role, mover.into(), i64::MAX);
+                    ends::inheritance_ends(role, mover.into(), i64::MAX);
                 }
             }
         }

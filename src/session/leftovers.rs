@@ -12,16 +12,16 @@
 //! for nothing tells a service's from that of SQL injected with a COMMIT.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::{FromDatum, IntoDatum};
 
-use super::{session_settings, switch_state, xact};
+use super::switch_state;
+use crate::pg::xact_end::{self, Ending, Moment};
+use crate::pg::{dblink, discard, prepared, session_settings};
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// Something has been created or altered in this transaction, in a temporary schema perhaps.
@@ -47,16 +47,10 @@ thread_local! {
     static PREPARED: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
 }
 
-unsafe extern "C-unwind" {
-    // commands/async.h, which pgrx does not bind. Queues an action for the commit.
-    fn Async_UnlistenAll();
-}
-
 /// From now on, for this session. Once, when it turns out to be gated.
 pub fn watch() {
     if !WATCHING.swap(true, Ordering::Relaxed) {
-        // SAFETY: the callback has the right type and lives as long as the process.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) }
+        xact_end::tell::<Transactions>();
     }
 }
 
@@ -75,7 +69,7 @@ pub fn token_presented() {
 /// The session is about to be switched as a whole.
 pub fn session_begins() {
     if WATCHING.load(Ordering::Relaxed) {
-        session_settings::remember();
+        session_settings::remember(is_the_switches);
     }
 }
 
@@ -101,16 +95,21 @@ pub fn session_ended() {
     SESSION_ENDED.store(true, Ordering::Relaxed);
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
-    match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE
-            if !switch_state::lasts_for_the_session() =>
-        {
+struct Transactions;
+
+impl Ending for Transactions {
+    fn at(moment: Moment) {
+        at_end(moment);
+    }
+}
+
+fn at_end(moment: Moment) {
+    match moment {
+        Moment::BeforeCommit | Moment::BeforePrepare if !switch_state::lasts_for_the_session() => {
             let whole_session = SESSION_ENDED.load(Ordering::Relaxed);
             remove(whole_session);
         }
-        pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+        Moment::Committed | Moment::Prepared => {
             SESSION_ENDED.store(false, Ordering::Relaxed);
             CHANGED.store(false, Ordering::Relaxed);
             SWITCHED.store(switch_state::lasts_for_the_session(), Ordering::Relaxed);
@@ -118,7 +117,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
                 forget();
             }
         }
-        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+        Moment::Aborted => {
             SESSION_ENDED.store(false, Ordering::Relaxed);
             CHANGED.store(false, Ordering::Relaxed);
             // A rollback takes all else back.
@@ -130,31 +129,25 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
                 }
             }
         }
-        _ => {}
+        Moment::BeforeCommit | Moment::BeforePrepare => {}
     }
 }
 
 /// Before the commit, when the transaction can still do work, and fail.
 fn remove(whole_session: bool) {
-    // SAFETY: inside a transaction. Both functions do nothing when there is nothing to do.
-    unsafe {
-        // The flag is not set for objects that are no relations and were made by the schema's own
-        // name (pg_temp_3.x).
-        let used = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as i32 != 0
-            || CHANGED.load(Ordering::Relaxed);
-        if used || whole_session {
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            pg_sys::ResetTempTableNamespace();
-            pg_sys::PopActiveSnapshot();
-        }
-        Async_UnlistenAll();
+    // The first does not tell of objects that are no relations and were made by the schema's own
+    // name (pg_temp_3.x).
+    let used = discard::has_used_temporary_schema() || CHANGED.load(Ordering::Relaxed);
+    if used || whole_session {
+        discard::temporary_objects();
     }
+    discard::listening();
     deallocate();
     disconnect();
     if whole_session {
-        session_settings::put_back();
+        session_settings::put_back(is_the_switches);
     } else if IN_SERVICE.load(Ordering::Relaxed) {
-        let undone = session_settings::keep_for_the_transaction();
+        let undone = session_settings::keep_for_the_transaction(is_identity);
         if !undone.is_empty() && !switch_state::is_locked() {
             warn(&undone);
         }
@@ -164,78 +157,37 @@ fn remove(whole_session: bool) {
 /// What is no matter of transactions, and cannot fail: at the end of one, however it ends.
 fn forget() {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    unsafe extern "C-unwind" {
-        // commands/sequence.h, which pgrx does not bind.
-        fn ResetSequenceCaches();
-    }
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let random = SEEDS.with(|seeds| seeds.hash_one(count));
     // From -1 to 1, as setseed() asks for.
     let seed = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
-    // SAFETY: each works on the backend's own state, which all three leave as in a fresh session.
-    unsafe {
-        ResetSequenceCaches();
-        pgrx::direct_function_call_as_datum(pg_sys::setseed, &[seed.into_datum()]);
-        pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as u16, true);
-    }
+    discard::sequences();
+    discard::random_numbers(seed);
+    discard::advisory_locks();
 }
 
-/// Closes the connections of dblink. A failure is no reason to fail: none is open, most likely.
+/// Closes the connections of dblink.
 fn disconnect() {
-    if !CONNECTED.swap(false, Ordering::Relaxed) {
-        return;
+    if CONNECTED.swap(false, Ordering::Relaxed) {
+        dblink::disconnect();
     }
-    let call = |name: &CStr, arguments: &[Option<pg_sys::Datum>]| {
-        // SAFETY: inside a transaction. The library is loaded, or the function would not have been called;
-        // these take no more than the arguments that they are given.
-        unsafe {
-            let function = pg_sys::load_external_function(
-                c"$libdir/dblink".as_ptr(),
-                name.as_ptr(),
-                false,
-                std::ptr::null_mut(),
-            );
-            if function.is_null() {
-                return None;
-            }
-            let function = std::mem::transmute::<
-                *mut c_void,
-                unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
-            >(function);
-            pgrx::direct_pg_extern_function_call_as_datum(function, arguments)
-        }
-    };
-    let names = xact::subtransaction(|| {
-        let names = call(c"dblink_get_connections", &[]);
-        // SAFETY: an array of texts, or NULL.
-        names.and_then(|names| unsafe { Vec::<Option<String>>::from_datum(names, false) })
-    });
-    for name in names
-        .ok()
-        .flatten()
-        .unwrap_or_default()
-        .into_iter()
-        .flatten()
-    {
-        let _closed = xact::subtransaction(|| {
-            call(c"dblink_disconnect", &[name.into_datum()]);
-        });
-    }
-    let _closed = xact::subtransaction(|| {
-        call(c"dblink_disconnect", &[]);
-    });
 }
 
 fn deallocate() {
     for name in PREPARED.take() {
-        // SAFETY: look-ups in the backend's own table; neither raises an error.
-        unsafe {
-            let statement = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
-            if !statement.is_null() && (*statement).from_sql {
-                pg_sys::DropPreparedStatement(name.as_ptr(), false);
-            }
+        if prepared::is_from_sql(&name) == Some(true) {
+            prepared::drop(&name);
         }
     }
+}
+
+/// The end of a switch looks after these itself.
+fn is_the_switches(name: &CStr) -> bool {
+    switch_state::settings().any(|own| own == name)
+}
+
+fn is_identity(name: &CStr) -> bool {
+    switch_state::identity_settings().any(|own| own == name)
 }
 
 /// In ASCII: the encoding of the client may be one of the settings.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::{identity, leftovers};
+use crate::label;
+use crate::pg::identity;
 
 /// The gated login of this session; 0 when it is not gated. Set once, at login.
 static LOGIN: AtomicU32 = AtomicU32::new(0);
@@ -13,7 +14,6 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 
 pub fn close(login: pg_sys::Oid) {
     LOGIN.store(login.into(), Ordering::Relaxed);
-    leftovers::watch();
 }
 
 /// False for sure in ungated sessions; true in every parallel worker that has not asked.
@@ -32,7 +32,7 @@ pub fn is_closed() -> bool {
 pub fn login() -> Option<pg_sys::Oid> {
     if identity::is_parallel_worker() && !ASKED.swap(true, Ordering::Relaxed) {
         let user = identity::session_user();
-        if crate::login::is_gated(user) {
+        if label::is_gated(user) {
             close(user);
         }
     }

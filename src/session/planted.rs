@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use pgrx::pg_sys;
 
-use super::{catalog, compat, invalidation};
+use crate::pg::{catalog, compat, invalidation};
 
 thread_local! {
     /// By schema, as of a generation of roles and of schemas.

@@ -9,8 +9,8 @@ use std::ffi::CString;
 
 use pgrx::pg_sys;
 
-use super::spi;
 use crate::constants;
+use crate::pg::{prepared, spi, xact};
 
 /// `pg_prepared_statement()`, which the view is made of (catalog/pg_proc.dat).
 const SHOWS_STATEMENTS: u32 = 2510;
@@ -39,24 +39,9 @@ pub fn before_function(function: pg_sys::Oid) {
         &[],
         |row| row.get::<String>(1),
     );
-    let names = super::xact::raised(names);
+    let names = xact::raised(names);
     for name in names.into_iter().flatten() {
-        strike_out(&CString::new(name).unwrap_or_default());
-    }
-}
-
-fn strike_out(name: &CString) {
-    // SAFETY: a look-up in the backend's own table, which raises no error. The text is a terminated copy
-    // that belongs to the statement, and nothing else refers to it now.
-    unsafe {
-        let statement = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
-        if statement.is_null() {
-            return;
-        }
-        let text = (*(*statement).plansource).query_string.cast_mut();
-        if !text.is_null() {
-            let length = libc::strlen(text);
-            constants::strike_out(std::slice::from_raw_parts_mut(text.cast(), length));
-        }
+        let name = CString::new(name).unwrap_or_default();
+        prepared::change_text(&name, constants::strike_out);
     }
 }

@@ -1,0 +1,12 @@
+//! What the session of this process is: switched by a token, of an authenticator, until when; and what it leaves to
+//! whoever uses its connection next.
+
+pub mod claim_settings;
+pub mod ends;
+pub mod gate;
+pub mod leftovers;
+pub mod planted;
+pub mod prepared_texts;
+pub mod role_changers;
+pub mod switch_state;
+pub mod switching;
