@@ -210,7 +210,7 @@ pub fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<pg_sys::Oid, Error> 
         if !scope::may_hand_out(caller, target.oid) {
             return Err(Error::MayNotGrant {
                 role: target.name,
-                caller: name_of(caller),
+                caller: catalog::name_of(caller),
             });
         }
         scope::require_authority(caller, target.oid).map_err(credential::Error::from)?;
@@ -234,13 +234,7 @@ fn must_grant_connect(caller: pg_sys::Oid) -> Result<bool, Error> {
         Some((_, Some(true))) => Ok(true),
         _ => Err(Error::MayNotConnect {
             database: server::database_name(),
-            caller: name_of(caller),
+            caller: catalog::name_of(caller),
         }),
     }
-}
-
-fn name_of(role: pg_sys::Oid) -> String {
-    catalog::role_by_oid(role)
-        .map(|role| role.name)
-        .unwrap_or_default()
 }

@@ -5,7 +5,7 @@ mod error;
 
 use pgrx::pg_sys;
 
-use crate::label::{self, Kind, Metadata, State};
+use crate::label::{self, Kind, Metadata, State, Unknown};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::{clock, identity, xact};
@@ -64,17 +64,16 @@ impl Target {
     /// The same without a lock, for saying what would be done.
     pub fn look(name: &str) -> Result<Self, Error> {
         let role = catalog::role_by_name(name).ok_or_else(|| unknown(name))?;
-        let metadata = match label::read(role.oid) {
-            // It has been dropped since, and its label with it.
-            None if !catalog::is_still_there(role.oid) => return Err(unknown(name)),
-            None => return Err(Error::NotOurs { role: role.name }),
-            Some(Err(problem)) => {
+        let metadata = match label::of(role.oid) {
+            Err(Unknown::Gone) => return Err(unknown(name)),
+            Err(Unknown::NotOurs) => return Err(Error::NotOurs { role: role.name }),
+            Err(Unknown::Unreadable(problem)) => {
                 return Err(Error::Unreadable {
                     role: role.name,
                     problem: problem.to_string(),
                 });
             }
-            Some(Ok(metadata)) => metadata,
+            Ok(metadata) => metadata,
         };
         if role.superuser {
             return Err(Error::Superuser { role: role.name });
@@ -83,7 +82,7 @@ impl Target {
         if !is_over(caller, &metadata) {
             return Err(Error::NotYours {
                 role: role.name,
-                caller: name_of(caller),
+                caller: catalog::name_of(caller),
             });
         }
         if acting()
@@ -160,10 +159,4 @@ fn is_same_login(actor: pg_sys::Oid, role: &Role, metadata: &Metadata) -> bool {
             .iter()
             .any(|other| other.as_ref() == Some(&actor.name))
     })
-}
-
-pub fn name_of(role: pg_sys::Oid) -> String {
-    catalog::role_by_oid(role)
-        .map(|role| role.name)
-        .unwrap_or_default()
 }

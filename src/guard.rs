@@ -20,7 +20,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Value};
-use crate::authority::{is_over, name_of};
+use crate::authority::is_over;
 use crate::error::{raise, report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind};
@@ -239,7 +239,7 @@ fn require_authority(target: &Role) -> Result<(), Error> {
     if !may {
         return Err(Error::NotYours {
             role: role(),
-            caller: name_of(caller),
+            caller: catalog::name_of(caller),
         });
     }
     let now = identity::now();
@@ -402,7 +402,7 @@ pub fn notice_ddl(tag: &str) {
         alert::raise(&Alert {
             guard: "ddl",
             blocked: false,
-            of: &name_of(now.current),
+            of: &catalog::name_of(now.current),
             tag: Some(tag),
             rows: None,
             seconds: None,

@@ -10,7 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 pub use glance::{Glance, glance, kind_name};
-pub use text::{Access, Kind, MAX_PURPOSE_BYTES, Metadata, State, Temporary, earlier};
+pub use text::{Access, Invalid, Kind, MAX_PURPOSE_BYTES, Metadata, State, Temporary, earlier};
 
 use crate::admission::Rules;
 use crate::pg::{catalog, clock, seclabel, server, wakeup};
@@ -18,7 +18,7 @@ use crate::timestamp;
 
 /// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours
 /// but whose label can't be read: callers treat it as managed and disabled.
-pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
+pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
     read_any(role).filter(|metadata| {
         !matches!(
             metadata,
@@ -30,15 +30,33 @@ pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
     })
 }
 
+/// Why nothing is known of a role that was found by its name.
+pub enum Unknown {
+    NotOurs,
+    /// It is ours, but its label cannot be read.
+    Unreadable(Invalid),
+    /// It has been dropped since, and its label with it.
+    Gone,
+}
+
+/// As [`read`], of a role that was there a moment ago.
+pub fn of(role: pg_sys::Oid) -> Result<Metadata, Unknown> {
+    match read(role) {
+        Some(read) => read.map_err(Unknown::Unreadable),
+        None if catalog::is_still_there(role) => Err(Unknown::NotOurs),
+        None => Err(Unknown::Gone),
+    }
+}
+
 /// The metadata of a managed role, or of a login that is only guarded.
-pub fn read_any(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
+pub fn read_any(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
     seclabel::get(role).map(|label| Metadata::parse(&label))
 }
 
 /// The same while a client logs in, where PostgreSQL can't read what it has moved out of the row.
-pub fn read_at_login(role: pg_sys::Oid) -> Option<Result<Metadata, text::Invalid>> {
+pub fn read_at_login(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
     let label = catalog::label_at_login(role)?;
-    Some(label.map_or(Err(text::Invalid::TooLong), |label| Metadata::parse(&label)))
+    Some(label.map_or(Err(Invalid::TooLong), |label| Metadata::parse(&label)))
 }
 
 /// Takes a role's label away in this transaction.
@@ -65,9 +83,7 @@ pub fn attach(role: &str, kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>
 /// What is known of a role that is being made, in this database, for `caller`.
 #[must_use]
 pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata {
-    let creator = catalog::role_by_oid(caller)
-        .map(|role| role.name)
-        .unwrap_or_default();
+    let creator = catalog::name_of(caller);
     Metadata {
         v: 1,
         kind,

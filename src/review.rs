@@ -394,7 +394,7 @@ fn accept_finding(
             object.as_str().into(),
             reason.as_str().into(),
             clock::to_sql(until).into(),
-            name_of(identity::current_user()).into(),
+            catalog::name_of(identity::current_user()).into(),
         ];
         identity::elevated(|| {
             spi::query(
@@ -567,7 +567,7 @@ fn attest(
             role.name.as_str().into(),
             role.oid.into(),
             note.as_str().into(),
-            name_of(reviewer).into(),
+            catalog::name_of(reviewer).into(),
             access.into(),
         ];
         let at = identity::elevated(|| {
@@ -601,10 +601,4 @@ fn text(what: &'static str, text: Option<&str>) -> Result<String, Error> {
         });
     }
     Ok(text.to_owned())
-}
-
-fn name_of(role: pg_sys::Oid) -> String {
-    catalog::role_by_oid(role)
-        .map(|role| role.name)
-        .unwrap_or_default()
 }

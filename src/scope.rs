@@ -320,9 +320,3 @@ pub fn creates(scope: &str) -> Result<bool, Error> {
         .keys()
         .any(|grant| grant.privilege == Privilege::Create))
 }
-
-fn name_of(role: pg_sys::Oid) -> String {
-    catalog::role_by_oid(role)
-        .map(|role| role.name)
-        .unwrap_or_default()
-}

@@ -28,7 +28,7 @@ use pgrx::prelude::*;
 
 use crate::audit::{self, Action};
 use crate::authenticator;
-use crate::authority::{Target, name_of};
+use crate::authority::Target;
 use crate::credential::issue;
 use crate::error::{Report, report, require_preload};
 use crate::expiry::drop_scope;
@@ -444,7 +444,7 @@ fn rows(steps: Vec<Step>, digest: &str) -> Vec<Row> {
 
 /// The role with whose rights a step is made.
 fn actor_name(step: &Step) -> String {
-    name_of(match step.work {
+    catalog::name_of(match step.work {
         Work::Sql(Actor::Role(role)) => role.into(),
         Work::Sql(Actor::Extension) | Work::Label { .. } | Work::Issuer(_) => {
             pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID)

@@ -417,11 +417,7 @@ fn permitted_now(role: &str, grounds: Grounds) -> Result<Role, Error> {
 fn permitted(role: &str) -> Result<Role, Error> {
     let target = takeable(role)?;
     let session_user = identity::session_user();
-    let name = || {
-        catalog::role_by_oid(session_user)
-            .map(|role| role.name)
-            .unwrap_or_default()
-    };
+    let name = || catalog::name_of(session_user);
     // PostgreSQL lets everybody SET ROLE to itself. A switch to it would change nothing, but open the
     // gate.
     if target.oid == session_user {

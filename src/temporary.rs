@@ -16,7 +16,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::audit::{self, Action, Value};
-use crate::authority::{is_over, name_of};
+use crate::authority::is_over;
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, issue, life};
 use crate::error::{notice, raise, report, require_preload};
@@ -189,7 +189,7 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
         |found: &Found| is_over(caller, &found.metadata) || catalog::is_admin_of(caller, role.oid);
     let refused = || Error::MayNotGrant {
         role: role.name.clone(),
-        caller: name_of(caller),
+        caller: catalog::name_of(caller),
     };
     let found = find(role, to);
     if !found.iter().all(may) {
@@ -275,7 +275,7 @@ fn check(role: &Role, to: &Role) -> Result<(), Error> {
         if !scope.is_some_and(|metadata| is_over(caller, metadata)) {
             return Err(Error::MayNotGrant {
                 role: role.name.clone(),
-                caller: name_of(caller),
+                caller: catalog::name_of(caller),
             });
         }
         scope::require_authority(caller, role.oid).map_err(credential::Error::from)?;
@@ -443,7 +443,7 @@ pub fn enforce(event: &Event<'_>) {
             }
         }
         Verdict::Ended => raise(&HasEnded {
-            role: name_of(acts_as),
+            role: catalog::name_of(acts_as),
         }),
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use super::issue::Membership;
-use crate::authority::{is_over, name_of};
-use crate::label::{self, Kind, Metadata, State};
+use crate::authority::is_over;
+use crate::label::{self, Kind, State, Unknown};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server};
@@ -82,16 +82,9 @@ fn check(name: &str) -> Result<pg_sys::Oid, super::Error> {
     let Some(role) = catalog::role_by_name(name) else {
         return Err(Error::Unknown { scope: named() }.into());
     };
-    let metadata = match label::read(role.oid) {
-        Some(Ok(
-            metadata @ Metadata {
-                kind: Kind::Scope, ..
-            },
-        )) => metadata,
-        // It has been dropped since, and its label with it.
-        None if !catalog::is_still_there(role.oid) => {
-            return Err(Error::Unknown { scope: named() }.into());
-        }
+    let metadata = match label::of(role.oid) {
+        Ok(metadata) if metadata.kind == Kind::Scope => metadata,
+        Err(Unknown::Gone) => return Err(Error::Unknown { scope: named() }.into()),
         _ => return Err(Error::NotAScope { scope: named() }.into()),
     };
     let caller = identity::current_user();
@@ -99,7 +92,7 @@ fn check(name: &str) -> Result<pg_sys::Oid, super::Error> {
     if !is_admin && !is_over(caller, &metadata) {
         return Err(Error::NotYours {
             scope: named(),
-            caller: name_of(caller),
+            caller: catalog::name_of(caller),
         }
         .into());
     }

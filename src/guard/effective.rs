@@ -172,7 +172,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
         let Some(guards) = guards_of(source) else {
             continue;
         };
-        let of = || name_of(source);
+        let of = || catalog::name_of(source);
         for (action, rule) in [
             (Action::Block, guards.block.as_ref()),
             (Action::Alert, guards.alert.as_ref()),
@@ -261,10 +261,4 @@ fn groups_of(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 /// The guards of one role. A label that cannot be read guards nothing: only superusers write them.
 pub fn guards_of(role: pg_sys::Oid) -> Option<Guards> {
     Guards::parse(&seclabel::get_of(seclabel::GUARDS, role)?).ok()
-}
-
-fn name_of(role: pg_sys::Oid) -> String {
-    catalog::role_by_oid(role)
-        .map(|role| role.name)
-        .unwrap_or_default()
 }

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use crate::authority::name_of;
-use crate::pg::{identity, invalidation, own_table, spi, xact};
+use crate::pg::{catalog, identity, invalidation, own_table, spi, xact};
 
 thread_local! {
     static ALLOWED: RefCell<HashSet<u32>> = RefCell::default();
@@ -17,7 +16,7 @@ thread_local! {
 
 /// Writes down, or strikes out, a function: its name, `None` when there is none.
 pub fn change(function: pg_sys::Oid, allowed: bool) -> Option<String> {
-    let caller = name_of(identity::current_user());
+    let caller = catalog::name_of(identity::current_user());
     identity::elevated(|| {
         let names = spi::query(
             "SELECT p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid = $1",

@@ -425,6 +425,11 @@ pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
     true
 }
 
+/// What a role is called; nothing when it is gone.
+pub fn name_of(role: pg_sys::Oid) -> String {
+    role_by_oid(role).map(|role| role.name).unwrap_or_default()
+}
+
 /// Locks a role against DROP ROLE until the transaction ends: a label that is written to a role that is
 /// gone would stay for ever. False when it is gone. Not as SECURITY LABEL locks it, which would wait for
 /// whoever has commented on the role.

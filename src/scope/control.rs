@@ -2,9 +2,9 @@
 
 use pgrx::pg_sys;
 
-use super::{Error, name_of};
+use super::Error;
 use crate::authority::is_over;
-use crate::label::{self, Kind, Metadata, State};
+use crate::label::{self, Kind, Metadata, State, Unknown};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{catalog, identity, server};
 
@@ -27,23 +27,22 @@ pub fn own(name: &str) -> Result<Scope, Error> {
             what,
         })
     };
-    let metadata = match label::read(role.oid) {
-        // It has been dropped since, and its label with it.
-        None if !catalog::is_still_there(role.oid) => return Err(unknown()),
-        None => return not("Nothing of scope_roles manages it."),
-        Some(Err(_)) => return not("Its label cannot be read."),
-        Some(Ok(metadata)) if metadata.kind != Kind::Scope => {
+    let metadata = match label::of(role.oid) {
+        Err(Unknown::Gone) => return Err(unknown()),
+        Err(Unknown::NotOurs) => return not("Nothing of scope_roles manages it."),
+        Err(Unknown::Unreadable(_)) => return not("Its label cannot be read."),
+        Ok(metadata) if metadata.kind != Kind::Scope => {
             return not("It is a role of another kind, as scope.roles shows.");
         }
-        Some(Ok(_)) if role.superuser => return not("It is a superuser."),
-        Some(Ok(metadata)) => metadata,
+        Ok(_) if role.superuser => return not("It is a superuser."),
+        Ok(metadata) => metadata,
     };
     let caller = identity::current_user();
     if !is_over(caller, &metadata) {
         return Err(Error::NotYours {
             scope: name.to_owned(),
             creator: metadata.creator,
-            caller: name_of(caller),
+            caller: catalog::name_of(caller),
         });
     }
     Ok(Scope {
@@ -110,6 +109,6 @@ pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
         Some(Ok(metadata)) if metadata.kind == Kind::Scope
             && metadata.state == State::Active
             && metadata.creator_oid == u32::from(caller)
-            && metadata.creator == name_of(caller)
+            && metadata.creator == catalog::name_of(caller)
     )
 }

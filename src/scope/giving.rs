@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use super::control::may_hand_out;
 use super::plan::{Grant, Grantor, Holdings, Need, Other, Wanted};
 use super::planned::Planned;
-use super::{Error, held, name_of, planning};
+use super::{Error, held, planning};
 use crate::pg::catalog;
 
 /// The one who made a scope hands out what it holds only while they may grant that themselves: the
@@ -28,15 +28,18 @@ pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), 
         .collect();
     for group in catalog::memberships(scope) {
         if !may_give(caller, group)? {
-            beyond.push(format!("membership in role \"{}\"", name_of(group)));
+            beyond.push(format!(
+                "membership in role \"{}\"",
+                catalog::name_of(group)
+            ));
         }
     }
     if beyond.is_empty() {
         Ok(())
     } else {
         Err(Error::Widened {
-            scope: name_of(scope),
-            caller: name_of(caller),
+            scope: catalog::name_of(scope),
+            caller: catalog::name_of(caller),
             beyond,
         })
     }

@@ -87,9 +87,7 @@ impl Planned {
             Some(first) => Err(Error::MayNotGrant {
                 object: self.sql_of(first.object),
                 privilege: first.privilege.word(),
-                caller: catalog::role_by_oid(self.caller)
-                    .map(|role| role.name)
-                    .unwrap_or_default(),
+                caller: catalog::name_of(self.caller),
                 others: refused.len() - 1,
             }),
         }

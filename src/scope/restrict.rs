@@ -6,7 +6,7 @@ use super::change::extend;
 use super::control::locked;
 use super::privilege::Verbs;
 use super::request::Request;
-use super::{Error, facts, held, name_of, planning};
+use super::{Error, facts, held, planning};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::pg::{catalog, identity, spi, xact};
 
@@ -17,7 +17,7 @@ pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
     if !catalog::has_privileges_of(caller, fact.owner.into()) {
         return Err(Error::MayNotRestrict {
             function: fact.sql,
-            caller: name_of(caller),
+            caller: catalog::name_of(caller),
         });
     }
     let request = Request {

@@ -172,7 +172,7 @@ fn require_admin(document: &Document, declared: &Membership, at: &str) -> Result
 fn may_not(role: &str) -> temporary::Error {
     temporary::Error::MayNotGrant {
         role: role.to_owned(),
-        caller: crate::authority::name_of(identity::current_user()),
+        caller: catalog::name_of(identity::current_user()),
     }
 }
 

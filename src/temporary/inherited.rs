@@ -12,7 +12,6 @@ use pgrx::pg_sys;
 
 use super::verdict::{self, Graph, Inherited, Membership};
 use super::{Catalog, StillThere};
-use crate::authority::name_of;
 use crate::error::raise;
 use crate::pg::{catalog, clock, identity, invalidation};
 use crate::session::ends;
@@ -89,8 +88,8 @@ pub fn enforce(role: pg_sys::Oid) {
             }
         }
         Inherited::Ended(membership) => raise(&StillThere {
-            role: name_of(membership.role.into()),
-            heir: name_of(role),
+            role: catalog::name_of(membership.role.into()),
+            heir: catalog::name_of(role),
             since: membership.ends_at,
         }),
     }
