@@ -4,10 +4,10 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scope FROM PUBLIC;
 REVOKE ALL ON SCHEMA scope FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA scope TO PUBLIC;
--- Names, deadlines and labels of roles are readable by everyone in the catalogs anyway.
-GRANT SELECT ON scope.roles, scope.credentials TO pg_monitor;
-GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
-GRANT SELECT ON scope.scopes, scope.scope_declarations, scope.audit_log, scope.guards, scope.guarded_logins TO pg_monitor;
+-- Each sees what is theirs: the views and the function look for membership in pg_monitor for the rest.
+GRANT SELECT ON scope.roles, scope.credentials, scope.scopes, scope.scope_declarations, scope.guarded_logins TO PUBLIC;
+GRANT EXECUTE ON FUNCTION scope.login_facts() TO PUBLIC;
+GRANT SELECT ON scope.jwt_issuers, scope.audit_log, scope.guards TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;
 -- Each sees what is theirs; the functions ask for membership in pg_monitor for the rest.
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;

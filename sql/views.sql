@@ -4,7 +4,10 @@ AS 'MODULE_PATHNAME', 'is_preloaded_wrapper';
 COMMENT ON FUNCTION scope.is_preloaded() IS
 'Whether the server has loaded the library by shared_preload_libraries. Without it nothing locks a role, checks a login of guard_login() or ends anything, and managed logins are refused. Errors: none of its own.';
 
-CREATE VIEW scope.roles AS
+-- Who may see a row: members of pg_monitor all of them, others those of roles that they, or a role whose privileges they have, made: over
+-- which they have authority. A barrier, or a cheap function in a WHERE would see the other rows.
+
+CREATE VIEW scope.roles WITH (security_barrier) AS
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
        CASE WHEN m.label ->> 'state' OPERATOR(pg_catalog.=) 'active'
@@ -46,11 +49,16 @@ SELECT r.rolname AS role,
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
  CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) d
- WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded' AND
+       ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
+                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
+                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
+                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
-CREATE VIEW scope.credentials AS
+CREATE VIEW scope.credentials WITH (security_barrier) AS
   WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
@@ -125,13 +133,18 @@ SELECT r.rolname AS role,
   LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts n ON n.role IS NULL
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
-   AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded';
+   AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded' AND
+       ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
+                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
+                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
+                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (last_error: as in scope.roles; waiting_for: databases with grants still to be revoked).
 granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see scope.login_facts(); logins NULL: not known.
 valid_until: the earlier of the recorded deadline and VALID UNTIL, which is the one that holds. changed_by_hand: what ALTER ROLE has changed past the extension (VALID UNTIL, NOLOGIN, LOGIN); scope.review() proposes how to undo it.';
 
-CREATE VIEW scope.guarded_logins AS
+CREATE VIEW scope.guarded_logins WITH (security_barrier) AS
   WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
 SELECT r.rolname AS role,
        CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
@@ -162,11 +175,16 @@ SELECT r.rolname AS role,
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts n ON n.role IS NULL
- WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'guarded';
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'guarded' AND
+       ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
+                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
+                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
+                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.guarded_logins IS
 'The logins that are not managed but checked by rules of scope.guard_login(): the rules, who has set them last, when it was first guarded. in_force: false for one that has become a superuser. The facts are those of scope.credentials, since it was guarded.';
 
-CREATE VIEW scope.scopes AS
+CREATE VIEW scope.scopes WITH (security_barrier) AS
 SELECT r.rolname AS scope,
        m.label ->> 'state' AS state,
        (m.label ->> 'database')::pg_catalog.name AS database,
@@ -233,16 +251,23 @@ SELECT r.rolname AS scope,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
- WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'scope';
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'scope' AND
+       ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
+                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
+                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
+                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.scopes IS
 'All scopes of the server: state (active, ending), the database of their objects, who made them, what they hold (of this database), how many members they have, and why one that should be gone is still here.';
 
-CREATE VIEW scope.scope_declarations AS
+CREATE VIEW scope.scope_declarations WITH (security_barrier) AS
 SELECT r.rolname AS scope, d.class, d.object, NULLIF(d.part, '') AS part,
        pg_catalog.array_agg(d.privilege ORDER BY d.privilege) AS privileges, d.stance, pg_catalog.min(d.declared_at) AS declared_at
   FROM scope.scope_declaration d
   JOIN pg_catalog.pg_roles r
     ON r.rolname OPERATOR(pg_catalog.=) d.scope
+ WHERE (SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+       OR EXISTS (SELECT FROM scope.scopes s WHERE s.scope OPERATOR(pg_catalog.=) r.rolname)
  GROUP BY r.rolname, d.class, d.object, d.part, d.stance;
 COMMENT ON VIEW scope.scope_declarations IS
 'What the scopes of this database were given by create_scope(), alter_scope(), restrict_function(), apply() and the functions that create roles; scope.review() tells where they hold something else.

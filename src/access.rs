@@ -15,13 +15,14 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error::report;
+use crate::error::{notice, report};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, spi};
 use graph::{Graph, NEVER, Reach};
 use holding::{Holding, Mode, Object};
 use object::Target;
-use rights::{Class, PG_MONITOR, Right};
+pub use rights::PG_MONITOR;
+use rights::{Class, Right};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -101,7 +102,11 @@ fn effective_access(
             }
             None => viewer.scene()?,
         };
-        Ok(Listing::new(graph, target)?.into_rows())
+        let listing = Listing::new(graph, target)?;
+        if role.is_none() {
+            viewer.tell();
+        }
+        Ok(listing.into_rows())
     };
     rows().map_err(report)
 }
@@ -143,6 +148,7 @@ fn who_can(
         listing.scene = if owner.is_some_and(|owner| viewer.has_privileges_of(owner)) {
             Scene::whole()?
         } else {
+            viewer.tell();
             viewer.scene()?
         };
         listing.narrow(right);
@@ -210,6 +216,18 @@ impl Viewer {
             role: role.name.clone(),
             caller: caller.unwrap_or_default(),
         })
+    }
+
+    /// A list of some roles, which may be empty, must not be taken for one of all.
+    fn tell(&self) {
+        if self.all {
+            return;
+        }
+        notice(
+            "only the roles whose privileges you have are shown; there may be others".into(),
+            "Members of pg_monitor see all roles, the owner of an object all of scope.who_can() for it.",
+            "Have pg_monitor granted to you.",
+        );
     }
 
     /// All that it may see.

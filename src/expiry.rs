@@ -29,7 +29,7 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error;
+use crate::error::{self, Report};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, server, shared_tokens, wakeup};
@@ -160,6 +160,22 @@ fn managed(oid: pg_sys::Oid) -> Option<Managed> {
     })
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("cannot end roles in a read-only transaction")]
+struct ReadOnly;
+
+impl Report for ReadOnly {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION
+    }
+    fn detail(&self) -> String {
+        error::READ_ONLY.into()
+    }
+    fn hint(&self) -> String {
+        "Call it on the primary. On a standby logins are refused and sessions are ended at the deadline all the same.".into()
+    }
+}
+
 /// Ends every credential that is due. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
@@ -177,7 +193,7 @@ fn expire_roles() -> Result<
 > {
     error::require_preload()?;
     if crate::pg::xact::is_read_only() {
-        return Err(error::report(crate::credential::Error::ReadOnly));
+        return Err(error::report(ReadOnly));
     }
     let ended = identity::elevated(|| end::all_at_once(&due(clock::now())));
     Ok(TableIterator::new(ended.into_iter().map(|ended| {

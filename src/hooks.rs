@@ -17,6 +17,7 @@ mod labels;
 mod log;
 mod object_access;
 mod quiet;
+mod refusals;
 mod statements;
 mod transaction;
 mod utility;

@@ -142,7 +142,18 @@ fn others_see_what_is_theirs() {
     ));
     let mut s = f.login(&joe);
     let roles = "SELECT DISTINCT role_name FROM scope.effective_access() ORDER BY 1";
+    // No row must not read as "nobody".
+    let told = |s: &mut Session| {
+        let notices = s.notices();
+        let is_told = |n: &Refusal| n.message.contains("there may be others") && !n.hint.is_empty();
+        assert!(
+            notices.len() <= 1 && notices.iter().all(is_told),
+            "{notices:?}"
+        );
+        notices.len() == 1
+    };
     assert_eq!(s.column(roles), [joe.clone(), team.clone()]);
+    assert!(told(&mut s));
     s.rows(&format!("SELECT * FROM scope.effective_access('{team}')"));
     s.refused(
         &format!("SELECT * FROM scope.effective_access('{ann}')"),
@@ -153,13 +164,17 @@ fn others_see_what_is_theirs() {
         s.column("SELECT role_name FROM scope.who_can('SELECT', 'orders')"),
         [""; 0]
     );
+    assert!(told(&mut s));
     // The owner of an object knows who has been granted what.
     assert!(
         s.column("SELECT role_name FROM scope.who_can('SELECT', 'own')")
             .contains(&ann)
     );
+    assert!(!told(&mut s));
     let mut w = f.login(&watch);
     assert!(w.column(roles).contains(&ann));
+    w.rows("SELECT * FROM scope.who_can('SELECT', 'orders')");
+    assert!(!told(&mut w));
     w.rows(&format!(
         "SELECT * FROM scope.effective_access('{ann}', 'own')"
     ));

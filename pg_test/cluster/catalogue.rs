@@ -32,7 +32,7 @@ function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
-function scope.login_facts() | pg_monitor EXECUTE
+function scope.login_facts() | PUBLIC EXECUTE
 function scope.plan(pg_catalog.jsonb) | 
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
@@ -65,13 +65,13 @@ table scope.jwt_revoked_subject |
 table scope.jwt_revoked_token | 
 table scope.scope_declaration | 
 table scope.writing_function | 
-view scope.credentials | pg_monitor SELECT
-view scope.guarded_logins | pg_monitor SELECT
+view scope.credentials | PUBLIC SELECT
+view scope.guarded_logins | PUBLIC SELECT
 view scope.guards | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
-view scope.roles | pg_monitor SELECT
-view scope.scope_declarations | pg_monitor SELECT
-view scope.scopes | pg_monitor SELECT
+view scope.roles | PUBLIC SELECT
+view scope.scope_declarations | PUBLIC SELECT
+view scope.scopes | PUBLIC SELECT
 ";
 
 const LISTED: &str = "

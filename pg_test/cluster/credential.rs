@@ -386,6 +386,95 @@ fn members_of_pg_monitor_read_the_view() {
         )),
         "1"
     );
-    f.login(&f.role("nobody", "LOGIN"))
-        .denied("SELECT * FROM scope.credentials", "42501");
+}
+
+/// Whoever issues sees what they issued, and nothing of others', with the facts of its logins.
+#[test]
+fn issuers_see_what_they_issued_and_no_more() {
+    let f = Fixture::new("credential_own");
+    let mut admin = f.admin();
+    let (owner, other) = (f.role("owner", "LOGIN"), f.role("other", "LOGIN"));
+    let colleague = f.role("colleague", &format!("LOGIN IN ROLE {owner}"));
+    let nobody = f.role("nobody", "LOGIN");
+    admin.run(&format!(
+        "CREATE TABLE goods (x int); ALTER TABLE goods OWNER TO {owner}; CREATE TABLE wares (x int); ALTER TABLE wares OWNER TO {other};
+         GRANT EXECUTE ON FUNCTION scope.create_readonly_role TO {owner}, {other};
+         CREATE TABLE seen (t text); GRANT INSERT ON seen TO public;
+         CREATE FUNCTION leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN INSERT INTO seen VALUES ($1); RETURN true; END $$"
+    ));
+    let mine = f.login(&owner).issue("'goods'");
+    let theirs = f.login(&other).issue("'wares'");
+    let foreign = admin.issue("'orders'");
+    let _open = (mine.connect(), theirs.connect(), foreign.connect());
+    for who in [&owner, &colleague] {
+        let mut s = f.login(who);
+        for (sql, seen) in [
+            ("SELECT role FROM scope.credentials", &mine.role),
+            (
+                "SELECT role FROM scope.roles WHERE kind = 'credential'",
+                &mine.role,
+            ),
+            ("SELECT created_by FROM scope.scopes", &owner),
+            (
+                "SELECT DISTINCT s.created_by FROM scope.scope_declarations d JOIN scope.scopes s USING (scope)",
+                &owner,
+            ),
+            (
+                "SELECT role::regrole FROM scope.login_facts() WHERE role IS NOT NULL",
+                &mine.role,
+            ),
+        ] {
+            assert_eq!(s.column(sql), [seen.as_str()], "{who}: {sql}");
+        }
+        assert_eq!(
+            s.rows("SELECT sessions, logins, last_address, created_by FROM scope.credentials"),
+            [[
+                Some("1".into()),
+                Some("1".into()),
+                Some("127.0.0.1".into()),
+                Some(owner.clone())
+            ]]
+        );
+        s.run("SELECT * FROM scope.credentials WHERE leak(role::text); SELECT * FROM scope.roles WHERE leak(role::text);
+               SELECT * FROM scope.scopes WHERE leak(created_by::text)");
+    }
+    let leaked = admin.column("SELECT DISTINCT t FROM seen");
+    assert!(
+        !leaked.contains(&theirs.role)
+            && !leaked.contains(&foreign.role)
+            && !leaked.contains(&other),
+        "{leaked:?}"
+    );
+    for who in [&nobody, &mine.role] {
+        let mut s = f.login(who);
+        for view in [
+            "credentials",
+            "roles",
+            "scopes",
+            "scope_declarations",
+            "guarded_logins",
+        ] {
+            assert_eq!(
+                s.text(&format!("SELECT count(*) FROM scope.{view}")),
+                "0",
+                "{who}: {view}"
+            );
+        }
+        assert_eq!(
+            s.text("SELECT count(*) FROM scope.login_facts() WHERE role IS NOT NULL"),
+            "0"
+        );
+    }
+    // A name that another role has come to bear gives nothing.
+    admin.run(&format!(
+        "ALTER ROLE {owner} RENAME TO {owner}_before; ALTER ROLE {nobody} RENAME TO {owner}"
+    ));
+    assert_eq!(
+        f.login(&owner)
+            .text("SELECT count(*) FROM scope.credentials"),
+        "0"
+    );
+    admin.run(&format!(
+        "ALTER ROLE {owner} RENAME TO {nobody}; ALTER ROLE {owner}_before RENAME TO {owner}"
+    ));
 }

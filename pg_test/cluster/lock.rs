@@ -161,8 +161,18 @@ impl Stage {
             Ok(rows) => panic!("{protocol:?}: not refused: {attack}\nit returned {rows:?}"),
             Err(refusal) => {
                 assert_eq!(refusal.code, "42501", "{protocol:?}: {attack}\n{refusal}");
+                // What the role may not do anyway PostgreSQL refuses in its own words, which need not explain themselves.
+                let is_postgresqls = ["permission denied", "must ", "access to library"]
+                    .iter()
+                    .any(|own| refusal.message.starts_with(own))
+                    && !refusal.message.contains("set parameter");
+                let is_explained = !refusal.hint.is_empty() && !refusal.detail.is_empty();
                 assert!(
-                    !refusal.hint.is_empty() && !refusal.detail.is_empty(),
+                    is_postgresqls || is_explained,
+                    "{protocol:?}: {attack}\n{refusal}"
+                );
+                assert!(
+                    !is_postgresqls || !refusal.hint.contains("switch"),
                     "{protocol:?}: {attack}\n{refusal}"
                 );
             }

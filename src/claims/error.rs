@@ -18,7 +18,7 @@ impl Report for Bad {
     }
 }
 
-pub const PATH_HINT: &str = "Use a claim's name (role), a path (.realm_access.roles[0]), or JSONPath ($.realm_access.roles[0]).";
+pub const PATH_HINT: &str = "Use a claim's name (role), a path (.realm_access.roles[0]), or JSONPath ($.realm_access.roles[0]). In a path a name with other characters than letters, digits, _, $ and @ is quoted: .\"cognito:groups\"[0].";
 
 pub fn path_problem(PathError { position, message }: &PathError) -> String {
     format!("At character {position}: {message}.")

@@ -352,16 +352,14 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
         .filter(|dependency| dependency.is_ownership())
         .collect();
     if let Some(first) = owned.first() {
-        let what = match &first.description {
-            Some(description) => description.clone(),
-            None => format!(
-                "one in database {}",
-                database_names([u32::from(first.database)])
-            ),
-        };
-        let reason = format!("it owns {} object(s), among them {what}", owned.len());
-        // Grants elsewhere are taken away all the same.
-        let waits_for = databases_of(left.iter().filter(|dependency| !dependency.is_ownership()));
+        let reason = format!(
+            "it owns {} object(s), among them {}",
+            owned.len(),
+            named(first, due.metadata.error.as_deref())
+        );
+        // The next look is where the object can be named. Grants elsewhere are taken away all the same.
+        let grants = left.iter().filter(|dependency| !dependency.is_ownership());
+        let waits_for = databases_of(grants.chain([*first]));
         return set_aside(
             due,
             State::Quarantined,
@@ -378,6 +376,23 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
     }
     spi::execute(&format!("DROP ROLE {}", spi::identifier(&due.name)))?;
     Ok((Action::Dropped, None))
+}
+
+/// The object and its database, which are named the same wherever one looks: what is elsewhere cannot be described from here, but
+/// may have been, there.
+fn named(owned: &dependencies::Dependency, before: Option<&str>) -> String {
+    let database = database_names([u32::from(owned.database)]);
+    if database.is_empty() {
+        return owned.description.clone().unwrap_or_default();
+    }
+    let place = format!(" in database {database}");
+    let known = before
+        .and_then(|before| before.split_once(", among them "))
+        .and_then(|(_, known)| known.strip_suffix(&place));
+    match owned.description.as_deref().or(known) {
+        Some(what) => format!("{what}{place}"),
+        None => format!("one{place}"),
+    }
 }
 
 /// A temporary membership that has ended stays known until the sessions that may have taken its role

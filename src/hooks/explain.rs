@@ -5,9 +5,11 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::refusals;
 use crate::pg::timer;
 use crate::session::ends::{self, Ended};
-use crate::session::switch_state;
+
+const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
 
 unsafe extern "C-unwind" {
     /// utils/elog.h
@@ -17,50 +19,64 @@ unsafe extern "C-unwind" {
     fn errhint(format: *const c_char, ...) -> i32;
 }
 
-/// PostgreSQL's own refusals know nothing of tokens. While a role is locked, this adds a DETAIL and
-/// a HINT to those that have none.
+/// PostgreSQL's own refusals know nothing of tokens: those that are of our making get a DETAIL and a HINT.
 ///
 /// Called while an error is being reported; unguarded, because nothing in it can fail.
 ///
 /// # Safety
 /// Inside error reporting.
 pub unsafe fn explain() {
-    if !switch_state::is_locked() && !timer::has_ended() {
+    if !refusals::may_be() && !timer::has_ended() {
         return;
     }
     // SAFETY: inside error reporting, where these functions are meant to be called; the copy is
     // made in memory that outlives it and freed.
     unsafe {
-        if explain_end() || !switch_state::is_locked() {
-            return;
-        }
-        if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32 {
+        if explain_end() || !refusals::may_be() || pg_sys::geterrcode() != DENIED {
             return;
         }
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let error = pg_sys::CopyErrorData();
-        let (has_detail, has_hint) = (!(*error).detail.is_null(), !(*error).hint.is_null());
+        explain_refusal(error);
         pg_sys::FreeErrorData(error);
         pg_sys::MemoryContextSwitchTo(context);
-        if !has_detail {
-            errdetail(c"The role of this transaction was set by a token and is locked.".as_ptr());
-        }
-        if !has_hint {
-            errhint(
-                c"Only what that role may do is allowed; COMMIT or ROLLBACK ends the switch."
-                    .as_ptr(),
-            );
+    }
+}
+
+/// The same, as the error is sent: of a lock that parse analysis waits for, of a deferred trigger, and of a schema that parse
+/// analysis may not look into, only this hears.
+///
+/// # Safety
+/// Inside the reporting of this error.
+pub unsafe fn explain_as_sent(error: *const pg_sys::ErrorData) {
+    // SAFETY: by contract.
+    unsafe {
+        if !explain_end() && (*error).sqlerrcode == DENIED && refusals::may_be() {
+            explain_refusal(error);
         }
     }
 }
 
-/// Words the cancellation of a statement under which something has ended; false for any other error. Asked for as
-/// the error is raised, and again as it is sent: of a lock that parse analysis waits for, and of a deferred
-/// trigger, only the second hears.
+/// # Safety
+/// Inside the reporting of this error, whose SQLSTATE is 42501.
+unsafe fn explain_refusal(error: *const pg_sys::ErrorData) {
+    // SAFETY: by contract; constant strings.
+    unsafe {
+        if !(*error).detail.is_null() || !(*error).hint.is_null() {
+            return;
+        }
+        if let Some(words) = refusals::words(error) {
+            errdetail(words.detail.as_ptr());
+            errhint(words.hint.as_ptr());
+        }
+    }
+}
+
+/// Words the cancellation of a statement under which something has ended; false for any other error.
 ///
 /// # Safety
 /// Inside error reporting.
-pub unsafe fn explain_end() -> bool {
+unsafe fn explain_end() -> bool {
     // SAFETY: by contract; constant strings.
     unsafe {
         if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32 {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::explain::explain_end;
+use super::explain::explain_as_sent;
 use crate::audit::line::MAX_TEXT;
 use crate::audit::{self, Class, Event, Problem, redact, watched};
 use crate::guc::{self, AuditText};
@@ -24,7 +24,7 @@ impl Heard for Errors {
     unsafe fn hear(error: *mut pg_sys::ErrorData) {
         // SAFETY: by contract.
         unsafe {
-            explain_end();
+            explain_as_sent(error);
             if (*error).sqlerrcode == DENIED
                 && audit::wants(Class::Denied)
                 && watched::is_watched_while_reporting()
@@ -153,7 +153,7 @@ unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
 
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.
-unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+pub(super) unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: by contract.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }

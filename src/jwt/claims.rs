@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::Refusal;
 use super::json::{self, JsonError};
-use super::numeric_date::{MICROSECONDS, numeric_date};
+use super::numeric_date::{MICROSECONDS, is_in_another_unit, numeric_date};
 
 /// What can be revoked has an entry in an index, which holds no more.
 pub const MAX_ID_BYTES: usize = 1_024;
@@ -227,6 +227,9 @@ fn identifier(claim: &'static str, value: &str) -> Result<(), Refusal> {
 }
 
 fn date(claim: &'static str, value: &str) -> Result<i64, Refusal> {
+    if is_in_another_unit(value) {
+        return Err(Refusal::DateUnit(claim));
+    }
     numeric_date(value).ok_or(Refusal::ClaimType {
         claim,
         expected: "a number",
@@ -275,6 +278,9 @@ mod tests {
             (r#"{"exp":970}"#, Err(Refusal::Expired)),
             (r#"{"exp":-1}"#, Err(Refusal::Expired)),
             (r#"{"exp":1e400}"#, Ok(())),
+            (r#"{"exp":253402300799}"#, Ok(())),
+            (r#"{"exp":99999999999999}"#, Ok(())),
+            (r#"{"exp":9223372036854775807}"#, Ok(())),
             (r#"{"exp":-1e400}"#, Err(Refusal::Expired)),
             (r#"{"exp":1e-400}"#, Err(Refusal::Expired)),
             (r#"{"nbf":1030}"#, Ok(())),

@@ -2,6 +2,18 @@
 
 pub const MICROSECONDS: i64 = 1_000_000;
 
+/// Would it be a date from 2001 to 2096 in milliseconds, microseconds or nanoseconds? In seconds that is the year 33,658 at the
+/// earliest: some libraries count so by mistake, and nobody means it.
+pub fn is_in_another_unit(value: &str) -> bool {
+    // As [`numeric_date`], which most values leave at once.
+    value.len() > 12
+        && value.parse().is_ok_and(|date: f64| {
+            [1e12, 1e15, 1e18]
+                .iter()
+                .any(|unit| (*unit..4.0 * unit).contains(&date))
+        })
+}
+
 /// In microseconds: rounded down, saturating, and exact for
 /// every JSON number, whatever its digits and exponent. `None` when the JSON text is not a number.
 pub fn numeric_date(value: &str) -> Option<i64> {

@@ -46,6 +46,9 @@ pub enum Refusal {
     /// `sub` or `jti` is longer than [`MAX_ID_BYTES`](super::MAX_ID_BYTES), and could not be revoked.
     #[error("the {0} claim is longer than 1024 bytes")]
     ClaimLength(&'static str),
+    /// `exp`, `nbf` or `iat` counts milliseconds, or still smaller units (RFC 7519 section 2: seconds).
+    #[error("the {0} claim is not in seconds")]
+    DateUnit(&'static str),
     /// The policy requires `exp` and the token has none.
     #[error("the token has no exp claim")]
     MissingExp,
@@ -87,6 +90,7 @@ impl Refusal {
             Self::DuplicateClaim => "duplicate_claim",
             Self::ClaimType { .. } => "claim_type",
             Self::ClaimLength(_) => "claim_length",
+            Self::DateUnit(_) => "date_unit",
             Self::MissingExp => "missing_exp",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
@@ -130,6 +134,10 @@ impl Refusal {
             }
             Self::ClaimLength(_) => {
                 "Have the identity provider issue a shorter identifier, by which it can be revoked."
+            }
+            Self::DateUnit(_) => {
+                "Have the identity provider count exp, nbf and iat in seconds since 1970: it seems \
+                 to count milliseconds."
             }
             Self::MissingExp => {
                 "Have the identity provider set exp, or turn the requirement for exp off."
@@ -177,6 +185,7 @@ mod tests {
                 expected: "a number",
             },
             Refusal::ClaimLength("jti"),
+            Refusal::DateUnit("exp"),
             Refusal::MissingExp,
             Refusal::Expired,
             Refusal::NotYetValid,

@@ -14,10 +14,13 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
 use super::record::Record;
+use crate::access::PG_MONITOR;
 use crate::admission::Client;
 use crate::admission::refusal::Refusal;
+use crate::credential::authority;
+use crate::label;
 use crate::login_facts::{Entry, Facts};
-use crate::pg::{clock, login_memory, server, wakeup};
+use crate::pg::{catalog, clock, identity, login_memory, server, wakeup};
 
 /// In the data folder, where the statistics of PostgreSQL are kept.
 const FILE: &str = "pg_stat/scope_roles_logins";
@@ -238,10 +241,17 @@ fn login_facts() -> TableIterator<
     let now = clock::now();
     let time = |micros: i64| (micros != 0).then(|| clock::to_sql(micros)).flatten();
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let (entries, lost) = match login_memory::copy(true) {
+    let (mut entries, lost) = match login_memory::copy(true) {
         Some((entries, lost)) => (entries, Some(lost)),
         None => (Vec::new(), None),
     };
+    let caller = identity::current_user();
+    if !catalog::has_privileges_of(caller, PG_MONITOR.into()) {
+        entries.retain(|entry| {
+            let metadata = label::read(entry.role.into()).and_then(Result::ok);
+            metadata.is_some_and(|metadata| authority::is_over(caller, &metadata))
+        });
+    }
     let since = login_memory::since(server::in_recovery());
     let lost = lost.map(|lost| {
         let last = time(lost.last);

@@ -10,7 +10,9 @@ use crate::text::{identifier, some_of};
 impl Report for BadName {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::Empty | Self::Character { .. } => PgSqlErrorCode::ERRCODE_INVALID_NAME,
+            Self::Empty | Self::Character { .. } | Self::Duration => {
+                PgSqlErrorCode::ERRCODE_INVALID_NAME
+            }
             Self::TooLong { .. } => PgSqlErrorCode::ERRCODE_NAME_TOO_LONG,
             Self::Reserved | Self::Keyword => PgSqlErrorCode::ERRCODE_RESERVED_NAME,
         }
@@ -21,6 +23,7 @@ impl Report for BadName {
             Self::Character { position } => format!(
                 "Character {position} is not one of a-z, 0-9 and _, or a digit comes first."
             ),
+            Self::Duration => "It stands where a name is expected.".into(),
             Self::TooLong { bytes } => {
                 format!("It has {bytes} bytes; PostgreSQL keeps 63.")
             }
@@ -31,6 +34,10 @@ impl Report for BadName {
         }
     }
     fn hint(&self) -> String {
+        if matches!(self, Self::Duration) {
+            return "For how long the login is valid is the argument after it; pass it by its name: valid_for => '8 hours'."
+                .into();
+        }
         "Use lower-case letters, digits and underscores, so that the name never needs quoting; or leave role_name out to have one made."
             .into()
     }

@@ -11,6 +11,8 @@ pub enum BadName {
     Empty,
     #[error("the role name has characters that would need quoting")]
     Character { position: usize },
+    #[error("the role name is a length of time")]
+    Duration,
     #[error("the role name is too long")]
     TooLong { bytes: usize },
     #[error("the role name is reserved")]
@@ -29,6 +31,9 @@ pub fn check(name: &str) -> Result<(), BadName> {
         '0'..='9' => index == 0,
         _ => true,
     };
+    if is_duration(name) {
+        return Err(BadName::Duration);
+    }
     if let Some(index) = name.chars().enumerate().position(plain) {
         return Err(BadName::Character {
             position: index + 1,
@@ -41,6 +46,23 @@ pub fn check(name: &str) -> Result<(), BadName> {
         return Err(BadName::Reserved);
     }
     Ok(())
+}
+
+/// Was it meant as the next argument: `8 hours`, `90d`, `08:00:00`? No role name begins with a digit.
+fn is_duration(name: &str) -> bool {
+    const UNITS: [&str; 14] = [
+        "", "sec", "second", "min", "minute", "h", "hour", "d", "day", "week", "mon", "month", "y",
+        "year",
+    ];
+    let name = name.trim().to_ascii_lowercase();
+    let rest = name.trim_start_matches(|c: char| c.is_ascii_digit());
+    let unit = rest
+        .split([' ', ':'])
+        .find(|part| !part.is_empty())
+        .unwrap_or_default();
+    rest.len() < name.len()
+        && !rest.is_empty()
+        && (rest.starts_with(':') || UNITS.contains(&unit.trim_end_matches('s')))
 }
 
 /// `table_ro_suffix`, the table's part cut to fit. `suffix` is of the alphabet of [`tag`].
@@ -87,6 +109,8 @@ mod tests {
         for (name, position) in [
             ("Report", 1),
             ("2r", 1),
+            ("2d_users", 1),
+            ("2024", 1),
             ("a b", 2),
             ("a\"b", 2),
             ("ab;", 3),
@@ -95,6 +119,17 @@ mod tests {
             ("a\n", 2),
         ] {
             assert_eq!(check(name), Err(BadName::Character { position }), "{name}");
+        }
+        for name in [
+            "8 hours",
+            "90d",
+            "1 day 2 hours",
+            "08:00:00",
+            "30 seconds",
+            " 2 Weeks",
+            "15min",
+        ] {
+            assert_eq!(check(name), Err(BadName::Duration), "{name}");
         }
         assert_eq!(check(&"x".repeat(64)), Err(BadName::TooLong { bytes: 64 }));
         for name in ["pg_reader", "pg_", "public", "none"] {

@@ -34,6 +34,8 @@ static SWITCHED: AtomicBool = AtomicBool::new(false);
 
 /// A token has been presented in this session: users' statements may follow.
 static IN_SERVICE: AtomicBool = AtomicBool::new(false);
+/// The session has been told that its settings are undone: again for each SET would flood the log.
+static TOLD: AtomicBool = AtomicBool::new(false);
 /// A function of dblink has been called since connections were last closed.
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 /// The transaction of which has been rolled back, when nothing could be called.
@@ -148,7 +150,7 @@ fn remove(whole_session: bool) {
         session_settings::put_back(is_the_switches);
     } else if IN_SERVICE.load(Ordering::Relaxed) {
         let undone = session_settings::keep_for_the_transaction(is_identity);
-        if !undone.is_empty() && !switch_state::is_locked() {
+        if !undone.is_empty() && !switch_state::is_locked() && !TOLD.swap(true, Ordering::Relaxed) {
             warn(&undone);
         }
     }
@@ -198,7 +200,7 @@ fn warn(undone: &[String]) {
         function_name!(),
     )
     .set_detail(format!(
-        "They decide what the statements of the next user of a pooled connection mean and show. Undone: {}.",
+        "They decide what the statements of the next user of a pooled connection mean and show. Undone: {}. This is said once in a session.",
         undone.join(", ")
     ))
     .set_hint("Set them in each transaction, when connecting, or for the login with ALTER ROLE ... SET.")

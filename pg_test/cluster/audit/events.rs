@@ -507,7 +507,10 @@ fn audit_of_ends_that_wait_fail_or_are_rolled_back() {
     admin.rows("SELECT * FROM scope.expire_roles()");
     assert_eq!(steps("audit_back"), []);
     admin.run("ROLLBACK");
-    let owns = "it owns 1 object(s), among them table public.owned";
+    let owns = &format!(
+        "it owns 1 object(s), among them table public.owned in database \"{}\"",
+        f.name
+    );
     let away = "grants in database \"audit_ends_away\" are still to be revoked";
     assert_eq!(steps("audit_back"), [step("dropped", "rolled_back", "")]);
     assert_eq!(

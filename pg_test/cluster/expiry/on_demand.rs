@@ -171,6 +171,47 @@ fn a_credential_that_owns_a_table_is_quarantined_and_told() {
     assert_eq!(admin.text("SELECT x FROM kept"), "1");
 }
 
+/// The reason is the same wherever one looks, and names what is owned, in whatever database.
+#[test]
+fn a_quarantine_names_the_same_object_from_every_database() {
+    let server = Server::start(Options::default());
+    let (f, g) = (
+        Fixture::on(&server, "demand_here"),
+        Fixture::on(&server, "demand_there"),
+    );
+    let (mut here, mut there) = (f.admin(), g.admin());
+    here.issue("'orders', 'demand_far', '2 s'");
+    // The older database comes first; what is owned in the other one is counted.
+    there.run("CREATE TABLE far (x int); ALTER TABLE far OWNER TO demand_far");
+    let reason = "SELECT coalesce(last_error, '') FROM scope.roles WHERE role = 'demand_far'";
+    let expected = |count: u32, what: &str, place: &str| {
+        format!("it owns {count} object(s), among them table public.{what} in database \"{place}\"")
+    };
+    wait_until("the worker has found it", 30, || {
+        here.text(reason) == expected(1, "far", &g.name)
+    });
+    for _ in 0..4 {
+        for session in [&mut here, &mut there] {
+            session.run(EXPIRE);
+            assert_eq!(session.text(reason), expected(1, "far", &g.name));
+        }
+    }
+    here.run("CREATE TABLE near (x int); ALTER TABLE near OWNER TO demand_far");
+    there.run(EXPIRE);
+    wait_until("the first of them is named", 60, || {
+        here.text(reason) == expected(2, "near", &f.name)
+    });
+    for _ in 0..4 {
+        for session in [&mut here, &mut there] {
+            session.run(EXPIRE);
+            assert_eq!(session.text(reason), expected(2, "near", &f.name));
+        }
+    }
+    here.run("DROP TABLE near");
+    there.run("DROP TABLE far");
+    wait_until("it is gone", 60, || !here.role_exists("demand_far"));
+}
+
 #[test]
 fn one_that_cannot_be_dropped_does_not_hold_up_the_rest() {
     let server = without_worker();

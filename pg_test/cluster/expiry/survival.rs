@@ -103,7 +103,11 @@ fn a_standby_ends_sessions_and_a_promoted_one_drops_the_role() {
     on_standby.rows("SELECT * FROM scope.roles");
     // Nothing can be issued or ended by call there.
     on_standby.refused("SELECT scope.create_readonly_role('orders')", "25006");
-    on_standby.refused("SELECT * FROM scope.expire_roles()", "25006");
+    let refusal = on_standby.refused("SELECT * FROM scope.expire_roles()", "25006");
+    assert!(
+        refusal.message.contains("end roles") && !refusal.to_string().contains("ssu"),
+        "{refusal}"
+    );
 
     let refusal = busy.fails("SELECT pg_sleep(40)");
     assert_ended(&standby, &refusal);

@@ -291,6 +291,16 @@ fn times_that_are_wrong() {
     ] {
         refused(&g, &mut s, &g.token(broken), "28000", "claim_type");
     }
+    // In milliseconds a token would never end, or not begin.
+    for claims in [
+        json!({"exp": (t + 60) * 1_000}),
+        json!({"exp": (t + 60) as f64 * 1e6}),
+        json!({"exp": (t + 60) * 1_000_000_000}),
+        json!({"nbf": t * 1_000}),
+        json!({"iat": t * 1_000}),
+    ] {
+        refused(&g, &mut s, &g.token(claims), "28000", "date_unit");
+    }
     still_works(&g, &mut s);
 }
 
@@ -302,6 +312,8 @@ fn times_that_are_right_though_odd() {
     for claims in [
         json!({"exp": t as f64 + 60.5}),
         json!({"exp": 1e300}),
+        // What some take for never.
+        json!({"exp": 253_402_300_799_i64}),
         json!({"exp": i64::MAX}),
         json!({"exp": u64::MAX}),
         json!({"nbf": t - 3600, "iat": t - 3600}),

@@ -1,6 +1,7 @@
 //! What the lock must not stand in the way of.
 
 use super::{SECRET_ROW, STAGE};
+use crate::harness::*;
 use crate::jwt::switch;
 
 #[test]
@@ -140,4 +141,70 @@ fn a_role_renamed_while_locked_is_still_the_same_role() {
     s.refused("RESET ROLE", "42501");
     s.run("ROLLBACK");
     STAGE.assert_free_and_usable(&mut s);
+}
+
+/// Where the lock is not the cause, PostgreSQL's refusal stays as it is: to end the switch would help nobody.
+#[test]
+fn a_refusal_that_is_not_of_the_lock_says_nothing_of_it() {
+    STAGE.gate.f.admin().run(&STAGE.fill(
+        "CREATE TABLE guarded_rows (x int); ALTER TABLE guarded_rows ENABLE ROW LEVEL SECURITY; \
+         GRANT INSERT ON guarded_rows TO {reader}; CREATE FUNCTION not_for_you() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+         REVOKE ALL ON FUNCTION not_for_you FROM public; CREATE SCHEMA closed; CREATE TABLE closed.t (x int)",
+    ));
+    let mut s = STAGE.login();
+    STAGE.lock(&mut s);
+    s.run("SAVEPOINT s");
+    for sql in [
+        "SELECT * FROM vault",
+        "SELECT * FROM closed.t",
+        "SELECT not_for_you()",
+        "INSERT INTO guarded_rows VALUES (1)",
+        "DROP TABLE vault",
+        "DO $$ BEGIN RAISE insufficient_privilege USING MESSAGE = 'not on Sundays'; END $$",
+        "SET session_preload_libraries = 'x'",
+    ] {
+        let refusal = s.denied(sql, "42501");
+        assert!(
+            refusal.hint.is_empty() && refusal.detail.is_empty(),
+            "{sql}: {refusal}"
+        );
+        s.run("ROLLBACK TO s");
+    }
+    // Where it is the cause, it says so.
+    let refusal = s.refused("SELECT set_config('role', 'none', true)", "42501");
+    assert!(refusal.hint.contains("COMMIT"), "{refusal}");
+    s.run("ROLLBACK");
+}
+
+/// BEGIN is what people forget first: the switch has gone with its statement.
+#[test]
+fn an_authenticator_without_begin_is_told_so() {
+    super::leftovers::POOL.g.f.admin().run(
+        "CREATE SCHEMA closed_to_all; CREATE TABLE closed_to_all.t (x int); \
+         CREATE TABLE nobodys (x int); CREATE FUNCTION reads_as_nobody() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM nobodys'; \
+         CREATE ROLE lock_nobody; ALTER FUNCTION reads_as_nobody OWNER TO lock_nobody",
+    );
+    let mut s = super::leftovers::POOL.connect();
+    s.run(&super::leftovers::POOL.attacker);
+    for protocol in [Protocol::Simple, Protocol::Extended] {
+        for sql in [
+            "SELECT * FROM nobodys",
+            "INSERT INTO nobodys VALUES (1)",
+            "SELECT * FROM closed_to_all.t",
+        ] {
+            let refusal = s.attempt_by(protocol, sql).expect_err(sql);
+            assert_eq!(refusal.code, "42501", "{refusal}");
+            assert!(
+                refusal.message.starts_with("permission denied for "),
+                "{refusal}"
+            );
+            assert!(
+                refusal.detail.contains("authenticator") && refusal.hint.starts_with("BEGIN"),
+                "{refusal}"
+            );
+        }
+    }
+    // It is another role that lacks something here.
+    let refusal = s.denied("SELECT reads_as_nobody()", "42501");
+    assert!(refusal.hint.is_empty(), "{refusal}");
 }

@@ -131,8 +131,8 @@ fn facts_tell_who_came_from_where_and_why_not() {
         facts(&mut f.login(&monitor), &cred.role),
         format!("{logins} local local")
     );
-    f.login(&bob)
-        .denied("SELECT * FROM scope.login_facts()", "42501");
+    let of_others = "SELECT count(role) FROM scope.login_facts()";
+    assert_eq!(f.login(&bob).text(of_others), "0");
 }
 
 #[test]

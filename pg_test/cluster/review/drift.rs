@@ -571,13 +571,18 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
             "TRUNCATE scope.scope_declaration",
             "SELECT * FROM scope.scope_declaration FOR UPDATE",
             "SELECT * FROM scope.scope_declaration",
-            "SELECT * FROM scope.scope_declarations",
+            "SELECT * FROM scope.scope_declarations FOR UPDATE",
+            "UPDATE scope.scope_declarations SET part = ''",
             "ALTER TABLE scope.scope_declaration DISABLE ROW LEVEL SECURITY",
             "CREATE TRIGGER t BEFORE INSERT ON scope.scope_declaration FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         ] {
             session.denied(forged, "42501");
         }
     }
+    // Each reads what is theirs.
+    let count = "SELECT count(*) FROM scope.scope_declarations";
+    assert_eq!(f.login(&alice).text(count), "3");
+    assert_eq!(f.login(&mallory).text(count), "0");
     let mut session = f.login(&mallory);
     for (call, sqlstate) in [
         (

@@ -351,3 +351,19 @@ fn names_under_quote_all_identifiers() {
         admin.run(&format!("SELECT scope.drop_scope('{name}', force => true)"));
     }
 }
+
+/// The commonest slip: the length of time where the name stands.
+#[test]
+fn a_length_of_time_as_the_name_is_told_where_it_belongs() {
+    let f = Fixture::new("input_slip");
+    let mut admin = f.admin();
+    for call in [
+        "create_readonly_role('orders', '8 hours')",
+        "create_readonly_role('orders', '30 days')",
+        "create_readwrite_role('orders', '01:00')",
+    ] {
+        let refusal = admin.refused(&format!("SELECT scope.{call}"), "42602");
+        assert!(refusal.hint.contains("valid_for => "), "{refusal}");
+    }
+    admin.run("SELECT scope.create_readonly_role('orders', valid_for => '8 hours')");
+}

@@ -333,6 +333,7 @@ fn nulls_and_other_arguments() {
             ("create_admin_role('{}')", "22004"),
             ("create_admin_role('{app}', valid_for => '0')", "22023"),
             ("create_admin_role('{app}', 'Bad Name')", "42602"),
+            ("create_readonly_role('orders', '8 hours')", "42602"),
         ],
     );
 }
