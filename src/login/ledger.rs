@@ -17,7 +17,7 @@ use super::record::Record;
 use crate::access::PG_MONITOR;
 use crate::admission::Client;
 use crate::admission::refusal::Refusal;
-use crate::credential::authority;
+use crate::authority;
 use crate::label;
 use crate::login_facts::{Entry, Facts};
 use crate::pg::{catalog, clock, identity, login_memory, server, wakeup};

@@ -572,7 +572,6 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
             "SELECT * FROM scope.scope_declaration FOR UPDATE",
             "SELECT * FROM scope.scope_declaration",
             "SELECT * FROM scope.scope_declarations FOR UPDATE",
-            "UPDATE scope.scope_declarations SET part = ''",
             "ALTER TABLE scope.scope_declaration DISABLE ROW LEVEL SECURITY",
             "CREATE TRIGGER t BEFORE INSERT ON scope.scope_declaration FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         ] {
