@@ -1,6 +1,7 @@
 //! The review: findings about roles and privileges, worst first, each with the SQL that fixes it; what
 //! has been accepted; hardening, pruning and signatures.
 
+mod check;
 mod drift;
 mod error;
 mod findings;
@@ -19,7 +20,8 @@ use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::text::visible;
 use crate::{access, guc, scope};
-use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, NOT_PRELOADED, Severity, UNUSED};
+use check::{Check, Severity};
+use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, NOT_PRELOADED, UNUSED};
 
 const MAX_TEXT_BYTES: usize = 200;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
@@ -199,7 +201,7 @@ fn gently(found: &mut [Finding]) -> Result<(), Error> {
     Ok(())
 }
 
-fn run(check: &findings::Check) -> Result<Vec<Finding>, Error> {
+fn run(check: &Check) -> Result<Vec<Finding>, Error> {
     let sql = format!(
         "SELECT f.role::text, f.object::text, f.what::text,
                 CASE WHEN isfinite(f.since::timestamptz) THEN (extract(epoch FROM f.since::timestamptz) * 1000000)::bigint END, f.fix::text

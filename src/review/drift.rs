@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
-use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED, Severity};
+use super::check::Severity;
+use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED};
 use super::{Error, Finding, WITH_THE_FIX};
 use crate::pg::{catalog, identity, spi};
 use crate::scope::declaration::{Declaration, Found};

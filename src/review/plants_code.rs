@@ -1,6 +1,6 @@
 //! Privileges by which a managed role can leave code that others run.
 
-use super::findings::{Check, Severity, ours};
+use super::check::{Check, Severity, ours};
 
 /// What `alter_scope()` can take from a scope of this database it takes, so that the scope declares it no longer.
 pub const CHECK: Check = Check {

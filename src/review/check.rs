@@ -1,0 +1,46 @@
+//! What each check of a review consists of.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Critical,
+    High,
+    Medium,
+    Low,
+}
+
+impl Severity {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
+pub struct Check {
+    pub code: &'static str,
+    pub severity: Severity,
+    /// What works no more once the fix has run, if anything; where that depends, the query says so.
+    pub stops: &'static str,
+    /// Role, object, what is wrong, since when, the SQL that fixes it. $1: scope_roles.max_password_age,
+    /// $2: scope_roles.unused_after, in seconds. They run with search_path pinned and read catalogues only.
+    pub sql: &'static str,
+}
+
+/// Managed roles with their labels, as `o`.
+macro_rules! ours {
+    ($rest:expr) => {
+        concat!(
+            "WITH o AS (
+               SELECT r.oid, r.rolname, LEAST(r.rolvaliduntil, (l.label::jsonb ->> 'valid_until')::timestamptz) AS rolvaliduntil,
+                      r.rolvaliduntil AS valid_by_hand, r.rolcanlogin AS logs_in, l.label::jsonb AS label
+                 FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid
+                WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles') ",
+            $rest
+        )
+    };
+}
+
+pub(super) use ours;
