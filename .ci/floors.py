@@ -23,7 +23,7 @@ FLOORS = [
     ["expiry", "authenticator", "temporary", "guard", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
-    ["audit", "session", "label"],
+    ["audit", "session", "label", "wakeup"],
     ["guc", "error", "pg"],
     ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "flood", "html", "constants", "text", "timestamp", "digits"],
 ]

@@ -5,6 +5,7 @@
 
 pub mod class;
 pub mod event;
+mod floods;
 pub mod line;
 mod log;
 pub mod redact;
@@ -21,9 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{self, Report};
 use crate::pg::log::Level;
-use crate::pg::{
-    clock, identity, log as server_log, notify as notification, server, shared_floods, xact,
-};
+use crate::pg::{clock, identity, log as server_log, notify as notification, server, xact};
 use crate::session::{gate, switch_state};
 use crate::timestamp::Second;
 pub use class::Class;
@@ -81,7 +80,7 @@ struct Pending {
 }
 
 pub fn init() {
-    shared_floods::init_shared_memory();
+    floods::init_shared_memory();
     xact::told_by(xact::Trail {
         waiting: pending,
         forget_since,
@@ -115,7 +114,7 @@ fn is_whole(event: &Event<'_>, now: i64) -> bool {
         Event::Denied { .. } if without_token() => 3,
         _ => return true,
     };
-    let verdict = shared_floods::next(identity::session_user(), kind, now);
+    let verdict = floods::next(identity::session_user(), kind, now);
     if let Some(count) = verdict.told {
         let of = event.name();
         record_at(now, Event::Flood { of, count });

@@ -32,11 +32,11 @@ use pgrx::prelude::*;
 use crate::error::{self, Report};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, server, shared_tokens, wakeup};
+use crate::pg::{catalog, clock, identity, server};
+use crate::wakeup;
 
 pub fn init() {
     wakeup::init_shared_memory();
-    shared_tokens::init_shared_memory();
     wakeup::init();
     // pg_upgrade moves roles and labels; nothing ends meanwhile.
     if !server::is_binary_upgrade() {

@@ -8,6 +8,7 @@ pub mod alert;
 mod effective;
 mod error;
 pub mod meter;
+mod returned;
 pub mod rule;
 pub mod writers;
 
@@ -76,7 +77,7 @@ pub enum Refusal {
 }
 
 pub fn init() {
-    crate::pg::shared_rows::init_shared_memory();
+    returned::init_shared_memory();
 }
 
 /// Documented in `sql/guards.sql`.

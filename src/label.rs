@@ -13,8 +13,9 @@ pub use glance::{Glance, glance, kind_name};
 pub use text::{Access, Invalid, Kind, MAX_PURPOSE_BYTES, Metadata, State, Temporary, earlier};
 
 use crate::admission::Rules;
-use crate::pg::{catalog, clock, seclabel, server, wakeup};
+use crate::pg::{catalog, clock, seclabel, server};
 use crate::timestamp;
+use crate::wakeup;
 
 /// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours
 /// but whose label can't be read: callers treat it as managed and disabled.

@@ -39,6 +39,7 @@ mod temporary;
 mod text;
 mod timestamp;
 mod verify;
+mod wakeup;
 mod window;
 
 pgrx::pg_module_magic!(name, version);
@@ -103,6 +104,7 @@ pub extern "C-unwind" fn _PG_init() {
         hooks::install();
         login::init();
         guard::init();
+        verify::init();
         expiry::init();
     } else {
         error::warn_without_preload();

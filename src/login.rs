@@ -4,6 +4,7 @@
 pub mod change;
 mod error;
 pub mod ledger;
+mod memory;
 mod policy;
 mod record;
 pub mod standing;
@@ -18,15 +19,14 @@ use crate::audit::{self, Class, Event};
 use crate::error::{NotPreloaded, Report};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{
-    catalog, clock, identity, login_memory, server, session_libraries, time_zone, wakeup,
-};
+use crate::pg::{catalog, clock, identity, server, session_libraries, time_zone};
 use crate::session::{gate, leftovers};
+use crate::wakeup;
 
 use policy::{Admission, Facts};
 
 pub fn init() {
-    login_memory::init_shared_memory(guc::login_facts());
+    memory::init_shared_memory(guc::login_facts());
     session_libraries::install();
 }
 

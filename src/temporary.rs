@@ -25,9 +25,10 @@ use crate::lock::verdict::{Event, Statement};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, dependencies, identity, invalidation, spi, wakeup, xact};
+use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
 use crate::scope;
 use crate::session::ends;
+use crate::wakeup;
 use verdict::{Graph, Membership, Verdict};
 
 #[derive(Debug, thiserror::Error)]

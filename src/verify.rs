@@ -6,6 +6,7 @@ mod configured;
 mod error;
 pub mod issuer;
 pub mod revocation;
+mod shared;
 
 use std::any::Any;
 use std::cell::{Cell, LazyCell, RefCell};
@@ -20,7 +21,7 @@ use siphasher::sip128::SipHasher13;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
-use crate::pg::{clock, error_context, json, shared_tokens};
+use crate::pg::{clock, error_context, json};
 use cache::Cache;
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,10 @@ impl From<pgrx::spi::Error> for Error {
     fn from(error: pgrx::spi::Error) -> Self {
         Self::Sql(error.to_string())
     }
+}
+
+pub fn init() {
+    shared::init_shared_memory();
 }
 
 /// What an administrator has laid down for the tokens of one issuer.
@@ -115,7 +120,7 @@ thread_local! {
     static CACHE: RefCell<Cache<Rc<Accepted>>> = const { RefCell::new(Cache::new()) };
     /// `None`: the system gave no random bytes.
     static TAGGER: LazyCell<Option<SipHasher13>> =
-        LazyCell::new(|| Some(SipHasher13::new_with_key(&shared_tokens::key()?)));
+        LazyCell::new(|| Some(SipHasher13::new_with_key(&shared::key()?)));
 }
 
 /// Tells tokens apart, in a quarter of the time of SHA-256. Nobody sees a tag and nobody knows the
@@ -190,12 +195,12 @@ fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error
     let verified = if guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric() {
         // Another backend may have checked the same signature with the same keys.
         let shared = tag_with_keys(tag, &rules)?;
-        if shared_tokens::contains(shared) {
+        if shared::contains(shared) {
             jwt::read_verified(token, &rules.keys, &rules.policy, now)
         } else {
             let verified = jwt::verify(token, &rules.keys, &rules.policy, now);
             if verified.is_ok() {
-                shared_tokens::insert(shared);
+                shared::insert(shared);
             }
             verified
         }

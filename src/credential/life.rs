@@ -14,7 +14,8 @@ use crate::label::{self, Kind, Metadata, State};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::xact::{self, Failure};
-use crate::pg::{clock, compat, dependencies, identity, session_libraries, spi, wakeup};
+use crate::pg::{clock, compat, dependencies, identity, session_libraries, spi};
+use crate::wakeup;
 use crate::{error, guc, timestamp};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;

@@ -12,7 +12,8 @@ use crate::guc;
 use crate::label::{self, Kind, Metadata};
 use crate::login::ledger::{self, Ledger};
 use crate::pg::worker::{self, Started};
-use crate::pg::{catalog, clock, server, sessions, wakeup, xact};
+use crate::pg::{catalog, clock, server, sessions, xact};
+use crate::wakeup;
 
 /// On a standby with sessions of managed roles.
 const STANDBY: Duration = Duration::from_millis(500);

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::alert::{self, Alert};
 use super::effective::Effective;
+use super::returned::{self, Limit, Taken};
 use super::rule::Action;
 use super::{Refusal, here};
 use crate::error;
 use crate::guc;
 use crate::pg::clock;
-use crate::pg::shared_rows::{self, Limit, Taken};
 
 /// One statement that returns rows.
 struct Meter {
@@ -68,7 +68,7 @@ pub fn end(left: u64) -> u64 {
         return 0;
     };
     if left > 0 && meter.granted > 0 && !meter.limits.is_empty() {
-        shared_rows::give_back(&meter.limits, left.min(meter.granted), clock::now());
+        returned::give_back(&meter.limits, left.min(meter.granted), clock::now());
     }
     meter.used + meter.granted.saturating_sub(left)
 }
@@ -118,7 +118,7 @@ fn passed(used: u64, rows: u64) -> Vec<Passed> {
     }
     let limits = limits(&effective);
     if !limits.is_empty() {
-        let over = shared_rows::count(&limits, rows, clock::now());
+        let over = returned::count(&limits, rows, clock::now());
         passed.extend(
             over.into_iter()
                 .filter_map(|index| Passed::window(&effective, &limits, index)),
@@ -156,7 +156,7 @@ impl Meter {
             self.granted = wanted;
             return (passed, Ok(wanted));
         }
-        match shared_rows::take(&self.limits, wanted, clock::now()) {
+        match returned::take(&self.limits, wanted, clock::now()) {
             Taken::Some { rows, passed: over } => {
                 self.granted = rows;
                 passed.extend(

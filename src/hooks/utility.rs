@@ -21,9 +21,10 @@ use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{sealed, wakeup};
+use crate::pg::sealed;
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, leftovers};
+use crate::wakeup;
 
 unsafe extern "C-unwind" {
     /// tcop/utility.h, without the guard of pgrx's bindings.

@@ -4,7 +4,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::expiry::{launcher, worker as expiry_worker};
-use crate::pg::{wakeup, worker};
+use crate::pg::worker;
+use crate::wakeup;
 
 /// # Safety
 /// Called by PostgreSQL at the start of the launcher process.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::memory;
 use super::record::Record;
 use crate::access::PG_MONITOR;
 use crate::admission::Client;
@@ -20,7 +21,8 @@ use crate::admission::refusal::Refusal;
 use crate::authority;
 use crate::label;
 use crate::login_facts::{Entry, Facts};
-use crate::pg::{catalog, clock, identity, login_memory, server, wakeup};
+use crate::pg::{catalog, clock, exit, identity, server};
+use crate::wakeup;
 
 /// In the data folder, where the statistics of PostgreSQL are kept.
 const FILE: &str = "pg_stat/scope_roles_logins";
@@ -45,7 +47,7 @@ pub fn refused(role: pg_sys::Oid, now: i64, refusal: Refusal) {
 }
 
 fn note(role: pg_sys::Oid, now: i64, change: impl FnOnce(&mut Facts)) {
-    if login_memory::update(role, now, change) {
+    if memory::update(role, now, change) {
         wakeup::wake();
     }
 }
@@ -68,19 +70,19 @@ impl Ledger {
             is_failing: false,
             is_full: false,
         };
-        login_memory::at_exit(save_at_exit);
-        if !login_memory::is_kept() {
+        exit::before(save_at_exit);
+        if !memory::is_kept() {
             // Whoever turns them on again begins anew.
             let _ = fs::remove_file(FILE);
         }
-        if login_memory::set_loaded() {
+        if memory::set_loaded() {
             return ledger;
         }
         let is_standby = is_standby();
         let mut since = 0;
         match read() {
             Ok(Some(record)) => {
-                login_memory::add(&record.entries, record.lost);
+                memory::add(&record.entries, record.lost);
                 // A standby has not seen who came to the primary.
                 if record.of_standby == is_standby {
                     since = record.since;
@@ -94,7 +96,7 @@ impl Ledger {
         if since == 0 {
             begin(is_standby);
         } else {
-            login_memory::set_since(since, is_standby);
+            memory::set_since(since, is_standby);
         }
         ledger
     }
@@ -102,10 +104,10 @@ impl Ledger {
     /// Writes the file if it is time; how long until it may be again.
     pub fn tend(&mut self) -> Duration {
         let is_standby = is_standby();
-        if login_memory::since(is_standby) == 0 && login_memory::is_kept() {
+        if memory::since(is_standby) == 0 && memory::is_kept() {
             begin(is_standby);
         }
-        if !login_memory::is_changed() {
+        if !memory::is_changed() {
             return NOTHING_TO_DO;
         }
         let started = Instant::now();
@@ -135,7 +137,7 @@ impl Ledger {
         }
         let pause = PAUSE.max(started.elapsed().saturating_mul(SHARE));
         self.next = Some(Instant::now() + pause);
-        if login_memory::is_changed() {
+        if memory::is_changed() {
             pause
         } else {
             NOTHING_TO_DO
@@ -145,8 +147,8 @@ impl Ledger {
 
 /// Counts from now on.
 fn begin(is_standby: bool) {
-    login_memory::set_since(clock::now(), is_standby);
-    login_memory::set_changed(true);
+    memory::set_since(clock::now(), is_standby);
+    memory::set_changed(true);
 }
 
 fn is_standby() -> bool {
@@ -156,7 +158,7 @@ fn is_standby() -> bool {
 /// Takes out all but those who had a label when the catalogue was read, at the given time. One that
 /// has logged in since is newer.
 pub fn keep_only(labelled: &HashSet<u32>, read_at: i64) {
-    let Some((entries, _)) = login_memory::copy(false) else {
+    let Some((entries, _)) = memory::copy(false) else {
         return;
     };
     let before = read_at.saturating_sub(MICROS_PER_SECOND);
@@ -168,13 +170,13 @@ pub fn keep_only(labelled: &HashSet<u32>, read_at: i64) {
         .map(|entry| entry.role)
         .collect();
     if !gone.is_empty() {
-        login_memory::remove(&gone);
-        login_memory::set_changed(true);
+        memory::remove(&gone);
+        memory::set_changed(true);
     }
 }
 
 fn save_at_exit() {
-    if login_memory::is_changed() {
+    if memory::is_changed() {
         // Whoever reads the log learns of it at the next start.
         let _ = save(true);
     }
@@ -183,18 +185,18 @@ fn save_at_exit() {
 /// How many logins have found no room.
 fn save(at_once: bool) -> io::Result<u64> {
     // In this order: what comes later is a change again.
-    login_memory::set_changed(false);
-    let Some((entries, lost)) = login_memory::copy(at_once) else {
+    memory::set_changed(false);
+    let Some((entries, lost)) = memory::copy(at_once) else {
         return Ok(0);
     };
     let record = Record {
         of_standby: is_standby(),
-        since: login_memory::since(is_standby()),
+        since: memory::since(is_standby()),
         lost,
         entries,
     };
     write(&record.to_bytes()).inspect_err(|_| {
-        login_memory::set_changed(true);
+        memory::set_changed(true);
     })?;
     Ok(lost.count)
 }
@@ -241,7 +243,7 @@ fn login_facts() -> TableIterator<
     let now = clock::now();
     let time = |micros: i64| (micros != 0).then(|| clock::to_sql(micros)).flatten();
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let (mut entries, lost) = match login_memory::copy(true) {
+    let (mut entries, lost) = match memory::copy(true) {
         Some((entries, lost)) => (entries, Some(lost)),
         None => (Vec::new(), None),
     };
@@ -252,7 +254,7 @@ fn login_facts() -> TableIterator<
             metadata.is_some_and(|metadata| authority::is_over(caller, &metadata))
         });
     }
-    let since = login_memory::since(server::in_recovery());
+    let since = memory::since(server::in_recovery());
     let lost = lost.map(|lost| {
         let last = time(lost.last);
         (

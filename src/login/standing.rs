@@ -10,8 +10,9 @@ use super::policy;
 use crate::admission::refusal::Refusal;
 use crate::error::raise;
 use crate::label;
-use crate::pg::{catalog, clock, invalidation, wakeup};
+use crate::pg::{catalog, clock, invalidation};
 use crate::session::ends;
+use crate::wakeup;
 
 /// The managed login of this session; 0 in all others. Set once, at login.
 static LOGIN: AtomicU32 = AtomicU32::new(0);

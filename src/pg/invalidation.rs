@@ -189,3 +189,25 @@ pub fn learn() {
         }
     }
 }
+
+/// Calls back on each change of pg_authid that has been committed. Once, in a process; it must not fail.
+pub fn tell_of_roles(changed: fn()) {
+    TOLD_OF_ROLES.get_or_init(|| changed);
+    // SAFETY: a callback of the right type, registered once in this process.
+    unsafe {
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::AUTHOID as i32,
+            Some(a_role_changed),
+            pg_sys::Datum::null(),
+        );
+    }
+}
+
+static TOLD_OF_ROLES: std::sync::OnceLock<fn()> = std::sync::OnceLock::new();
+
+/// Must not fail: PostgreSQL calls it while it processes invalidations.
+unsafe extern "C-unwind" fn a_role_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    if let Some(changed) = TOLD_OF_ROLES.get() {
+        changed();
+    }
+}

@@ -35,3 +35,15 @@ pub fn terminate(pid: i32) {
         }
     }
 }
+
+/// Sets the latch of a process, if it is still there.
+pub fn wake(pid: i32) {
+    // SAFETY: BackendPidGetProc answers NULL for a process that is gone; a latch in shared memory
+    // may be set at any time, at worst that of the slot's next user, who ignores it.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&raw mut (*process).procLatch);
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// The transaction can still do work, and fail.
@@ -18,6 +19,12 @@ pub enum Moment {
 
 /// Who hears. Not of parallel workers.
 pub trait Ending {
+    /// The cheap first question, of every transaction.
+    #[inline]
+    fn is_awaited(_moment: Moment) -> bool {
+        true
+    }
+
     fn at(moment: Moment);
 }
 
@@ -27,17 +34,25 @@ pub fn tell<E: Ending>() {
     unsafe { pg_sys::RegisterXactCallback(Some(at_end::<E>), std::ptr::null_mut()) }
 }
 
-#[pg_guard]
+/// Without a guard as long as there is nothing to do.
 unsafe extern "C-unwind" fn at_end<E: Ending>(
     event: pg_sys::XactEvent::Type,
     _argument: *mut c_void,
 ) {
-    E::at(match event {
+    let moment = match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => Moment::BeforeCommit,
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => Moment::BeforePrepare,
         pg_sys::XactEvent::XACT_EVENT_COMMIT => Moment::Committed,
         pg_sys::XactEvent::XACT_EVENT_PREPARE => Moment::Prepared,
         pg_sys::XactEvent::XACT_EVENT_ABORT => Moment::Aborted,
         _ => return,
-    });
+    };
+    if E::is_awaited(moment) {
+        tell_of::<E>(moment);
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn tell_of<E: Ending>(moment: Moment) {
+    E::at(moment);
 }

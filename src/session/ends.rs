@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use crate::pg::{identity, server, timer, wakeup};
+use crate::pg::{identity, server, timer};
+use crate::wakeup;
 
 static TOKEN: AtomicI64 = AtomicI64::new(i64::MAX);
 

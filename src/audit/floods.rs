@@ -3,11 +3,12 @@
 
 use std::cell::Cell;
 
+use pgrx::pg_shmem_init;
 use pgrx::prelude::*;
-use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
-use super::preload;
 use crate::flood::{self, Verdict};
+use crate::pg::preload;
+use crate::pg::shared::{Locked, Plain};
 
 /// 1,024 logins: 40 kB.
 const LOGINS: usize = 1_024;
@@ -28,21 +29,17 @@ struct Login {
     kinds: [u64; KINDS],
 }
 
-// SAFETY: plain numbers.
-unsafe impl PGRXSharedMemory for Floods {}
-
-// SAFETY: the name is unique in the server.
-static FLOODS: PgLwLock<Floods> = unsafe { PgLwLock::new(c"scope_roles floods") };
+static FLOODS: Locked<Floods> = Locked::named(c"scope_roles floods");
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {
     pg_shmem_init!(
-        FLOODS = Floods {
+        FLOODS = Plain(Floods {
             logins: [Login {
                 oid: 0,
                 kinds: [0; KINDS],
             }; LOGINS],
-        }
+        })
     );
 }
 
@@ -69,6 +66,7 @@ pub fn next(login: pg_sys::Oid, kind: usize, now: i64) -> Verdict {
         let mut floods = FLOODS.exclusive();
         let begin = login as usize % (LOGINS / WAYS) * WAYS;
         let places = floods
+            .0
             .logins
             .get_mut(begin..begin + WAYS)
             .unwrap_or_default();

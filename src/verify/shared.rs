@@ -4,8 +4,10 @@
 //! server and that no SQL can read. A hit means: this very token has been verified with these very
 //! keys. Nothing else is shared, and nothing can be read back.
 
+use pgrx::pg_shmem_init;
 use pgrx::prelude::*;
-use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
+
+use crate::pg::shared::{Locked, Plain};
 
 /// SipHash, 128 bits.
 pub type Tag = u128;
@@ -28,9 +30,6 @@ struct Bucket {
     next: u8,
 }
 
-// SAFETY: plain bytes without pointers.
-unsafe impl PGRXSharedMemory for Tokens {}
-
 const EMPTY: Tokens = Tokens {
     key: None,
     buckets: [Bucket {
@@ -39,12 +38,11 @@ const EMPTY: Tokens = Tokens {
     }; BUCKETS],
 };
 
-// SAFETY: the name is unique in the server.
-static TOKENS: PgLwLock<Tokens> = unsafe { PgLwLock::new(c"scope_roles tokens") };
+static TOKENS: Locked<Tokens> = Locked::named(c"scope_roles tokens");
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {
-    pg_shmem_init!(TOKENS = fresh());
+    pg_shmem_init!(TOKENS = Plain(fresh()));
 }
 
 fn fresh() -> Tokens {
@@ -57,12 +55,13 @@ fn fresh() -> Tokens {
 
 /// The key of all tags of this run of the server.
 pub fn key() -> Option<[u8; 16]> {
-    TOKENS.share().key
+    TOKENS.share().0.key
 }
 
 pub fn contains(tag: Tag) -> bool {
     let tokens = TOKENS.share();
     tokens
+        .0
         .buckets
         .get(bucket(tag))
         .is_some_and(|bucket| bucket.tags.contains(&tag))
@@ -70,7 +69,7 @@ pub fn contains(tag: Tag) -> bool {
 
 pub fn insert(tag: Tag) {
     let mut tokens = TOKENS.exclusive();
-    if let Some(bucket) = tokens.buckets.get_mut(bucket(tag)) {
+    if let Some(bucket) = tokens.0.buckets.get_mut(bucket(tag)) {
         let place = usize::from(bucket.next) % WAYS;
         if let Some(slot) = bucket.tags.get_mut(place) {
             *slot = tag;

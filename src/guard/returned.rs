@@ -3,9 +3,10 @@
 //! Sessions take rows in advance, a few at a time, so that not each row needs the lock, and give
 //! back what they have not returned.
 
+use pgrx::pg_shmem_init;
 use pgrx::prelude::*;
-use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
+use crate::pg::shared::{Locked, Plain};
 use crate::window::{EMPTY as EMPTY_RING, Ring};
 
 /// 256 buckets of 8: 400 kB.
@@ -29,9 +30,6 @@ struct Table {
     buckets: [[Counted; WAYS]; BUCKETS],
 }
 
-// SAFETY: plain numbers without pointers.
-unsafe impl PGRXSharedMemory for Table {}
-
 const NOBODY: Counted = Counted {
     role: 0,
     seconds: 1,
@@ -41,12 +39,11 @@ const EMPTY: Table = Table {
     buckets: [[NOBODY; WAYS]; BUCKETS],
 };
 
-// SAFETY: the name is unique in the server.
-static TABLE: PgLwLock<Table> = unsafe { PgLwLock::new(c"scope_roles rows") };
+static TABLE: Locked<Table> = Locked::named(c"scope_roles rows");
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {
-    pg_shmem_init!(TABLE = EMPTY);
+    pg_shmem_init!(TABLE = Plain(EMPTY));
 }
 
 /// A limit on the rows of a role in a time.
@@ -70,7 +67,7 @@ pub enum Taken {
 
 /// Counts up to `wanted` rows against all limits.
 pub fn take(limits: &[Limit], wanted: u64, now: i64) -> Taken {
-    let mut table = TABLE.exclusive();
+    let table = &mut TABLE.exclusive().0;
     let mut rows = wanted.clamp(1, MOST);
     let mut passed = Vec::new();
     for (index, limit) in limits.iter().enumerate() {
@@ -89,14 +86,14 @@ pub fn take(limits: &[Limit], wanted: u64, now: i64) -> Taken {
             passed.push(index);
         }
     }
-    add(&mut table, limits, rows, now);
+    add(table, limits, rows, now);
     Taken::Some { rows, passed }
 }
 
 /// Counts rows that have been returned already; the limits that they have passed just now.
 pub fn count(limits: &[Limit], rows: u64, now: i64) -> Vec<usize> {
-    let mut table = TABLE.exclusive();
-    add(&mut table, limits, rows, now);
+    let table = &mut TABLE.exclusive().0;
+    add(table, limits, rows, now);
     let mut passed = Vec::new();
     for (index, limit) in limits.iter().enumerate() {
         let is_passed = table.ring(limit, now, |ring| {
@@ -110,7 +107,7 @@ pub fn count(limits: &[Limit], rows: u64, now: i64) -> Vec<usize> {
 }
 
 pub fn give_back(limits: &[Limit], rows: u64, now: i64) {
-    let mut table = TABLE.exclusive();
+    let table = &mut TABLE.exclusive().0;
     for limit in distinct(limits) {
         table.ring(limit, now, |ring| ring.take_back(rows));
     }
