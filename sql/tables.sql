@@ -47,13 +47,14 @@ CREATE TABLE scope.scope_declaration (
     privilege text NOT NULL,
     stance text NOT NULL,
     origin text NOT NULL,
-    declared_at timestamptz NOT NULL DEFAULT now()
+    declared_at timestamptz NOT NULL DEFAULT now(),
+    declared_as text
 );
 CREATE INDEX scope_declaration_scope ON scope.scope_declaration (scope);
 CREATE INDEX scope_declaration_scope_oid ON scope.scope_declaration (scope_oid);
 COMMENT ON TABLE scope.scope_declaration IS
 'What the scopes of this database were given by the functions of scope_roles, which alone write it: a row for each privilege; see the view scope.scope_declarations.
-class: table, column, sequence, function, schema, database, future tables, future sequences, future functions. object: as SQL names it; of columns the table, of the future the schema. part: the column; of the future, the role that creates. The names are of when they were last looked at; origin is the server and database that the OIDs are of.';
+class: table, column, sequence, function, schema, database, future tables, future sequences, future functions. object: as SQL names it; of columns the table, of the future the schema. part: the column; of the future, the role that creates. The names are of when they were last looked at; origin is the server and database that the OIDs are of; declared_as is the name that the object had when it was declared, where it has another by now.';
 
 SELECT pg_catalog.pg_extension_config_dump('scope.scope_declaration', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_issuer', '');

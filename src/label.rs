@@ -5,6 +5,8 @@ mod text;
 
 use std::ffi::CString;
 
+use std::collections::BTreeMap;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -104,6 +106,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         temporary: None,
         error: None,
         roles: Vec::new(),
+        scopes: BTreeMap::new(),
         waits_for: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ mod drift;
 mod error;
 mod findings;
 mod harden;
+mod logins;
 mod plants_code;
 
 use std::collections::HashMap;
@@ -179,6 +180,7 @@ fn find() -> Result<Vec<Finding>, Error> {
     gently(&mut found)?;
     found.extend(run(&UNUSED)?);
     found.extend(drift::of_scopes()?);
+    found.extend(logins::find()?);
     found.extend(of_attestations()?);
     Ok(found)
 }

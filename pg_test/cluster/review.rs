@@ -2,6 +2,7 @@
 
 mod application;
 mod drift;
+mod logins;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -143,28 +144,28 @@ const FAULTS: &[Fault] = &[
     fault("REVOKE SELECT ON orders FROM rv_scope", "scope_narrowed rv_scope public.orders", ""),
     fault(
         "GRANT TRIGGER, REFERENCES ON orders TO rv_cred",
-        "plants_code rv_cred public.orders",
+        "login_widened rv_cred public.orders\nplants_code rv_cred public.orders",
         "",
     ),
     fault(
         "GRANT REFERENCES (id, note) ON orders TO rv_cred",
-        "plants_code rv_cred column id of public.orders\nplants_code rv_cred column note of public.orders",
+        "login_widened rv_cred column id of public.orders\nlogin_widened rv_cred column note of public.orders\nplants_code rv_cred column id of public.orders\nplants_code rv_cred column note of public.orders",
         "",
     ),
-    fault("GRANT CREATE ON DATABASE review_faults TO rv_cred", "plants_code rv_cred database review_faults", ""),
+    fault("GRANT CREATE ON DATABASE review_faults TO rv_cred", "login_widened rv_cred database review_faults\nplants_code rv_cred database review_faults", ""),
     fault(
         "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT TRIGGER, REFERENCES ON TABLES TO rv_cred",
-        "plants_code rv_cred future tables of postgres in schema public",
+        "login_widened rv_cred future tables of postgres in schema public\nplants_code rv_cred future tables of postgres in schema public",
         "",
     ),
     fault(
         "ALTER DEFAULT PRIVILEGES GRANT TRIGGER, SELECT ON TABLES TO rv_cred",
-        "plants_code rv_cred future tables of postgres",
+        "login_widened rv_cred future tables of postgres\nplants_code rv_cred future tables of postgres",
         "ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM rv_cred",
     ),
     fault(
         "ALTER DEFAULT PRIVILEGES GRANT CREATE ON SCHEMAS TO rv_cred",
-        "plants_code rv_cred future schemas of postgres",
+        "login_widened rv_cred CREATE on future objects of postgres\nplants_code rv_cred future schemas of postgres",
         "",
     ),
     fault(
@@ -524,7 +525,7 @@ fn every_code_is_documented() {
         .collect();
     let named = |line: &str| {
         let (_, rest) = line.split_once("code: \"").or_else(|| {
-            ["ATTESTATION_", "SCOPE_", "NOT_"]
+            ["ATTESTATION_", "SCOPE_", "LOGIN_", "AUTHENTICATOR_", "NOT_"]
                 .iter()
                 .find_map(|prefix| line.split_once(&format!("pub const {prefix}")))?
                 .1

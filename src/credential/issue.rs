@@ -1,6 +1,7 @@
 //! Issuing: a new login that is a member of scopes, with its password and its label.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use zeroize::Zeroizing;
@@ -107,6 +108,10 @@ fn make(
     };
     let mut metadata = label::fresh(Kind::Credential, identity::current_user(), request.purpose);
     metadata.login = request.options.rules.clone();
+    metadata.scopes = numbered(&membership.scopes);
+    if !metadata.fits() {
+        metadata.scopes.clear();
+    }
     let login = Login {
         role: &role,
         verifier: Some(&secret.verifier),
@@ -128,6 +133,12 @@ fn make(
     };
     issued(function, &login);
     Ok(role)
+}
+
+/// Names are what a dump carries, numbers stay when somebody renames.
+fn numbered(scopes: &[String]) -> BTreeMap<String, u32> {
+    let number = |name: &String| Some((name.clone(), catalog::role_by_name(name)?.oid.into()));
+    scopes.iter().filter_map(number).collect()
 }
 
 /// For the audit trail.

@@ -1,6 +1,8 @@
 //! The text of a label. Pure.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Rules;
@@ -122,6 +124,9 @@ pub struct Metadata {
     /// such a list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// Of a credential: the scopes that it was issued with, by name, with their OIDs; empty where they are too many for a label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scopes: BTreeMap<String, u32>,
     /// OIDs of databases that still hold grants to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<u32>,
@@ -254,6 +259,7 @@ mod tests {
             temporary: None,
             error: None,
             roles: vec![],
+            scopes: BTreeMap::new(),
             waits_for: vec![],
         }
     }
@@ -263,6 +269,7 @@ mod tests {
         let metadata = Metadata {
             purpose: Some("quarterly \"report\"\n".into()),
             roles: vec!["a \"b\"".into()],
+            scopes: BTreeMap::from([("s \"t\"".into(), 16_390)]),
             waits_for: vec![5, 16_385],
             ..credential()
         };

@@ -154,6 +154,7 @@ mod tests {
             temporary: None,
             error: None,
             roles: vec![],
+            scopes: std::collections::BTreeMap::new(),
             waits_for: vec![],
         }
     }

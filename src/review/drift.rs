@@ -10,6 +10,7 @@ use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED};
 use super::{Error, Finding, WITH_THE_FIX};
 use crate::pg::{catalog, identity, spi};
 use crate::scope::declaration::{Declaration, Found};
+use crate::scope::declared::Replaced;
 use crate::scope::plan::{Grant, Holdings, Names, Object, Other};
 use crate::scope::statements::{Direction, describe, statements};
 use crate::scope::{declared, held};
@@ -26,6 +27,7 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
     let oids: Vec<u32> = scopes.iter().map(|scope| scope.oid.into()).collect();
     let held = held::by_each(&oids)?;
     let nothing_held = Holdings::default();
+    let replaced = declared::replaced()?;
     let mut found = Vec::new();
     for scope in &scopes {
         pgrx::check_for_interrupts!();
@@ -46,20 +48,29 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
         }
         let held = held.get(&scope.oid.into()).unwrap_or(&nothing_held);
         let drift = Drift {
-            scope,
+            holder: &scope.holder,
             declaration,
             held,
             names: [&held.names, &declaration.names, &names],
-            is_here,
+            elsewhere: (!is_here).then_some(scope.database.as_str()),
         };
         found.extend(drift.findings(&newcomers));
+        if is_here {
+            let theirs = |replaced: &&Replaced| replaced.role == u32::from(scope.oid);
+            found.extend(
+                replaced
+                    .iter()
+                    .filter(theirs)
+                    .map(|object| scope.lost(object)),
+            );
+        }
     }
     Ok(found)
 }
 
 struct Scope {
     oid: pg_sys::Oid,
-    name: String,
+    holder: Holder,
     /// The database of its objects, by its label.
     database: String,
     is_here: bool,
@@ -75,7 +86,10 @@ fn scopes() -> Result<Vec<Scope>, Error> {
         spi::read(SCOPES, &none, |row| {
             Ok(Scope {
                 oid: row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid),
-                name: row.get::<String>(2)?.unwrap_or_default(),
+                holder: Holder {
+                    name: row.get::<String>(2)?.unwrap_or_default(),
+                    widened: SCOPE_WIDENED,
+                },
                 database: row.get::<String>(3)?.unwrap_or_default(),
                 is_here: row.get::<bool>(4)?.unwrap_or(false),
                 is_nowhere: row.get::<bool>(5)?.unwrap_or(false),
@@ -94,7 +108,7 @@ SELECT r.oid, r.rolname::text, l.label::jsonb ->> 'database', l.label::jsonb ->>
  WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
  ORDER BY r.oid";
 
-impl Scope {
+impl Holder {
     fn finding(&self, code: &'static str, severity: Severity, what: String) -> Finding {
         Finding {
             severity,
@@ -106,14 +120,35 @@ impl Scope {
             fix: None,
         }
     }
+}
+
+impl Scope {
+    fn lost(&self, object: &Replaced) -> Finding {
+        Finding {
+            object: Some(object.shown()),
+            fix: Some(object.added_to(&self.holder.name)),
+            ..self.holder.finding(
+                SCOPE_NARROWED,
+                Severity::Low,
+                format!(
+                    "declared {} on what had this name and is {}; what has the name now it does not hold",
+                    object.privileges.join(", "),
+                    match object.today.as_str() {
+                        "" => "gone".to_owned(),
+                        today => format!("{today} today"),
+                    }
+                ),
+            )
+        }
+    }
 
     fn undeclared(&self) -> Finding {
         Finding {
             fix: Some(format!(
                 "SELECT * FROM scope.apply(scope.export_spec(ARRAY[{}]::name[]));",
-                spi::literal(&self.name)
+                spi::literal(&self.holder.name)
             )),
-            ..self.finding(
+            ..self.holder.finding(
                 SCOPE_UNDECLARED,
                 Severity::Low,
                 "declares nothing, so that nobody can tell what it was made for from what it was given by hand"
@@ -123,18 +158,31 @@ impl Scope {
     }
 }
 
-struct Drift<'a> {
-    scope: &'a Scope,
-    declaration: &'a Declaration,
-    held: &'a Holdings,
-    names: [&'a Names; 3],
-    is_here: bool,
+/// Whose grants they are.
+pub struct Holder {
+    pub name: String,
+    /// The code for what it holds and should not.
+    pub widened: &'static str,
+}
+
+pub struct Drift<'a> {
+    pub holder: &'a Holder,
+    pub declaration: &'a Declaration,
+    pub held: &'a Holdings,
+    pub names: [&'a Names; 3],
+    /// The database of its objects, by its label, where that is another.
+    pub elsewhere: Option<&'a str>,
 }
 
 impl Drift<'_> {
     fn findings(&self, newcomers: &[Found]) -> Vec<Finding> {
         let drift = self.declaration.drift(self.held, newcomers);
-        let mut found = self.of(&drift.excess, SCOPE_WIDENED, Severity::High, newcomers);
+        let mut found = self.of(
+            &drift.excess,
+            self.holder.widened,
+            Severity::High,
+            newcomers,
+        );
         let owns = |other: &Other| matches!(other, Other::Owns { .. });
         for finding in &mut found {
             finding.what += WITH_THE_FIX;
@@ -149,7 +197,7 @@ impl Drift<'_> {
     }
 
     /// A finding for each object, or one where there are too many.
-    fn of(
+    pub fn of(
         &self,
         grants: &[Grant],
         code: &'static str,
@@ -171,7 +219,7 @@ impl Drift<'_> {
                 .map(|(name, what, grants)| Finding {
                     object: Some(name),
                     fix: Some(self.fix(&grants, code)),
-                    ..self.scope.finding(code, severity, what)
+                    ..self.holder.finding(code, severity, what)
                 })
                 .collect();
         }
@@ -182,7 +230,7 @@ impl Drift<'_> {
         let what = format!("on {count} objects: {}", some_of(&words));
         vec![Finding {
             fix: Some(self.fix(grants, code)),
-            ..self.scope.finding(code, severity, what)
+            ..self.holder.finding(code, severity, what)
         }]
     }
 
@@ -206,14 +254,9 @@ impl Drift<'_> {
             .map(|grant| grant.privilege.word())
             .collect();
         let declared = self.declaration.on(object, schema);
-        let of_another = if self.is_here {
-            String::new()
-        } else {
-            format!(
-                ", being of database {}",
-                spi::identifier(&self.scope.database)
-            )
-        };
+        let of_another = self.elsewhere.map_or_else(String::new, |database| {
+            format!(", being of database {}", spi::identifier(database))
+        });
         format!(
             "declares {}{of_another}, and holds {}",
             words(&declared),
@@ -223,7 +266,7 @@ impl Drift<'_> {
 
     /// What no declaration contains; attributes, memberships and grant options are findings of their
     /// own, and policies its administrator's.
-    fn others(&self) -> Vec<Finding> {
+    pub fn others(&self) -> Vec<Finding> {
         let creates_in: BTreeSet<u32> = self
             .declaration
             .grants
@@ -247,7 +290,7 @@ impl Drift<'_> {
             }
             // Its own database tells of what is there, and of what is shared.
             Other::Owns { what, .. } | Other::Else { what }
-                if !self.is_here
+                if self.elsewhere.is_some()
                     && (is_elsewhere(what) || what.starts_with("privileges on database ")) =>
             {
                 None
@@ -272,8 +315,8 @@ impl Drift<'_> {
                     }
                 )),
                 object: Some(what.clone()),
-                ..self.scope.finding(
-                    SCOPE_WIDENED,
+                ..self.holder.finding(
+                    self.holder.widened,
                     Severity::High,
                     format!("declares no such thing, and has {what}"),
                 )
@@ -291,7 +334,7 @@ impl Drift<'_> {
     }
 
     fn fix(&self, grants: &[Grant], code: &str) -> String {
-        let role = spi::identifier(&self.scope.name);
+        let role = spi::identifier(&self.holder.name);
         let mut names = Names::new();
         let places = grants.iter().map(|grant| match grant.object {
             Object::Column(table, _) => Object::Table(table),
@@ -346,7 +389,7 @@ impl Drift<'_> {
 }
 
 /// As the holdings word what is in other databases.
-fn is_elsewhere(what: &str) -> bool {
+pub fn is_elsewhere(what: &str) -> bool {
     what.contains("an object in database ")
 }
 

@@ -10,6 +10,7 @@ macro_rules! given_away {
            || format('REASSIGN OWNED BY %I TO left_by_%s;', o.rolname, o.oid)"
     };
 }
+pub(super) use given_away;
 
 /// Does `o` own something in this database, or a shared object?
 macro_rules! owns_here {
@@ -460,6 +461,8 @@ pub const UNUSED: Check = Check {
 
 /// Codes that are no query: they compare a scope with what it declares, a role with what was attested.
 pub const SCOPE_WIDENED: &str = "scope_widened";
+pub const LOGIN_WIDENED: &str = "login_widened";
+pub const AUTHENTICATOR_WIDENED: &str = "authenticator_widened";
 pub const SCOPE_NARROWED: &str = "scope_narrowed";
 pub const SCOPE_UNDECLARED: &str = "scope_undeclared";
 pub const ATTESTATION_OVERDUE: &str = "attestation_overdue";
@@ -470,6 +473,8 @@ pub fn codes() -> impl Iterator<Item = &'static str> {
         super::plants_code::CHECK.code,
         UNUSED.code,
         SCOPE_WIDENED,
+        LOGIN_WIDENED,
+        AUTHENTICATOR_WIDENED,
         SCOPE_NARROWED,
         SCOPE_UNDECLARED,
         ATTESTATION_OVERDUE,

@@ -17,7 +17,10 @@ use super::Error;
 use super::declaration::{Declaration, Found, Stance};
 use super::plan::{Grant, Holdings, Object, Plan};
 use crate::pg::{identity, spi, xact};
-use queries::{FORGET, FORGET_OTHERS, INSERT, IS_HERE, NEWCOMERS, OF_ALL, OF_ONE, REMOVE};
+use queries::{
+    FORGET, FORGET_OTHERS, INSERT, IS_HERE, NEWCOMERS, OF_ALL, OF_ONE, REMOVE, REPLACED,
+};
+pub use rows::Replaced;
 use rows::{Fact, Newcomer, Row, collect};
 
 /// What a scope of this database declares.
@@ -32,6 +35,11 @@ pub fn all() -> Result<BTreeMap<u32, Declaration>, Error> {
     Ok(collect(identity::elevated(|| {
         spi::facts::<Fact>(OF_ALL, &[])
     })?))
+}
+
+/// What has taken the name of something that was declared.
+pub fn replaced() -> Result<Vec<Replaced>, Error> {
+    identity::elevated(|| Ok(spi::facts::<Replaced>(REPLACED, &[])?))
 }
 
 /// All of a plan belongs to the scope from now on; `held` is what it holds now. What did not before.

@@ -41,8 +41,12 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
     for fact in grants {
         let held = all.entry(fact.holder).or_default();
         let Some(grant) = fact.grant() else {
+            let of = match fact.class.as_str() {
+                "future" => "future objects of ",
+                _ => "",
+            };
             held.others.push(Other::Else {
-                what: format!("{} on {}", fact.privilege, fact.sql),
+                what: format!("{} on {of}{}", fact.privilege, fact.sql),
             });
             continue;
         };

@@ -32,7 +32,8 @@ macro_rules! resolved {
         concat!(
             here!(", declared AS MATERIALIZED (
                SELECT s.ctid AS place, coalesce(o.oid, n.oid) AS role, coalesce(o.rolname, n.rolname) AS role_name, s.class, s.object,
-                      s.object_oid, s.part, s.part_oid, s.privilege, s.stance, s.scope, s.origin, s.origin = here.origin AS native
+                      s.object_oid, s.part, s.part_oid, s.privilege, s.stance, s.scope, s.origin, s.origin = here.origin AS native,
+                      coalesce(s.declared_as, s.object) AS declared_as
                  FROM scope.scope_declaration s CROSS JOIN here
                  LEFT JOIN pg_catalog.pg_authid o ON o.oid = s.scope_oid AND s.origin = here.origin
                  LEFT JOIN pg_catalog.pg_authid n ON o.oid IS NULL AND n.rolname = s.scope
@@ -108,6 +109,36 @@ pub const OF_ALL: &str = facts!("true");
 
 /// $1 the role, $2 its name.
 pub const OF_ONE: &str = facts!(own!(""));
+
+/// What was declared under a name that something else has taken since: that is not declared, and the scope cannot use it.
+pub const REPLACED: &str = resolved!(
+    "true",
+    ", taken AS MATERIALIZED (
+       SELECT d.role, d.class, d.declared_as, d.privilege, k.oid,
+              CASE WHEN d.class IN ('table', 'sequence', 'column') THEN (
+                          SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass(d.declared_as)::oid AND (c.relkind = 'S') = (d.class = 'sequence'))
+                   WHEN d.class = 'function' THEN (
+                          SELECT p.oid FROM pg_catalog.pg_proc p WHERE p.oid >= 16384 AND p.oid::pg_catalog.regprocedure::text = d.declared_as)
+                   ELSE (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE pg_catalog.quote_ident(n.nspname) = d.declared_as) END AS other,
+              CASE WHEN d.class = 'column' THEN coalesce(k.sql, d.part) ELSE '' END AS part,
+              coalesce(CASE WHEN d.class = 'column' OR d.class LIKE 'future %' THEN k.within ELSE k.sql END, '') AS today
+         FROM declared d LEFT JOIN known k ON k.place = d.place
+        WHERE d.stance = 'required' AND d.class NOT IN ('database', 'future sequences', 'future functions')
+          -- USAGE comes along with what is in the schema.
+          AND (d.class <> 'schema' OR d.privilege = 'CREATE'))
+     SELECT pg_catalog.jsonb_build_object('role', t.role::bigint, 'class', t.class, 'name', t.declared_as, 'part', t.part, 'column', coalesce(a.attname::text, ''), 'today', pg_catalog.max(t.today),
+                                          'privileges', pg_catalog.jsonb_agg(DISTINCT t.privilege))::text
+       FROM taken t LEFT JOIN pg_catalog.pg_attribute a ON t.class = 'column' AND a.attrelid = t.other AND pg_catalog.quote_ident(a.attname) = t.part AND NOT a.attisdropped
+      WHERE t.other IS DISTINCT FROM t.oid AND t.other IS NOT NULL AND (t.class <> 'column' OR a.attnum IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM known k WHERE k.role = t.role AND k.class = t.class AND k.oid = t.other AND k.privilege = t.privilege
+                           AND (t.class <> 'column' OR k.sql = t.part))
+        AND NOT CASE t.class WHEN 'table' THEN pg_catalog.has_table_privilege(t.role, t.other, t.privilege)
+                             WHEN 'column' THEN pg_catalog.has_column_privilege(t.role, t.other, a.attnum, t.privilege)
+                             WHEN 'sequence' THEN pg_catalog.has_sequence_privilege(t.role, t.other, t.privilege)
+                             WHEN 'function' THEN pg_catalog.has_function_privilege(t.role, t.other, t.privilege)
+                             WHEN 'schema' THEN pg_catalog.has_schema_privilege(t.role, t.other, t.privilege) ELSE false END
+      GROUP BY t.role, t.class, t.declared_as, t.part, a.attname"
+);
 
 pub const IS_HERE: &str = "
 SELECT 'true' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -207,7 +238,8 @@ pub const STALE: &str = today!(concat!(
 /// Those whose names are no longer the ones that are stored.
 pub const REFRESH: &str = today!(concat!(
     " UPDATE scope.scope_declaration s
-        SET scope = coalesce(k.scope, s.scope), object = coalesce(k.object, s.object), part = coalesce(k.part, s.part)
+        SET scope = coalesce(k.scope, s.scope), object = coalesce(k.object, s.object), part = coalesce(k.part, s.part),
+            declared_as = CASE WHEN s.object <> k.object THEN coalesce(s.declared_as, s.object) ELSE s.declared_as END
        FROM today k
       WHERE s.ctid = k.place AND ",
     is_stale!(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pg::spi;
 use crate::scope::declaration::{Declaration, Stance};
 use crate::scope::plan::{Grant, Object};
 use crate::scope::privilege::{Class, Privilege};
@@ -100,6 +101,63 @@ impl Fact {
             "future functions" => future(Class::Function),
             _ => return None,
         })
+    }
+}
+
+/// Another object has the name under which one was declared.
+#[derive(Deserialize)]
+pub struct Replaced {
+    pub role: u32,
+    class: String,
+    /// As SQL names it.
+    pub name: String,
+    /// The column, as SQL names it, and as it is.
+    part: String,
+    column: String,
+    /// How the declared one is named now; nothing for one that is gone.
+    pub today: String,
+    pub privileges: Vec<String>,
+}
+
+impl Replaced {
+    /// As a review shows it.
+    pub fn shown(&self) -> String {
+        let Self {
+            class, name, part, ..
+        } = self;
+        match class.as_str() {
+            "table" | "sequence" => name.clone(),
+            "column" => format!("column {part} of {name}"),
+            class if class.starts_with("future ") => format!("{class} in schema {name}"),
+            class => format!("{class} {name}"),
+        }
+    }
+
+    /// The call that adds it to a scope.
+    pub fn added_to(&self, scope: &str) -> String {
+        let array = |text: &str| format!("ARRAY[{}]", spi::literal(text));
+        let name = array(&self.name);
+        let privileges: Vec<String> = self
+            .privileges
+            .iter()
+            .map(|word| spi::literal(word))
+            .collect();
+        let objects = match self.class.as_str() {
+            "table" => format!("tables => {name}::regclass[]"),
+            "column" => format!(
+                "tables => {name}::regclass[], columns => {}",
+                array(&self.column)
+            ),
+            "sequence" => format!("sequences => {name}::regclass[]"),
+            "function" => format!("functions => {name}::regprocedure[]"),
+            "schema" => format!("schemas => {name}::regnamespace[]"),
+            _ => format!("schemas => {name}::regnamespace[], future_tables => true"),
+        };
+        format!(
+            "SELECT scope.alter_scope({}, 'add', ARRAY[{}], {objects});",
+            spi::literal(scope),
+            privileges.join(", ")
+        )
     }
 }
 
