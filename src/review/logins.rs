@@ -4,8 +4,9 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
+use super::check::{Severity, ours};
 use super::drift::{Drift, Holder, is_elsewhere};
-use super::findings::{AUTHENTICATOR_WIDENED, LOGIN_WIDENED, Severity, given_away, ours};
+use super::findings::{AUTHENTICATOR_WIDENED, LOGIN_WIDENED, given_away};
 use super::{Error, Finding, WITH_THE_FIX};
 use crate::pg::{identity, server, spi};
 use crate::scope::declaration::Declaration;
