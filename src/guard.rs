@@ -10,6 +10,7 @@ mod error;
 pub mod meter;
 mod returned;
 pub mod rule;
+pub mod sealed;
 pub mod writers;
 
 use std::ffi::CString;

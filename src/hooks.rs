@@ -18,6 +18,7 @@ mod log;
 mod object_access;
 mod quiet;
 mod refusals;
+mod sealed;
 mod statements;
 mod transaction;
 mod utility;

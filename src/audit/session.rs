@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use pgrx::pg_sys;
 
 use super::{Line, Value};
-use crate::pg::server::{self, Peer};
+use crate::pg::compat::Peer;
+use crate::pg::server;
 use crate::pg::{connection, xact};
 
 thread_local! {

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use crate::admission::Client;
 use crate::login;
 use crate::pg::compat;
-use crate::pg::server::Peer;
+use crate::pg::compat::Peer;
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.

@@ -1,6 +1,6 @@
 //! The hook on what is written into the server log: statements that were denied, and lines that pose as ours.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -11,6 +11,7 @@ use crate::audit::{self, Class, Event, Problem, redact, watched};
 use crate::guc::{self, AuditText};
 use crate::pg::log::{self, Heard};
 use crate::pg::statement;
+use crate::pg::text::bytes;
 
 /// Once, in the postmaster.
 pub fn install() {
@@ -149,11 +150,4 @@ unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
             },
         });
     }
-}
-
-/// # Safety
-/// NULL, or a terminated string that outlives the use of the result.
-pub(super) unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: by contract.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }

@@ -5,17 +5,17 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::guards;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
 };
 use super::quiet;
+use super::{guards, sealed};
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{catalog, compat, sealed, timer};
+use crate::pg::{catalog, compat, timer};
 use crate::session::{
     claim_settings, gate, leftovers, planted, prepared_texts, switch_state, switching,
 };

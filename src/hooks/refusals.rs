@@ -5,8 +5,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::log::bytes;
 use crate::pg::identity;
+use crate::pg::text::bytes;
 use crate::session::{gate, switch_state};
 
 pub struct Words {

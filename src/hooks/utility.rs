@@ -14,14 +14,13 @@ use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_utility_of_another,
     inherits_for_a_time,
 };
-use super::{guards, labels, statements};
+use super::{guards, labels, sealed, statements};
 use crate::audit::watched;
 use crate::credential::itself;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::sealed;
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, leftovers};
 use crate::wakeup;

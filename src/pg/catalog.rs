@@ -5,20 +5,19 @@
 //! Without a database PostgreSQL has no indexes on them: there a look-up of one role reads them all,
 //! so whoever wants many reads them all once.
 
+mod function;
+mod label;
+mod trigger;
+
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
 use super::{clock, compat};
 
-/// catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are
-/// fixed.
-const SHARED_SECURITY_LABELS: u32 = 3592;
-const SHARED_SECURITY_LABELS_INDEX: u32 = 3593;
-const OBJECT: u32 = 1;
-const CLASS: u32 = 2;
-const PROVIDER: u32 = 3;
-const LABEL: u32 = 4;
+pub use function::{is_pure, reaches_beyond};
+pub use label::{label_at_login, labelled_roles};
+pub use trigger::{new_trigger, others_cascade_into_tables_of, owns};
 
 /// A row of `pg_authid`.
 #[derive(Debug, Clone)]
@@ -140,173 +139,6 @@ pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::is_admin_of_role(member, role) }
 }
 
-/// Does the current user own the relation, as owner or as an heir of the owner? True when there is
-/// none, which PostgreSQL will say itself.
-///
-/// # Safety
-/// A valid range variable, inside a transaction.
-pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
-    // SAFETY: by contract; the tuple is released after the owner is copied.
-    unsafe {
-        let relation = pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        );
-        is_owned_by(super::identity::current_user(), relation)
-    }
-}
-
-/// A trigger: what the lock must know of it.
-pub struct Trigger {
-    pub table: pg_sys::Oid,
-    /// The other table of a foreign key.
-    other: pg_sys::Oid,
-    /// PostgreSQL has made it for a constraint.
-    is_internal: bool,
-    is_after: bool,
-    function: pg_sys::Oid,
-    /// That its constraint has.
-    index: pg_sys::Oid,
-}
-
-/// What changes the referencing table when the referenced one changes (pg_proc.dat).
-const CASCADES: [u32; 6] = [
-    pg_sys::F_RI_FKEY_CASCADE_DEL,
-    pg_sys::F_RI_FKEY_CASCADE_UPD,
-    pg_sys::F_RI_FKEY_SETNULL_DEL,
-    pg_sys::F_RI_FKEY_SETNULL_UPD,
-    pg_sys::F_RI_FKEY_SETDEFAULT_DEL,
-    pg_sys::F_RI_FKEY_SETDEFAULT_UPD,
-];
-
-impl Trigger {
-    /// # Safety
-    /// A row of pg_trigger.
-    unsafe fn read(tuple: pg_sys::HeapTuple) -> Self {
-        // SAFETY: by contract.
-        let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>() };
-        // Neither BEFORE nor INSTEAD OF (pg_trigger.h).
-        let timing = pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
-        Self {
-            table: form.tgrelid,
-            other: form.tgconstrrelid,
-            is_internal: form.tgisinternal,
-            is_after: form.tgtype as u32 & timing == 0,
-            function: form.tgfoid,
-            index: form.tgconstrindid,
-        }
-    }
-
-    /// Does the current user own its table? True of PostgreSQL's own triggers.
-    pub fn is_own(&self) -> bool {
-        self.is_internal || is_owned_by(super::identity::current_user(), self.table)
-    }
-
-    /// Does it run code of the table's owner after the change? PostgreSQL's own do when they check an
-    /// index over expressions again.
-    pub fn runs_code_after(&self) -> bool {
-        self.is_after && !self.is_internal
-            || self.function == pg_sys::F_UNIQUE_KEY_RECHECK.into()
-                && is_over_expressions(self.index)
-    }
-
-    /// Is it one of a foreign key that takes changes from a table of others into one of the role's?
-    pub fn cascades_into_tables_of(&self, role: pg_sys::Oid) -> bool {
-        self.is_internal
-            && CASCADES.contains(&self.function.to_u32())
-            && !is_owned_by(role, self.table)
-            && is_owned_by(role, self.other)
-    }
-}
-
-/// One that was just made.
-pub fn new_trigger(trigger: pg_sys::Oid) -> Option<Trigger> {
-    let (table, index) = (pg_sys::TriggerRelationId, pg_sys::TriggerOidIndexId.into());
-    // SAFETY: inside a transaction; the row is one of that table.
-    unsafe {
-        new_row(
-            (table, index, pg_sys::Anum_pg_trigger_oid),
-            trigger,
-            |tuple, _| Trigger::read(tuple),
-        )
-    }
-}
-
-/// Is there a foreign key that takes changes from tables of others into the role's?
-pub fn others_cascade_into_tables_of(role: pg_sys::Oid) -> bool {
-    let mut found = false;
-    each_row(pg_sys::TriggerRelationId, |tuple, _| {
-        // SAFETY: a row of that table.
-        found = found || unsafe { Trigger::read(tuple) }.cascades_into_tables_of(role);
-    });
-    found
-}
-
-fn is_over_expressions(index: pg_sys::Oid) -> bool {
-    let (table, by) = (pg_sys::IndexRelationId, pg_sys::IndexRelidIndexId.into());
-    // SAFETY: inside a transaction; a column of that table.
-    let without = unsafe {
-        new_row(
-            (table, by, pg_sys::Anum_pg_index_indexrelid),
-            index,
-            |tuple, columns| {
-                pg_sys::heap_attisnull(tuple, pg_sys::Anum_pg_index_indexprs as i32, columns)
-            },
-        )
-    };
-    without != Some(true)
-}
-
-/// Looks at a row that may have just been written, by its OID: only this kind of snapshot sees it.
-///
-/// # Safety
-/// Inside a transaction; a catalogue, an index of it and the column that the index is on. `look` must
-/// not keep the row.
-unsafe fn new_row<R>(
-    (table, index, column): (pg_sys::Oid, pg_sys::Oid, u32),
-    object: pg_sys::Oid,
-    look: impl FnOnce(pg_sys::HeapTuple, pg_sys::TupleDesc) -> R,
-) -> Option<R> {
-    // SAFETY: by contract; what was opened is closed.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let mut key = oid_key(column, object);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            index,
-            true,
-            &raw mut pg_sys::SnapshotSelfData,
-            1,
-            &mut key,
-        );
-        let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| look(tuple, (*relation).rd_att));
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        found
-    }
-}
-
-/// Does the role own the relation, or inherit from its owner? True when there is none.
-fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
-    // SAFETY: inside a transaction; the tuple is released after the owner is copied.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as i32,
-            pg_sys::Datum::from(relation),
-        );
-        if tuple.is_null() {
-            return true;
-        }
-        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        has_privileges_of(role, owner)
-    }
-}
-
 pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: inside a transaction; the tuple is released after the owner is copied.
     unsafe {
@@ -320,71 +152,6 @@ pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
         let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_namespace>()).nspowner;
         pg_sys::ReleaseSysCache(tuple);
         Some(owner)
-    }
-}
-
-/// Functions of PostgreSQL's own that change something but belong to what poolers and drivers do
-/// between transactions.
-const HARMLESS: [&[u8]; 15] = [
-    b"set_config",
-    b"clock_timestamp",
-    b"timeofday",
-    b"random",
-    b"random_normal",
-    b"setseed",
-    b"gen_random_uuid",
-    b"pg_sleep",
-    b"pg_is_in_recovery",
-    b"pg_current_wal_lsn",
-    b"pg_last_wal_receive_lsn",
-    b"pg_last_wal_replay_lsn",
-    b"pg_last_xact_replay_timestamp",
-    b"pg_advisory_unlock_all",
-    b"pg_lock_status",
-];
-
-/// Stable, but each call in a transaction of its own burns a transaction id, which are the whole server's.
-const TAKES_AN_XID: [&[u8]; 2] = [b"pg_current_xact_id", b"txid_current"];
-
-/// Is it a function of PostgreSQL's own that shows other sessions, or changes what is not this
-/// session's own?
-pub fn reaches_beyond(function: pg_sys::Oid) -> bool {
-    is_postgresqls(function, |form| {
-        // SAFETY: a name is terminated.
-        let name = unsafe { CStr::from_ptr(form.proname.data.as_ptr()) }.to_bytes();
-        name.starts_with(b"pg_stat_get_")
-            || TAKES_AN_XID.contains(&name)
-            || form.provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE && !HARMLESS.contains(&name)
-    })
-}
-
-/// Is it a function of PostgreSQL's own that depends on its arguments alone?
-pub fn is_pure(function: pg_sys::Oid) -> bool {
-    is_postgresqls(function, |form| {
-        form.provolatile as u8 == pg_sys::PROVOLATILE_IMMUTABLE
-    })
-}
-
-/// Is it one of PostgreSQL's own, and such a one? Others are granted, or not, by whoever made them.
-fn is_postgresqls(
-    function: pg_sys::Oid,
-    is_such: impl FnOnce(&pg_sys::FormData_pg_proc) -> bool,
-) -> bool {
-    if u32::from(function) >= pg_sys::FirstNormalObjectId {
-        return false;
-    }
-    // SAFETY: inside a transaction; the tuple is released after the last look at it.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            pg_sys::Datum::from(function),
-        );
-        if tuple.is_null() {
-            return false;
-        }
-        let found = is_such(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>());
-        pg_sys::ReleaseSysCache(tuple);
-        found
     }
 }
 
@@ -510,32 +277,6 @@ fn memberships_where(
     }
 }
 
-/// Every role with a label of ours, as (OID, label text), in no order.
-pub fn labelled_roles(mut visit: impl FnMut(pg_sys::Oid, &str)) {
-    each_row(SHARED_SECURITY_LABELS.into(), |tuple, description| {
-        let attribute = |number: u32| attribute(tuple, description, number);
-        let (Some(class), Some(object), Some(provider), Some(label)) = (
-            attribute(CLASS),
-            attribute(OBJECT),
-            attribute(PROVIDER),
-            attribute(LABEL),
-        ) else {
-            return;
-        };
-        if class.value() != u32::from(pg_sys::AuthIdRelationId) as usize {
-            return;
-        }
-        // SAFETY: both columns are of type text and not null.
-        unsafe {
-            if text(provider).as_bytes() == super::seclabel::PROVIDER.to_bytes() {
-                // One that can't be read here is one that says nothing.
-                let label = text_in_row(label).unwrap_or_default();
-                visit(pg_sys::Oid::from(object.value() as u32), &label);
-            }
-        }
-    });
-}
-
 /// The condition that a column holds this OID, for a scan of a catalogue.
 pub(super) fn oid_key(column: u32, value: pg_sys::Oid) -> pg_sys::ScanKeyData {
     let mut key = pg_sys::ScanKeyData::default();
@@ -550,46 +291,6 @@ pub(super) fn oid_key(column: u32, value: pg_sys::Oid) -> pg_sys::ScanKeyData {
         );
     }
     key
-}
-
-/// The label of ours that a role has, read without a database; `Some(None)` for one that can't be.
-pub fn label_at_login(role: pg_sys::Oid) -> Option<Option<String>> {
-    let mut found = None;
-    // SAFETY: inside a transaction, with the catalogue's own index, whose first two columns are the
-    // object and its class; PostgreSQL keeps it at hand for logins.
-    unsafe {
-        let mut keys = [
-            oid_key(OBJECT, role),
-            oid_key(CLASS, pg_sys::AuthIdRelationId),
-        ];
-        let relation = pg_sys::table_open(
-            SHARED_SECURITY_LABELS.into(),
-            pg_sys::AccessShareLock as i32,
-        );
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            SHARED_SECURITY_LABELS_INDEX.into(),
-            pg_sys::criticalSharedRelcachesBuilt,
-            std::ptr::null_mut(),
-            keys.len() as i32,
-            keys.as_mut_ptr(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            let attribute = |number: u32| attribute(tuple, (*relation).rd_att, number);
-            if let (Some(provider), Some(label)) = (attribute(PROVIDER), attribute(LABEL))
-                && text(provider).as_bytes() == super::seclabel::PROVIDER.to_bytes()
-            {
-                found = Some(text_in_row(label));
-            }
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-    }
-    found
 }
 
 /// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
@@ -708,14 +409,4 @@ unsafe fn text(datum: pg_sys::Datum) -> String {
         pg_sys::pfree(copy.cast());
         text
     }
-}
-
-/// As [`text`], but `None` for one that is moved out of its row: PostgreSQL ends a process that looks
-/// for it without a database.
-///
-/// # Safety
-/// As [`text`].
-unsafe fn text_in_row(datum: pg_sys::Datum) -> Option<String> {
-    // SAFETY: by contract.
-    unsafe { (!pgrx::varlena::varatt_is_1b_e(datum.cast_mut_ptr())).then(|| text(datum)) }
 }

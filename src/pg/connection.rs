@@ -1,11 +1,11 @@
 //! The connection of this session's client, and who acts in it, without a look into the catalogues: an error may be under way.
 
-use std::ffi::{CStr, c_char};
 use std::ptr::null;
 
 use pgrx::pg_sys;
 
-use super::server::Peer;
+use super::compat::Peer;
+use super::text::bytes;
 use super::{compat, raw, setting};
 
 /// NULL without a client.
@@ -64,11 +64,4 @@ pub fn with_place<R>(look: impl FnOnce(Peer, Option<u16>, Option<&[u8]>) -> R) -
         let (peer, number) = (compat::remote_peer(port), compat::remote_port(port));
         Some(look(peer, number, database))
     }
-}
-
-/// # Safety
-/// NULL, or a terminated string that outlives the use of the result.
-unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: by contract.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }

@@ -50,6 +50,12 @@ pub fn current_user() -> pg_sys::Oid {
     now().current
 }
 
+/// Is the current user a superuser? Inside a transaction.
+pub fn is_superuser() -> bool {
+    // SAFETY: a catalogue look-up.
+    unsafe { pg_sys::superuser_arg(current_user()) }
+}
+
 pub fn session_user() -> pg_sys::Oid {
     // SAFETY: reads a backend global.
     unsafe { raw::GetSessionUserId() }

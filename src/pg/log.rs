@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, raw};
+use super::{compat, raw, text};
 use crate::log_prefix::{self as prefix, Client, Writer};
 
 unsafe extern "C-unwind" {
@@ -200,11 +200,8 @@ fn write_prefix(line: &mut Vec<u8>, words: &Words, now: i64) -> Option<()> {
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.
 unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
-    if text.is_null() {
-        return &[];
-    }
     // SAFETY: by contract.
-    unsafe { CStr::from_ptr(text) }.to_bytes()
+    unsafe { text::bytes(text) }.unwrap_or_default()
 }
 
 /// The time of the last line, up to its second.

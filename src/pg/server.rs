@@ -1,12 +1,10 @@
 //! Facts about this server and this client connection.
 
 use std::ffi::{CStr, c_char};
-use std::net::IpAddr;
-use std::path::PathBuf;
 
 use pgrx::pg_sys;
 
-use super::compat;
+use super::compat::{self, Peer};
 
 /// The current database: its OID, 0 in a worker without one.
 pub fn database() -> pg_sys::Oid {
@@ -168,14 +166,4 @@ pub fn endpoint() -> Option<String> {
         }
         Peer::Socket(None) | Peer::Unknown => None,
     }
-}
-
-/// One end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peer {
-    Tcp(IpAddr),
-    /// A Unix socket, with its path at the end that has one.
-    Socket(Option<PathBuf>),
-    /// A family that this library does not know.
-    Unknown,
 }

@@ -1,35 +1,13 @@
-//! The extension's own relations, and PostgreSQL's catalogues, are nobody's to hold or to lay code on but
-//! superusers'. Predefined roles pass access lists; row security knows nothing of locks, TRUNCATE and
-//! triggers; and LOCK TABLE and FOR UPDATE reach through a view with its owner's rights. Whoever holds
-//! such a lock holds up revocations.
+//! Statements that hold relations, for what is sealed.
 
 use std::ffi::{CStr, c_void};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::list::elements;
-use super::{catalog, identity, own_table, spi, statement};
-use crate::error::{self, Report};
-
-#[derive(Debug, thiserror::Error)]
-#[error("permission denied for {what}: \"{relation}\"")]
-struct Sealed {
-    what: &'static str,
-    relation: String,
-}
-
-impl Report for Sealed {
-    fn code(&self) -> PgSqlErrorCode {
-        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
-    }
-    fn detail(&self) -> String {
-        "It would hold up, or undo, what scope_roles revokes.".into()
-    }
-    fn hint(&self) -> String {
-        "Use the functions of the schema scope; only superusers may do this.".into()
-    }
-}
+use crate::guard::sealed::{self, is_sealed, may_do_all, refuse};
+use crate::pg::list::elements;
+use crate::pg::view;
 
 /// Is the statement one that may hold relations? The first question of the hook.
 ///
@@ -64,7 +42,7 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                     return;
                 }
                 for name in elements((*lock).relations) {
-                    for relation in reached(found(name.cast())) {
+                    for relation in view::reached(found(name.cast())) {
                         refuse("locking", relation);
                     }
                 }
@@ -133,44 +111,14 @@ pub unsafe extern "C-unwind" fn before_query(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// A trigger was made, a foreign key's among them: it would run with the rights of what writes here.
 #[pg_guard]
 pub extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
-    if let Some(made) = catalog::new_trigger(trigger)
-        && own_table::is_own(made.table)
-        && !may_do_all()
-    {
-        refuse("CREATE TRIGGER", made.table);
-    }
+    sealed::after_trigger(trigger);
 }
 
-/// TRUNCATE asks for no policy.
 #[pg_guard]
 pub extern "C-unwind" fn before_truncate(table: pg_sys::Oid) {
-    if own_table::is_own(table) && !may_do_all() {
-        refuse("TRUNCATE", table);
-    }
-}
-
-fn may_do_all() -> bool {
-    // SAFETY: a catalogue look-up inside a transaction.
-    unsafe { pg_sys::superuser_arg(identity::current_user()) }
-}
-
-fn is_sealed(relation: pg_sys::Oid) -> bool {
-    let is_catalog = u32::from(relation) < pg_sys::FirstNormalObjectId;
-    relation != pg_sys::InvalidOid && (is_catalog || own_table::is_own(relation))
-}
-
-fn refuse(what: &'static str, relation: pg_sys::Oid) {
-    if is_sealed(relation) {
-        let mut names = Vec::new();
-        statement::add_relation(&mut names, relation);
-        error::raise(&Sealed {
-            what,
-            relation: names.pop().unwrap_or_default(),
-        });
-    }
+    sealed::before_truncate(table);
 }
 
 /// What a name means now; nothing if it means nothing, which PostgreSQL says.
@@ -192,28 +140,3 @@ unsafe fn found(name: *mut pg_sys::RangeVar) -> pg_sys::Oid {
         )
     }
 }
-
-/// A relation, and what the queries of views name.
-fn reached(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    // SAFETY: a catalogue look-up.
-    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
-    if kind != pg_sys::RELKIND_VIEW {
-        return vec![relation];
-    }
-    let oid = u32::from(relation).to_string();
-    let oids = identity::elevated(|| spi::latest(REACHED, &[Some(&oid)]));
-    oids.iter()
-        .filter_map(|oid| oid.parse::<u32>().ok())
-        .map(pg_sys::Oid::from)
-        .collect()
-}
-
-/// The stored query has the OIDs of all tables in it; pg_depend leaves out PostgreSQL's own.
-const REACHED: &str = "
-WITH RECURSIVE reached(oid) AS (
-    SELECT $1::pg_catalog.oid
-     UNION
-    SELECT m.match[1]::pg_catalog.oid
-      FROM reached r JOIN pg_catalog.pg_rewrite w ON w.ev_class OPERATOR(pg_catalog.=) r.oid
-     CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':relid ([0-9]+)', 'g') AS m(match))
-SELECT oid::pg_catalog.text FROM reached";
