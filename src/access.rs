@@ -52,109 +52,98 @@ impl From<pgrx::spi::Error> for Error {
     }
 }
 
-type Rows = TableIterator<
-    'static,
-    (
-        name!(role_name, Name),
-        name!(object_type, String),
-        name!(object_name, String),
-        name!(privilege_type, String),
-        name!(mode, String),
-        name!(path, Vec<Name>),
-        name!(grantor, Option<Name>),
-        name!(grant_option, bool),
-        name!(ends_at, Option<TimestampWithTimeZone>),
-    ),
->;
+/// `role_name, object_type, object_name, privilege_type, mode, path, grantor, grant_option, ends_at`
+type Row = (
+    Name,
+    String,
+    String,
+    String,
+    String,
+    Vec<Name>,
+    Option<Name>,
+    bool,
+    Option<TimestampWithTimeZone>,
+);
+type Rows = TableIterator<'static, Row>;
 
-/// Documented in `sql/access.sql`, as is the other.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn effective_access(
-    role: Option<pg_sys::Oid>,
-    object: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(object_type, String),
-            name!(object_name, String),
-            name!(privilege_type, String),
-            name!(mode, String),
-            name!(path, Vec<Name>),
-            name!(grantor, Option<Name>),
-            name!(grant_option, bool),
-            name!(ends_at, Option<TimestampWithTimeZone>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let rows = || -> Result<Rows, Error> {
-        let viewer = Viewer::current();
-        let target = object.map(object::find).transpose()?;
-        let graph = match role {
-            Some(role) => {
-                let role =
-                    catalog::role_by_oid(role).ok_or(Error::NoSuchRole { oid: role.into() })?;
-                viewer.may_see(&role)?;
-                Scene::of(role)?
-            }
-            None => viewer.scene()?,
-        };
-        let listing = Listing::new(graph, target)?;
-        if role.is_none() {
-            viewer.tell();
+/// Documented in `sql/access.sql`.
+macro_rules! who_can_what {
+    ($function:ident($($arguments:tt)*), $rows:expr) => {
+        #[pg_extern(sql = false)]
+        #[allow(clippy::type_complexity)]
+        fn $function(
+            $($arguments)*
+        ) -> Result<
+            TableIterator<
+                'static,
+                (
+                    name!(role_name, Name),
+                    name!(object_type, String),
+                    name!(object_name, String),
+                    name!(privilege_type, String),
+                    name!(mode, String),
+                    name!(path, Vec<Name>),
+                    name!(grantor, Option<Name>),
+                    name!(grant_option, bool),
+                    name!(ends_at, Option<TimestampWithTimeZone>),
+                ),
+            >,
+            ErrorReport,
+        > {
+            $rows.map_err(report)
         }
-        Ok(listing.into_rows())
     };
-    rows().map_err(report)
 }
 
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn who_can(
-    privilege: Option<&str>,
-    object: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(object_type, String),
-            name!(object_name, String),
-            name!(privilege_type, String),
-            name!(mode, String),
-            name!(path, Vec<Name>),
-            name!(grantor, Option<Name>),
-            name!(grant_option, bool),
-            name!(ends_at, Option<TimestampWithTimeZone>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let rows = || -> Result<Rows, Error> {
-        let word = privilege.ok_or(Error::Null("privilege"))?;
-        let right = Right::of_word(word).ok_or_else(|| Error::NoSuchRight {
-            word: word.to_owned(),
-        })?;
-        let object = object.ok_or(Error::Null("object"))?;
-        let viewer = Viewer::current();
-        let target = object::find(object)?;
-        let mut listing = Listing::new(Scene::empty(), Some(target))?;
-        listing.require(right)?;
-        // What is on an object is its owner's to know.
-        let owner = listing.objects.first().map(|object| object.owner);
-        listing.scene = if owner.is_some_and(|owner| viewer.has_privileges_of(owner)) {
-            Scene::whole()?
-        } else {
-            viewer.tell();
-            viewer.scene()?
-        };
-        listing.narrow(right);
-        Ok(listing.into_rows())
+who_can_what!(
+    effective_access(role: Option<pg_sys::Oid>, object: Option<&str>),
+    of(role, object)
+);
+who_can_what!(
+    who_can(privilege: Option<&str>, object: Option<&str>),
+    with(privilege, object)
+);
+
+/// What a role can do, or everyone.
+fn of(role: Option<pg_sys::Oid>, object: Option<&str>) -> Result<Rows, Error> {
+    let viewer = Viewer::current();
+    let target = object.map(object::find).transpose()?;
+    let graph = match role {
+        Some(role) => {
+            let role = catalog::role_by_oid(role).ok_or(Error::NoSuchRole { oid: role.into() })?;
+            viewer.may_see(&role)?;
+            Scene::of(role)?
+        }
+        None => viewer.scene()?,
     };
-    rows().map_err(report)
+    let listing = Listing::new(graph, target)?;
+    if role.is_none() {
+        viewer.tell();
+    }
+    Ok(listing.into_rows())
+}
+
+/// Who has a right on an object.
+fn with(privilege: Option<&str>, object: Option<&str>) -> Result<Rows, Error> {
+    let word = privilege.ok_or(Error::Null("privilege"))?;
+    let right = Right::of_word(word).ok_or_else(|| Error::NoSuchRight {
+        word: word.to_owned(),
+    })?;
+    let object = object.ok_or(Error::Null("object"))?;
+    let viewer = Viewer::current();
+    let target = object::find(object)?;
+    let mut listing = Listing::new(Scene::empty(), Some(target))?;
+    listing.require(right)?;
+    // What is on an object is its owner's to know.
+    let owner = listing.objects.first().map(|object| object.owner);
+    listing.scene = if owner.is_some_and(|owner| viewer.has_privileges_of(owner)) {
+        Scene::whole()?
+    } else {
+        viewer.tell();
+        viewer.scene()?
+    };
+    listing.narrow(right);
+    Ok(listing.into_rows())
 }
 
 /// What a role can do in this database, without what everyone can, each as a line. Sorted. For whoever
@@ -370,21 +359,7 @@ impl Listing {
         }))
     }
 
-    #[allow(clippy::type_complexity)]
-    fn of(
-        &self,
-        role: u32,
-    ) -> Vec<(
-        Name,
-        String,
-        String,
-        String,
-        String,
-        Vec<Name>,
-        Option<Name>,
-        bool,
-        Option<TimestampWithTimeZone>,
-    )> {
+    fn of(&self, role: u32) -> Vec<Row> {
         let graph = &self.scene.graph;
         let reach = graph.reach(role);
         let mut rows = Vec::new();

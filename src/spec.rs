@@ -135,52 +135,43 @@ impl<T, E: Report + 'static> At<T> for Result<T, E> {
 /// `step, object, statement, runs_as, reason, digest`
 type Row = (i32, String, String, Name, String, String);
 
-/// Documented in `sql/spec.sql`, as are the others.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn plan_text(
-    spec: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(step, i32),
-            name!(object, String),
-            name!(statement, String),
-            name!(runs_as, Name),
-            name!(reason, String),
-            name!(digest, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    plan(spec).map(TableIterator::new).map_err(report)
+/// A function that returns steps. Documented in `sql/spec.sql`, as are the others.
+macro_rules! steps {
+    ($function:ident($($arguments:tt)*), $steps:expr) => {
+        #[pg_extern(sql = false)]
+        #[allow(clippy::type_complexity)]
+        fn $function(
+            $($arguments)*
+        ) -> Result<
+            TableIterator<
+                'static,
+                (
+                    name!(step, i32),
+                    name!(object, String),
+                    name!(statement, String),
+                    name!(runs_as, Name),
+                    name!(reason, String),
+                    name!(digest, String),
+                ),
+            >,
+            ErrorReport,
+        > {
+            require_preload()?;
+            $steps.map(TableIterator::new).map_err(report)
+        }
+    };
 }
 
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn plan_jsonb(
-    spec: Option<JsonText>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(step, i32),
-            name!(object, String),
-            name!(statement, String),
-            name!(runs_as, Name),
-            name!(reason, String),
-            name!(digest, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    plan(text(spec.as_ref()))
-        .map(TableIterator::new)
-        .map_err(report)
-}
+steps!(plan_text(spec: Option<&str>), plan(spec));
+steps!(plan_jsonb(spec: Option<JsonText>), plan(text(spec.as_ref())));
+steps!(
+    apply_text(spec: Option<&str>, expect_digest: Option<&str>),
+    apply(spec, expect_digest)
+);
+steps!(
+    apply_jsonb(spec: Option<JsonText>, expect_digest: Option<&str>),
+    apply(text(spec.as_ref()), expect_digest)
+);
 
 #[pg_extern(sql = false)]
 fn plan_digest_text(spec: Option<&str>) -> Result<String, ErrorReport> {
@@ -192,56 +183,6 @@ fn plan_digest_text(spec: Option<&str>) -> Result<String, ErrorReport> {
 fn plan_digest_jsonb(spec: Option<JsonText>) -> Result<String, ErrorReport> {
     require_preload()?;
     plan_digest(text(spec.as_ref())).map_err(report)
-}
-
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn apply_text(
-    spec: Option<&str>,
-    expect_digest: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(step, i32),
-            name!(object, String),
-            name!(statement, String),
-            name!(runs_as, Name),
-            name!(reason, String),
-            name!(digest, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    apply(spec, expect_digest)
-        .map(TableIterator::new)
-        .map_err(report)
-}
-
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn apply_jsonb(
-    spec: Option<JsonText>,
-    expect_digest: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(step, i32),
-            name!(object, String),
-            name!(statement, String),
-            name!(runs_as, Name),
-            name!(reason, String),
-            name!(digest, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    apply(text(spec.as_ref()), expect_digest)
-        .map(TableIterator::new)
-        .map_err(report)
 }
 
 #[pg_extern(sql = false)]

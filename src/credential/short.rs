@@ -22,159 +22,81 @@ enum Form {
     Admin,
 }
 
-/// Documented in `sql/functions.sql`, as are the others.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn create_readonly_role(
-    table: Option<pg_sys::Oid>,
-    role_name: Option<&str>,
-    valid_for: Option<Interval>,
-    purpose: Option<&str>,
-    tables: Option<Vec<Option<pg_sys::Oid>>>,
-    schemas: Option<Vec<Option<pg_sys::Oid>>>,
-    future_tables: Option<bool>,
-    allowed_ips: Option<Vec<Option<Cidr>>>,
-    allow_local: Option<bool>,
-    require_tls: Option<bool>,
-    connection_limit: Option<i32>,
-    statement_timeout: Option<Interval>,
-    idle_in_transaction_session_timeout: Option<Interval>,
-    search_path: Option<Vec<Option<String>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(password, String),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    error::require_preload()?;
-    let options = options(
-        allowed_ips,
-        allow_local,
-        require_tls,
-        connection_limit,
-        statement_timeout,
-        idle_in_transaction_session_timeout,
-        search_path,
-    );
-    let login = Login {
-        role_name,
-        valid_for,
-        purpose,
-        options: options.map_err(error::report)?,
+/// They differ in the objects that they take. Documented in `sql/functions.sql`.
+macro_rules! classic {
+    ($function:ident($($first:tt)*), ($($between:tt)*), $form:expr, $table:expr, $schemas:expr) => {
+        #[pg_extern(sql = false)]
+        #[allow(clippy::too_many_arguments, clippy::type_complexity)]
+        fn $function(
+            $($first)*
+            role_name: Option<&str>,
+            valid_for: Option<Interval>,
+            purpose: Option<&str>,
+            tables: Option<Vec<Option<pg_sys::Oid>>>,
+            $($between)*
+            future_tables: Option<bool>,
+            allowed_ips: Option<Vec<Option<Cidr>>>,
+            allow_local: Option<bool>,
+            require_tls: Option<bool>,
+            connection_limit: Option<i32>,
+            statement_timeout: Option<Interval>,
+            idle_in_transaction_session_timeout: Option<Interval>,
+            search_path: Option<Vec<Option<String>>>,
+        ) -> Result<
+            TableIterator<
+                'static,
+                (
+                    name!(role_name, Name),
+                    name!(password, String),
+                    name!(valid_until, Option<TimestampWithTimeZone>),
+                    name!(connection_uri, String),
+                ),
+            >,
+            ErrorReport,
+        > {
+            error::require_preload()?;
+            let options = options(
+                allowed_ips,
+                allow_local,
+                require_tls,
+                connection_limit,
+                statement_timeout,
+                idle_in_transaction_session_timeout,
+                search_path,
+            );
+            let login = Login {
+                role_name,
+                valid_for,
+                purpose,
+                options: options.map_err(error::report)?,
+            };
+            run($form, $table, tables, $schemas, future_tables, login)
+                .map(|issued| TableIterator::once(issued.into_row()))
+        }
     };
-    run(Form::ReadOnly, table, tables, schemas, future_tables, login)
-        .map(|issued| TableIterator::once(issued.into_row()))
 }
 
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn create_readwrite_role(
-    table: Option<pg_sys::Oid>,
-    role_name: Option<&str>,
-    valid_for: Option<Interval>,
-    purpose: Option<&str>,
-    tables: Option<Vec<Option<pg_sys::Oid>>>,
-    schemas: Option<Vec<Option<pg_sys::Oid>>>,
-    future_tables: Option<bool>,
-    allowed_ips: Option<Vec<Option<Cidr>>>,
-    allow_local: Option<bool>,
-    require_tls: Option<bool>,
-    connection_limit: Option<i32>,
-    statement_timeout: Option<Interval>,
-    idle_in_transaction_session_timeout: Option<Interval>,
-    search_path: Option<Vec<Option<String>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(password, String),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    error::require_preload()?;
-    let options = options(
-        allowed_ips,
-        allow_local,
-        require_tls,
-        connection_limit,
-        statement_timeout,
-        idle_in_transaction_session_timeout,
-        search_path,
-    );
-    let login = Login {
-        role_name,
-        valid_for,
-        purpose,
-        options: options.map_err(error::report)?,
-    };
-    run(
-        Form::ReadWrite,
-        table,
-        tables,
-        schemas,
-        future_tables,
-        login,
-    )
-    .map(|issued| TableIterator::once(issued.into_row()))
-}
-
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn create_admin_role(
-    schemas: Option<Vec<Option<pg_sys::Oid>>>,
-    role_name: Option<&str>,
-    valid_for: Option<Interval>,
-    purpose: Option<&str>,
-    tables: Option<Vec<Option<pg_sys::Oid>>>,
-    future_tables: Option<bool>,
-    allowed_ips: Option<Vec<Option<Cidr>>>,
-    allow_local: Option<bool>,
-    require_tls: Option<bool>,
-    connection_limit: Option<i32>,
-    statement_timeout: Option<Interval>,
-    idle_in_transaction_session_timeout: Option<Interval>,
-    search_path: Option<Vec<Option<String>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(password, String),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    error::require_preload()?;
-    let options = options(
-        allowed_ips,
-        allow_local,
-        require_tls,
-        connection_limit,
-        statement_timeout,
-        idle_in_transaction_session_timeout,
-        search_path,
-    );
-    let login = Login {
-        role_name,
-        valid_for,
-        purpose,
-        options: options.map_err(error::report)?,
-    };
-    run(Form::Admin, None, tables, schemas, future_tables, login)
-        .map(|issued| TableIterator::once(issued.into_row()))
-}
+classic!(
+    create_readonly_role(table: Option<pg_sys::Oid>,),
+    (schemas: Option<Vec<Option<pg_sys::Oid>>>,),
+    Form::ReadOnly,
+    table,
+    schemas
+);
+classic!(
+    create_readwrite_role(table: Option<pg_sys::Oid>,),
+    (schemas: Option<Vec<Option<pg_sys::Oid>>>,),
+    Form::ReadWrite,
+    table,
+    schemas
+);
+classic!(
+    create_admin_role(schemas: Option<Vec<Option<pg_sys::Oid>>>,),
+    (),
+    Form::Admin,
+    None,
+    schemas
+);
 
 /// What the caller wants of the login itself.
 struct Login<'a> {
