@@ -57,12 +57,12 @@ COMMENT ON FUNCTION scope.harden(boolean) IS
 apply: run them, as the caller, in this transaction; done tells which took effect, since PostgreSQL only warns of a REVOKE by somebody who may not. A second time there is nothing to do.
 Errors: 42501 the caller may not run one of them; 25006 read-only; 22004 NULL.';
 
-CREATE FUNCTION scope.prune(apply boolean DEFAULT false)
+CREATE FUNCTION scope.prune(apply boolean DEFAULT false, declared boolean DEFAULT false)
 RETURNS TABLE (role_name name, statement text, reason text, done boolean)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'prune_wrapper';
-COMMENT ON FUNCTION scope.prune(boolean) IS
-'Managed roles that nobody needs: scopes of this database without members, and logins unused for scope_roles.unused_after, where logins are remembered; of those that have never logged in to this server only once it has counted logins for as long, since another may have been the primary. apply: end them, with scope.drop_scope() and scope.revoke_role(), as the caller, in this transaction. A scope that owns objects, or that a policy names, is not listed.
+COMMENT ON FUNCTION scope.prune(boolean, boolean) IS
+'Managed roles that nobody needs: scopes of this database without members that a call for a login has made, which makes them again when they are needed, and logins unused for scope_roles.unused_after, where logins are remembered; of those that have never logged in to this server only once it has counted logins for as long, since another may have been the primary. declared: also scopes that were made, changed or specified by their name, as migrations do it; these nobody makes again. apply: end them, with scope.drop_scope() and scope.revoke_role(), as the caller, in this transaction. A scope that owns objects, or that a policy names, is not listed.
 Errors: those of these functions; 25006 read-only; 22004 NULL.';
 
 CREATE FUNCTION scope.attest(role regrole, note text)
@@ -75,5 +75,5 @@ Errors: 42704 no such role; 42501 one''s own role; 22023 bad note; 22004 NULL; 2
 
 REVOKE ALL ON scope.accepted_finding, scope.attestation FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scope.review(), scope.accept_finding(text, name, text, interval, text), scope.harden(boolean),
-    scope.prune(boolean), scope.attest(regrole, text) FROM PUBLIC;
+    scope.prune(boolean, boolean), scope.attest(regrole, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION scope.review() TO pg_monitor;

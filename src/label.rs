@@ -79,8 +79,17 @@ pub fn hand_on_guards(from: pg_sys::Oid, to: pg_sys::Oid) {
 /// Labels a role that was just made, in this database, for `caller`. False when there is no such
 /// role: it must not stay without its label, which would make it nobody's.
 #[must_use]
-pub fn attach(role: &str, kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> bool {
-    attach_metadata(role, &fresh(kind, caller, purpose))
+pub fn attach_scope(
+    role: &str,
+    caller: pg_sys::Oid,
+    purpose: Option<&str>,
+    on_request: bool,
+) -> bool {
+    let metadata = Metadata {
+        on_request,
+        ..fresh(Kind::Scope, caller, purpose)
+    };
+    attach_metadata(role, &metadata)
 }
 
 /// What is known of a role that is being made, in this database, for `caller`.
@@ -93,6 +102,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         state: State::Active,
         valid_until: None,
         access: None,
+        on_request: false,
         creator,
         creator_oid: caller.into(),
         created_at: timestamp::rfc3339(clock::now()),
@@ -111,7 +121,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
     }
 }
 
-/// As [`attach`], with metadata of one's own.
+/// As [`attach_scope`], with metadata of one's own.
 #[must_use]
 pub fn attach_metadata(role: &str, metadata: &Metadata) -> bool {
     match catalog::role_by_name(role) {
@@ -131,6 +141,16 @@ pub fn declare(scope: pg_sys::Oid, access: Access) {
         metadata.access = Some(access);
         write(scope, &metadata);
         seclabel::tell_sessions(scope);
+    }
+}
+
+/// Somebody has named the scope: it is there to stay. The caller controls it.
+pub fn keep(scope: pg_sys::Oid) {
+    if let Some(Ok(mut metadata)) = read(scope)
+        && metadata.on_request
+    {
+        metadata.on_request = false;
+        write(scope, &metadata);
     }
 }
 

@@ -482,12 +482,14 @@ fn harden(
     })))
 }
 
-/// Scopes of this database that nobody has, and that hold nothing together.
+/// Scopes of this database that nobody has, and that hold nothing together. Those that somebody has named, a migration for one, only when
+/// $1 says so.
 const EMPTY_SCOPES: &str = "
 SELECT r.rolname::text, format('SELECT scope.drop_scope(%L)', r.rolname), 'a scope without members'
   FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
  WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
    AND l.label::jsonb ->> 'database' = current_database()
+   AND ($1 OR l.label::jsonb ->> 'on_request' = 'true')
    AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid)
    AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
                       AND (d.deptype = 'r' OR d.deptype = 'o' AND d.classid <> 'pg_default_acl'::regclass))
@@ -497,6 +499,7 @@ SELECT r.rolname::text, format('SELECT scope.drop_scope(%L)', r.rolname), 'a sco
 #[allow(clippy::type_complexity)]
 fn prune(
     apply: Option<bool>,
+    declared: Option<bool>,
 ) -> Result<
     TableIterator<
         'static,
@@ -511,9 +514,9 @@ fn prune(
 > {
     let steps = || -> Result<Vec<(String, String, String)>, Error> {
         let apply = apply.ok_or(Error::Null("apply"))?;
-        let none: [DatumWithOid<'_>; 0] = [];
+        let declared = declared.ok_or(Error::Null("declared"))?;
         let mut steps = identity::elevated(|| {
-            spi::read(EMPTY_SCOPES, &none, |row| {
+            spi::read(EMPTY_SCOPES, &[declared.into()], |row| {
                 let text = |number| {
                     Ok::<_, pgrx::spi::Error>(row.get::<String>(number)?.unwrap_or_default())
                 };

@@ -62,6 +62,8 @@ pub enum Error {
     OfOurs { role: String, pointer: String },
     #[error("role \"{role}\" is not an authenticator")]
     NotAnAuthenticator { role: String, pointer: String },
+    #[error("role \"{role}\" would be a member of itself")]
+    Circle { role: String, pointer: String },
     #[error("membership option \"{key}\" does not exist on this server")]
     TooNew { key: &'static str, pointer: String },
     #[error("permission denied for function scope.{function}")]
@@ -254,8 +256,9 @@ fn apply_now(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, 
     }
     plan.declared.iter().try_for_each(declare)?;
     let digest = digest(&plan.steps);
-    // The error undoes what was done.
-    if let Some(expected) = expect_digest.filter(|expected| *expected != digest) {
+    // The error undoes what was done. Where nothing is left to do, it was done before.
+    let is_another = |expected: &&str| *expected != digest && !plan.steps.is_empty();
+    if let Some(expected) = expect_digest.filter(is_another) {
         return Err(Error::Changed {
             expected: expected.to_owned(),
             found: digest,
@@ -342,6 +345,7 @@ fn declare(declared: &Declared) -> Result<(), Error> {
     };
     match &declared.change {
         Declares::Also(plan) | Declares::Only(plan) => {
+            label::keep(role.oid);
             let held = held::by(role.oid)?;
             let new = match declared.change {
                 Declares::Only(_) => declared::replace(role.oid, name, plan, &held)?,

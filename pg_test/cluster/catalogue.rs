@@ -37,7 +37,7 @@ function scope.plan(pg_catalog.jsonb) |
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
 function scope.plan_digest(pg_catalog.text) | 
-function scope.prune(boolean) | 
+function scope.prune(boolean,boolean) | 
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE

@@ -429,22 +429,70 @@ fn pruning_ends_scopes_that_nobody_has() {
     let server = Server::start(Options::default());
     let f = Fixture::on(&server, "review_prune");
     let mut admin = f.admin();
+    // Named by a migration, changed by its name, specified, and made on the way to a login.
     admin.run(
         "SELECT scope.create_scope('idle', tables => '{orders}'); SELECT scope.create_scope('busy', tables => '{vault}');
          SELECT scope.create_credential('{busy}', 'worker'); SELECT scope.create_scope('policed', tables => '{orders}');
          CREATE POLICY p ON orders TO policed",
     );
+    let logins = [
+        ("orders", "'orders'"),
+        ("vault", "'vault'"),
+        ("both", "tables => '{orders,vault}'"),
+        ("again", "schemas => '{public}'"),
+    ];
+    let of =
+        |login: &str| format!("(SELECT scopes[1] FROM scope.credentials WHERE role = '{login}')");
+    let mut scopes = Vec::new();
+    for (login, what) in logins {
+        admin.run(&format!(
+            "SELECT scope.create_readonly_role({what}, role_name => '{login}')"
+        ));
+        scopes.push(admin.text(&format!("SELECT {}", of(login))));
+    }
+    let [on_request, altered, specified, policed] = scopes.as_slice() else {
+        panic!("{scopes:?}")
+    };
+    admin.run(&format!("SELECT scope.alter_scope('{altered}', 'add', '{{INSERT}}', tables => '{{vault}}'); CREATE POLICY q ON orders TO \"{policed}\""));
+    let spec = admin.text(&format!(
+        "SELECT scope.export_spec(ARRAY['{specified}']::name[])"
+    ));
+    admin.run(&format!("SELECT scope.apply({})", literal(&spec)));
+    for (login, _) in logins {
+        admin.run(&format!("SELECT scope.revoke_role('{login}')"));
+    }
+    wait_until("they are gone", 30, || {
+        !admin.holds("EXISTS (SELECT FROM scope.credentials WHERE role <> 'worker')")
+    });
     let list = "SELECT concat_ws(' ', role_name, done) FROM scope.prune()";
-    assert_eq!(admin.column(list), ["idle f"]);
-    assert!(admin.role_exists("idle"));
+    assert_eq!(admin.column(list), [format!("{on_request} f")]);
+    assert!(admin.role_exists(on_request));
     assert_eq!(
         admin.column("SELECT role_name FROM scope.prune(true) WHERE done"),
-        ["idle"]
+        [on_request.as_str()]
     );
-    assert!(
-        !admin.role_exists("idle") && admin.role_exists("busy") && admin.role_exists("policed")
-    );
+    assert!(!admin.role_exists(on_request));
+    for kept in ["idle", "busy", "policed", altered, specified, policed] {
+        assert!(admin.role_exists(kept), "{kept}");
+    }
     assert_eq!(admin.column(list), NOTHING);
+    // What a migration has made goes by its own argument.
+    let mut named = vec!["idle", altered, specified];
+    named.sort_unstable();
+    assert_eq!(
+        admin.column(
+            "SELECT role_name FROM scope.prune(declared => true) ORDER BY role_name COLLATE \"C\""
+        ),
+        named
+    );
+    admin.run("SELECT scope.prune(true, declared => true)");
+    assert!(
+        !admin.role_exists("idle")
+            && !admin.role_exists(altered)
+            && admin.role_exists("busy")
+            && admin.role_exists("policed")
+    );
+    admin.refused("SELECT scope.prune(true, NULL)", "22004");
 }
 
 #[test]

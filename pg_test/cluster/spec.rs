@@ -1,5 +1,6 @@
 //! Declared roles: `scope.plan`, `scope.apply` and `scope.export_spec`.
 
+mod drift;
 mod examples;
 mod guards;
 mod random;

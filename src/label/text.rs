@@ -90,6 +90,9 @@ pub struct Metadata {
     /// Of a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// Of a scope: a call that issues a login has made it, and makes it again when it is needed; nobody has named it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_request: bool,
     /// The role that asked for this one.
     pub creator: String,
     pub creator_oid: u32,
@@ -246,6 +249,7 @@ mod tests {
             state: State::Active,
             valid_until: None,
             access: None,
+            on_request: false,
             creator: "alice".into(),
             creator_oid: 16_384,
             created_at: "2026-11-21T08:49:54Z".into(),

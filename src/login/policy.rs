@@ -141,6 +141,7 @@ mod tests {
             state,
             valid_until: None,
             access: None,
+            on_request: false,
             creator: "alice".into(),
             creator_oid: 1,
             created_at: String::new(),

@@ -410,9 +410,11 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
     Check {
         code: "empty_scope",
         severity: Severity::Low,
-        stops: "it can be given to no login until it is made again",
+        stops: "",
         sql: ours!(
-            "SELECT rolname::text, NULL, 'is a scope without members', (label ->> 'created_at')::timestamptz, format('SELECT scope.drop_scope(%L);', rolname)
+            "SELECT rolname::text, NULL, 'is a scope without members; with the fix, '
+                    || CASE WHEN label ->> 'on_request' = 'true' THEN 'the call that needs it makes it again'
+                            ELSE 'it can be given to no login until a migration makes it again' END, (label ->> 'created_at')::timestamptz, format('SELECT scope.drop_scope(%L);', rolname)
                FROM o WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active'
                 AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = o.oid)"
         ),

@@ -51,7 +51,7 @@ pub fn create(
     }
     // What was true before the wait may not be so any more.
     let planned = planning::plan(request, caller, None)?;
-    make(name, request, &planned, purpose)?;
+    make(name, request, &planned, purpose, false)?;
     tell(request, &planned);
     Ok(())
 }
@@ -123,6 +123,7 @@ fn already_there(
         });
     }
     if is_over(identity::current_user(), &scope.metadata) {
+        label::keep(role);
         let new = declared::add(role, name, &planned.plan, &held)?;
         if !new.is_empty() {
             changed(
@@ -154,13 +155,14 @@ pub fn make(
     request: &Request,
     planned: &Planned,
     purpose: Option<&str>,
+    on_request: bool,
 ) -> Result<(), Error> {
     let grants = grantable(planned.plan.to_grant(&Holdings::default()));
     require_making(request, planned)?;
     let caller = identity::current_user();
     let role = identity::elevated(|| -> Result<pg_sys::Oid, Error> {
         spi::execute(&format!("CREATE ROLE {} NOLOGIN", spi::identifier(name)))?;
-        let labelled = label::attach(name, Kind::Scope, caller, purpose);
+        let labelled = label::attach_scope(name, caller, purpose, on_request);
         catalog::role_by_name(name)
             .filter(|_| labelled)
             .map(|role| role.oid)
@@ -214,6 +216,7 @@ pub fn add(name: &str, request: &Request) -> Result<(), Error> {
     let scope = locked(name)?;
     let planned = planning::plan(request, identity::current_user(), Some(scope.oid))?;
     extend(&scope.name, scope.oid, request, &planned)?;
+    label::keep(scope.oid);
     tell(request, &planned);
     Ok(())
 }
@@ -338,6 +341,7 @@ pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
         .copied()
         .collect();
     revoke(&scope, &held, &gone)?;
+    label::keep(scope.oid);
     declared::take_away(scope.oid, &scope.name, &withdrawn, &planned.plan, &held)
 }
 

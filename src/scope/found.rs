@@ -41,7 +41,7 @@ pub fn find_or_make(
     {
         return Ok(false);
     }
-    change::make(role, request, planned, None)?;
+    change::make(role, request, planned, None, true)?;
     Ok(true)
 }
 

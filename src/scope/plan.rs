@@ -29,7 +29,7 @@ pub struct Grant {
 }
 
 /// Why a grant is in a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// Named by the request.
     Asked,

@@ -8,6 +8,7 @@ use super::privilege::Verbs;
 use super::request::Request;
 use super::{Error, facts, held, planning};
 use crate::audit::{self, Action as AuditAction, Value};
+use crate::label;
 use crate::pg::{catalog, identity, spi, xact};
 
 /// Takes EXECUTE from everyone, and gives it to scopes.
@@ -34,6 +35,7 @@ pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
         let scope = locked(name)?;
         let planned = planning::plan(&request, caller, Some(scope.oid))?;
         extend(&scope.name, scope.oid, &request, &planned)?;
+        label::keep(scope.oid);
     }
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM PUBLIC CASCADE", fact.sql);
     for grantor in held::public_grantors(function)? {

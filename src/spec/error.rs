@@ -32,6 +32,7 @@ impl Report for Error {
             Self::OfOurs { .. } | Self::NotAnAuthenticator { .. } => {
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
             }
+            Self::Circle { .. } => PgSqlErrorCode::ERRCODE_INVALID_GRANT_OPERATION,
             Self::TooNew { .. } => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::MayNotCall { .. } | Self::NotReached { .. } => {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
@@ -55,6 +56,9 @@ impl Report for Error {
             ),
             Self::NotAnAuthenticator { pointer, .. } => {
                 format!("The spec declares it as one at \"{pointer}\".")
+            }
+            Self::Circle { pointer, .. } => {
+                format!("It would be so by what the spec declares at \"{pointer}\".")
             }
             Self::TooNew { pointer, .. } => {
                 format!("It came with PostgreSQL 16; the spec has it at \"{pointer}\".")
@@ -96,6 +100,9 @@ impl Report for Error {
             }
             Self::NotAnAuthenticator { .. } => {
                 "Choose another name; scope.credentials shows what it is.".into()
+            }
+            Self::Circle { .. } => {
+                "Leave out one of the memberships between them, there or on this server.".into()
             }
             Self::TooNew { .. } => "Leave it out.".into(),
             Self::MayNotCall { function, .. } => format!(

@@ -1,6 +1,8 @@
 //! Memberships between roles that a spec declares: what there is, what is declared, and the GRANTs and
 //! REVOKEs between them, which run as the caller.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::document::{Document, Membership, Mode};
 use super::state::{self, Member};
 use super::steps::{Actor, Found, Step, Work, missing};
@@ -16,9 +18,11 @@ pub fn steps(document: &Document, found: &mut Found) -> Result<(), Error> {
     if document.memberships.is_empty() && document.mode == Mode::Additive {
         return Ok(());
     }
-    let rows: Vec<Member> = state::memberships()?
-        .into_iter()
-        .filter(is_declarable)
+    let all = state::memberships()?;
+    let rows: Vec<Member> = all
+        .iter()
+        .filter(|row| is_declarable(row))
+        .cloned()
         .collect();
     let mut matched = vec![false; rows.len()];
     let mut joins = Vec::new();
@@ -37,7 +41,25 @@ pub fn steps(document: &Document, found: &mut Found) -> Result<(), Error> {
             None => joins.push((declared, at)),
         }
     }
-    for (declared, at) in ordered(joins) {
+    let covered = |row: &Member| {
+        let scope = |name: &String| {
+            document
+                .scopes
+                .iter()
+                .any(|scope| !scope.absent && scope.name == *name)
+        };
+        document.roles.contains(&row.role) || scope(&row.role) || scope(&row.member)
+    };
+    let leaving: Vec<&Member> = rows
+        .iter()
+        .zip(&matched)
+        .filter(|(row, matched)| document.mode == Mode::Authoritative && !**matched && covered(row))
+        .map(|(row, _)| row)
+        .collect();
+    let joins = ordered(joins);
+    let stays = all.iter().filter(|row| !leaving.contains(row));
+    refuse_circles(stays, &joins)?;
+    for (declared, at) in joins {
         require_admin(document, declared, &at)?;
         found.joined.push(Step {
             object: format!("membership of {} in {}", declared.member, declared.role),
@@ -46,38 +68,51 @@ pub fn steps(document: &Document, found: &mut Found) -> Result<(), Error> {
             work: Work::Sql(Actor::Caller),
         });
     }
-    if document.mode == Mode::Authoritative {
-        let covered = |row: &Member| {
-            let scope = |name: &String| {
-                document
-                    .scopes
-                    .iter()
-                    .any(|scope| !scope.absent && scope.name == *name)
-            };
-            document.roles.contains(&row.role) || scope(&row.role) || scope(&row.member)
-        };
-        let leaving = rows
-            .iter()
-            .zip(&matched)
-            .filter(|(row, matched)| !**matched && covered(row))
-            .map(|(row, _)| row)
-            .collect();
-        for row in dependents_first(leaving) {
-            if !catalog::is_admin_of(identity::current_user(), oid(&row.role)) {
-                return Err(may_not(&row.role)).at("/memberships");
-            }
-            found.left.push(Step {
-                object: format!("membership of {} in {}", row.member, row.role),
-                statement: format!(
-                    "REVOKE {} FROM {}{}",
-                    spi::identifier(&row.role),
-                    spi::identifier(&row.member),
-                    granted_by(Some(&row.grantor))
-                ),
-                reason: "not declared in /memberships, which is authoritative".to_owned(),
-                work: Work::Sql(Actor::Caller),
+    for row in dependents_first(leaving) {
+        if !catalog::is_admin_of(identity::current_user(), oid(&row.role)) {
+            return Err(may_not(&row.role)).at("/memberships");
+        }
+        found.left.push(Step {
+            object: format!("membership of {} in {}", row.member, row.role),
+            statement: format!(
+                "REVOKE {} FROM {}{}",
+                spi::identifier(&row.role),
+                spi::identifier(&row.member),
+                granted_by(Some(&row.grantor))
+            ),
+            reason: "not declared in /memberships, which is authoritative".to_owned(),
+            work: Work::Sql(Actor::Caller),
+        });
+    }
+    Ok(())
+}
+
+/// PostgreSQL lets no role be a member of itself, however far.
+fn refuse_circles<'a>(
+    rows: impl Iterator<Item = &'a Member>,
+    joins: &'a [(&Membership, String)],
+) -> Result<(), Error> {
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(&row.member).or_default().insert(&row.role);
+    }
+    for (declared, at) in joins {
+        let mut seen = BTreeSet::from([declared.role.as_str()]);
+        let mut next = vec![declared.role.as_str()];
+        while let Some(role) = next.pop() {
+            let of = groups.get(role).into_iter().flatten();
+            next.extend(of.copied().filter(|role| seen.insert(role)));
+        }
+        if seen.contains(declared.member.as_str()) {
+            return Err(Error::Circle {
+                role: declared.member.clone(),
+                pointer: at.clone(),
             });
         }
+        groups
+            .entry(&declared.member)
+            .or_default()
+            .insert(&declared.role);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::{At, Error, state};
 use crate::authority::is_over;
 use crate::label;
 use crate::pg::{catalog, identity, spi};
+use crate::scope::declaration::Stance;
 use crate::scope::plan::{self, Grant, Grantor, Holdings, Need, Object};
 use crate::scope::statements::{Direction, statements};
 use crate::scope::{self, held, name};
@@ -139,17 +140,23 @@ impl Found {
         held: &Holdings,
         is_new: bool,
     ) -> Result<(), Error> {
-        let mut groups: BTreeMap<(usize, bool, Grantor), Vec<&Grant>> = BTreeMap::new();
+        // What everyone may do too works without, but a scope that declares it is to hold it.
+        let declares = match catalog::role_by_name(&declared.name) {
+            Some(role) if !is_new => scope::declared::by(role.oid, &declared.name)?.grants,
+            _ => BTreeMap::new(),
+        };
+        let required = |grant: &Grant| declares.get(grant) == Some(&Stance::Required);
+        let mut groups: BTreeMap<(usize, Need, Grantor), Vec<&Grant>> = BTreeMap::new();
         for (grant, wanted) in &whole.plan.grants {
             // A scope that is made may connect already. What works without is granted at first only.
             let done = held.grants.contains_key(grant)
                 || is_new && matches!(grant.object, Object::Database(_));
             let spare = wanted.need == Need::Spare;
-            if done || spare && (!is_new || wanted.grantor == Grantor::Nobody) {
+            if done || spare && (!is_new && !required(grant) || wanted.grantor == Grantor::Nobody) {
                 continue;
             }
             let entry = whole.entries.get(grant).copied().unwrap_or_default();
-            let group = (entry, wanted.need != Need::Asked, wanted.grantor);
+            let group = (entry, wanted.need, wanted.grantor);
             groups.entry(group).or_default().push(grant);
         }
         if !groups.is_empty() {
@@ -163,16 +170,20 @@ impl Found {
             )?;
         }
         let role = spi::identifier(&declared.name);
-        for ((entry, comes_along, grantor), grants) in groups {
+        for ((entry, need, grantor), grants) in groups {
             let actor = match grantor {
                 Grantor::Caller => Actor::Caller,
                 Grantor::Scope(owner) => Actor::Role(owner),
                 Grantor::Nobody => continue,
             };
-            let reason = if comes_along {
-                format!("what {at}/grants/{entry} declares does not work without")
-            } else {
-                format!("declared at {at}/grants/{entry}, and not held")
+            let reason = match need {
+                Need::Asked => format!("declared at {at}/grants/{entry}, and not held"),
+                Need::Spare if !is_new => {
+                    format!("the scope was given it for {at}/grants/{entry}, and does not hold it")
+                }
+                Need::Implied | Need::Spare => {
+                    format!("what {at}/grants/{entry} declares does not work without")
+                }
             };
             for statement in statements(grants, &whole.plan.names, &role, Direction::Grant) {
                 self.granted.push(Step {
