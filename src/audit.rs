@@ -20,6 +20,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::buffer::Buffer;
 use crate::error::{self, Report};
 use crate::pg::log::Level;
 use crate::pg::{clock, identity, log as server_log, notify as notification, server, xact};
@@ -66,7 +67,7 @@ thread_local! {
     /// The second of the last line.
     static SECOND: RefCell<Second> = RefCell::default();
     /// The buffer of the last line.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Buffer = const { Buffer::new() };
 }
 
 /// Is anything waiting for the end of the transaction?
@@ -145,14 +146,14 @@ fn record_at(now: i64, event: Event<'_>) {
         Event::Alert { .. } | Event::Unrecorded { .. } => Level::Warning,
         _ => Level::Log,
     };
-    let mut line = Line::begin(BUFFER.take(), PREFIX);
+    let mut line = Line::begin(BUFFER.with(Buffer::take), PREFIX);
     line.field("event", Value::Text(event.name()));
     line.field("outcome", Value::Text(event.outcome()));
     common(&mut line, now);
     event.write(&mut line);
     let line = line.end();
     server_log::write(level, &line, now);
-    BUFFER.set(line);
+    BUFFER.with(|kept| kept.give_back(line));
     if let Event::Alert { guard, blocked, .. } = event {
         notify(&event, guard, blocked);
     }
@@ -261,13 +262,13 @@ pub fn ended(end: End) {
             End::Prepared => "prepared",
             End::Aborted | End::Subtransaction(_) => "rolled_back",
         };
-        let mut line = Line::begin(BUFFER.take(), PREFIX);
+        let mut line = Line::begin(BUFFER.with(Buffer::take), PREFIX);
         line.field("event", Value::Text(event));
         line.field("outcome", Value::Text(outcome));
         line.members(&rest);
         let line = line.end();
         server_log::write(Level::Log, &line, clock::now());
-        BUFFER.set(line);
+        BUFFER.with(|kept| kept.give_back(line));
     }
 }
 

@@ -8,6 +8,7 @@ mod admission;
 mod audit;
 mod authenticator;
 mod authority;
+mod buffer;
 mod claim_path;
 mod claims;
 mod constants;

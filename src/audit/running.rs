@@ -1,9 +1,10 @@
 //! The statements that run in this session, to be recorded when they end, however they end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use super::event::Event;
 use super::{Class, Line, clock, record, record_at, wants};
+use crate::buffer::Buffer;
 
 pub struct Running {
     /// Which one, for whoever ends it.
@@ -24,7 +25,7 @@ pub struct Running {
 thread_local! {
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
     /// The buffer of the last statement.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Buffer = const { Buffer::new() };
 }
 
 pub fn begin(statement: Running) {
@@ -51,11 +52,8 @@ pub fn end(key: usize) {
     });
     if let Some(one) = found {
         tell(&one, false);
-        // One that has grown for a long text is not kept.
-        if let Some(buffer) = one.statement
-            && buffer.capacity() <= LONGEST_KEPT
-        {
-            BUFFER.set(buffer);
+        if let Some(buffer) = one.statement {
+            BUFFER.with(|kept| kept.give_back(buffer));
         }
     }
 }
@@ -114,11 +112,8 @@ pub fn is_wanted() -> bool {
     wants(Class::Statement) || wants(Class::Ddl)
 }
 
-/// In bytes.
-const LONGEST_KEPT: usize = 4_096;
-
 pub fn members(write: impl FnOnce(&mut Line)) -> Vec<u8> {
-    let mut line = Line::part_in(BUFFER.take());
+    let mut line = Line::part_in(BUFFER.with(Buffer::take));
     write(&mut line);
     line.into_members()
 }

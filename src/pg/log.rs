@@ -4,7 +4,7 @@
 //! anew for each line. Where the log is plain text, lines of ours are put together here instead, to the
 //! same bytes; everything else, which is not common, is left to PostgreSQL.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::{compat, raw, text};
+use crate::buffer::Buffer;
 use crate::log_prefix::{self as prefix, Client, Writer};
 
 unsafe extern "C-unwind" {
@@ -122,7 +123,7 @@ pub fn write(level: Level, line: &[u8], now: i64) {
 
 thread_local! {
     /// The buffer of the last line.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Buffer = const { Buffer::new() };
     static TIME: RefCell<Second> = const { RefCell::new(Second::NONE) };
     static WORDS: RefCell<Words> = const { RefCell::new(Words::NONE) };
 }
@@ -147,7 +148,7 @@ fn wrote(text: &[u8], now: i64) -> bool {
     if !is_wanted {
         return true;
     }
-    let mut line = BUFFER.take();
+    let mut line = BUFFER.with(Buffer::take);
     line.clear();
     let is_whole = WORDS.with_borrow_mut(|words| {
         let words = words.current()?;
@@ -159,7 +160,7 @@ fn wrote(text: &[u8], now: i64) -> bool {
         Some(())
     });
     let written = is_whole.is_some() && send(&mut line);
-    BUFFER.set(line);
+    BUFFER.with(|kept| kept.give_back(line));
     written
 }
 
