@@ -32,17 +32,40 @@ use pgrx::prelude::*;
 use crate::error::{self, Report};
 use crate::label::{self, Kind, Metadata, State};
 use crate::pg::name::Name;
+use crate::pg::worker::{self as pg_worker, Started};
 use crate::pg::{catalog, clock, identity, server};
 use crate::wakeup;
+
+const LIBRARY: &str = "scope_roles";
+/// Their functions are in `hooks`.
+const LAUNCHER: pg_worker::Kind = pg_worker::Kind {
+    name: "scope_roles launcher",
+    function: "scope_roles_launcher",
+};
+/// Wakes the launcher of a standby that has been promoted: until then it need not look whether it has.
+const PROMOTION: pg_worker::Kind = pg_worker::Kind {
+    name: "scope_roles promotion",
+    function: "scope_roles_promoted",
+};
+/// Ends roles in a database.
+const WORKER: pg_worker::Kind = pg_worker::Kind {
+    name: "scope_roles worker",
+    function: "scope_roles_worker",
+};
 
 pub fn init() {
     wakeup::init_shared_memory();
     wakeup::init();
     // pg_upgrade moves roles and labels; nothing ends meanwhile.
     if !server::is_binary_upgrade() {
-        crate::pg::worker::register_launcher();
-        crate::pg::worker::register_promotion();
+        pg_worker::register(LIBRARY, &LAUNCHER);
+        pg_worker::register_for_writes(LIBRARY, &PROMOTION);
     }
+}
+
+/// Starts a worker in the database; `None` when there is no slot for it.
+fn start_worker(database: pg_sys::Oid) -> Option<Started> {
+    pg_worker::start_in(LIBRARY, &WORKER, database)
 }
 
 /// A managed role, as the end sees it.

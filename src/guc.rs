@@ -63,7 +63,11 @@ pub enum AuditText {
 pub fn init() {
     let none = GucFlags::empty();
     let seconds = GucFlags::UNIT_S;
-    secret_setting::define();
+    secret_setting::define(
+        c"scope_roles.jwt_secret",
+        c"The key that verifies tokens.",
+        c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one. Never shown.",
+    );
     GucRegistry::define_bool_guc(
         c"scope_roles.jwt_secret_is_base64",
         c"Whether scope_roles.jwt_secret is the base64 form of a secret.",

@@ -321,7 +321,7 @@ impl Launcher {
             && let Some(database) = self.cleaning.left.pop()
         {
             // What finds no worker now is cleaned the next time.
-            self.running = worker::start_in(database).map(|worker| Running {
+            self.running = super::start_worker(database).map(|worker| Running {
                 worker,
                 roles: Vec::new(),
             });
@@ -354,7 +354,7 @@ impl Launcher {
             .filter(|(_, metadata)| serves(metadata, database.into(), databases))
             .map(|(role, metadata)| (role, metadata.waits_for.clone()))
             .collect();
-        match worker::start_in(database) {
+        match super::start_worker(database) {
             Some(worker) => self.running = Some(Running { worker, roles }),
             None => {
                 self.problem = Some(c"waiting for a free background worker: max_worker_processes");

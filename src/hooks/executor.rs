@@ -9,14 +9,14 @@ use super::judge::{
     acting_user, acts_as_another, before_anything, before_inherited_use, before_query,
     before_query_of_another, before_use_by,
 };
-use super::{guards, quiet, sealed, statements};
+use super::{guards, quiet, sealed, set_config, statements};
 use crate::audit::watched;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::pg::compat::Running;
 use crate::pg::error_context::explaining;
 use crate::pg::list::elements;
-use crate::pg::{compat, invalidation, set_config};
+use crate::pg::{compat, invalidation};
 use crate::session::{claim_settings, switch_state};
 use crate::{login, temporary};
 

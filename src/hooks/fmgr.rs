@@ -9,9 +9,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::guards::writes;
+use super::library;
 use crate::lock;
 use crate::lock::verdict::Event;
-use crate::pg::library;
 use crate::session::{leftovers, role_changers};
 
 /// What the functions of a library do.

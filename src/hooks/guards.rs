@@ -2,10 +2,12 @@
 //! changes data.
 
 mod classes;
+mod copy;
 mod frame;
 pub mod functions;
 mod messages;
 pub mod rows;
+mod temporary;
 pub mod utility;
 pub mod writes;
 

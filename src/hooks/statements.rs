@@ -9,11 +9,12 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::objects::objects;
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
-use crate::pg::statement::{add_relation, is_ddl, objects, tag};
+use crate::pg::statement::{add_relation, is_ddl, tag};
 use crate::pg::{clock, compat, error_context, identity, invalidation, xact};
 
 unsafe extern "C-unwind" {

@@ -19,15 +19,14 @@ const MASK: &CStr = c"********";
 static VALUE: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 static mut SHOWN: *mut c_char = std::ptr::null_mut();
 
-/// Defines `scope_roles.jwt_secret`.
-pub fn define() {
+/// Defines it; there is one.
+pub fn define(name: &'static CStr, short: &'static CStr, long: &'static CStr) {
     // SAFETY: strings and the variable are static; the hooks have the types that PostgreSQL asks for.
     unsafe {
         pg_sys::DefineCustomStringVariable(
-            c"scope_roles.jwt_secret".as_ptr(),
-            c"The key that verifies tokens.".as_ptr(),
-            c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one. Never shown."
-                .as_ptr(),
+            name.as_ptr(),
+            short.as_ptr(),
+            long.as_ptr(),
             &raw mut SHOWN,
             MASK.as_ptr(),
             pg_sys::GucContext::PGC_SIGHUP,

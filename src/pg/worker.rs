@@ -8,19 +8,35 @@ use pgrx::pg_sys;
 
 use super::{compat, server};
 
-const LIBRARY: &str = "scope_roles";
+/// What a worker of this library is called, and the function that it runs.
+pub struct Kind {
+    pub name: &'static str,
+    pub function: &'static str,
+}
 
-/// The launcher, started with the server (also on a standby) and again after a crash.
-pub fn register_launcher() {
-    BackgroundWorkerBuilder::new("scope_roles launcher")
-        .set_type("scope_roles launcher")
-        .set_library(LIBRARY)
-        .set_function("scope_roles_launcher")
-        .enable_shmem_access(None)
+/// A worker that is started with the server (also on a standby) and again after a crash. In the postmaster.
+pub fn register(library: &str, kind: &Kind) {
+    builder(library, kind)
         .enable_spi_access()
         .set_start_time(BgWorkerStartTime::ConsistentState)
         .set_restart_time(Some(Duration::from_secs(1)))
         .load();
+}
+
+/// One that is started once, when the server begins to take writes. In the postmaster.
+pub fn register_for_writes(library: &str, kind: &Kind) {
+    builder(library, kind)
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+        .load();
+}
+
+fn builder(library: &str, kind: &Kind) -> BackgroundWorkerBuilder {
+    BackgroundWorkerBuilder::new(kind.name)
+        .set_type(kind.name)
+        .set_library(library)
+        .set_function(kind.function)
+        .enable_shmem_access(None)
 }
 
 /// A worker that was asked for; the postmaster starts it.
@@ -45,22 +61,9 @@ impl Drop for Started {
     }
 }
 
-/// Wakes the launcher of a standby that has been promoted: until then it need not look whether it
-/// has.
-pub fn register_promotion() {
-    BackgroundWorkerBuilder::new("scope_roles promotion")
-        .set_type("scope_roles promotion")
-        .set_library(LIBRARY)
-        .set_function("scope_roles_promoted")
-        .enable_shmem_access(None)
-        .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .set_restart_time(None)
-        .load();
-}
-
 /// Starts a short-lived worker in `database`; our latch is set when it ends. `None` when no
 /// worker slot is free (`max_worker_processes`).
-pub fn start_in(database: pg_sys::Oid) -> Option<Started> {
+pub fn start_in(library: &str, kind: &Kind, database: pg_sys::Oid) -> Option<Started> {
     let mut worker = pg_sys::BackgroundWorker {
         bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION)
             as i32,
@@ -71,10 +74,10 @@ pub fn start_in(database: pg_sys::Oid) -> Option<Started> {
         bgw_notify_pid: unsafe { pg_sys::MyProcPid },
         ..Default::default()
     };
-    fill(&mut worker.bgw_name, c"scope_roles worker");
-    fill(&mut worker.bgw_type, c"scope_roles worker");
-    fill(&mut worker.bgw_library_name, c"scope_roles");
-    fill(&mut worker.bgw_function_name, c"scope_roles_worker");
+    fill(&mut worker.bgw_name, kind.name);
+    fill(&mut worker.bgw_type, kind.name);
+    fill(&mut worker.bgw_library_name, library);
+    fill(&mut worker.bgw_function_name, kind.function);
     let mut handle = std::ptr::null_mut();
     // SAFETY: a complete registration, copied by PostgreSQL. The handle is to outlive transactions.
     unsafe {
@@ -187,9 +190,9 @@ pub fn set_for_session(name: &CStr, value: &CStr) {
     }
 }
 
-fn fill(field: &mut [std::ffi::c_char], text: &CStr) {
+fn fill(field: &mut [std::ffi::c_char], text: &str) {
     let last = field.len().saturating_sub(1);
-    for (slot, byte) in field.iter_mut().take(last).zip(text.to_bytes()) {
-        *slot = *byte as std::ffi::c_char;
+    for (slot, byte) in field.iter_mut().take(last).zip(text.bytes()) {
+        *slot = byte as std::ffi::c_char;
     }
 }

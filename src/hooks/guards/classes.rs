@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::temporary::{is_about_temporary, is_temporary_table};
 use crate::guard::rule::Class;
 use crate::pg::list::elements;
-use crate::pg::temporary_objects::{is_about_temporary, is_temporary_table};
 use crate::pg::{identity, raw};
 
 /// Does a statement change data, or what holds them? Temporary objects are the session's own.

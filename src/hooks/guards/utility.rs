@@ -6,13 +6,13 @@ use pgrx::prelude::*;
 use super::classes::{changes_data, classes_of, is_ddl, makes_something, prepares, tag_of};
 use super::frame::{Frame, hands_on_now};
 use super::rows::{Counter, answer_ends, answer_starts, remember, returned_by};
+use super::temporary::is_about_temporary;
 use super::writes::{learn_writers, may_write};
-use super::{flags, flags_now};
+use super::{copy, flags, flags_now};
 use crate::guard::rule::Class;
 use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, meter};
 use crate::guc;
-use crate::pg::temporary_objects::is_about_temporary;
-use crate::pg::{copy, raw};
+use crate::pg::raw;
 
 /// Is there anything to do about this statement? Most statements are not even looked at.
 ///

@@ -9,10 +9,10 @@ use pgrx::prelude::*;
 
 use super::classes::tag_of;
 use super::flags;
+use super::temporary::is_temporary;
 use crate::guard::{self, READS_ONLY, writers};
 use crate::pg::identity;
 use crate::pg::list::elements;
-use crate::pg::temporary_objects::is_temporary;
 
 /// A query has started: PostgreSQL has checked the rights to what it writes.
 ///

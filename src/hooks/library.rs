@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use super::{invalidation, raw};
+use crate::pg::{invalidation, raw};
 
 /// catalog/pg_language.dat
 const C_LANGUAGE: u32 = 13;

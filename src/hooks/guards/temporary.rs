@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 
-use super::list::elements;
+use crate::pg::list::elements;
 
 pub fn is_temporary(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalogue look-up inside a transaction.
@@ -14,7 +14,7 @@ pub fn is_temporary(relation: pg_sys::Oid) -> bool {
 
 /// # Safety
 /// NULL, or a valid range variable, inside a transaction.
-pub unsafe fn is_temporary_table(name: *mut pg_sys::RangeVar) -> bool {
+pub(super) unsafe fn is_temporary_table(name: *mut pg_sys::RangeVar) -> bool {
     if name.is_null() {
         return false;
     }
@@ -35,7 +35,7 @@ pub unsafe fn is_temporary_table(name: *mut pg_sys::RangeVar) -> bool {
 ///
 /// # Safety
 /// A valid statement, inside a transaction.
-pub unsafe fn is_about_temporary(node: *mut pg_sys::Node) -> bool {
+pub(super) unsafe fn is_about_temporary(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract; the tag says which struct it is.
     unsafe {
         match (*node).type_ {

@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::list::elements;
-use super::{compat, identity, spi, xact};
+use crate::pg::list::elements;
+use crate::pg::{compat, identity, spi, xact};
 
 /// The same COPY, of a query that reads the table: its rows can be counted before they are sent. As
 /// PostgreSQL itself does for tables with row-level security. The statement as it was when the
