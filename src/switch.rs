@@ -1,6 +1,7 @@
 //! Switching the role by a token: `scope.set_jwt_role` and `scope.set_jwt_session`.
 
 mod error;
+mod roles;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{CStr, CString};
@@ -15,14 +16,15 @@ use crate::claim_path::{ClaimPath, PathError, RoleClaim};
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt;
-use crate::label::{self, Kind, Metadata};
-use crate::pg::catalog::{self, Role};
+use crate::pg::catalog::Role;
 use crate::pg::name::TakenRole;
-use crate::pg::{compat, error_context, identity, invalidation, json, server, xact};
+use crate::pg::{error_context, identity, json, server, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
 use crate::verify::{self, Accepted, Rules, revocation};
+use roles::{Grounds, permitted, permitted_now};
+pub use roles::{Untakeable, privileged, takeable};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -62,17 +64,6 @@ pub enum Error {
     OtherToken,
 }
 
-/// Why a role is out of reach for every token.
-#[derive(Debug, thiserror::Error)]
-pub enum Untakeable {
-    #[error("the role \"{role}\" may not be taken by a token")]
-    Reserved { role: String },
-    #[error("the role \"{role}\" may not be taken by a token")]
-    Unknown { role: String },
-    #[error("the role \"{role}\" may not be taken by a token")]
-    Privileged { role: String, why: &'static str },
-}
-
 thread_local! {
     /// The token of the switch, to look for its revocation; the state's tag tells whether it is
     /// still that of the switch.
@@ -80,8 +71,6 @@ thread_local! {
     static CHECKING: Cell<bool> = const { Cell::new(false) };
     /// The last claim path that was parsed: calls tend to repeat it.
     static PATH: RefCell<Option<(String, ClaimPath)>> = const { RefCell::new(None) };
-    /// The last role that was permitted, and on what grounds.
-    static PERMITTED: RefCell<Option<(Grounds, Role)>> = const { RefCell::new(None) };
 }
 
 struct Active {
@@ -211,27 +200,6 @@ impl Drop for Checking {
     }
 }
 
-/// The role, if tokens may activate it at all (docs/design.md, "Gated logins make an escape worthless").
-pub fn takeable(role: &str) -> Result<Role, Untakeable> {
-    if role.starts_with("pg_") || role == "public" || role == "none" {
-        return Err(Untakeable::Reserved {
-            role: role.to_owned(),
-        });
-    }
-    let Some(target) = catalog::role_by_name(role) else {
-        return Err(Untakeable::Unknown {
-            role: role.to_owned(),
-        });
-    };
-    match privileged(&target) {
-        Some(why) => Err(Untakeable::Privileged {
-            role: target.name,
-            why,
-        }),
-        None => Ok(target),
-    }
-}
-
 /// A switch that was permitted, ready to be made.
 pub struct Switch {
     made_for: Asked,
@@ -248,25 +216,6 @@ pub struct Switch {
 struct Asked {
     extent: Extent,
     grounds: Grounds,
-}
-
-/// What decides which roles may be taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Grounds {
-    session_user: pg_sys::Oid,
-    /// When the configuration was read, and the generation of roles and memberships.
-    configuration: i64,
-    roles: u64,
-}
-
-impl Grounds {
-    fn now() -> Self {
-        Self {
-            session_user: identity::session_user(),
-            configuration: server::configuration_time(),
-            roles: invalidation::roles(),
-        }
-    }
 }
 
 fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc<CStr>, Error> {
@@ -396,89 +345,6 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
             None => ClaimPath::parse(text).map(|path| look(&path)),
         }
     })
-}
-
-/// As [`permitted`], which is asked again only when its answer may have changed: tokens differ more
-/// often than their roles.
-fn permitted_now(role: &str, grounds: Grounds) -> Result<Role, Error> {
-    let known = PERMITTED.with_borrow(|known| {
-        let same = |(on, known): &&(Grounds, Role)| *on == grounds && known.name == role;
-        known.as_ref().filter(same).map(|(_, role)| role.clone())
-    });
-    if let Some(role) = known {
-        return Ok(role);
-    }
-    let role = permitted(role)?;
-    PERMITTED.set(Some((grounds, role.clone())));
-    Ok(role)
-}
-
-/// The role, if this session may take it by a token.
-fn permitted(role: &str) -> Result<Role, Error> {
-    let target = takeable(role)?;
-    let session_user = identity::session_user();
-    let name = || catalog::name_of(session_user);
-    // PostgreSQL lets everybody SET ROLE to itself. A switch to it would change nothing, but open the
-    // gate.
-    if target.oid == session_user {
-        return Err(Error::Itself { role: target.name });
-    }
-    if !compat::may_set_role(session_user, target.oid) {
-        return Err(Error::NotGranted {
-            role: target.name,
-            session_user: name(),
-        });
-    }
-    if !lists(session_user, &target) {
-        return Err(Error::NotListed {
-            role: target.name,
-            session_user: name(),
-        });
-    }
-    Ok(target)
-}
-
-/// Was the login, if it is an authenticator, made for the role? It takes no role by way of another one,
-/// and none that it was granted past the extension.
-fn lists(login: pg_sys::Oid, role: &Role) -> bool {
-    match label::read_any(login) {
-        Some(Ok(Metadata {
-            kind: Kind::Authenticator,
-            roles,
-            ..
-        })) => {
-            catalog::memberships(login).contains(&role.oid)
-                && (roles.is_empty() || roles.contains(&role.name))
-        }
-        Some(Err(_)) => false,
-        Some(Ok(_)) | None => true,
-    }
-}
-
-/// What makes a role too powerful to be locked in: each of these leads out of the lock.
-pub fn privileged(role: &Role) -> Option<&'static str> {
-    let reaches = |predefined: u32| catalog::has_privileges_of(role.oid, predefined.into());
-    if role.superuser {
-        Some("is a superuser")
-    } else if role.bypass_rls {
-        Some("has BYPASSRLS")
-    } else if role.create_role {
-        Some("has CREATEROLE")
-    } else if role.replication {
-        Some("has REPLICATION")
-    } else if reaches(pg_sys::ROLE_PG_EXECUTE_SERVER_PROGRAM) {
-        Some("may run programs on the server (pg_execute_server_program)")
-    } else if reaches(pg_sys::ROLE_PG_WRITE_SERVER_FILES) {
-        Some("may write files of the server (pg_write_server_files)")
-    } else if reaches(pg_sys::ROLE_PG_READ_SERVER_FILES) {
-        Some("may read files of the server (pg_read_server_files)")
-    } else if catalog::inherits_from_superuser(role.oid) {
-        Some("has the rights of a superuser, being its member")
-    } else if switch_state::settings().any(|name| compat::may_set_parameter(role.oid, name)) {
-        Some("may set a setting that the lock rests on (GRANT SET ON PARAMETER)")
-    } else {
-        None
-    }
 }
 
 fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
