@@ -17,6 +17,11 @@ fi
 say "mutants that no longer fit the sources"
 for mutant in pg_test/mutants/*.mutant; do perl .ci/mutate.pl --check "$mutant" .; done
 
+say "SQL that does not go through src/pg/spi.rs, which pins the settings"
+if grep -rnE 'Spi::|SPI_(exec|prepare)' src --include='*.rs' | grep -vE '^src/(pg/spi|audit/log).rs:'; then
+  die "names in it are looked for in the path of whoever calls"
+fi
+
 find_cache
 alone ensure_commands python3:python3
 say "floors of the house, licences and duplicates of dependencies, META.json"

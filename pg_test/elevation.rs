@@ -4,7 +4,7 @@
 mod tests {
     use pgrx::prelude::*;
 
-    use crate::pg::{identity, xact};
+    use crate::pg::{identity, spi, xact};
 
     fn caller() {
         Spi::run("CREATE ROLE elevation_caller; SET ROLE elevation_caller").unwrap();
@@ -38,6 +38,16 @@ mod tests {
                 Some("pg_catalog, pg_temp".to_owned())
             ))
         );
+        assert_caller();
+    }
+
+    #[pg_test]
+    fn elevation_or_not_sql_of_ours_runs_with_settings_pinned() {
+        caller();
+        let path = spi::read("SELECT current_setting('search_path')", &[], |row| {
+            row.get::<String>(1)
+        });
+        assert_eq!(path, Ok(vec![Some("pg_catalog, pg_temp".to_owned())]));
         assert_caller();
     }
 

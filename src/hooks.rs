@@ -21,6 +21,7 @@ mod objects;
 mod quiet;
 mod refusals;
 mod sealed;
+mod sending;
 mod set_config;
 mod statements;
 mod transaction;
@@ -39,6 +40,7 @@ pub fn install() {
     object_access::install();
     fmgr::install();
     statements::install();
+    sending::install();
     authentication::install();
 }
 

@@ -6,7 +6,7 @@ pub mod verdict;
 
 use crate::audit::{self, Class};
 use crate::error::raise;
-use crate::pg::{clock, error_context, identity};
+use crate::pg::{clock, error_context, identity, wire};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::{jwt, switch};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
@@ -64,6 +64,8 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
             return Some(Bond::Ended);
         }
         ends::ensure();
+        // Not all tokens end by themselves.
+        wire::watch();
         if switch::is_revoked() {
             return Some(Bond::Revoked);
         }

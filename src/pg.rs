@@ -27,6 +27,7 @@ mod pinned_settings;
 pub mod preload;
 pub mod prepared;
 pub mod raw;
+pub mod search_path;
 pub mod seclabel;
 pub mod secret_setting;
 pub mod server;

@@ -279,6 +279,8 @@ fn elevation_via_operators_and_functions_on_the_search_path() {
          CREATE FUNCTION trap.coalesce(oid) RETURNS oid LANGUAGE sql AS 'SELECT 1/0; SELECT $1';
          CREATE FUNCTION trap.current_schemas(bool) RETURNS name[] LANGUAGE sql AS 'SELECT ARRAY[(1/0)::text::name]';
          CREATE DOMAIN trap.oid AS int CHECK (VALUE < 0);
+         CREATE FUNCTION trap.ran(pg_catalog.text) RETURNS bool LANGUAGE sql AS 'SELECT 1/0 = 1';
+         CREATE DOMAIN trap.text AS pg_catalog.text CHECK (trap.ran(VALUE));
          SET search_path = trap, pg_catalog, public",
     );
     assert_ne!(s.text("SELECT count(*) FROM scope.effective_access()"), "0");
@@ -290,6 +292,78 @@ fn elevation_via_operators_and_functions_on_the_search_path() {
     s.rows("SELECT * FROM scope.effective_access(NULL, 'trap.bad(name, name)')");
     assert_eq!(s.text("SELECT current_user"), mallory);
     assert_eq!(s.text("SHOW search_path"), "trap, pg_catalog, public");
+}
+
+/// A type's name is looked for in the caller's search_path, and a domain's check is code of whoever made it.
+#[test]
+fn attack_domains_on_the_search_path_of_an_administrator() {
+    let f = Fixture::new("access_domains");
+    let (mallory, _joe) = (f.role("mallory", "LOGIN"), f.role("joe", "LOGIN"));
+    f.admin().run(&format!(
+        "GRANT CREATE ON DATABASE access_domains TO {mallory}"
+    ));
+    let mut s = f.login(&mallory);
+    s.run(
+        "CREATE SCHEMA trap;
+         CREATE FUNCTION trap.ran() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$;
+         DO $$ DECLARE t pg_catalog.name; BEGIN
+           FOR t IN SELECT typname FROM pg_catalog.pg_type
+                     WHERE typnamespace = 'pg_catalog'::regnamespace AND typtype = 'b' AND typcategory <> 'A' LOOP
+             EXECUTE format('CREATE DOMAIN trap.%1$I AS pg_catalog.%1$I CHECK (trap.ran())', t);
+           END LOOP; END $$;
+         GRANT USAGE ON SCHEMA trap TO PUBLIC",
+    );
+    let mut admin = f.admin();
+    admin.run("SET search_path = trap, public, pg_catalog");
+    admin.fails("SELECT 'x'::text");
+    for sql in [
+        "SELECT * FROM scope.who_can('SELECT', 'orders')",
+        "SELECT * FROM scope.who_can('SELECT', 'pg_catalog.pg_class')",
+        "SELECT * FROM scope.effective_access(NULL, 'column orders.id')",
+        "SELECT * FROM scope.effective_access()",
+        "SELECT scope.create_scope('access_domains_scope', '{SELECT}', '{orders}')",
+        "SELECT scope.alter_scope('access_domains_scope', 'add', '{INSERT}', '{orders}')",
+        "SELECT * FROM scope.create_credential('{access_domains_scope}', 'access_domains_login', '1 hour', 'a purpose', '{10.0.0.0/8}')",
+        "SELECT * FROM scope.create_authenticator('access_domains_gate', '{access_domains_scope}')",
+        "SELECT * FROM scope.create_readonly_role('orders')",
+        "SELECT * FROM scope.create_readwrite_role(schemas => '{public}', future_tables => true)",
+        "SELECT scope.renew_role('access_domains_login', '2 hours')",
+        "SELECT * FROM scope.rotate_password('access_domains_login')",
+        "SELECT scope.set_guard('access_domains_scope', max_rows => 10, window_rows => 10, \"window\" => '1 hour')",
+        "SELECT scope.set_login_policy('access_domains_login', '{10.0.0.0/8}', allowed_hours => '{mon-fri 08:00-18:00}', time_zone => 'Europe/Paris')",
+        "SELECT scope.guard_login('access_domains_joe', '{10.0.0.0/8}'); SELECT scope.unguard_login('access_domains_joe')",
+        "SELECT scope.grant_temporary('access_domains_scope', 'access_domains_joe', '1 hour')",
+        "SELECT scope.revoke_temporary('access_domains_scope', 'access_domains_joe')",
+        "SELECT scope.restrict_function('trap.ran()', '{access_domains_scope}')",
+        "SELECT scope.allow_writes('trap.ran()')",
+        "SELECT scope.add_jwt_issuer('https://trap', NULL, 'HS256', '{a}')",
+        "SELECT scope.revoke_token('trap', now() + interval '1 hour'); SELECT scope.revoke_subject('trap')",
+        "SELECT * FROM scope.verify_jwt('a.b.c')",
+        "SELECT * FROM scope.review()",
+        "SELECT scope.review_html()",
+        "SELECT scope.role_map()",
+        "SELECT scope.role_map('mermaid')",
+        "SELECT scope.export_spec()",
+        "SELECT * FROM scope.plan(scope.export_spec())",
+        "SELECT * FROM scope.harden(false)",
+        "SELECT * FROM scope.prune()",
+        "SELECT * FROM scope.expire_roles()",
+        "SELECT * FROM scope.credentials; SELECT * FROM scope.roles; SELECT * FROM scope.guards; SELECT * FROM scope.scopes; SELECT * FROM scope.guarded_logins; SELECT * FROM scope.jwt_issuers; SELECT * FROM scope.scope_declarations; SELECT * FROM scope.audit_log",
+        "COPY orders TO STDOUT",
+        "SELECT scope.revoke_role('access_domains_login')",
+        "SELECT scope.revoke_role('access_domains_gate')",
+        "SELECT scope.drop_jwt_issuer('https://trap')",
+        "SELECT scope.drop_scope('access_domains_scope', force => true)",
+    ] {
+        let outcome = match sql.starts_with("COPY") {
+            true => admin.copy_out(sql).map(|_| Vec::new()),
+            false => admin.attempt(sql),
+        };
+        if let Err(refusal) = outcome {
+            assert!(!refusal.message.contains("run as"), "{sql}: {refusal}");
+            println!("{sql}: {refusal}");
+        }
+    }
 }
 
 #[test]

@@ -485,3 +485,50 @@ fn a_call_that_waits_for_long_can_be_cancelled_and_succeeds_in_the_end() {
         .filter(|line| line.contains("\"renew_role\"") && line.contains(&format!("\"{role}\"")));
     assert_eq!(lines.count(), 1, "{log}");
 }
+
+/// Locks that the transaction took before the call are not given up: the other waits for them, has looked for a deadlock, and finds none
+/// any more. Then PostgreSQL finds it in the call, which is refused.
+#[test]
+fn attack_a_deadlock_with_what_came_before_the_call_stands_for_ever() {
+    let f = Fixture::new("dead_before");
+    let person = f.role("person", "NOLOGIN");
+    let mut admin = f.admin();
+    admin.run("SELECT scope.create_scope('dead_before', tables => '{orders,vault}')");
+    for (before, call) in [
+        (
+            "SELECT scope.alter_scope('dead_before', 'add', '{INSERT}', '{orders}')".to_owned(),
+            "SELECT scope.alter_scope('dead_before', 'add', '{UPDATE}', '{vault}')",
+        ),
+        (
+            format!("GRANT INSERT ON orders TO {person}"),
+            "SELECT scope.create_readonly_role('vault')",
+        ),
+    ] {
+        let (mut ours, mut other) = (f.admin(), f.admin());
+        ours.run(&format!("SET statement_timeout = '20s'; BEGIN; {before}"));
+        other.run(&format!(
+            "SET statement_timeout = '20s'; BEGIN; GRANT SELECT ON vault TO {person}"
+        ));
+        std::thread::scope(|scope| {
+            let then = format!("GRANT SELECT ON orders TO {person}");
+            let waiting = scope.spawn(move || {
+                let outcome = other.attempt(&then);
+                other.run("ROLLBACK");
+                outcome
+            });
+            wait_for(&waiting);
+            let start = Instant::now();
+            let refusal = ours.fails(call);
+            assert_eq!(refusal.code, "40P01", "{call}: {refusal}");
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                start.elapsed()
+            );
+            ours.run("ROLLBACK");
+            if let Err(refusal) = waiting.join().expect("a thread") {
+                panic!("{refusal}");
+            }
+        });
+    }
+}

@@ -1,11 +1,12 @@
 //! Which object a text means: `orders`, `sales.orders`, `sales.total(integer)`, or with its kind
 //! before it as `effective_access()` shows it: `schema sales`, `column sales.orders.id`.
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 use super::Error;
 use super::rights::Class;
-use crate::pg::{identity, spi};
+use crate::pg::{identity, search_path, spi};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -92,12 +93,7 @@ fn split_arguments(text: &str) -> Option<(&str, &str)> {
 /// Names without a schema are looked for in the caller's search_path. Nothing of the caller's is
 /// executed: the name is taken apart and compared with the catalogues.
 pub fn find(text: &str) -> Result<Target, Error> {
-    let path = spi::read(
-        "SELECT pg_catalog.current_schemas(true)::text",
-        &[],
-        |row| row.get::<String>(1),
-    )?;
-    let path = path.into_iter().flatten().next().unwrap_or_default();
+    let path = search_path::schemas();
     let (kind, name) = split(text);
     let found = identity::elevated(|| match kind {
         Some(kind) => look(kind, name, &path),
@@ -116,7 +112,7 @@ pub fn find(text: &str) -> Result<Target, Error> {
     })
 }
 
-fn look(kind: Kind, name: &str, path: &str) -> Result<Option<Target>, Error> {
+fn look(kind: Kind, name: &str, path: &[String]) -> Result<Option<Target>, Error> {
     let object = |class| move |(oid, column): (u32, i16)| Target::Object { class, oid, column };
     let named = |class, catalogue, column| -> Result<Option<Target>, Error> {
         let sql = format!(
@@ -126,12 +122,12 @@ fn look(kind: Kind, name: &str, path: &str) -> Result<Option<Target>, Error> {
         Ok(first(&sql, &[name])?.map(object(class)))
     };
     match kind {
-        Kind::Relation => Ok(first(RELATION, &[name, path])?.map(object(Class::Relation))),
-        Kind::Column => Ok(first(COLUMN, &[name, path])?.map(object(Class::Column))),
-        Kind::Type => Ok(first(TYPE, &[name, path])?.map(object(Class::Type))),
+        Kind::Relation => Ok(first_in(RELATION, &[name], path)?.map(object(Class::Relation))),
+        Kind::Column => Ok(first_in(COLUMN, &[name], path)?.map(object(Class::Column))),
+        Kind::Type => Ok(first_in(TYPE, &[name], path)?.map(object(Class::Type))),
         Kind::Function => match split_arguments(name) {
             Some((name, arguments)) => {
-                Ok(first(FUNCTION, &[name, path, arguments])?.map(object(Class::Function)))
+                Ok(first_in(FUNCTION, &[name, arguments], path)?.map(object(Class::Function)))
             }
             None => Ok(None),
         },
@@ -168,7 +164,16 @@ fn look(kind: Kind, name: &str, path: &str) -> Result<Option<Target>, Error> {
 }
 
 fn first(sql: &str, arguments: &[&str]) -> Result<Option<(u32, i16)>, Error> {
-    let arguments: Vec<_> = arguments.iter().map(|&text| text.into()).collect();
+    found(sql, arguments.iter().map(|&text| text.into()).collect())
+}
+
+/// The schemas to look in come last.
+fn first_in(sql: &str, arguments: &[&str], path: &[String]) -> Result<Option<(u32, i16)>, Error> {
+    let texts = arguments.iter().map(|&text| text.into());
+    found(sql, texts.chain([path.to_vec().into()]).collect())
+}
+
+fn found(sql: &str, arguments: Vec<DatumWithOid<'_>>) -> Result<Option<(u32, i16)>, Error> {
     let rows = spi::read(sql, &arguments, |row| {
         Ok((row.get::<pg_sys::Oid>(1)?, row.get::<i16>(2)?))
     })?;
@@ -177,7 +182,7 @@ fn first(sql: &str, arguments: &[&str]) -> Result<Option<(u32, i16)>, Error> {
         .and_then(|&(oid, column)| Some((u32::from(oid?), column.unwrap_or(0)))))
 }
 
-// $1 is the name, $2 the schemas to look in. They run with search_path pinned.
+// $1 is the name, the last one the schemas to look in.
 
 const RELATION: &str = "
 SELECT c.oid, 0::int2
@@ -206,15 +211,15 @@ SELECT c.oid, 0::int2
  WHERE CASE pg_catalog.cardinality(p) WHEN 1 THEN n.nspname = ANY ($2::name[]) WHEN 2 THEN n.nspname = p[1]::name ELSE false END
  ORDER BY pg_catalog.array_position($2::name[], n.nspname) LIMIT 1";
 
-/// $3: its arguments in parentheses, whose types are PostgreSQL's own or have their schema.
+/// $2: its arguments in parentheses, whose types are PostgreSQL's own or have their schema.
 const FUNCTION: &str = "
 SELECT c.oid, 0::int2
   FROM pg_catalog.parse_ident($1) p
- CROSS JOIN pg_catalog.unnest($2::name[]) WITH ORDINALITY s(name, place)
+ CROSS JOIN pg_catalog.unnest($3::name[]) WITH ORDINALITY s(name, place)
  CROSS JOIN LATERAL (SELECT pg_catalog.to_regprocedure(
           CASE pg_catalog.cardinality(p) WHEN 1 THEN pg_catalog.quote_ident(s.name) || '.' || pg_catalog.quote_ident(p[1])
                                          WHEN 2 THEN pg_catalog.quote_ident(p[1]) || '.' || pg_catalog.quote_ident(p[2]) END
-          || $3)::oid) c(oid)
+          || $2)::oid) c(oid)
  WHERE c.oid IS NOT NULL
  ORDER BY s.place LIMIT 1";
 

@@ -5,7 +5,7 @@ mod classes;
 mod copy;
 mod frame;
 pub mod functions;
-mod messages;
+pub mod messages;
 pub mod rows;
 mod temporary;
 pub mod utility;
@@ -89,7 +89,7 @@ extern "C-unwind" fn find_out(login: u32, outer: u32) {
     let generation = invalidation::roles_generation();
     let flags = guard::flags(login.into(), outer.into());
     if flags & ROWS != 0 {
-        wire::judge(messages::before_message);
+        wire::watch();
     }
     if let Some(known) = KNOWN.get(outer as usize % KNOWN.len()) {
         known.login.store(login, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use super::policy;
 use crate::admission::refusal::Refusal;
 use crate::error::raise;
 use crate::label;
-use crate::pg::{catalog, clock, invalidation};
+use crate::pg::{catalog, clock, invalidation, wire};
 use crate::session::ends;
 use crate::wakeup;
 
@@ -49,6 +49,8 @@ pub fn enforce() {
         }
         return;
     }
+    // It may end without a deadline.
+    wire::watch();
     let login = LOGIN.load(Ordering::Relaxed).into();
     let renewals = wakeup::renewals(login);
     let generation = invalidation::roles_generation();

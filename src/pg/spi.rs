@@ -1,4 +1,4 @@
-//! SQL run by the extension itself.
+//! SQL run by the extension itself: all of it with settings pinned, so that no name in it is looked for in the path of whoever calls.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,6 +9,8 @@ use pgrx::prelude::*;
 pub use pgrx::spi::{SpiHeapTupleData as Row, SpiResult};
 use serde::de::DeserializeOwned;
 
+use super::identity;
+
 thread_local! {
     /// Plans of [`facts`] and [`write`], by their statement.
     static PLANS: RefCell<HashMap<&'static str, pg_sys::SPIPlanPtr>> = RefCell::default();
@@ -16,7 +18,16 @@ thread_local! {
 
 /// Runs statements that return nothing.
 pub fn execute(sql: &str) -> SpiResult<()> {
-    Spi::connect_mut(|client| client.update(sql, None, &[]).map(|_| ()))
+    on_own_terms(|| Spi::connect_mut(|client| client.update(sql, None, &[]).map(|_| ())))
+}
+
+/// Where the caller's settings are still those that count, they are pinned.
+fn on_own_terms<R>(work: impl FnOnce() -> R) -> R {
+    if identity::is_own_work() {
+        work()
+    } else {
+        identity::pinned(work)
+    }
 }
 
 /// Runs a statement and maps each row that it returns. Sees the transaction's own changes, and what
@@ -56,7 +67,7 @@ fn mapped<R>(
             None => (pg_sys::Datum::null(), b'n' as std::ffi::c_char),
         })
         .unzip();
-    Spi::connect_mut(|_connected| {
+    let run = |_connected: &mut pgrx::spi::SpiClient<'_>| {
         // SAFETY: SPI is connected until the closure returns, or an error's abort disconnects it and
         // pops the snapshot; arrays are of `count` elements; rows are mapped before SPI frees them.
         unsafe {
@@ -92,7 +103,8 @@ fn mapped<R>(
                 .map(|found| row(found?))
                 .collect()
         }
-    })
+    };
+    on_own_terms(|| Spi::connect_mut(run))
 }
 
 /// An identifier, quoted where it needs to be, whatever `quote_all_identifiers` says.
@@ -194,6 +206,13 @@ pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
 
 /// Connects SPI with the latest snapshot, has the query run, and copies its first column.
 fn with_latest(
+    arguments: &[Option<&str>],
+    run: impl FnOnce(&mut Vec<pg_sys::Oid>, &mut Vec<pg_sys::Datum>, &[std::ffi::c_char]),
+) -> Vec<String> {
+    on_own_terms(|| with_latest_pinned(arguments, run))
+}
+
+fn with_latest_pinned(
     arguments: &[Option<&str>],
     run: impl FnOnce(&mut Vec<pg_sys::Oid>, &mut Vec<pg_sys::Datum>, &[std::ffi::c_char]),
 ) -> Vec<String> {

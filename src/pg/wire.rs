@@ -1,5 +1,5 @@
 //! Messages on their way to the client, for those that pass no hook: answers to the protocol's function calls,
-//! NOTICEs and notifications.
+//! NOTICEs and notifications, and rows that wait in a store.
 
 use std::ffi::{c_char, c_int};
 use std::ptr::null;
@@ -9,9 +9,13 @@ use pgrx::pg_sys;
 
 use super::raw;
 
-/// What reaches the client and is no row of a statement's result.
+/// What reaches the client.
 #[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Message {
+    /// Of a statement's result.
+    Row,
+    /// Of a function call of the protocol.
     Result,
     Notice,
     Notification,
@@ -56,14 +60,13 @@ pub fn has_answered(arrived: i64) -> bool {
     ANSWERED.load(Ordering::Relaxed) == arrived
 }
 
-/// From now on, in this session. The verdict owns nothing, because an error may jump over it.
-pub fn judge(verdict: Verdict) {
-    // SAFETY: backend-local and single-threaded.
+/// Once, in the postmaster: who judges, in the sessions that are watched. The verdict owns nothing, because an error may jump over it.
+pub fn install(verdict: Verdict) {
+    // SAFETY: single-threaded.
     unsafe { VERDICT = Some(verdict) }
-    watch();
 }
 
-/// From now on, in this session.
+/// From now on, in this session: where something may end, or rows are counted.
 pub fn watch() {
     // SAFETY: backend-local and single-threaded; PostgreSQL's table is a constant, ours lives as long as the
     // process. Parallel workers have another table, and do not come here.
@@ -80,6 +83,7 @@ pub fn watch() {
 /// Unguarded, like the hooks of `hooks`: it owns nothing.
 unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize) -> c_int {
     let message = match kind as u8 {
+        b'D' => Some(Message::Row),
         b'V' => Some(Message::Result),
         b'N' => Some(Message::Notice),
         b'A' => Some(Message::Notification),

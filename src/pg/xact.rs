@@ -32,6 +32,10 @@ impl Failure {
         )
     }
 
+    fn is_deadlock(&self) -> bool {
+        self.code == PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+    }
+
     /// Worth trying again: somebody else's DDL came in between.
     pub fn is_transient(&self) -> bool {
         match self.code {
@@ -171,9 +175,10 @@ fn in_subtransaction<R>(
     }
 }
 
+const LONGEST: Duration = Duration::from_millis(100);
+
 /// How long a wait for a lock may be that others are not to find in a deadlock with theirs.
 pub fn patience() -> Duration {
-    const LONGEST: Duration = Duration::from_millis(100);
     (deadlock_timeout() / 4).clamp(SHORTEST, LONGEST)
 }
 

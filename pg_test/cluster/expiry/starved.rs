@@ -236,6 +236,69 @@ fn inherited_rights_end_on_a_standby_that_replays_nothing() {
     });
 }
 
+/// Rows that wait in a store reach the client without a query or a statement: of a cursor WITH HOLD, of a portal that has begun.
+#[test]
+fn attack_stored_rows_are_executed_after_the_deadline() {
+    let server = super::without_worker();
+    let mut scene = Scene::new(&server, "starved_stored");
+    let mut admin = scene.f.admin();
+    let cred = admin.issue("'orders', valid_for => '5 s'");
+    let revoked = admin.issue("'orders', valid_for => '1 hour'");
+    scene.grant("5 s");
+    let rows = |answers: &[Answer]| answers.iter().filter(|(kind, _)| *kind == b'D').count();
+    let open = |role: &str, before: &str, from: &str| {
+        let mut wire = Wire::open(scene.f.server, role, &scene.f.name);
+        wire.query(before);
+        let held =
+            format!("DECLARE h CURSOR WITH HOLD FOR SELECT 1 FROM {from}, generate_series(1, 20)");
+        let answers = wire.query(&held);
+        assert!(answers.iter().any(|(kind, _)| *kind == b'C'), "{answers:?}");
+        wire.execute("h", 5);
+        assert_eq!(rows(&wire.sync()), 5);
+        wire.query("BEGIN");
+        wire.bind("s", "SHOW ALL");
+        wire.execute("s", 5);
+        wire.send(Some(b'H'), b"");
+        wire
+    };
+    let acting = format!("SET ROLE {}", scene.group);
+    let sessions = [
+        ("28000", open(&cred.role, "", "orders")),
+        ("28000", open(&revoked.role, "", "orders")),
+        ("42501", open(&scene.person, "", "vault")),
+        ("42501", open(&scene.person, &acting, "vault")),
+    ];
+    // A client that reads slowly.
+    let mut slow = Wire::open(scene.f.server, &cred.role, &scene.f.name);
+    slow.query(
+        "DECLARE h CURSOR WITH HOLD FOR SELECT repeat('x', 1000) FROM generate_series(1, 20000)",
+    );
+    slow.execute("h", 0);
+    slow.send(Some(b'S'), b"");
+    admin.run(&format!("SELECT scope.revoke_role('{}')", revoked.role));
+    wait_for_deadline(&server, &cred);
+    scene.wait(&server);
+
+    for (sqlstate, mut wire) in sessions {
+        wire.execute("s", 5);
+        let answers = wire.sync();
+        assert!(has_error(&answers, sqlstate), "{answers:?}");
+        // Those of before.
+        assert_eq!(rows(&answers), 5, "{answers:?}");
+        wire.query("ROLLBACK");
+        // The second time PostgreSQL knows it for a portal that has failed.
+        for sqlstate in [sqlstate, "55000"] {
+            wire.execute("h", 5);
+            let answers = wire.sync();
+            assert!(has_error(&answers, sqlstate), "{answers:?}");
+            assert_eq!(rows(&answers), 0, "{answers:?}");
+        }
+    }
+    let answers = slow.until_ready();
+    assert!(has_error(&answers, "28000"), "{}", answers.len());
+    assert!(rows(&answers) < 20_000);
+}
+
 #[test]
 fn a_copy_that_goes_on_for_ever_ends_with_the_membership() {
     let server = Server::start(Options::default().set("scope_roles.expiry", "off"));

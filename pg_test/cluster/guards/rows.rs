@@ -371,6 +371,93 @@ fn guard_counts_over_executions_of_a_portal() {
     assert_eq!(data(&answers), 1);
 }
 
+/// A cursor WITH HOLD has its rows in a store, from which the protocol's Execute sends them: no query runs, and no statement.
+#[test]
+fn attack_stored_rows_are_executed_by_the_protocol() {
+    let scene = Scene::new("guard_stored");
+    scene.f.admin().run(
+        "CREATE FUNCTION filled(c refcursor, sql text) RETURNS refcursor LANGUAGE plpgsql
+             AS 'DECLARE r record; BEGIN OPEN c FOR EXECUTE sql; FETCH c INTO r; RETURN c; END'",
+    );
+    // Before there is a guard.
+    let mut late = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    late.query("DECLARE h CURSOR WITH HOLD FOR SELECT * FROM many");
+    late.execute("h", 5);
+    assert_eq!(data(&late.sync()), 5);
+    scene.guard(&scene.login, "max_rows => 10");
+    late.execute("h", 0);
+    let answers = late.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 10);
+
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("DECLARE h SCROLL CURSOR WITH HOLD FOR SELECT * FROM many");
+    wire.execute("h", 0);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 10);
+    // Over all executions and fetches.
+    wire.query("CLOSE h");
+    wire.query(
+        "BEGIN; DECLARE h SCROLL CURSOR WITH HOLD FOR SELECT * FROM many; FETCH 2 FROM h; COMMIT",
+    );
+    for _ in 0..3 {
+        wire.execute("h", 2);
+        assert_eq!(data(&wire.sync()), 2);
+    }
+    assert_eq!(data(&wire.query("FETCH BACKWARD 1 FROM h")), 1);
+    wire.execute("h", 2);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 1);
+    assert_eq!(scene.alerts("max_rows").len(), 3);
+    wire.query("DECLARE other CURSOR WITH HOLD FOR SELECT * FROM many");
+    // A store that a function has filled.
+    for sql in [
+        "SHOW ALL",
+        "UPDATE many SET body = body RETURNING *",
+        "WITH w AS (UPDATE many SET body = body WHERE id = 1) SELECT * FROM many",
+        "FETCH ALL FROM other",
+    ] {
+        wire.query("BEGIN");
+        let answers = wire.query(&format!("SELECT filled('c', {})", literal(sql)));
+        assert_eq!(data(&answers), 1, "{sql}: {answers:?}");
+        wire.execute("c", 0);
+        let answers = wire.sync();
+        assert!(has_error(&answers, "54000"), "{sql}: {answers:?}");
+        assert_eq!(data(&answers), 10, "{sql}");
+        wire.query("ROLLBACK");
+    }
+    // What was counted as the store was filled is not counted again as it is sent, in parts.
+    for sql in [
+        "UPDATE many SET body = body WHERE id <= 10 RETURNING id",
+        "WITH w AS (UPDATE many SET body = body WHERE id = 1) SELECT * FROM many LIMIT 10",
+        "EXPLAIN (COSTS off) SELECT * FROM many",
+    ] {
+        wire.query("BEGIN");
+        wire.bind("u", sql);
+        for _ in 0..5 {
+            wire.execute("u", 2);
+        }
+        let answers = wire.sync();
+        assert!(
+            answers.iter().all(|(kind, _)| *kind != b'E'),
+            "{sql}: {answers:?}"
+        );
+        wire.query("ROLLBACK");
+        wire.send(Some(b'C'), b"Su\0");
+        wire.sync();
+    }
+    // In a window.
+    scene.guard(&scene.login, "window_rows => 30, \"window\" => '1 hour'");
+    let mut wire = Wire::open(scene.f.server, &scene.login, &scene.f.name);
+    wire.query("DECLARE h CURSOR WITH HOLD FOR SELECT * FROM many");
+    wire.execute("h", 0);
+    let answers = wire.sync();
+    assert!(has_error(&answers, "54000"), "{answers:?}");
+    assert_eq!(data(&answers), 30);
+}
+
 #[test]
 fn guard_holds_for_prepared_statements() {
     let scene = Scene::new("guard_prepared");

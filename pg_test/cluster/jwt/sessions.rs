@@ -272,3 +272,30 @@ fn it_is_refused_where_it_would_be_undone() {
         assert_switched(&mut s, &g.reader);
     }
 }
+
+/// A cursor WITH HOLD has its rows in a store: Execute sends them without a query or a statement.
+#[test]
+fn attack_stored_rows_are_executed_after_the_token() {
+    let g = Gate::new("jwt_session_stored");
+    let rows = |answers: &[Answer]| answers.iter().filter(|(kind, _)| *kind == b'D').count();
+    let ends = g.token(json!({"exp": now() - 30 + 4}));
+    let revoked = g.token(json!({"jti": "stored"}));
+    let mut sessions = Vec::new();
+    for token in [&ends, &revoked] {
+        let mut wire = Wire::open(g.f.server, &g.auth, &g.f.name);
+        wire.query(&switch_session(token));
+        wire.query("DECLARE h CURSOR WITH HOLD FOR SELECT * FROM orders, generate_series(1, 9)");
+        wire.execute("h", 5);
+        assert_eq!(rows(&wire.sync()), 5);
+        sessions.push(wire);
+    }
+    g.f.admin()
+        .run("SELECT scope.revoke_token('stored', now() + interval '1 hour')");
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    for mut wire in sessions {
+        wire.execute("h", 5);
+        let answers = wire.sync();
+        assert!(has_error(&answers, "28000"), "{answers:?}");
+        assert_eq!(rows(&answers), 0, "{answers:?}");
+    }
+}

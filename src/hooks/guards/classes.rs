@@ -27,8 +27,6 @@ pub(super) unsafe fn changes_data(node: *mut pg_sys::Node) -> bool {
             }
             // It keeps its locks, and the snapshot of others' VACUUM, after the login is gone.
             pg_sys::NodeTag::T_TransactionStmt => prepares(node),
-            // Of what is its own, which are temporary objects only.
-            pg_sys::NodeTag::T_CommentStmt | pg_sys::NodeTag::T_SecLabelStmt => false,
             // Roles and rights are no data, but stay behind: not by the reader itself.
             pg_sys::NodeTag::T_CreateRoleStmt
             | pg_sys::NodeTag::T_AlterRoleStmt

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::flags;
@@ -17,16 +16,10 @@ static SENT_SINCE: AtomicI64 = AtomicI64::new(i64::MIN);
 /// May the client have what is no row of a result? Refused (54000), or false where no error can be raised.
 ///
 /// # Safety
-/// In the backend, about to send; owns nothing, because an error may jump over it.
-pub(super) unsafe fn before_message(message: Message) -> bool {
-    // SAFETY: reads of backend globals. Where interrupts are held back, or no transaction is, nothing of a
-    // user's can be running: those are messages of PostgreSQL's own.
-    unsafe {
-        let in_statement = pg_sys::InterruptHoldoffCount == 0
-            && pg_sys::CritSectionCount == 0
-            && raw::IsTransactionState();
-        !in_statement || flags() & ROWS == 0 || count_message(message)
-    }
+/// In the backend, in a statement, about to send; owns nothing, because an error may jump over it.
+pub unsafe fn before_message(message: Message) -> bool {
+    // SAFETY: by contract.
+    unsafe { flags() & ROWS == 0 || count_message(message) }
 }
 
 #[pg_guard]
@@ -41,7 +34,7 @@ extern "C-unwind" fn count_message(message: Message) -> bool {
     }
     let before = SENT.fetch_add(1, Ordering::Relaxed);
     match message {
-        Message::Result | Message::Notice => {
+        Message::Row | Message::Result | Message::Notice => {
             meter::count(before, 1);
             true
         }

@@ -117,9 +117,17 @@ pub(super) unsafe extern "C-unwind" fn answer_ends(receiver: *mut pg_sys::DestRe
 /// It is on the stack.
 unsafe extern "C-unwind" fn destroy(_receiver: *mut pg_sys::DestReceiver) {}
 
+/// A cursor or portal that has returned rows and may return more.
+struct Returned {
+    name: CString,
+    made: i64,
+    rows: u64,
+    /// All that is in its store was counted as it was filled.
+    is_counted: bool,
+}
+
 thread_local! {
-    /// Cursors and portals that have returned rows and may return more: name, when made, how many.
-    static PORTALS: RefCell<Vec<(CString, i64, u64)>> = const { RefCell::new(Vec::new()) };
+    static PORTALS: RefCell<Vec<Returned>> = const { RefCell::new(Vec::new()) };
 }
 
 static ANY_PORTAL: AtomicBool = AtomicBool::new(false);
@@ -162,6 +170,9 @@ pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, is_quiet: bool, next: imp
         (*query).dest = inner;
         if is_outermost {
             end_count();
+        }
+        if Frame::innermost().is_null() {
+            filled((*inner).mydest);
         }
     }
 }
@@ -224,39 +235,93 @@ extern "C-unwind" fn end_count() {
     }
 }
 
+/// What the client asked for has been counted. Where the active portal keeps it, it need not be as it is sent.
+///
+/// # Safety
+/// Outside all frames.
+pub(super) unsafe fn filled(into: pg_sys::CommandDest::Type) {
+    if into == pg_sys::CommandDest::DestTuplestore {
+        // SAFETY: a portal in use is valid.
+        unsafe { remember_store(pg_sys::ActivePortal) }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn remember_store(portal: pg_sys::Portal) {
+    with_entry(portal, |entry| entry.is_counted = true);
+}
+
+/// A row of a portal's store is about to be sent by itself: that of a cursor WITH HOLD, or what a function has had run to its end.
+///
+/// # Safety
+/// From the hook on messages, as [`flags`].
+pub unsafe fn before_stored_row(portal: pg_sys::Portal) {
+    // SAFETY: by contract.
+    if unsafe { flags() } & ROWS != 0 {
+        count_stored_row(portal);
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn count_stored_row(portal: pg_sys::Portal) {
+    let (used, is_counted) = known(portal).unwrap_or_default();
+    if !is_counted {
+        meter::count(used, 1);
+        remember(portal, used.saturating_add(1));
+    }
+}
+
 pub(super) fn returned_by(portal: pg_sys::Portal) -> u64 {
+    known(portal).map_or(0, |(rows, _)| rows)
+}
+
+fn known(portal: pg_sys::Portal) -> Option<(u64, bool)> {
     if portal.is_null() || !ANY_PORTAL.load(Ordering::Relaxed) {
-        return 0;
+        return None;
     }
     // SAFETY: a valid portal, whose name is terminated.
     let (name, made) = unsafe { (CStr::from_ptr((*portal).name), (*portal).creation_time) };
     PORTALS.with_borrow(|portals| {
         portals
             .iter()
-            .find(|(known, at, _)| known.as_c_str() == name && *at == made)
-            .map_or(0, |(_, _, rows)| *rows)
+            .find(|known| known.name.as_c_str() == name && known.made == made)
+            .map(|known| (known.rows, known.is_counted))
     })
 }
 
 pub(super) fn remember(portal: pg_sys::Portal, rows: u64) {
+    with_entry(portal, |entry| entry.rows = rows);
+}
+
+fn with_entry(portal: pg_sys::Portal, change: impl FnOnce(&mut Returned)) {
     const MANY: usize = 32;
     if portal.is_null() {
         return;
     }
-    // SAFETY: as in `returned_by`; PostgreSQL looks names up in its own table.
+    // SAFETY: as in `known`; PostgreSQL looks names up in its own table.
     unsafe {
         let name = CStr::from_ptr((*portal).name);
         let made = (*portal).creation_time;
         PORTALS.with_borrow_mut(|portals| {
             if portals.len() > MANY {
-                portals.retain(|(name, _, _)| !pg_sys::GetPortalByName(name.as_ptr()).is_null());
+                portals.retain(|known| !pg_sys::GetPortalByName(known.name.as_ptr()).is_null());
             }
+            portals.retain(|known| known.name.as_c_str() != name || known.made == made);
             match portals
                 .iter_mut()
-                .find(|(known, _, _)| known.as_c_str() == name)
+                .find(|known| known.name.as_c_str() == name)
             {
-                Some(entry) => (entry.1, entry.2) = (made, rows),
-                None => portals.push((name.to_owned(), made, rows)),
+                Some(entry) => change(entry),
+                None => {
+                    let mut entry = Returned {
+                        name: name.to_owned(),
+                        made,
+                        rows: 0,
+                        is_counted: false,
+                    };
+                    change(&mut entry);
+                    portals.push(entry);
+                }
             }
         });
     }
@@ -291,7 +356,7 @@ unsafe extern "C-unwind" fn forget(name: *const c_char) {
     // SAFETY: the terminated name of a portal.
     let name = unsafe { CStr::from_ptr(name) };
     PORTALS.with_borrow_mut(|portals| {
-        portals.retain(|(known, _, _)| known.as_c_str() != name);
+        portals.retain(|known| known.name.as_c_str() != name);
         ANY_PORTAL.store(!portals.is_empty(), Ordering::Relaxed);
     });
 }

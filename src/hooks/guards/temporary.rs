@@ -67,6 +67,14 @@ pub(super) unsafe fn is_about_temporary(node: *mut pg_sys::Node) -> bool {
                         is_temporary_table(pg_sys::makeRangeVarFromNameList(name.cast()))
                     })
             }
+            pg_sys::NodeTag::T_CommentStmt => {
+                let comment = node.cast::<pg_sys::CommentStmt>();
+                is_of_temporary((*comment).objtype, (*comment).object)
+            }
+            pg_sys::NodeTag::T_SecLabelStmt => {
+                let label = node.cast::<pg_sys::SecLabelStmt>();
+                is_of_temporary((*label).objtype, (*label).object)
+            }
             pg_sys::NodeTag::T_ExplainStmt => {
                 let query = (*node.cast::<pg_sys::ExplainStmt>())
                     .query
@@ -78,6 +86,26 @@ pub(super) unsafe fn is_about_temporary(node: *mut pg_sys::Node) -> bool {
             }
             _ => false,
         }
+    }
+}
+
+/// Is it a temporary relation, or a column of one?
+///
+/// # Safety
+/// What COMMENT and SECURITY LABEL name, inside a transaction.
+unsafe fn is_of_temporary(kind: pg_sys::ObjectType::Type, name: *mut pg_sys::Node) -> bool {
+    use pg_sys::ObjectType::*;
+    // SAFETY: by contract: relations and columns are named by lists. The list is the statement's own, so a copy is cut.
+    unsafe {
+        let name = name.cast::<pg_sys::List>();
+        let relation = match kind {
+            OBJECT_TABLE | OBJECT_VIEW | OBJECT_SEQUENCE | OBJECT_INDEX => name,
+            OBJECT_COLUMN if (*name).length > 1 => {
+                pg_sys::list_truncate(pg_sys::list_copy(name), (*name).length - 1)
+            }
+            _ => return false,
+        };
+        is_temporary_table(pg_sys::makeRangeVarFromNameList(relation))
     }
 }
 

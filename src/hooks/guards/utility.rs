@@ -5,14 +5,14 @@ use pgrx::prelude::*;
 
 use super::classes::{changes_data, classes_of, is_ddl, makes_something, prepares, tag_of};
 use super::frame::{Frame, hands_on_now};
-use super::rows::{Counter, answer_ends, answer_starts, remember, returned_by};
+use super::rows::{Counter, answer_ends, answer_starts, filled, remember, returned_by};
 use super::temporary::is_about_temporary;
 use super::writes::{learn_writers, may_write};
 use super::{copy, flags, flags_now};
 use crate::guard::rule::Class;
 use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, meter};
 use crate::guc;
-use crate::pg::raw;
+use crate::pg::{raw, wire};
 
 /// Is there anything to do about this statement? Most statements are not even looked at.
 ///
@@ -25,8 +25,27 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
             pg_sys::NodeTag::T_TransactionStmt => {
                 prepares(node) && raw::IsTransactionState() && flags_now() & READS_ONLY != 0
             }
-            _ => flags_now() != 0 || (guc::watches_ddl() && is_ddl(node)),
+            _ => {
+                if holds_a_cursor(node) {
+                    // Its rows may be sent without any statement, under a guard that comes later.
+                    wire::watch();
+                }
+                flags_now() != 0 || (guc::watches_ddl() && is_ddl(node))
+            }
         }
+    }
+}
+
+/// DECLARE … WITH HOLD.
+///
+/// # Safety
+/// A valid statement.
+unsafe fn holds_a_cursor(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract; the tag says which struct it is.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_DeclareCursorStmt
+            && (*node.cast::<pg_sys::DeclareCursorStmt>()).options & pg_sys::CURSOR_OPT_HOLD as i32
+                != 0
     }
 }
 
@@ -59,6 +78,9 @@ pub unsafe fn run_utility(
         frame.around(|| next(statement, receiver));
         let node = (*statement).utilityStmt;
         after_utility(node, temporary, flags, completion, frame.counted);
+        if flags & ROWS != 0 && Frame::innermost().is_null() {
+            filled((*destination).mydest);
+        }
     }
 }
 

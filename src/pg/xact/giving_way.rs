@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::{
-    Failure, in_subtransaction, last_patience, patience, patience_of_session, raise,
-    subtransaction, wait_at_most,
+    Failure, LONGEST, deadlock_timeout, in_subtransaction, last_patience, patience,
+    patience_of_session, raise, raised, subtransaction, wait_at_most,
 };
-use crate::pg::notice;
+use crate::pg::{identity, notice, spi};
 
 /// What tells of work that a rollback undoes: how much there is to tell, and a way back to that.
 pub struct Trail {
@@ -42,7 +42,8 @@ thread_local! {
 /// and begins anew, for as long as the session's `lock_timeout` lets it. A shorter one than the moment is
 /// the caller's wish.
 ///
-/// Locks that the transaction held before the call are not given up.
+/// Locks that the transaction held before the call are not given up. Where somebody waits for one of these, PostgreSQL must find the
+/// deadlock that there may be: a wait of ours that is long enough for it comes between the others, and the call is what is refused.
 pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
     const LONG: Duration = Duration::from_secs(30);
     const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -54,10 +55,18 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
     let started = Instant::now();
     let mut pause = PAUSE;
     let mut again = PASSING_ATTEMPTS;
+    let mut looked = started;
+    let mut deadlocks = 0;
     loop {
+        let mut looks = false;
+        if looked.elapsed() >= deadlock_timeout() {
+            looked = Instant::now();
+            looks = holds_up_others();
+        }
         let attempt = || {
             let _inside = Inside::begin();
             wait_at_most(match started.elapsed() {
+                _ if looks => deadlock_timeout() + LONGEST,
                 elapsed if elapsed < LONG => patience,
                 _ => last_patience(),
             });
@@ -88,6 +97,12 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
                 if failure.is_locked()
                     && theirs.is_none_or(|theirs| started.elapsed() < theirs) =>
             {
+                // The first may have been about locks that have just been given up.
+                deadlocks += u32::from(failure.is_deadlock());
+                if deadlocks > 1 {
+                    notices.tell();
+                    raise(failure)
+                }
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
             Err(failure) if passes(&failure) => again -= 1,
@@ -101,6 +116,13 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
         let own = std::process::id() % 10;
         std::thread::sleep(pause + Duration::from_millis(own.into()));
     }
+}
+
+/// Does anybody wait for a lock that this transaction holds?
+fn holds_up_others() -> bool {
+    const SQL: &str = "SELECT FROM pg_catalog.pg_locks WHERE NOT granted \
+        AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ANY (pg_catalog.pg_blocking_pids(pid)) LIMIT 1";
+    !identity::elevated(|| raised(spi::read(SQL, &[], |_| Ok(())))).is_empty()
 }
 
 const PAUSE: Duration = Duration::from_millis(5);
