@@ -25,7 +25,7 @@ use crate::lock::verdict::{Event, Statement};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, dependencies, identity, invalidation, spi, xact};
+use crate::pg::{clock, compat, dependencies, identity, invalidation, spi, xact};
 use crate::scope;
 use crate::session::ends;
 use crate::wakeup;
@@ -151,8 +151,13 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
         ended_at: None,
     });
     let identifier = spi::identifier(&name);
+    let inherits = if may_arrange_for(&to) {
+        "INHERIT"
+    } else {
+        "NOINHERIT"
+    };
     let sql = format!(
-        "CREATE ROLE {identifier} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
+        "CREATE ROLE {identifier} NOLOGIN {inherits} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
          NOBYPASSRLS {}; GRANT {} TO {identifier}; GRANT {identifier} TO {}",
         issue::valid_until(deadline),
         spi::identifier(&role.name),
@@ -165,6 +170,17 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
     } else {
         Err(credential::Error::Vanished.into())
     }
+}
+
+/// May the caller change what this login inherits? It comes with guards, and with the refusals of an ended membership. For others
+/// it is the login's own choice: it has to SET ROLE.
+fn may_arrange_for(login: &Role) -> bool {
+    let caller = identity::current_user();
+    let makes_roles = !compat::HAS_MEMBERSHIP_OPTIONS
+        && catalog::role_by_oid(caller).is_some_and(|role| role.create_role);
+    makes_roles
+        || catalog::is_admin_of(caller, login.oid)
+        || catalog::has_privileges_of(caller, login.oid)
 }
 
 fn granted(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) {
@@ -214,9 +230,11 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
         }
         found.metadata.state = State::Ending;
         // The label ends it; the worker takes the membership away where others hold it now.
+        let stop = || xact::raised(dependencies::stop_inheriting(found.role.oid, to.oid));
+        let stopped = xact::briefly(|| identity::elevated(stop));
         let work = || xact::raised(dependencies::revoke_membership(found.role.oid, role.oid));
         let revoked = xact::briefly(|| identity::elevated(work));
-        if let Err(failure) = revoked {
+        if let Err(failure) = stopped.and(revoked) {
             life::left_to_the_worker(&found.role, &failure)?;
             found.metadata.error = Some(failure.message);
         }

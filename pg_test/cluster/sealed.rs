@@ -195,6 +195,47 @@ fn locks_through_views_hold_nothing_up() {
     session.run("CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int REFERENCES p); REINDEX TABLE p");
 }
 
+/// Subjects, scopes, functions, whoever did what: whoever reads all data reads pg_statistic.
+#[test]
+fn attack_samples_of_our_tables_in_the_statistics() {
+    let f = Fixture::new("sealed_samples");
+    filled(&f);
+    let mut admin = f.admin();
+    admin.run("SELECT scope.revoke_subject('secret-subject-1'); SELECT scope.revoke_subject('secret-subject-2')");
+    for table in admin.column("SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'scope'::regnamespace AND relkind = 'r'") {
+        admin.run(&format!("ANALYZE {table}"));
+    }
+    let reader = f.role("reader", "LOGIN IN ROLE pg_read_all_data");
+    assert_eq!(
+        f.login(&reader).column(
+            "SELECT s.starelid::regclass || '.' || a.attname
+               FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid
+               JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum
+              WHERE c.relnamespace = 'scope'::regnamespace AND s.starelid::regclass || '.' || a.attname <> 'scope.audit_log.at'"
+        ),
+        Vec::<String>::new()
+    );
+}
+
+/// The owner of a database maintains its catalogues, with `vacuumdb --full` too.
+#[test]
+fn owners_vacuum_the_catalogues_of_their_database() {
+    let f = Fixture::new("sealed_vacuum");
+    let owner = f.role("owner", "LOGIN");
+    f.admin()
+        .run(&format!("ALTER DATABASE sealed_vacuum OWNER TO {owner}"));
+    let mut s = f.login(&owner);
+    s.run("VACUUM FULL pg_catalog.pg_proc");
+    s.run("VACUUM (FULL false) scope.audit_log");
+    for sql in [
+        "VACUUM FULL scope.audit_log",
+        "VACUUM (FULL, ANALYZE) scope.jwt_issuer",
+        "VACUUM (FULL on) pg_catalog.pg_am, scope.audit_log",
+    ] {
+        s.refused(sql, "42501");
+    }
+}
+
 /// pg_read_all_data reads TOAST tables and statistics, past row security.
 #[test]
 fn secrets_of_issuers_cannot_be_read_by_those_who_read_all_data() {

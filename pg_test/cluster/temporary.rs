@@ -584,3 +584,82 @@ fn role_of_the_same_name_made_while_waiting_for_the_lock() {
     assert_eq!(refusal.code, "42704", "{refusal}");
     admin.assert_that(&format!("NOT pg_has_role('{person}', '{owner}', 'MEMBER')"));
 }
+
+/// Whoever may grant a role of theirs chooses nothing for logins of others: neither what these inherit nor what guards it has.
+#[test]
+fn attack_a_guarded_scope_is_granted_to_a_login_of_others() {
+    let f = Fixture::new("temporary_trap");
+    let (mallory, alice) = (f.role("mallory", "LOGIN"), f.role("alice", "LOGIN"));
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "CREATE SCHEMA trap AUTHORIZATION {mallory}; CREATE SCHEMA own AUTHORIZATION {alice};
+         GRANT CONNECT ON DATABASE temporary_trap TO {mallory} WITH GRANT OPTION;
+         GRANT EXECUTE ON FUNCTION scope.create_scope, scope.set_guard, scope.grant_temporary TO {mallory}"
+    ));
+    let mut open = f.login(&alice);
+    open.run("SELECT 1");
+    let mut s = f.login(&mallory);
+    s.run(&format!(
+        "CREATE TABLE trap.bait (x int); INSERT INTO trap.bait VALUES (1);
+         SELECT scope.create_scope('temporary_trap_scope', '{{SELECT}}', '{{trap.bait}}');
+         SELECT scope.set_guard('temporary_trap_scope', max_rows => 0, forbid => '{{ddl,set,do,temp,copy_to,lock,listen,large_objects}}');
+         SELECT scope.grant_temporary('temporary_trap_scope', '{alice}', '1 hour', 'please')"
+    ));
+    let between = admin.text("SELECT role FROM scope.credentials WHERE kind = 'temporary'");
+    let _ = s.attempt(&format!(
+        "SELECT scope.set_guard('{between}', max_rows => 0, forbid => '{{ddl}}')"
+    ));
+    for session in [&mut open, &mut f.login(&alice)] {
+        session.run("SELECT 1; SHOW work_mem; SET work_mem = '1MB'; CREATE TABLE own.x (i int); DROP TABLE own.x; DO 'BEGIN END'; EXPLAIN SELECT 1");
+        session.denied("SELECT * FROM trap.bait", "42501");
+        // To be had for the asking, with its guards.
+        session.run("SET ROLE temporary_trap_scope");
+        session.denied("SELECT * FROM trap.bait", "54000");
+        session.run("RESET ROLE");
+        session.run("SELECT 1");
+    }
+    // By whoever may arrange for the login it is inherited, guards and all.
+    admin.run(&format!(
+        "SELECT scope.grant_temporary('temporary_trap_scope', '{mallory}', '1 hour')"
+    ));
+}
+
+/// A plain REVOKE in a transaction that stays open, by whoever has ADMIN OPTION on the role.
+#[test]
+fn attack_an_ended_membership_is_held_to_shut_its_login_out() {
+    let scene = Scene::new("temporary_shut");
+    let mallory = scene.f.role("mallory", "LOGIN");
+    scene.f.admin().run(&format!(
+        "GRANT {} TO {mallory} WITH ADMIN OPTION; CREATE TABLE own (x int); ALTER TABLE own OWNER TO {}",
+        scene.owner, scene.person
+    ));
+    scene.grant("3 s");
+    let between = scene.between().remove(0);
+    let mut victim = scene.f.login(&scene.person);
+    victim.run("SELECT * FROM vault; SELECT * FROM own");
+    let mut attacker = scene.f.login(&mallory);
+    let held = attacker.attempt(&format!("BEGIN; REVOKE {} FROM {between}", scene.owner));
+    if held.is_err() {
+        // Since 16 only who has granted it revokes it.
+        attacker.run("ROLLBACK; BEGIN");
+        let mut admin = scene.f.admin();
+        admin.run(&format!("BEGIN; REVOKE {} FROM {between}", scene.owner));
+        attacker = admin;
+    }
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    wait_until("the login works", 20, || {
+        victim.attempt("SELECT * FROM own").is_ok()
+    });
+    victim.denied("SELECT * FROM vault", "42501");
+    let _ = victim.attempt(&format!("SET ROLE {}", scene.owner));
+    victim.denied("SELECT * FROM vault", "42501");
+    victim.run("RESET ROLE");
+    // Still held.
+    assert_eq!(attacker.text("SELECT 1"), "1");
+    attacker.run("ROLLBACK");
+    wait_until("it is gone", 30, || {
+        victim.attempt("DISCARD ALL").is_ok() && scene.f.admin().holds(&format!(
+            "NOT EXISTS (SELECT FROM pg_auth_members WHERE member = (SELECT oid FROM pg_roles WHERE rolname = '{between}'))"
+        ))
+    });
+}

@@ -524,7 +524,17 @@ pub fn note_failure(due: &Managed, error: &str, patience: Duration) -> Option<St
             xact::raised(disable(&now));
         }
     });
-    noted.and(disabled).err().map(|failure| failure.message)
+    // Whoever holds the membership that is over does not hold up its login.
+    let stopped = due.metadata.temporary.as_ref().map_or(Ok(()), |temporary| {
+        xact::subtransaction_within(patience, || {
+            xact::raised(dependencies::stop_inheriting(due.oid, temporary.to.into()));
+        })
+    });
+    noted
+        .and(disabled)
+        .and(stopped)
+        .err()
+        .map(|failure| failure.message)
 }
 
 /// For the audit trail; not again for a quarantine that lasts.

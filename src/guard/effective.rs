@@ -151,12 +151,20 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
         // What is not ours may own things.
         _ => reach.writes = true,
     }
+    let mut sources = vec![subject];
     for &group in &groups {
+        sources.push(group);
         match label::read(group) {
             Some(Ok(metadata)) if metadata.kind == Kind::Scope => {
                 reach.add_scope(metadata.access);
             }
-            Some(Ok(metadata)) if metadata.kind == Kind::Temporary => {}
+            Some(Ok(metadata)) if metadata.kind == Kind::Temporary => {
+                // One that gives nothing without SET ROLE limits nothing either.
+                let gives = catalog::role_by_oid(group).is_some_and(|role| role.inherits);
+                if !gives {
+                    sources.pop();
+                }
+            }
             _ if READING.contains(&u32::from(group)) => {}
             _ => reach.writes = true,
         }
@@ -168,7 +176,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
             name: role.name.clone(),
         });
     }
-    for source in std::iter::once(subject).chain(groups) {
+    for source in sources {
         let Some(guards) = guards_of(source) else {
             continue;
         };

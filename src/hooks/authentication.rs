@@ -5,8 +5,8 @@ use pgrx::prelude::*;
 
 use crate::admission::Client;
 use crate::login;
-use crate::pg::compat;
 use crate::pg::compat::Peer;
+use crate::pg::{compat, connection};
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -33,6 +33,7 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, statu
         }
         // A failed authentication ends the connection anyway, with its own message.
         if status == pg_sys::STATUS_OK as i32 {
+            connection::authenticated();
             after_authentication(port);
         }
     }

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::lock::verdict::Statement;
 use crate::pg::list::elements;
-use crate::pg::{catalog, compat};
+use crate::pg::{catalog, compat, raw};
 use crate::session::{gate, leftovers, switch_state};
 
 /// # Safety
@@ -15,7 +15,7 @@ pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
     // SAFETY: the tag says which struct the node is; strings in it are terminated.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_TransactionStmt => Statement::Transaction,
+            pg_sys::NodeTag::T_TransactionStmt if is_transaction(node) => Statement::Transaction,
             pg_sys::NodeTag::T_VariableSetStmt => {
                 let name = (*node.cast::<pg_sys::VariableSetStmt>()).name;
                 if name.is_null() {
@@ -202,11 +202,23 @@ unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
     }
 }
 
+/// Does it begin or end a transaction, or a part of one? A prepared transaction goes on after the session, and what it holds with it; of one
+/// that has failed, PREPARE TRANSACTION is the end.
+///
 /// # Safety
 /// `node` is a valid utility statement.
 pub(super) unsafe fn is_transaction(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: by contract.
-    unsafe { (*node).type_ == pg_sys::NodeTag::T_TransactionStmt }
+    use pg_sys::TransactionStmtKind::*;
+    // SAFETY: by contract; the tag says which struct the node is.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_TransactionStmt && {
+            let kind = (*node.cast::<pg_sys::TransactionStmt>()).kind;
+            let is_of_two_phases = kind == TRANS_STMT_PREPARE
+                || kind == TRANS_STMT_COMMIT_PREPARED
+                || kind == TRANS_STMT_ROLLBACK_PREPARED;
+            !is_of_two_phases || !raw::IsTransactionState()
+        }
+    }
 }
 
 /// The ends of transactions, and the way back from a role. A SET of anything else may rest on a right to it, and
@@ -218,7 +230,7 @@ pub(super) unsafe fn goes_on_after_the_end(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract; the tag says which struct the node is, and the name is terminated.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_TransactionStmt => true,
+            pg_sys::NodeTag::T_TransactionStmt => is_transaction(node),
             pg_sys::NodeTag::T_DiscardStmt => {
                 (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
             }

@@ -62,13 +62,17 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
             pg_sys::NodeTag::T_VacuumStmt => {
                 let vacuum = node.cast::<pg_sys::VacuumStmt>();
                 let is_full = elements((*vacuum).options).any(|option| {
-                    let name = (*option.cast::<pg_sys::DefElem>()).defname;
-                    !name.is_null() && CStr::from_ptr(name) == c"full"
+                    let option = option.cast::<pg_sys::DefElem>();
+                    let name = (*option).defname;
+                    !name.is_null()
+                        && CStr::from_ptr(name) == c"full"
+                        && pg_sys::defGetBoolean(option)
                 });
                 for each in elements((*vacuum).rels) {
-                    let each = each.cast::<pg_sys::VacuumRelation>();
-                    if is_full && !(*each).relation.is_null() {
-                        refuse("VACUUM FULL", found((*each).relation));
+                    let named = found((*each.cast::<pg_sys::VacuumRelation>()).relation);
+                    // Of the catalogues it is an owner's everyday work, and stands in no transaction that could stay open.
+                    if is_full && own_table::is_own(named) {
+                        refuse("VACUUM FULL", named);
                     }
                 }
             }

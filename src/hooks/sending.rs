@@ -34,6 +34,9 @@ unsafe fn before_message(message: Message) -> bool {
         if !in_statement {
             return true;
         }
+        if message == Message::Notification && login::standing::is_watched() && is_over() {
+            return false;
+        }
         if message != Message::Row {
             return guards::messages::before_message(message);
         }
@@ -81,6 +84,12 @@ unsafe fn before_rows() {
     if acts_as_another() {
         before_query_of_another();
     }
+}
+
+/// A session that listens is asked nothing else.
+#[pg_guard]
+extern "C-unwind" fn is_over() -> bool {
+    login::standing::is_over()
 }
 
 #[pg_guard]

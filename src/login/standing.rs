@@ -63,6 +63,15 @@ pub fn enforce() {
     }
 }
 
+/// The same as an answer, where nothing can be raised. Inside a transaction.
+pub fn is_over() -> bool {
+    let (generation, until) = LAST.get();
+    if generation == invalidation::roles_generation() {
+        return until != i64::MAX && clock::now() >= until;
+    }
+    until_when(LOGIN.load(Ordering::Relaxed).into()).is_err()
+}
+
 fn until_when(login: pg_sys::Oid) -> Result<i64, Over> {
     let over = |refusal, since| Err(Over { refusal, since });
     let Some(role) = catalog::role_by_oid(login) else {

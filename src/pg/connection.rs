@@ -1,6 +1,7 @@
 //! The connection of this session's client, and who acts in it, without a look into the catalogues: an error may be under way.
 
 use std::ptr::null;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 
@@ -14,6 +15,13 @@ fn port() -> *mut pg_sys::Port {
     unsafe { pg_sys::MyProcPort }
 }
 
+/// The client has shown who it is. Until then the start-up packet says what it likes.
+static AUTHENTICATED: AtomicBool = AtomicBool::new(false);
+
+pub fn authenticated() {
+    AUTHENTICATED.store(true, Ordering::Relaxed);
+}
+
 /// The names of the session's user and of its role.
 pub fn with_names<R>(look: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> R {
     // SAFETY: reads of backend globals; the strings are terminated and not changed meanwhile.
@@ -21,7 +29,12 @@ pub fn with_names<R>(look: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> R 
         let port = port();
         let session = raw::GetSessionUserId();
         let login = raw::GetAuthenticatedUserId();
-        let user = if !port.is_null() && (session == login || session == pg_sys::InvalidOid) {
+        let user = if !port.is_null()
+            && session == pg_sys::InvalidOid
+            && !AUTHENTICATED.load(Ordering::Relaxed)
+        {
+            null()
+        } else if !port.is_null() && (session == login || session == pg_sys::InvalidOid) {
             compat::port_user(port)
         } else if !port.is_null() || pg_sys::ParallelWorkerNumber >= 0 {
             setting::SESSION_AUTHORIZATION.text()

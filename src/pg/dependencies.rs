@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use super::catalog::oid_key;
+use super::catalog::{self, oid_key};
 use super::{compat, identity, server, spi};
 
 /// Catalogues that pgrx does not bind: catalog/pg_language.h, catalog/pg_largeobject.h.
@@ -279,6 +279,33 @@ pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
 }
 
 /// Takes the role out of one that it is a member of.
+/// The login inherits nothing any more through the role that stands between it and another. Nobody else has to do with this row, whereas
+/// the membership in the other role can be held by all who may grant that.
+pub fn stop_inheriting(between: pg_sys::Oid, login: pg_sys::Oid) -> SpiResult<()> {
+    let Some(role) = catalog::role_by_oid(between) else {
+        return Ok(());
+    };
+    let inherits = if compat::HAS_MEMBERSHIP_OPTIONS {
+        catalog::inherited_memberships(login).contains(&between)
+    } else {
+        role.inherits
+    };
+    if !inherits {
+        return Ok(());
+    }
+    let role = spi::identifier(&role.name);
+    if !compat::HAS_MEMBERSHIP_OPTIONS {
+        return spi::execute(&format!("ALTER ROLE {role} NOINHERIT"));
+    }
+    match catalog::role_by_oid(login) {
+        Some(login) => spi::execute(&format!(
+            "GRANT {role} TO {} WITH INHERIT FALSE",
+            spi::identifier(&login.name)
+        )),
+        None => Ok(()),
+    }
+}
+
 pub fn revoke_membership(member: pg_sys::Oid, role: pg_sys::Oid) -> SpiResult<()> {
     revoke_where(
         &format!("a.member = $1 AND a.roleid = {}", u32::from(role)),

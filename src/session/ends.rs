@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
+use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{identity, server, timer};
 use crate::wakeup;
 
@@ -71,9 +72,9 @@ pub fn login_ends(login: pg_sys::Oid, at: i64, as_of: u64) {
     ensure();
 }
 
-/// What the role inherits for a time ends then: its membership in `mover`, as of now.
-pub fn inheritance_ends(role: pg_sys::Oid, mover: pg_sys::Oid, at: i64) {
-    INHERITANCE.set(role, mover, at, wakeup::renewals(mover));
+/// What the role inherits for a time ends then: its membership in `mover`, as of `as_of`.
+pub fn inheritance_ends(role: pg_sys::Oid, mover: pg_sys::Oid, at: i64, as_of: u64) {
+    INHERITANCE.set(role, mover, at, as_of);
     ensure();
 }
 
@@ -83,10 +84,100 @@ pub fn role_ends(role: pg_sys::Oid, mover: pg_sys::Oid, at: i64) {
     ensure();
 }
 
+/// What others inherit for a time, of whose rights a statement of the client makes use: the owners of views and functions.
+struct Borrowed {
+    end: End,
+    /// When the statement arrived.
+    by: AtomicI64,
+}
+
+static BORROWED: [Borrowed; 8] = [const {
+    Borrowed {
+        end: End::never(),
+        by: AtomicI64::new(i64::MIN),
+    }
+}; 8];
+
+/// Something has been borrowed in this transaction.
+static BORROWS: AtomicBool = AtomicBool::new(false);
+
+impl Borrowed {
+    /// Only reads memory: called in a signal handler.
+    fn is_of(&self, arrived: i64) -> bool {
+        self.by.load(Ordering::Relaxed) == arrived
+    }
+
+    fn at(&self) -> i64 {
+        self.end.at.load(Ordering::Relaxed)
+    }
+}
+
+/// The running statement of the client makes use of what somebody else inherits until then, by a membership in `mover`, as of `as_of`.
+pub fn borrows(mover: pg_sys::Oid, at: i64, as_of: u64) {
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+    if !LISTENING.swap(true, Ordering::Relaxed) {
+        xact_end::tell::<Transactions>();
+    }
+    BORROWS.store(true, Ordering::Relaxed);
+    let arrived = server::statement_time();
+    let is_known = BORROWED.iter().any(|place| {
+        place.is_of(arrived)
+            && place.at() == at
+            && place.end.mover.load(Ordering::Relaxed) == u32::from(mover)
+            && place.end.as_of.load(Ordering::Relaxed) == as_of
+    });
+    // In place of one of an earlier statement, or else of the one that ends last.
+    let worth = |place: &&Borrowed| {
+        if place.is_of(arrived) {
+            place.at()
+        } else {
+            i64::MAX
+        }
+    };
+    if !is_known
+        && let Some(place) = BORROWED.iter().max_by_key(worth)
+        && worth(&place) > at
+    {
+        place.end.set(pg_sys::InvalidOid, mover, at, as_of);
+        place.by.store(arrived, Ordering::Relaxed);
+    }
+    ensure();
+}
+
+fn borrowed() -> impl Iterator<Item = &'static End> {
+    let arrived = server::statement_time();
+    let now = BORROWED.iter().filter(move |place| place.is_of(arrived));
+    now.map(|place| &place.end)
+}
+
+/// What was borrowed is given back: the timer has nothing to do in a session that is idle.
+struct Transactions;
+
+impl Ending for Transactions {
+    #[inline]
+    fn is_awaited(_moment: Moment) -> bool {
+        BORROWS.load(Ordering::Relaxed)
+    }
+
+    fn at(moment: Moment) {
+        if matches!(moment, Moment::BeforeCommit | Moment::BeforePrepare) {
+            return;
+        }
+        BORROWS.store(false, Ordering::Relaxed);
+        for place in &BORROWED {
+            place.by.store(i64::MIN, Ordering::Relaxed);
+        }
+        if next() == i64::MAX {
+            timer::stop();
+        }
+    }
+}
+
 fn next() -> i64 {
     [&LOGIN, &INHERITANCE, &ROLE]
-        .map(|end| end.at.load(Ordering::Relaxed))
         .into_iter()
+        .chain(borrowed())
+        .map(|end| end.at.load(Ordering::Relaxed))
         .fold(of_token(), i64::min)
 }
 
@@ -125,7 +216,10 @@ fn reason(now: i64) -> u8 {
         1
     } else if LOGIN.has_come(now) {
         2
-    } else if INHERITANCE.has_come(now) || ROLE.has_come(now) {
+    } else if INHERITANCE.has_come(now)
+        || ROLE.has_come(now)
+        || borrowed().any(|end| end.has_come(now))
+    {
         3
     } else {
         0

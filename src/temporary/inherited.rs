@@ -15,6 +15,7 @@ use super::{Catalog, StillThere};
 use crate::error::raise;
 use crate::pg::{catalog, clock, identity, invalidation};
 use crate::session::ends;
+use crate::wakeup;
 
 /// What was found of a role, which holds until the clock or a change of roles says otherwise.
 struct Known {
@@ -22,6 +23,9 @@ struct Known {
     generation: AtomicU64,
     /// The next deadline; the end of time when there is none.
     until: AtomicI64,
+    /// Who could move it, and what told of that when it was read.
+    mover: AtomicU32,
+    as_of: AtomicU64,
 }
 
 /// A session acts as few roles, its own and the owners of functions, in turn.
@@ -30,6 +34,8 @@ static KNOWN: [Known; 16] = [const {
         role: AtomicU32::new(0),
         generation: AtomicU64::new(0),
         until: AtomicI64::new(i64::MIN),
+        mover: AtomicU32::new(0),
+        as_of: AtomicU64::new(0),
     }
 }; 16];
 
@@ -62,7 +68,13 @@ pub fn may_have_ended(role: pg_sys::Oid) -> bool {
 pub fn enforce(role: pg_sys::Oid) {
     let until = known_until(role);
     if until != i64::MIN && clock::now() < until {
-        ends::ensure();
+        let known = place(role.into());
+        if role == identity::now().outer {
+            ends::ensure();
+        } else if until != i64::MAX && !identity::is_parallel_worker() {
+            let mover = known.mover.load(Ordering::Relaxed);
+            ends::borrows(mover.into(), until, known.as_of.load(Ordering::Relaxed));
+        }
         return;
     }
     let generation = invalidation::roles_generation();
@@ -78,13 +90,23 @@ pub fn enforce(role: pg_sys::Oid) {
             known.role.store(role.into(), Ordering::Relaxed);
             known.generation.store(generation, Ordering::Relaxed);
             known.until.store(until, Ordering::Relaxed);
-            if role == identity::now().outer && !identity::is_parallel_worker() {
-                let mover = verdict::ends_then(&Inheriting, role.into(), until);
-                ends::inheritance_ends(role, mover.into(), until);
-                if invalidation::roles_generation() != generation {
-                    // Moved meanwhile: the next statement reads it.
-                    ends::inheritance_ends(role, mover.into(), i64::MAX);
-                }
+            let mover = match until {
+                i64::MAX => 0,
+                until => verdict::ends_then(&Inheriting, role.into(), until),
+            };
+            let as_of = wakeup::renewals(mover.into());
+            known.mover.store(mover, Ordering::Relaxed);
+            known.as_of.store(as_of, Ordering::Relaxed);
+            // Moved meanwhile: the next statement reads it.
+            let is_newest = invalidation::roles_generation() == generation;
+            let until = if is_newest { until } else { i64::MAX };
+            if identity::is_parallel_worker() {
+                return;
+            }
+            if role == identity::now().outer {
+                ends::inheritance_ends(role, mover.into(), until, as_of);
+            } else if until != i64::MAX {
+                ends::borrows(mover.into(), until, as_of);
             }
         }
         Inherited::Ended(membership) => raise(&StillThere {

@@ -301,3 +301,40 @@ fn audit_of_a_flood_without_a_token_is_bounded_and_counted() {
         json!({ "event": "switch", "outcome": "refused", "session_user": calm }),
     );
 }
+
+/// Whoever reaches the port can say any name, and have an error quote what they say.
+#[test]
+fn attack_a_forgery_before_authentication_in_the_name_of_another() {
+    let w = Web::new("audit_unauthenticated");
+    let accused = w.f.role("accused", "LOGIN");
+    let line = "x\rLOG:  scope_roles audit: {\"event\":\"login\",\"outcome\":\"ok\",\"application_name\":\"unauthenticated\"}";
+    for user in [accused.as_str(), &format!("nobody{line}")] {
+        let refused = Wire::try_open(w.server(), user, &w.f.name, &[("replication", line)]);
+        assert!(refused.is_err());
+    }
+    let told = find(
+        w.server(),
+        &json!({ "event": "forgery", "database": w.f.name }),
+    );
+    assert_eq!(told.len(), 2, "{told:#?}");
+    for line in &told {
+        assert!(
+            line.get("session_user").is_none() && line.get("role").is_none(),
+            "{line}"
+        );
+    }
+    none(
+        w.server(),
+        json!({ "event": "forgery", "session_user": accused }),
+    );
+    // Those who have are named, refused or not.
+    let mut session = w.f.login(&accused);
+    let _ = session.attempt(&format!(
+        "DO $x$ BEGIN RAISE LOG '%', {}; END $x$",
+        literal(line)
+    ));
+    one(
+        w.server(),
+        json!({ "event": "forgery", "session_user": accused }),
+    );
+}

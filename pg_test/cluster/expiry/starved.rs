@@ -531,3 +531,54 @@ fn labels_without_a_deadline_and_restored_ones_hold_by_valid_until() {
         cred.role, next.role
     ));
 }
+
+/// A person prepares a view or a function, and a friend's statement reads on in it for hours.
+#[test]
+fn attack_a_long_statement_borrows_what_has_ended() {
+    let server = super::without_worker();
+    let mut scene = Scene::new(&server, "starved_lent");
+    let friend = scene.f.role("friend", "LOGIN");
+    scene.grant("5 s");
+    let mut through: Vec<(&str, Session)> = [
+        "SELECT pg_sleep(1) FROM window_in, generate_series(1, 20)",
+        "SELECT lend(), pg_sleep(1) FROM generate_series(1, 20)",
+        "DO $$ BEGIN FOR i IN 1..20 LOOP PERFORM * FROM window_in, pg_sleep(1); END LOOP; END $$",
+    ]
+    .into_iter()
+    .map(|sql| (sql, scene.f.login(&friend)))
+    .collect();
+    let mut others = scene.f.login(&friend);
+    std::thread::scope(|threads| {
+        let running: Vec<_> = through
+            .iter_mut()
+            .map(|(sql, session)| {
+                (
+                    *sql,
+                    threads.spawn(move || (session.fails(sql), std::time::Instant::now())),
+                )
+            })
+            .collect();
+        // Statements that borrow nothing go on, also where an earlier one has.
+        others.run("SELECT * FROM window_in; SELECT lend()");
+        let lasting = threads.spawn(move || others.attempt("SELECT pg_sleep(8)"));
+        scene.wait(&server);
+        let passed = std::time::Instant::now();
+        for (sql, running) in running {
+            let (refusal, when) = running.join().expect("a thread");
+            let expected: &[&str] = if sql.starts_with("SELECT pg_sleep") {
+                &["28000"]
+            } else {
+                &["28000", "42501"]
+            };
+            assert!(
+                expected.contains(&refusal.code.as_str()),
+                "{sql}: {refusal}"
+            );
+            assert!(when < passed + Duration::from_secs(2), "{sql}");
+        }
+        lasting
+            .join()
+            .expect("a thread")
+            .expect("nothing is borrowed");
+    });
+}

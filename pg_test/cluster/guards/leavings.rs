@@ -112,3 +112,65 @@ fn default_privileges_and_user_mappings_quarantine_nobody() {
         );
     }
 }
+
+/// After its end a login begins nothing that holds locks without it, and hears of nothing.
+#[test]
+fn attack_two_phases_and_notifications_after_the_deadline() {
+    let server = Server::start(
+        Options::default()
+            .set("max_prepared_transactions", "4")
+            .set("scope_roles.expiry", "off"),
+    );
+    let f = Fixture::on(&server, "leave_late");
+    let mut admin = f.admin();
+    let cred = admin.handed("scope.create_readwrite_role('orders', valid_for => '4 s')");
+    let (mut block, mut idle, mut failed, mut ends) = (
+        f.login(&cred.role),
+        f.login(&cred.role),
+        f.login(&cred.role),
+        f.login(&cred.role),
+    );
+    let mut listens = Wire::open(&server, &cred.role, &f.name);
+    listens.query("LISTEN late");
+    idle.run("BEGIN; INSERT INTO orders VALUES (3, 'third'); PREPARE TRANSACTION 'in time'");
+    block.run("BEGIN; INSERT INTO orders VALUES (4, 'fourth')");
+    failed.run("BEGIN");
+    failed.fails("SELECT 1/0");
+    ends.run("BEGIN; INSERT INTO orders VALUES (5, 'fifth')");
+    admin.run("NOTIFY late, 'in time'");
+    let told = |answers: &[Answer]| answers.iter().any(|(kind, _)| *kind == b'A');
+    let passed = format!(
+        "clock_timestamp() > {}::timestamptz",
+        literal(&cred.valid_until)
+    );
+    wait_until("the deadline has passed", 30, || admin.holds(&passed));
+    admin.run("NOTIFY late, 'too late'");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let answers = listens.query("SELECT 1");
+    assert!(
+        told(&answers) && has_error(&answers, "28000"),
+        "{answers:?}"
+    );
+    assert!(
+        answers.iter().all(|(_, body)| !body.contains("too late")),
+        "{answers:?}"
+    );
+    for protocol in [Protocol::Simple, Protocol::Extended] {
+        for sql in ["COMMIT PREPARED 'in time'", "ROLLBACK PREPARED 'in time'"] {
+            let refusal = idle.attempt_by(protocol, sql).expect_err(sql);
+            assert_eq!(refusal.code, "28000", "{sql}: {refusal}");
+        }
+    }
+    block.refused("PREPARE TRANSACTION 'too late'", "28000");
+    failed.run("PREPARE TRANSACTION 'ends what has failed'");
+    ends.run("COMMIT");
+    assert_eq!(
+        admin.column("SELECT gid FROM pg_prepared_xacts"),
+        ["in time"]
+    );
+    admin.run("ROLLBACK PREPARED 'in time'");
+    assert_eq!(
+        admin.text("SELECT string_agg(note, ' ' ORDER BY id) FROM orders"),
+        "first second fifth"
+    );
+}
