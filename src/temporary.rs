@@ -9,7 +9,8 @@ mod error;
 pub mod inherited;
 pub mod verdict;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -464,5 +465,33 @@ pub fn enforce(event: &Event<'_>) {
         Verdict::Ended => raise(&HasEnded {
             role: catalog::name_of(acts_as),
         }),
+    }
+}
+
+thread_local! {
+    /// Queries that were started by a role taken for a time, by their addresses: login and role.
+    static OPENED: RefCell<HashMap<usize, (u32, u32)>> = RefCell::default();
+}
+
+/// A query of a session that has SET ROLE was started: true if [`enforce_opened`] is to be asked when it goes on.
+pub fn opened(query: usize) -> bool {
+    let Some(answer) = LAST.get().filter(|answer| answer.until != i64::MAX) else {
+        return false;
+    };
+    OPENED.with_borrow_mut(|opened| {
+        opened.insert(query, (answer.login, answer.acts_as));
+    });
+    true
+}
+
+/// The same as [`enforce`], for the role that has started the query: a cursor stays open when the session goes back from it.
+pub fn enforce_opened(query: usize) {
+    let Some((login, acts_as)) = OPENED.with_borrow(|opened| opened.get(&query).copied()) else {
+        return;
+    };
+    if verdict::judge(&Catalog, login, acts_as, clock::now()) == Verdict::Ended {
+        raise(&HasEnded {
+            role: catalog::name_of(acts_as.into()),
+        });
     }
 }

@@ -441,7 +441,10 @@ fn only_who_may_grant_the_role_grants_it_for_a_time() {
     admin.run(&format!("GRANT {owner} TO {manager} WITH ADMIN OPTION"));
     s.run(&revoke);
     s.run(&grant);
-    scene.f.login(person).rows("SELECT * FROM vault");
+    // What she has not asked for, of somebody who has nothing to say about her login, she has to take.
+    let mut asked = scene.f.login(person);
+    asked.denied("SELECT * FROM vault", "42501");
+    asked.run(&format!("SET ROLE {owner}; SELECT * FROM vault"));
     // The creator of a scope hands it out, too.
     admin.run(&format!("ALTER TABLE orders OWNER TO {manager}"));
     let cred = s.issue("'orders'");
@@ -449,7 +452,12 @@ fn only_who_may_grant_the_role_grants_it_for_a_time() {
     s.run(&format!(
         "SELECT scope.grant_temporary('{scope}', '{person}', '1 hour')"
     ));
-    scene.f.login(person).rows("SELECT * FROM orders");
+    asked.run(&format!("SET ROLE {scope}; SELECT * FROM orders"));
+    // Of whoever may arrange for it she inherits.
+    s.run(&revoke);
+    admin.run(&format!("GRANT {person} TO {manager}"));
+    s.run(&grant);
+    scene.f.login(person).rows("SELECT * FROM vault");
 }
 
 #[test]
@@ -662,4 +670,48 @@ fn attack_an_ended_membership_is_held_to_shut_its_login_out() {
             "NOT EXISTS (SELECT FROM pg_auth_members WHERE member = (SELECT oid FROM pg_roles WHERE rolname = '{between}'))"
         ))
     });
+}
+
+/// The cursor stays open, and reads on, when the session has gone back from the role.
+#[test]
+fn attack_a_cursor_of_the_role_is_read_after_reset_role() {
+    let scene = Scene::new("temporary_cursor");
+    let alone = scene.f.role("alone", "LOGIN NOINHERIT");
+    let mut admin = scene.f.admin();
+    scene.grant("4 s");
+    admin.run(&format!(
+        "SELECT scope.grant_temporary('{}', '{alone}', '4 s')",
+        scene.owner
+    ));
+    let mut wires = Vec::new();
+    for login in [&scene.person, &alone] {
+        let mut wire = crate::harness::Wire::open(scene.f.server, login, &scene.f.name);
+        wire.query(&format!("BEGIN; SET LOCAL ROLE {}", scene.owner));
+        wire.query("DECLARE c CURSOR FOR SELECT secret FROM vault, generate_series(1, 99)");
+        wire.bind("p", "SELECT secret FROM vault, generate_series(1, 99)");
+        wire.execute("p", 1);
+        wire.send(Some(b'H'), b"");
+        let answers = wire.query("RESET ROLE; SELECT current_user; FETCH 1 FROM c");
+        assert!(
+            answers.iter().any(|(_, body)| body.contains("treasure")),
+            "{answers:?}"
+        );
+        wires.push(wire);
+    }
+    // Once the worker has taken the membership away, nothing is inherited any more.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    for wire in &mut wires {
+        wire.query("SAVEPOINT s");
+        wire.execute("p", 1);
+        let executed = wire.sync();
+        wire.query("ROLLBACK TO s");
+        let fetched = wire.query("FETCH 1 FROM c");
+        for answers in [executed, fetched] {
+            assert!(has_error(&answers, "42501"), "{answers:?}");
+            assert!(
+                answers.iter().all(|(_, body)| !body.contains("treasure")),
+                "{answers:?}"
+            );
+        }
+    }
 }

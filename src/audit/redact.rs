@@ -7,14 +7,23 @@
 use crate::jwt;
 
 /// Words, in lower case, that mark a text as one about secrets.
-const SENSITIVE: [&str; 12] = [
-    "password",
-    "passwd",
-    "passphrase",
+const SENSITIVE: [&str; 20] = [
+    "pass",
+    "pwd",
+    "pw",
     "secret",
     "token",
     "jwt",
     "credential",
+    "key",
+    "authoriz",
+    "authentic",
+    "bearer",
+    // Commands and connection strings.
+    "program",
+    "host=",
+    "user=",
+    "dbname=",
     "://",
     "crypt",
     "pgp_",
@@ -192,6 +201,17 @@ mod tests {
                 "SELECT dblink('***')",
             ),
             ("SELECT 1 - 2 / 3, 'password'", "SELECT 1 - 2 / 3, '***'"),
+            ("SET app.apikey = 'a'", "SET app.apikey = '***'"),
+            ("SELECT 'Authorization: Bearer a'", "SELECT '***'"),
+            (
+                "COPY t FROM PROGRAM 'curl -u me:a x'",
+                "COPY t FROM PROGRAM '***'",
+            ),
+            ("SELECT 'host=x user=y pw=a'", "SELECT '***'"),
+            (
+                "INSERT INTO t VALUES ('pwd a')",
+                "INSERT INTO t VALUES ('***')",
+            ),
         ] {
             assert_eq!(redact(text), expected, "{text}");
         }

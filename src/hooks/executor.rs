@@ -54,6 +54,8 @@ impl Running for Query {
 
 /// In `es_top_eflags`, where PostgreSQL's own EXEC_FLAG_… are the lowest bits.
 const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
+/// As a role that was taken for a time.
+const STARTED_FOR_A_TIME: i32 = 1 << 29;
 
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: the arguments go on as they came.
@@ -84,6 +86,10 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
                 statements::started(query, flags);
             }
             guards::writes::after_start(query);
+            if acts_as_another() && temporary::opened(query as usize) {
+                (*(*query).estate).es_top_eflags |= STARTED_FOR_A_TIME;
+                quiet::never();
+            }
             quiet::note();
             return;
         }
@@ -127,7 +133,16 @@ unsafe fn before_run(query: *mut pg_sys::QueryDesc) -> bool {
     if acts_as_another() {
         before_query_of_another();
     }
+    // SAFETY: by contract.
+    if unsafe { (*(*query).estate).es_top_eflags } & STARTED_FOR_A_TIME != 0 {
+        before_query_for_a_time(query);
+    }
     false
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_query_for_a_time(query: *mut pg_sys::QueryDesc) {
+    temporary::enforce_opened(query as usize);
 }
 
 /// A query of a session that nothing concerns, and of no view.

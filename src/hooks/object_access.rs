@@ -9,8 +9,8 @@ use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
 };
-use super::quiet;
 use super::{guards, sealed};
+use super::{quiet, statements};
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
@@ -46,6 +46,9 @@ unsafe extern "C-unwind" fn object_access(
         // The fast path of the protocol calls functions without a statement.
         // SAFETY: a plain read of a backend global.
         let is_fast_path = unsafe { pg_sys::ActivePortal.is_null() };
+        if is_fast_path && statements::are_queries_recorded() {
+            statements::called(object);
+        }
         if is_fast_path && login::standing::is_watched() {
             before_anything();
         }

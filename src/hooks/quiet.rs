@@ -1,7 +1,7 @@
 //! Sessions that nothing here concerns: no managed login, no switch, no gate, no guard, nothing inherited for a
 //! time. They are most, and pay for this one question at each statement.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::guards;
 use crate::audit::watched;
@@ -29,7 +29,8 @@ pub unsafe fn note() {
     let as_of = invalidation::roles();
     let user = u32::from(identity::current_user());
     // SAFETY: by contract.
-    let is_quiet = !has_state()
+    let is_quiet = !NEVER.load(Ordering::Relaxed)
+        && !has_state()
         && identity::is_login_itself(user)
         && !watched::is_watched()
         && !guards::rows::has_portals()
@@ -39,6 +40,14 @@ pub unsafe fn note() {
         USER.store(user, Ordering::Relaxed);
         AS_OF.store(as_of, Ordering::Relaxed);
     }
+}
+
+/// It has started something that goes on when it has become an ordinary one again.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+pub fn never() {
+    NEVER.store(true, Ordering::Relaxed);
+    AS_OF.store(0, Ordering::Relaxed);
 }
 
 /// What the session itself has become, with no change of roles.

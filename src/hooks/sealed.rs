@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use crate::guard::sealed::{self, is_sealed, may_do_all, refuse};
 use crate::pg::list::elements;
+use crate::pg::own_table;
 use crate::pg::view;
 
 /// Is the statement one that may hold relations? The first question of the hook.

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::guards;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
 };
+use super::{guards, statements};
+use crate::audit::{self, Class};
 use crate::lock::is_bound;
 use crate::login;
 use crate::pg::error_context::explaining;
@@ -36,6 +37,9 @@ unsafe fn before_message(message: Message) -> bool {
         }
         if message == Message::Notification && login::standing::is_watched() && is_over() {
             return false;
+        }
+        if message == Message::Result && audit::wants(Class::Statement) {
+            statements::answered();
         }
         if message != Message::Row {
             return guards::messages::before_message(message);

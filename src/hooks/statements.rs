@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -14,8 +15,8 @@ use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
-use crate::pg::statement::{add_relation, is_ddl, tag};
-use crate::pg::{clock, compat, error_context, identity, invalidation, xact};
+use crate::pg::statement::{self, add_relation, is_ddl, tag};
+use crate::pg::{clock, compat, error_context, identity, invalidation, server, wire, xact};
 
 unsafe extern "C-unwind" {
     // executor/executor.h
@@ -161,6 +162,49 @@ pub unsafe extern "C-unwind" fn utility_started(
         });
         true
     }
+}
+
+/// In place of the address of a statement.
+const CALL: usize = 1;
+
+/// A function is executed outside of any portal. By a function call of the protocol, it is what the client has sent: the first one
+/// of its message, and not what that one calls.
+#[pg_guard]
+pub extern "C-unwind" fn called(function: pg_sys::Oid) {
+    static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
+    let arrived = server::statement_time();
+    if !statement::is_function_call() || LAST.swap(arrived, Ordering::Relaxed) == arrived {
+        return;
+    }
+    let name = statement::signature(function);
+    let statement = running::members(|line| {
+        line.field("tag", Value::Text("FUNCTION CALL"));
+        line.field("reads", Value::Texts(&[]));
+        line.field("writes", Value::Texts(&[]));
+        line.field("query_id", Value::Null);
+        // Its arguments are not known here.
+        let text = (guc::audit_text() == AuditText::Full).then_some(name.as_str());
+        line.field("text", text.into());
+    });
+    running::begin(Running {
+        key: CALL,
+        is_utility: false,
+        depth: 1,
+        subtransaction: xact::current_subtransaction().unwrap_or(0),
+        started: clock::now(),
+        statement: Some(statement),
+        ddl: None,
+        rows: 0,
+    });
+    // Its answer is its end.
+    wire::watch();
+}
+
+/// The answer to a function call is about to be sent.
+#[pg_guard]
+pub extern "C-unwind" fn answered() {
+    running::add_rows(CALL, 1);
+    running::end(CALL);
 }
 
 /// It has run; `rows` as its completion says.

@@ -103,3 +103,18 @@ pub unsafe fn qualified(parts: impl Iterator<Item = *const c_char>) -> String {
     }
     name
 }
+
+/// Does a function run that a function call of the protocol, and no statement, has asked for?
+pub fn is_function_call() -> bool {
+    // SAFETY: plain reads of backend globals.
+    unsafe { pg_sys::ActivePortal.is_null() && pg_sys::debug_query_string.is_null() }
+}
+
+/// A function's name with its schema and the types of its arguments.
+pub fn signature(function: pg_sys::Oid) -> String {
+    // SAFETY: a catalogue look-up inside a transaction; a terminated string.
+    unsafe {
+        let name = pg_sys::format_procedure_qualified(function);
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}

@@ -326,3 +326,56 @@ fn audit_text_is_as_configured() {
         assert_eq!(line["query_id"].is_i64(), has_id, "{line}");
     }
 }
+
+/// What passes no hook for statements is recorded, too: large objects are read and written by it.
+#[test]
+fn attack_function_calls_of_the_protocol_leave_no_trace() {
+    let w = Web::on(&SERVER, "audit_function_calls");
+    let mut admin = w.f.admin();
+    let login = admin.issue("'orders'").role;
+    admin.run(
+        "SELECT lo_from_bytea(4712, 'secret'); GRANT SELECT ON LARGE OBJECT 4712 TO PUBLIC;
+         CREATE FUNCTION first_note(int) RETURNS text LANGUAGE sql AS 'SELECT note FROM orders WHERE id = $1'",
+    );
+    let mut oid = |name: &str| -> u32 {
+        let sql = format!("SELECT '{name}'::regprocedure::oid");
+        admin.text(&sql).parse().expect("an OID")
+    };
+    let (lo_get, first_note, sqrt) = (
+        oid("lo_get(oid)"),
+        oid("first_note(int)"),
+        oid("sqrt(double precision)"),
+    );
+    let mut wire = Wire::open(&SERVER, &login, &w.f.name);
+    for (function, argument) in [
+        (lo_get, "4712"),
+        (first_note, "1"),
+        (sqrt, "4"),
+        (sqrt, "-1"),
+    ] {
+        wire.call(function, &[Some(argument)]);
+    }
+    wire.query("SELECT lo_get(4712)");
+    let told: Vec<Value> = statements(&login)
+        .iter()
+        .map(|line| json!([line["tag"], line["text"], line["outcome"]]))
+        .collect();
+    for expected in [
+        json!(["FUNCTION CALL", "pg_catalog.lo_get(pg_catalog.oid)", "ok"]),
+        json!(["FUNCTION CALL", "public.first_note(integer)", "ok"]),
+        json!(["FUNCTION CALL", "pg_catalog.sqrt(double precision)", "ok"]),
+        json!([
+            "FUNCTION CALL",
+            "pg_catalog.sqrt(double precision)",
+            "failed"
+        ]),
+    ] {
+        let count = told.iter().filter(|line| **line == expected).count();
+        assert_eq!(count, 1, "{expected}: {told:#?}");
+    }
+    let calls = told
+        .iter()
+        .filter(|line| line[0] == "FUNCTION CALL")
+        .count();
+    assert_eq!(calls, 4, "{told:#?}");
+}
