@@ -440,6 +440,8 @@ fn attack_a_grantors_open_transaction_shuts_out_the_member() {
         });
         v.denied("SELECT * FROM of_grantor", "42501");
         // What still holds the membership is ended all the same.
-        wait_until(&format!("{hold}: its session is ended"), 60, || s.attempt("SELECT 1").is_err());
+        wait_until(&format!("{hold}: its session is ended"), 60, || {
+            s.attempt("SELECT 1").is_err()
+        });
     }
 }

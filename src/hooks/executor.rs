@@ -86,7 +86,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
                 statements::started(query, flags);
             }
             guards::writes::after_start(query);
-            if acts_as_another() && temporary::opened(query as usize) {
+            if acts_as_another() && temporary::acting::opened(query as usize) {
                 (*(*query).estate).es_top_eflags |= STARTED_FOR_A_TIME;
                 quiet::never();
             }
@@ -142,7 +142,7 @@ unsafe fn before_run(query: *mut pg_sys::QueryDesc) -> bool {
 
 #[pg_guard]
 extern "C-unwind" fn before_query_for_a_time(query: *mut pg_sys::QueryDesc) {
-    temporary::enforce_opened(query as usize);
+    temporary::acting::enforce_opened(query as usize);
 }
 
 /// A query of a session that nothing concerns, and of no view.

@@ -61,10 +61,10 @@ pub(super) extern "C-unwind" fn before_query() {
 pub(super) unsafe extern "C-unwind" fn before_utility_of_another(node: *mut pg_sys::Node) {
     // SAFETY: as in before_utility.
     let statement = unsafe { decode(node) };
-    temporary::enforce(&Event::Utility(statement));
+    temporary::acting::enforce(&Event::Utility(statement));
 }
 
 #[pg_guard]
 pub(super) extern "C-unwind" fn before_query_of_another() {
-    temporary::enforce(&Event::Query);
+    temporary::acting::enforce(&Event::Query);
 }
