@@ -18,6 +18,7 @@ use pgrx::prelude::*;
 use crate::error::{notice, report};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, spi};
+use crate::timestamp;
 use graph::{Graph, NEVER, Reach};
 use holding::{Holding, Mode, Object};
 use object::Target;
@@ -146,7 +147,10 @@ fn with(privilege: Option<&str>, object: Option<&str>) -> Result<Rows, Error> {
     Ok(listing.into_rows())
 }
 
-/// What a role can do in this database, without what everyone can, each as a line. Sorted. For whoever
+/// Before the time at which something ends.
+pub const UNTIL: &str = " until ";
+
+/// What a role can do in this database, without what everyone can, each as a line, and until when. Sorted. For whoever
 /// may know.
 pub fn lines(role: pg_sys::Oid) -> Result<Vec<String>, Error> {
     let role = catalog::role_by_oid(role).ok_or(Error::NoSuchRole { oid: role.into() })?;
@@ -154,23 +158,28 @@ pub fn lines(role: pg_sys::Oid) -> Result<Vec<String>, Error> {
     let mut lines: Vec<String> = listing
         .into_rows()
         .filter(|(_, _, _, _, mode, ..)| mode != Mode::Public.word())
-        .map(|(_, kind, object, right, mode, path, _, grant_option, _)| {
-            let path: Vec<String> = path
-                .into_iter()
-                .skip(1)
-                .map(|Name(role)| spi::identifier(&role))
-                .collect();
-            let via = match path.is_empty() {
-                true => String::new(),
-                false => format!(" through {}", path.join(" > ")),
-            };
-            let grant = if grant_option {
-                " with grant option"
-            } else {
-                ""
-            };
-            format!("{right} on {kind} {object}{grant} ({mode}{via})")
-        })
+        .map(
+            |(_, kind, object, right, mode, path, _, grant_option, ends)| {
+                let path: Vec<String> = path
+                    .into_iter()
+                    .skip(1)
+                    .map(|Name(role)| spi::identifier(&role))
+                    .collect();
+                let via = match path.is_empty() {
+                    true => String::new(),
+                    false => format!(" through {}", path.join(" > ")),
+                };
+                let grant = if grant_option {
+                    " with grant option"
+                } else {
+                    ""
+                };
+                let until = ends.map_or_else(String::new, |ends| {
+                    UNTIL.to_owned() + &timestamp::rfc3339(clock::from_postgres(ends.into_inner()))
+                });
+                format!("{right} on {kind} {object}{grant} ({mode}{via}){until}")
+            },
+        )
         .collect();
     lines.sort_unstable();
     lines.dedup();
@@ -378,7 +387,10 @@ impl Listing {
                         .iter()
                         .map(|&role| Name(self.name(role)))
                         .collect(),
-                    holding.grantor.map(|role| Name(self.name(role))),
+                    holding
+                        .grantor
+                        .map(|role| Name(self.name(role)))
+                        .filter(|Name(grantor)| !grantor.is_empty()),
                     holding.grant_option,
                     Some(holding.ends)
                         .filter(|&ends| ends < NEVER)

@@ -1,6 +1,7 @@
 //! The review: findings about roles and privileges, worst first, each with the SQL that fixes it; what
 //! has been accepted; hardening, pruning and signatures.
 
+mod attestations;
 mod check;
 mod drift;
 mod error;
@@ -22,18 +23,14 @@ use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::text::visible;
 use crate::{access, guc, scope};
 use check::{Check, Severity};
-use findings::{ATTESTATION_CHANGED, ATTESTATION_OVERDUE, CHECKS, NOT_PRELOADED, UNUSED};
+use findings::{CHECKS, NOT_PRELOADED, UNUSED};
 
 const MAX_TEXT_BYTES: usize = 200;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * 1_000_000;
 /// Between what is wrong and what works no more once the fix has run.
 const WITH_THE_FIX: &str = "; with the fix, ";
-/// A quarter of a year.
-const ATTESTED_FOR_DAYS: i64 = 90;
 const LONGEST_ACCEPTANCE_DAYS: i64 = 366;
-/// Of what has changed since an attestation, this many are shown.
-const SHOWN_CHANGES: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -181,7 +178,7 @@ fn find() -> Result<Vec<Finding>, Error> {
     found.extend(run(&UNUSED)?);
     found.extend(drift::of_scopes()?);
     found.extend(logins::find()?);
-    found.extend(of_attestations()?);
+    found.extend(attestations::findings()?);
     Ok(found)
 }
 
@@ -263,90 +260,6 @@ fn accepted() -> Result<HashMap<(String, String, String), Accepted>, Error> {
         )
     })?;
     Ok(rows.into_iter().collect())
-}
-
-struct Attestation {
-    role: u32,
-    name: String,
-    by: String,
-    at: i64,
-    access: Vec<String>,
-}
-
-/// Signatures that are too old, and access that is another than what was signed.
-fn of_attestations() -> Result<Vec<Finding>, Error> {
-    let none: [DatumWithOid<'_>; 0] = [];
-    // A role of the same name that was made since is another one.
-    let last = identity::elevated(|| {
-        spi::read(
-            "SELECT DISTINCT ON (a.role_oid) a.role_oid, r.rolname::text, a.attested_by, (extract(epoch FROM a.attested_at) * 1000000)::bigint, a.access
-               FROM scope.attestation a JOIN pg_authid r ON r.oid = a.role_oid AND r.rolname = a.role
-              ORDER BY a.role_oid, a.attested_at DESC",
-            &none,
-            |row| {
-                Ok(Attestation {
-                    role: row.get::<pg_sys::Oid>(1)?.map_or(0, u32::from),
-                    name: row.get::<String>(2)?.unwrap_or_default(),
-                    by: row.get::<String>(3)?.unwrap_or_default(),
-                    at: row.get::<i64>(4)?.unwrap_or(0),
-                    access: row.get::<Vec<String>>(5)?.unwrap_or_default(),
-                })
-            },
-        )
-    })?;
-    let now = clock::now();
-    let mut found = Vec::new();
-    for attestation in last {
-        let finding = |severity, code, what| Finding {
-            severity,
-            code,
-            role: Some(attestation.name.clone()),
-            object: None,
-            what,
-            since: Some(attestation.at),
-            fix: Some(format!(
-                "SELECT scope.attest({}, 'reviewed');",
-                spi::literal(&spi::identifier(&attestation.name))
-            )),
-        };
-        let days = now.saturating_sub(attestation.at) / MICROS_PER_DAY;
-        if days >= ATTESTED_FOR_DAYS {
-            found.push(finding(
-                Severity::Low,
-                ATTESTATION_OVERDUE,
-                format!("{} attested its access {days} days ago", attestation.by),
-            ));
-        }
-        let today = access::lines(attestation.role.into())?;
-        let changes = changes(&attestation.access, &today);
-        if !changes.is_empty() {
-            let more = changes.len().saturating_sub(SHOWN_CHANGES);
-            let mut what = format!(
-                "since {} attested its access: {}",
-                attestation.by,
-                changes
-                    .into_iter()
-                    .take(SHOWN_CHANGES)
-                    .collect::<Vec<_>>()
-                    .join("; ")
-            );
-            if more > 0 {
-                what += &format!("; and {more} more");
-            }
-            found.push(finding(Severity::Medium, ATTESTATION_CHANGED, what));
-        }
-    }
-    Ok(found)
-}
-
-/// Both are sorted.
-fn changes(before: &[String], now: &[String]) -> Vec<String> {
-    let lacks = |list: &[String], line: &String| list.binary_search(line).is_err();
-    let new = now.iter().filter(|line| lacks(before, line));
-    let gone = before.iter().filter(|line| lacks(now, line));
-    new.map(|line| format!("new: {line}"))
-        .chain(gone.map(|line| format!("gone: {line}")))
-        .collect()
 }
 
 #[pg_extern(sql = false)]

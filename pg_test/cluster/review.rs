@@ -1,6 +1,7 @@
 //! `scope.review` and what goes with it: each planted fault is found, what fixes it fixes it, and nothing else is found.
 
 mod application;
+mod attestations;
 mod drift;
 mod logins;
 

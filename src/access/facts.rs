@@ -36,6 +36,7 @@ pub fn graph_of(role: &catalog::Role) -> spi::SpiResult<Graph> {
     }
     let inherits = role.inherits;
     database_owner(&mut graph, |_| inherits)?;
+    graph.forget_gone();
     Ok(graph)
 }
 
@@ -58,6 +59,7 @@ pub fn whole_graph() -> spi::SpiResult<Graph> {
     let rows = spi::read(&memberships(""), &[], membership)?;
     connect(&mut graph, rows);
     database_owner(&mut graph, |role| heirs.get(&role).copied().unwrap_or(true))?;
+    graph.forget_gone();
     Ok(graph)
 }
 

@@ -136,6 +136,15 @@ impl Reach {
 }
 
 impl Graph {
+    /// Roles and memberships are not read in one moment: a role that was dropped in between is nobody.
+    pub fn forget_gone(&mut self) {
+        let nodes = &self.nodes;
+        self.up.retain(|member, edges| {
+            edges.retain(|edge| nodes.contains_key(&edge.role));
+            nodes.contains_key(member)
+        });
+    }
+
     pub fn reach(&self, role: u32) -> Reach {
         let node = self.nodes.get(&role);
         let ends = node.map_or(NEVER, |node| node.ends);
@@ -287,6 +296,16 @@ mod tests {
         assert!(reach.taken.step(3).is_none());
         assert!(reach.could_have(6).is_none());
         assert_eq!(reach.path_member(6), [1, 4, 6]);
+    }
+
+    #[test]
+    fn access_through_a_role_that_is_gone_is_none() {
+        let mut graph = graph();
+        graph.nodes.remove(&2);
+        graph.forget_gone();
+        let reach = graph.reach(1);
+        assert!(reach.has(2).is_none() && reach.has(3).is_none() && reach.taken.step(2).is_none());
+        assert_eq!(reach.could_have(5).map(|step| step.hops), Some(2));
     }
 
     #[test]
