@@ -17,11 +17,14 @@
 //! wake it. On a standby it hears of changes with the WAL, but nothing wakes it: there it looks at
 //! logins of managed roles, twice a second while they have sessions, and when it is promoted.
 
+mod at_once;
 mod calendar;
 pub mod drop_scope;
 pub mod end;
 pub mod launcher;
+mod record;
 mod schedule;
+mod terminate;
 pub mod worker;
 
 use std::collections::{HashMap, HashSet};
@@ -218,7 +221,7 @@ fn expire_roles() -> Result<
     if crate::pg::xact::is_read_only() {
         return Err(error::report(ReadOnly));
     }
-    let ended = identity::elevated(|| end::all_at_once(&due(clock::now())));
+    let ended = identity::elevated(|| at_once::all_at_once(&due(clock::now())));
     Ok(TableIterator::new(ended.into_iter().map(|ended| {
         (
             Name(ended.role),

@@ -6,7 +6,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::Managed;
-use super::end::{self, Action};
+use super::end;
+use super::record::Action;
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::error;
 use crate::pg::{catalog, dependencies, identity, xact};

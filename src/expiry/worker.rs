@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use super::end::{self, Action, Ended, Terminated};
+use super::end;
+use super::record::{self, Action, Ended};
+use super::terminate::{self, Terminated};
 use super::{Managed, due, managed};
 use crate::audit::retention;
 use crate::guc;
@@ -84,7 +86,7 @@ impl Run {
 
     /// The last steps, for each role as soon as it has no session.
     fn finish_all(&mut self, mut left: Vec<Managed>) {
-        let give_up_at = Instant::now() + end::PATIENCE;
+        let give_up_at = Instant::now() + terminate::PATIENCE;
         loop {
             let busy = self.terminated.ask(left.iter().map(|role| role.oid));
             let (wait, ready): (Vec<Managed>, Vec<Managed>) = left
@@ -104,7 +106,7 @@ impl Run {
                 left.iter().for_each(|role| self.finish_one(role));
                 break;
             }
-            worker::sleep(end::SCAN);
+            worker::sleep(terminate::SCAN);
         }
     }
 
@@ -165,7 +167,7 @@ impl Run {
         if action == Action::Dropped {
             self.has_dropped = true;
         }
-        end::record(
+        record::record(
             &Ended {
                 sessions_terminated: self.terminated.count(role.oid),
                 role: role.name,
@@ -195,7 +197,7 @@ fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
     for (role, failure) in &failed {
         give_up(role, failure);
     }
-    done.iter().for_each(end::record_disabled);
+    done.iter().for_each(record::record_disabled);
     failed.into_iter().map(|(role, _)| role.oid).collect()
 }
 
@@ -300,7 +302,7 @@ fn give_up(due: &Managed, failure: &Failure) {
         .filter(|second| !reason.starts_with(second.as_str()))
         .map(|second| format!("; noting the reason: {second}"))
         .unwrap_or_default();
-    end::record_failure(due, &format!("{reason}{second}"));
+    record::record_failure(due, &format!("{reason}{second}"));
     warning!(
         "scope_roles: ending role \"{}\" failed: {}",
         visible(&due.name),
