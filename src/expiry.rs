@@ -25,6 +25,7 @@ pub mod launcher;
 mod record;
 mod schedule;
 mod terminate;
+mod waits;
 pub mod worker;
 
 use std::collections::{HashMap, HashSet};

@@ -2,6 +2,7 @@
 //! And the gate on logins that act through tokens only (docs/design.md, "Gated logins make an escape worthless").
 
 mod error;
+pub mod reach;
 pub mod verdict;
 
 use crate::audit::{self, Class};

@@ -17,7 +17,7 @@ use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt;
 use crate::pg::catalog::Role;
-use crate::pg::name::TakenRole;
+use crate::pg::name::SharedName;
 use crate::pg::{error_context, identity, json, server, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{leftovers, role_changers, switching};
@@ -83,18 +83,18 @@ struct Active {
 
 /// Switches until the transaction ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
+fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<SharedName, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
-    recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(TakenRole)
+    recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(SharedName)
 }
 
 /// Switches until the session ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<TakenRole, ErrorReport> {
+fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<SharedName, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
-    recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(TakenRole)
+    recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(SharedName)
 }
 
 /// Ends a session's switch. Documented in `sql/tokens.sql`.

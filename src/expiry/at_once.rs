@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use super::end::{disable, note_failure, release_and_drop, still_due};
 use super::record::{Action, Ended, record, record_failure};
 use super::terminate::{SCAN, Terminated};
+use super::waits;
 use super::{Managed, managed};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::{dependencies, xact};
@@ -65,7 +66,7 @@ impl Patience {
             .asked_at
             .is_none_or(|asked| asked.elapsed() >= ASK_AGAIN)
         {
-            self.is_over = xact::raised(dependencies::is_waited_for());
+            self.is_over = xact::raised(waits::is_waited_for());
             self.asked_at = Some(Instant::now());
         }
         format!(

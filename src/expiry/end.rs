@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::record::Action;
+use super::waits;
 use super::{Managed, managed};
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::pg::advisory::{self, Key, Mode};
@@ -68,7 +69,7 @@ pub fn drop_plain(due: &[Managed]) -> SpiResult<Vec<Managed>> {
         .filter(|role| role.metadata.kind != Kind::Temporary)
         .filter(|role| !held.contains(&role.oid))
         .filter(|role| sessions::of_roles(|other| other == role.oid).is_empty())
-        .filter(|role| matches!(dependencies::prepared_transaction(role.oid), Ok(None)))
+        .filter(|role| matches!(waits::prepared_transaction(role.oid), Ok(None)))
         .collect();
     if !plain.is_empty() {
         let names: Vec<String> = plain
@@ -92,7 +93,7 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
         );
     }
     dependencies::revoke_memberships(due.oid)?;
-    if let Some(prepared) = dependencies::prepared_transaction(due.oid)? {
+    if let Some(prepared) = waits::prepared_transaction(due.oid)? {
         return set_aside(
             due,
             State::Ending,
@@ -177,7 +178,7 @@ fn wait_for_takers(
         label::write(due.oid, &due.metadata);
         return set_aside(&due, State::Ending, Action::Ending, reason, Vec::new()).map(Some);
     };
-    let takers = dependencies::sessions_since_before(temporary.to.into(), ended_at)?;
+    let takers = waits::sessions_since_before(temporary.to.into(), ended_at)?;
     if takers == 0 {
         return Ok(None);
     }

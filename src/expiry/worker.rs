@@ -11,6 +11,7 @@ use pgrx::spi::SpiResult;
 use super::end;
 use super::record::{self, Action, Ended};
 use super::terminate::{self, Terminated};
+use super::waits;
 use super::{Managed, due, managed};
 use crate::audit::retention;
 use crate::guc;
@@ -264,7 +265,7 @@ fn end_open_calls(due: &Managed) -> bool {
     if !is_late {
         return false;
     }
-    let sessions = xact::raised(dependencies::open_calls(due.oid));
+    let sessions = xact::raised(waits::open_calls(due.oid));
     sessions.iter().for_each(|&pid| sessions::terminate(pid));
     !sessions.is_empty()
 }

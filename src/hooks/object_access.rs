@@ -116,7 +116,7 @@ extern "C-unwind" fn before_read() {
 
 #[pg_guard]
 extern "C-unwind" fn before_function(function: pg_sys::Oid) {
-    let event = if !switch_state::is_locked() && catalog::reaches_beyond(function) {
+    let event = if !switch_state::is_locked() && lock::reach::reaches_beyond(function) {
         Event::Reach
     } else {
         Event::Function

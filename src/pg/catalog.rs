@@ -15,7 +15,7 @@ use pgrx::pg_sys;
 
 use super::{clock, compat};
 
-pub use function::{is_pure, reaches_beyond};
+pub use function::{is_postgresqls, is_pure};
 pub use label::{label_at_login, labelled_roles};
 pub use trigger::{new_trigger, others_cascade_into_tables_of, owns};
 

@@ -35,14 +35,14 @@ pub fn may_set_role(session_user: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 /// table, or commits; since then as the owner of the referencing one, who queued them.
 pub const CASCADES_FIRE_TRIGGERS_AS_WHO_BEGAN: bool = cfg!(not(feature = "pg18"));
 
-/// The options of `GRANT scope TO credential`: inherit, but no SET ROLE, where that can be said.
+/// The options of a GRANT of a role that is inherited: no SET ROLE, where that can be said.
 pub const MEMBERSHIP_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
     ""
 } else {
     " WITH INHERIT TRUE, SET FALSE"
 };
 
-/// The options of `GRANT role TO authenticator`: SET ROLE (by token), but no inheritance.
+/// The options of a GRANT of a role that is only switched to: SET ROLE, but no inheritance.
 pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(any(feature = "pg14", feature = "pg15")) {
     ""
 } else {
@@ -193,7 +193,7 @@ pub fn may_set_parameter(role: pg_sys::Oid, name: &CStr) -> bool {
     }
 }
 
-/// What decides which role a session may take by a token: what acl.c listens to, and rights on settings.
+/// What decides which role a session may take: what acl.c listens to, and rights on settings.
 pub const ROLE_CACHES: &[i32] = &[
     pg_sys::SysCacheIdentifier::AUTHOID as i32,
     pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,

@@ -24,7 +24,7 @@ pub fn explains(explain: unsafe fn()) {
 }
 
 /// When the statement arrived that [`hide_statement`] was called in.
-static mut STATEMENT_WITH_TOKEN: pg_sys::TimestampTz = 0;
+static mut STATEMENT_WITH_SECRET: pg_sys::TimestampTz = 0;
 
 /// Runs what follows in a hook with [`explain`] at hand, and the text of the statement, if it is
 /// one, where [`hide_statement`] finds it. After an error PostgreSQL takes the callback off its
@@ -64,10 +64,10 @@ pub fn depth() -> usize {
     }
 }
 
-/// The statement being run has a token in its text, perhaps: should it fail, PostgreSQL must not
+/// The statement being run has a secret in its text, perhaps: should it fail, PostgreSQL must not
 /// write that text into the server log (`log_min_error_statement`).
 ///
-/// And tokens are struck out of the text, for whoever reads it from now on: pg_stat_activity,
+/// And what `redact` strikes out is gone from the text, for whoever reads it from now on: pg_stat_activity,
 /// `log_min_duration_statement`, auto_explain, and pg_stat_statements, which knows the text without
 /// its constants for the role that began the statement, but not for the one that ends it.
 pub fn hide_statement(redact: Redact) {
@@ -75,8 +75,8 @@ pub fn hide_statement(redact: Redact) {
     // that is running.
     unsafe {
         let since = raw::GetCurrentStatementStartTimestamp();
-        let again = STATEMENT_WITH_TOKEN == since;
-        STATEMENT_WITH_TOKEN = since;
+        let again = STATEMENT_WITH_SECRET == since;
+        STATEMENT_WITH_SECRET = since;
         let mut found = false;
         let mut entry = pg_sys::error_context_stack;
         while !entry.is_null() {
@@ -102,7 +102,7 @@ pub fn hide_statement(redact: Redact) {
     }
 }
 
-/// Strikes the tokens out of a text; true when there were some.
+/// Strikes secrets out of a text; true when there were some.
 ///
 /// # Safety
 /// NULL, or the terminated text of a statement that has been parsed. PostgreSQL runs statements
@@ -122,7 +122,7 @@ unsafe fn strike_out(text: *const c_char, redact: Redact) -> bool {
 unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
     // SAFETY: inside error reporting, where errhidestmt is meant to be called, and so is what is asked.
     unsafe {
-        if STATEMENT_WITH_TOKEN == raw::GetCurrentStatementStartTimestamp() {
+        if STATEMENT_WITH_SECRET == raw::GetCurrentStatementStartTimestamp() {
             errhidestmt(true);
         }
         if let Some(explain) = EXPLAIN.get() {

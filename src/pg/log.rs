@@ -1,4 +1,4 @@
-//! Writing audit lines into the server log.
+//! Writing lines into the server log.
 //!
 //! PostgreSQL copies a message four times, once of them one character at a time, and formats the time
 //! anew for each line. Where the log is plain text, lines of ours are put together here instead, to the

@@ -14,9 +14,9 @@ use pgrx::{IntoDatum, pgrx_resolved_type};
 #[derive(Debug, Clone)]
 pub struct Name(pub String);
 
-/// The name of a role that tokens have taken before.
+/// The same, of many results.
 #[derive(Debug, Clone)]
-pub struct TakenRole(pub Rc<CStr>);
+pub struct SharedName(pub Rc<CStr>);
 
 fn datum(name: &[u8]) -> pg_sys::Datum {
     let mut bytes = [0u8; pg_sys::NAMEDATALEN as usize];
@@ -71,4 +71,4 @@ macro_rules! as_name {
 }
 
 as_name!(Name, |name| name.0.as_bytes());
-as_name!(TakenRole, |name| name.0.to_bytes());
+as_name!(SharedName, |name| name.0.to_bytes());

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use super::compat;
 
 thread_local! {
-    /// What the session had set for itself before the transaction that switched it as a whole.
+    /// What the session had set for itself when it was remembered.
     static BEFORE: RefCell<Vec<(CString, CString)>> = const { RefCell::new(Vec::new()) };
 }
 
