@@ -12,6 +12,7 @@ mod harness;
 mod access;
 mod audit;
 mod catalogue;
+mod circles;
 mod credential;
 mod deadlocks;
 mod documented;
