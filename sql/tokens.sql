@@ -26,9 +26,9 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'end_jwt_session_wrapper';
 COMMENT ON FUNCTION scope.end_jwt_session(text) IS
-'Ends the switch of scope.set_jwt_session(). It takes the very token that made the switch, so that injected SQL cannot.
+'Ends the switch of scope.set_jwt_session(), as a statement of its own: SELECT scope.end_jwt_session($1), outside functions and DO blocks. Deferred triggers run first. It takes the very token that made the switch, so that injected SQL cannot.
 In a session of an authenticator the temporary objects, prepared statements, LISTENs and search_path of the switch go with it.
-Errors: 42501 another token, or no switch of the session; 55006 cursors are open; 55000 not preloaded.';
+Errors: 42501 another token, or no switch of the session; 55006 cursors are open, or the statement does something else too; 55000 not preloaded.';
 
 CREATE FUNCTION scope.jwt_claims()
 RETURNS jsonb

@@ -18,6 +18,7 @@ mod library;
 mod log;
 mod object_access;
 mod objects;
+mod plan;
 mod quiet;
 mod refusals;
 mod sealed;
@@ -38,6 +39,7 @@ pub fn install() {
     utility::install();
     executor::install();
     object_access::install();
+    plan::install();
     fmgr::install();
     statements::install();
     sending::install();

@@ -38,20 +38,22 @@ pub fn enforce(event: &Event<'_>) {
             // The statement may bring a new token.
             error_context::hide_statement(jwt::redact);
         }
-        audit::refused(Class::Lock, &violation, |problem| {
-            audit::Event::LockViolation { problem }
-        });
-        raise(&violation);
+        refuse(&violation);
     }
+}
+
+/// Records the violation, and raises its error.
+pub fn refuse(violation: &Violation) -> ! {
+    audit::refused(Class::Lock, violation, |problem| {
+        audit::Event::LockViolation { problem }
+    });
+    raise(violation)
 }
 
 fn bond(event: &Event<'_>) -> Option<Bond> {
     let Some(role) = switching::locked_to() else {
         let login = gate::login()?;
-        match event {
-            Event::Utility(Statement::DiscardAll) => switch_state::unguard_login(),
-            _ => switch_state::guard_login(),
-        }
+        switch_state::guard_login();
         return Some(Bond::Gated(login.into()));
     };
     // A token is looked at again when a statement starts, not at each function in it: a statement

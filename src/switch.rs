@@ -18,7 +18,7 @@ use crate::guc;
 use crate::jwt;
 use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
-use crate::pg::{error_context, identity, json, server, xact};
+use crate::pg::{error_context, identity, json, server, statement, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
@@ -56,6 +56,8 @@ pub enum Error {
     AlreadyLocked,
     #[error("a token cannot switch the role while cursors are open")]
     OpenCursors,
+    #[error("scope.end_jwt_session() must be a statement of its own")]
+    NotAlone,
     #[error("a token cannot switch the role of a connection for replication")]
     Replication,
     #[error("this session has not been switched by a token")]
@@ -99,10 +101,10 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<SharedNam
 
 /// Ends a session's switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn end_jwt_session(token: Option<&str>) -> Result<(), ErrorReport> {
+fn end_jwt_session(token: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
-    let ended = recorded("end_jwt_session", end(token.unwrap_or_default()));
+    let ended = recorded("end_jwt_session", end(token.unwrap_or_default(), call));
     if ended.is_ok() {
         audit::record(Event::SwitchEnded);
     }
@@ -378,7 +380,7 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
     Ok(())
 }
 
-fn end(token: &str) -> Result<(), Error> {
+fn end(token: &str, call: pg_sys::FunctionCallInfo) -> Result<(), Error> {
     let tag = verify::tag(token)?;
     let same = switch_state::with(|state| {
         let known = state.extent == Extent::Session;
@@ -389,7 +391,10 @@ fn end(token: &str) -> Result<(), Error> {
         Some(false) => Err(Error::OtherToken),
         // They are the token's role's.
         Some(true) if xact::has_open_cursors() => Err(Error::OpenCursors),
+        Some(true) if !statement::is_call_alone(call) => Err(Error::NotAlone),
         Some(true) => {
+            // What is deferred is the token's, and is done while it is here.
+            xact::fire_deferred();
             // The token stays at hand: a rollback brings the switch back.
             switching::deactivate();
             Ok(())

@@ -6,8 +6,10 @@ mod claims;
 mod leftovers;
 mod legitimate;
 mod lookalikes;
+mod paths;
 mod pools;
 mod prepared;
+mod ready;
 mod wire;
 
 use std::sync::LazyLock;

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::lock::verdict::Statement;
 use crate::pg::list::elements;
-use crate::pg::{catalog, compat, raw};
+use crate::pg::{catalog, compat, parsing, raw};
 use crate::session::{gate, leftovers, switch_state};
 
 /// # Safety
@@ -141,36 +141,69 @@ unsafe fn executes_the_protocols(node: *mut pg_sys::Node) -> bool {
 /// # Safety
 /// `node` is a valid utility statement.
 pub(super) unsafe fn leaves_the_login_alone(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: by contract; the tag says which struct a node is.
+    // SAFETY: by contract.
     unsafe {
-        if (*node).type_ != pg_sys::NodeTag::T_VariableSetStmt
-            || !gate::is_closed()
-            || switch_state::is_locked()
-        {
+        if !gate::is_closed() || switch_state::is_locked() {
             return false;
+        }
+        match sets(node) {
+            Some((name, Some(value))) => switch_state::has_value(name, value),
+            Some((name, None)) => switch_state::is_identity(name),
+            None => false,
+        }
+    }
+}
+
+/// In a gated session: does it give one of the settings that are settled the value that it has? Drivers and poolers
+/// send such all the time.
+///
+/// # Safety
+/// `node` is a valid utility statement.
+pub(super) unsafe fn leaves_parsing_alone(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        gate::is_closed()
+            && sets(node).is_some_and(|(name, value)| {
+                parsing::is_settled(name)
+                    && value.is_none_or(|value| parsing::has_value(name, value))
+            })
+    }
+}
+
+/// The setting that a SET or RESET is about, and the value: `Some(None)` for the one that RESET goes to, `None` for the
+/// one that it has.
+///
+/// # Safety
+/// `node` is a valid utility statement, for as long as the result is used.
+unsafe fn sets<'a>(node: *mut pg_sys::Node) -> Option<(&'a CStr, Option<Option<&'a CStr>>)> {
+    // SAFETY: by contract; the tag says which struct a node is, and names are terminated.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_VariableSetStmt {
+            return None;
         }
         let statement = node.cast::<pg_sys::VariableSetStmt>();
         if (*statement).name.is_null() {
-            return false;
+            return None;
         }
-        let name = CStr::from_ptr((*statement).name);
         let value = match (*statement).kind {
-            pg_sys::VariableSetKind::VAR_SET_CURRENT => return switch_state::is_identity(name),
-            pg_sys::VariableSetKind::VAR_SET_DEFAULT | pg_sys::VariableSetKind::VAR_RESET => None,
+            pg_sys::VariableSetKind::VAR_SET_CURRENT => None,
+            pg_sys::VariableSetKind::VAR_SET_DEFAULT | pg_sys::VariableSetKind::VAR_RESET => {
+                Some(None)
+            }
             pg_sys::VariableSetKind::VAR_SET_VALUE => {
                 let mut values = elements((*statement).args);
                 let (Some(value), None) = (values.next(), values.next()) else {
-                    return false;
+                    return None;
                 };
                 let value = compat::constant_text(value.cast());
                 if value.is_null() {
-                    return false;
+                    return None;
                 }
-                Some(CStr::from_ptr(value))
+                Some(Some(CStr::from_ptr(value)))
             }
-            _ => return false,
+            _ => return None,
         };
-        switch_state::has_value(name, value)
+        Some((CStr::from_ptr((*statement).name), value))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::audit::watched;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::pg::compat::Running;
-use crate::pg::error_context::explaining;
+use crate::pg::error_context::{explaining, running};
 use crate::pg::list::elements;
 use crate::pg::{compat, invalidation};
 use crate::session::{claim_settings, switch_state};
@@ -46,7 +46,7 @@ impl Running for Query {
         // SAFETY: by contract.
         unsafe {
             let is_quiet = before_run(query);
-            guards::rows::run_query(query, is_quiet, || explaining((*query).sourceText, next));
+            guards::rows::run_query(query, is_quiet, || running(query, next));
             statements::ran(query);
         }
     }

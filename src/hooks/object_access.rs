@@ -11,14 +11,13 @@ use super::judge::{
 };
 use super::{guards, sealed};
 use super::{quiet, statements};
-use crate::lock::verdict::{Event, Statement};
+use crate::lock::verdict::{Event, Statement, Violation};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
 use crate::pg::{catalog, compat, timer};
-use crate::session::{
-    claim_settings, gate, leftovers, planted, prepared_texts, switch_state, switching,
-};
+use crate::session::planted::{self, Meaning};
+use crate::session::{claim_settings, gate, leftovers, prepared_texts, switch_state, switching};
 
 static mut PREVIOUS: pg_sys::object_access_hook_type = None;
 
@@ -157,10 +156,16 @@ unsafe extern "C-unwind" fn before_search(
 ) {
     // SAFETY: by contract. A schema that is named in full is reported, one of the path is left out.
     unsafe {
-        if !(*search).ereport_on_violation
-            && gate::login().is_some_and(|login| planted::may_be_in(schema, login))
-        {
-            (*search).result = false;
+        if (*search).ereport_on_violation {
+            return;
+        }
+        let Some(login) = gate::login() else {
+            return;
+        };
+        match planted::judge(schema, login) {
+            Meaning::Kept => {}
+            Meaning::LeftOut => (*search).result = false,
+            Meaning::Changed => lock::refuse(&Violation::Planted),
         }
     }
 }

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::decode::{
     changes_roles, decode, goes_on_after_the_end, is_about_roles, is_transaction,
-    leaves_the_login_alone, renames,
+    leaves_parsing_alone, leaves_the_login_alone, renames,
 };
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_utility_of_another,
@@ -21,8 +21,9 @@ use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
+use crate::pg::xact;
 use crate::scope::declared::renames;
-use crate::session::{claim_settings, leftovers};
+use crate::session::{claim_settings, gate, leftovers, switch_state};
 use crate::wakeup;
 
 unsafe extern "C-unwind" {
@@ -117,8 +118,12 @@ unsafe extern "C-unwind" fn process_utility(
                 );
             });
         };
-        if is_bound() && leaves_the_login_alone(node) {
+        if is_bound() && (leaves_the_login_alone(node) || leaves_parsing_alone(node)) {
             // Nor is it run: the guard on these settings stays up.
+        } else if discards_all(node, context) {
+            switch_state::unguard_login();
+            run(statement, destination);
+            switch_state::guard_login();
         } else if guards::utility::concerns(node) {
             explaining(std::ptr::null(), || {
                 guards::utility::run_utility(statement, destination, completion, run);
@@ -140,6 +145,25 @@ unsafe extern "C-unwind" fn process_utility(
             };
             statements::utility_ended(node as usize, rows);
         }
+    }
+}
+
+/// A DISCARD ALL of a gated login that is going to be run: one that PostgreSQL refuses, because it is in a transaction
+/// or a function, leaves the guard on the login as it is.
+///
+/// # Safety
+/// A valid utility statement.
+unsafe fn discards_all(
+    node: *mut pg_sys::Node,
+    context: pg_sys::ProcessUtilityContext::Type,
+) -> bool {
+    // SAFETY: by contract; the tag says which struct it is.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_DiscardStmt
+            && (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
+            && gate::is_closed()
+            && !switch_state::is_locked()
+            && !xact::is_in_block(context)
     }
 }
 

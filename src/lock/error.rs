@@ -38,6 +38,9 @@ impl Report for Violation {
                 "Before PostgreSQL 18 triggers that a foreign key sets off after a change run as whoever changes the referenced table."
                     .into()
             }
+            Self::Planted => {
+                "It would find what stands later in its search_path instead, temporary objects of its caller's.".into()
+            }
             Self::Prepared => {
                 "Connections of an authenticator are shared: its text may hold another user's values, or token.".into()
             }
@@ -57,6 +60,7 @@ impl Report for Violation {
             Self::Ownership => "Have an administrator change owners.".into(),
             Self::Cast | Self::Trigger | Self::Cascade => "Have an administrator create it.".into(),
             Self::Prepared => "Run it by the protocol, or PREPARE it by SQL in this transaction.".into(),
+            Self::Planted => "Name the schema in the function, or have a role own it that no token takes.".into(),
             Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),
             Self::Earlier => "Take the role in a statement of its own, before the query.".into(),
             Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),

@@ -121,6 +121,10 @@ pub enum Violation {
     Earlier,
     #[error("a statement that the client has prepared cannot be run by SQL in this session")]
     Prepared,
+    #[error(
+        "a function of another role of this connection cannot look names up in a schema where such roles may create"
+    )]
+    Planted,
     #[error("this login can do nothing without a token")]
     Idle,
 }

@@ -69,6 +69,46 @@ pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     result == pg_sys::AclResult::ACLCHECK_OK
 }
 
+/// Is it the schema of this session's temporary objects?
+pub fn is_temporary_schema(schema: pg_sys::Oid) -> bool {
+    // SAFETY: reads a backend global.
+    unsafe { pg_sys::isTempNamespace(schema) }
+}
+
+/// Does the search path speak of that schema?
+pub fn path_names_temporary_schema() -> bool {
+    const NAME: &[u8] = b"pg_temp";
+    // SAFETY: the setting's current value, terminated, or NULL.
+    let path = unsafe {
+        let path = pg_sys::namespace_search_path;
+        if path.is_null() {
+            return false;
+        }
+        CStr::from_ptr(path).to_bytes()
+    };
+    path.windows(NAME.len())
+        .any(|part| part.eq_ignore_ascii_case(NAME))
+}
+
+/// May everyone execute the function?
+///
+/// # Safety
+/// Inside a transaction, of a function that there is.
+pub unsafe fn all_may_execute(function: pg_sys::Oid) -> bool {
+    let public = pg_sys::Oid::from(pg_sys::ACL_ID_PUBLIC);
+    let execute = pg_sys::AclMode::from(pg_sys::ACL_EXECUTE);
+    // SAFETY: by contract.
+    let result = unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::pg_proc_aclcheck(function, public, execute);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result =
+            pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, public, execute);
+        result
+    };
+    result == pg_sys::AclResult::ACLCHECK_OK
+}
+
 /// Is there a privilege MAINTAIN?
 pub const HAS_MAINTAIN: bool = cfg!(any(feature = "pg17", feature = "pg18"));
 

@@ -33,12 +33,28 @@ static mut STATEMENT_WITH_SECRET: pg_sys::TimestampTz = 0;
 /// # Safety
 /// In the backend; `next` owns nothing, because an error jumps over it.
 pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
+    // SAFETY: by contract.
+    unsafe { inside(explain, text.cast_mut().cast(), next) }
+}
+
+/// The same around the run of a query.
+///
+/// # Safety
+/// As [`explaining`]; a query that has been started.
+pub unsafe fn running(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
+    // SAFETY: by contract.
+    unsafe { inside(explain_query, query.cast(), next) }
+}
+
+type Callback = unsafe extern "C-unwind" fn(*mut c_void);
+
+unsafe fn inside(callback: Callback, arg: *mut c_void, next: impl FnOnce()) {
     // SAFETY: the callback is off the list again before it goes out of scope.
     unsafe {
         let mut callback = pg_sys::ErrorContextCallback {
             previous: pg_sys::error_context_stack,
-            callback: Some(explain),
-            arg: text.cast_mut().cast(),
+            callback: Some(callback),
+            arg,
         };
         pg_sys::error_context_stack = &mut callback;
         next();
@@ -46,22 +62,76 @@ pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
     }
 }
 
-/// How many statements are running, each inside the one before. PostgreSQL puts the list of callbacks
-/// back after every error.
-pub fn depth() -> usize {
-    // SAFETY: backend-local; the list holds valid entries.
-    unsafe {
-        let mut depth = 0;
-        let mut entry = pg_sys::error_context_stack;
-        while !entry.is_null() {
-            let is_ours = (*entry)
-                .callback
-                .is_some_and(|callback| callback as usize == explain as *const () as usize);
-            depth += usize::from(is_ours && !(*entry).arg.is_null());
-            entry = (*entry).previous;
+/// An entry of ours.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// With the text of a statement, or NULL.
+    Text(*const c_char),
+    Query(*mut pg_sys::QueryDesc),
+}
+
+impl Entry {
+    /// # Safety
+    /// A valid entry of the list.
+    unsafe fn of(entry: *mut pg_sys::ErrorContextCallback) -> Option<Entry> {
+        // SAFETY: by contract; ours hold what they were made with, which is still running.
+        unsafe {
+            let callback = (*entry).callback? as usize;
+            let arg = (*entry).arg;
+            if callback == explain as *const () as usize {
+                Some(Entry::Text(arg.cast()))
+            } else if callback == explain_query as *const () as usize {
+                Some(Entry::Query(arg.cast()))
+            } else {
+                None
+            }
         }
-        depth
     }
+
+    /// # Safety
+    /// While it is on the list.
+    unsafe fn text(self) -> *const c_char {
+        match self {
+            Entry::Text(text) => text,
+            // SAFETY: by contract.
+            Entry::Query(query) => unsafe { (*query).sourceText },
+        }
+    }
+}
+
+/// Ours, the innermost first.
+fn entries() -> impl Iterator<Item = Entry> {
+    // SAFETY: backend-local; the list holds valid entries. PostgreSQL puts it back after every error.
+    let mut entry = unsafe { pg_sys::error_context_stack };
+    std::iter::from_fn(move || {
+        while !entry.is_null() {
+            // SAFETY: as above.
+            let (this, previous) = unsafe { (Entry::of(entry), (*entry).previous) };
+            entry = previous;
+            if this.is_some() {
+                return this;
+            }
+        }
+        None
+    })
+}
+
+/// The query that the client has sent, when nothing runs around or inside it; `None` also where there is none.
+pub fn only_statement() -> Option<*mut pg_sys::QueryDesc> {
+    let mut statements =
+        entries().filter(|entry| !matches!(entry, Entry::Text(text) if text.is_null()));
+    match (statements.next(), statements.next()) {
+        (Some(Entry::Query(query)), None) => Some(query),
+        _ => None,
+    }
+}
+
+/// How many statements are running, each inside the one before.
+pub fn depth() -> usize {
+    entries()
+        // SAFETY: on the list.
+        .filter(|entry| !unsafe { entry.text() }.is_null())
+        .count()
 }
 
 /// The statement being run has a secret in its text, perhaps: should it fail, PostgreSQL must not
@@ -78,19 +148,12 @@ pub fn hide_statement(redact: Redact) {
         let again = STATEMENT_WITH_SECRET == since;
         STATEMENT_WITH_SECRET = since;
         let mut found = false;
-        let mut entry = pg_sys::error_context_stack;
-        while !entry.is_null() {
-            if (*entry)
-                .callback
-                .is_some_and(|callback| callback as usize == explain as *const () as usize)
-            {
-                found |= strike_out((*entry).arg.cast(), redact);
-                // A loop may run many statements; those around it are the same as before.
-                if again {
-                    return;
-                }
+        for entry in entries() {
+            found |= strike_out(entry.text(), redact);
+            // A loop may run many statements; those around it are the same as before.
+            if again {
+                return;
             }
-            entry = (*entry).previous;
         }
         // It may be the very text of the outermost entry.
         let text = pg_sys::debug_query_string;
@@ -129,4 +192,10 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
             explain();
         }
     }
+}
+
+/// The same for a query's entry, which is told by it.
+unsafe extern "C-unwind" fn explain_query(query: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { explain(query) }
 }

@@ -17,6 +17,8 @@ unsafe extern "C-unwind" {
     // access/xact.h
     pub fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
     pub fn IsTransactionBlock() -> bool;
+    pub fn IsInTransactionBlock(is_top_level: bool) -> bool;
+    pub fn GetCurrentTransactionNestLevel() -> c_int;
     pub fn IsTransactionState() -> bool;
     pub fn GetTopFullTransactionIdIfAny() -> pg_sys::FullTransactionId;
     pub fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
@@ -37,6 +39,8 @@ unsafe extern "C-unwind" {
     pub fn AcceptInvalidationMessages();
     // tcop/utility.h; may raise errors, as above
     pub fn GetCommandLogLevel(statement: *mut pg_sys::Node) -> pg_sys::LogStmtLevel::Type;
+    // utils/plancache.h
+    pub fn ResetPlanCache();
     // utils/portal.h
     pub fn ThereAreNoReadyPortals() -> bool;
     // mb/pg_wchar.h

@@ -111,6 +111,13 @@ impl Setting {
         false
     }
 
+    /// Is it set for the length of a transaction, or of a function?
+    pub fn is_set_for_a_time(&self) -> bool {
+        let record = self.record();
+        // SAFETY: a valid record.
+        !record.is_null() && unsafe { !(*record).stack.is_null() }
+    }
+
     /// Lets superusers only change it, with these flags, or everyone again, without them. Cannot fail.
     pub fn restrict(&self, restricted: bool, flags: GucFlags) {
         let record = self.record();

@@ -4,6 +4,9 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
+use super::error_context;
+use super::list::elements;
+
 unsafe extern "C-unwind" {
     // tcop/utility.h
     fn CreateCommandTag(statement: *mut pg_sys::Node) -> pg_sys::CommandTag::Type;
@@ -116,5 +119,53 @@ pub fn signature(function: pg_sys::Oid) -> String {
     unsafe {
         let name = pg_sys::format_procedure_qualified(function);
         CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
+/// Is this call all that runs, sent by the client: `SELECT f($1)`, or the protocol's call of a
+/// function?
+pub fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: what PostgreSQL passes to the function that it calls; a query that runs is valid, and so is its plan; tags
+    // say which struct a node is.
+    unsafe {
+        let function = (*(*call).flinfo).fn_oid;
+        let Some(query) = error_context::only_statement() else {
+            return pg_sys::ActivePortal.is_null();
+        };
+        let plan = (*query).plannedstmt;
+        let tree = (*plan).planTree;
+        if (*tree).type_ != pg_sys::NodeTag::T_Result
+            || !(*plan).subplans.is_null()
+            || !(*tree.cast::<pg_sys::Result>()).resconstantqual.is_null()
+            || !(*tree).lefttree.is_null()
+        {
+            return false;
+        }
+        let mut columns = elements((*tree).targetlist);
+        let (Some(column), None) = (columns.next(), columns.next()) else {
+            return false;
+        };
+        let call = (*column.cast::<pg_sys::TargetEntry>()).expr;
+        (*call.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_FuncExpr
+            && (*call.cast::<pg_sys::FuncExpr>()).funcid == function
+            && elements((*call.cast::<pg_sys::FuncExpr>()).args)
+                .all(|argument| is_value(argument.cast()))
+    }
+}
+
+/// A constant or a parameter, under another name of its type perhaps.
+///
+/// # Safety
+/// A valid node of an expression.
+unsafe fn is_value(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Const | pg_sys::NodeTag::T_Param => true,
+            pg_sys::NodeTag::T_RelabelType => {
+                is_value((*node.cast::<pg_sys::RelabelType>()).arg.cast())
+            }
+            _ => false,
+        }
     }
 }

@@ -305,9 +305,34 @@ pub fn is_read_only() -> bool {
 }
 
 /// Is there a cursor, or a statement with results still to be fetched, other than the one running?
+/// Does the statement run inside a transaction block, a function, or a message with others? PostgreSQL then refuses what
+/// it runs in no transaction.
+pub fn is_in_block(context: pg_sys::ProcessUtilityContext::Type) -> bool {
+    let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+    // SAFETY: reads the transaction's state.
+    unsafe { raw::IsInTransactionBlock(is_top_level) }
+}
+
 pub fn has_open_cursors() -> bool {
     // SAFETY: walks the backend's portals.
     unsafe { !raw::ThereAreNoReadyPortals() }
+}
+
+/// Does the transaction go on? Not at its end, whose callbacks call this too. Cannot fail.
+pub fn goes_on() -> bool {
+    // SAFETY: reads of the transaction's state.
+    unsafe { raw::GetCurrentTransactionNestLevel() > 1 || raw::IsTransactionState() }
+}
+
+/// Runs the triggers that are deferred to the commit, as SET CONSTRAINTS ALL IMMEDIATE does, errors included.
+pub fn fire_deferred() {
+    let mut all = pg_sys::ConstraintsSetStmt {
+        type_: pg_sys::NodeTag::T_ConstraintsSetStmt,
+        constraints: std::ptr::null_mut(),
+        deferred: false,
+    };
+    // SAFETY: inside a transaction, with a valid statement.
+    unsafe { pg_sys::AfterTriggerSetState(&mut all) }
 }
 
 /// Closes the large objects that the transaction has opened: rights on them were checked then.

@@ -21,7 +21,7 @@ use pgrx::prelude::*;
 
 use super::switch_state;
 use crate::pg::xact_end::{self, Ending, Moment};
-use crate::pg::{dblink, discard, prepared, session_settings};
+use crate::pg::{dblink, discard, parsing, prepared, session_settings};
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// Something has been created or altered in this transaction, in a temporary schema perhaps.
@@ -66,6 +66,9 @@ pub fn prepared(name: &CStr) {
 /// A token has been presented: the session's set-up is over.
 pub fn token_presented() {
     IN_SERVICE.store(true, Ordering::Relaxed);
+    if WATCHING.load(Ordering::Relaxed) {
+        parsing::settle();
+    }
 }
 
 /// The session is about to be switched as a whole.
@@ -112,11 +115,12 @@ fn at_end(moment: Moment) {
             remove(whole_session);
         }
         Moment::Committed | Moment::Prepared => {
-            SESSION_ENDED.store(false, Ordering::Relaxed);
+            let session_ended = SESSION_ENDED.swap(false, Ordering::Relaxed);
             CHANGED.store(false, Ordering::Relaxed);
             SWITCHED.store(switch_state::lasts_for_the_session(), Ordering::Relaxed);
             if !switch_state::lasts_for_the_session() {
                 forget();
+                parsing::forget(session_ended);
             }
         }
         Moment::Aborted => {
@@ -126,6 +130,7 @@ fn at_end(moment: Moment) {
             if !SWITCHED.load(Ordering::Relaxed) {
                 deallocate();
                 forget();
+                parsing::forget(false);
                 if CONNECTED.load(Ordering::Relaxed) {
                     LEFT_CONNECTED.store(true, Ordering::Relaxed);
                 }

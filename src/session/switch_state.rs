@@ -17,6 +17,7 @@ use pgrx::pg_sys;
 use super::{ends, gate};
 use crate::pg::own_setting::{self, Kept, Value, Watched};
 use crate::pg::setting::{self, Setting};
+use crate::pg::{parsing, xact};
 use crate::switch_text::{Extent, State};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -207,9 +208,13 @@ impl Watched for Switch {
             let state = state.and_then(State::parse);
             state.map_or((u32::MAX, i64::MIN), |state| (state.role, state.ends_at))
         };
-        LOCKED_TO.store(role, Ordering::Relaxed);
+        let before = LOCKED_TO.swap(role, Ordering::Relaxed);
         EPOCH.fetch_add(1, Ordering::Relaxed);
         ends::token_ends(ends_at);
+        if before != 0 && before != role && xact::goes_on() {
+            // What PL/pgSQL has made ready does, and would not be asked about again.
+            parsing::make_ready_anew();
+        }
         if role == 0 {
             unguard();
         } else if !restoring {
@@ -253,7 +258,7 @@ pub fn guard_login() {
     }
 }
 
-/// Until the next event: for DISCARD ALL, which resets the session authorization.
+/// For DISCARD ALL, which resets the session authorization; until [`guard_login`].
 pub fn unguard_login() {
     if GUARDING_LOGIN.swap(false, Ordering::Relaxed) {
         for setting in IDENTITY {

@@ -12,7 +12,7 @@ impl Report for Error {
         match self {
             Self::Verify(error) => error.code(),
             Self::Path(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::OpenCursors => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            Self::OpenCursors | Self::NotAlone => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             Self::RoleClaim(_) => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::Role(error) => error.code(),
             Self::NotGranted { .. }
@@ -64,6 +64,9 @@ impl Report for Error {
             Self::OpenCursors => {
                 "They would go on yielding rows that the role before the switch could read.".into()
             }
+            Self::NotAlone => {
+                "What else is called in the statement, or around it, would go on after the switch, as the login.".into()
+            }
             Self::AlreadyLocked => "Another token has already set the role.".into(),
             Self::Replication => {
                 "Its replication commands would still run with the rights of the login.".into()
@@ -103,6 +106,9 @@ impl Report for Error {
             Self::OpenCursors => {
                 "CLOSE ALL first, and call it neither inside a loop over a query nor with results of an earlier statement still to be fetched."
                     .into()
+            }
+            Self::NotAlone => {
+                "SELECT scope.end_jwt_session($1), and nothing else; not in a function or a DO block.".into()
             }
             Self::AlreadyLocked => {
                 "COMMIT or ROLLBACK first; each token needs a transaction of its own.".into()

@@ -39,7 +39,7 @@ fn it_outlives_transactions_and_ends_by_its_token() {
         .expect("a switch");
     assert_eq!(rows, [[Some(g.writer.clone())]]);
     assert_switched(&mut s, &g.writer);
-    s.attempt_extended("SELECT scope.end_jwt_session($1)::text", &[&other])
+    s.attempt_extended("SELECT scope.end_jwt_session($1)", &[&other])
         .expect("the end");
     assert_itself(&mut s, &g.auth);
     s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));

@@ -16,7 +16,7 @@ pub(super) struct Pool {
     /// The calls that switch.
     pub attacker: String,
     pub victim: String,
-    attackers_token: String,
+    pub attackers_token: String,
     victims_token: String,
 }
 
@@ -158,12 +158,7 @@ fn search_path_that_leads_to_the_attackers_functions() {
 #[test]
 fn settings_that_change_what_sql_means() {
     let mut s = POOL.connect();
-    for (name, value) in [
-        ("row_security", "off"),
-        ("standard_conforming_strings", "off"),
-        ("backslash_quote", "on"),
-        ("transform_null_equals", "on"),
-    ] {
+    for (name, value) in [("row_security", "off"), ("IntervalStyle", "iso_8601")] {
         let before = s.text(&format!("SHOW {name}"));
         assert_ne!(before, value);
         POOL.attack(&mut s, &format!("SET {name} = {value}"));
