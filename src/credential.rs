@@ -8,6 +8,8 @@ pub mod itself;
 pub mod life;
 pub mod options;
 mod password;
+mod renew;
+mod rotate;
 mod scopes;
 mod scram;
 mod short;

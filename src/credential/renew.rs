@@ -1,0 +1,76 @@
+//! Renewing a login: another deadline, within the longest life.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::issue;
+use super::life::{Error, alter};
+use crate::audit::{self, Action};
+use crate::authority::{self, Target};
+use crate::label;
+use crate::pg::name::Name;
+use crate::pg::{clock, session_libraries, xact};
+use crate::{error, guc, timestamp, wakeup};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Moves a deadline. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+fn renew_role(
+    role: Option<Name>,
+    valid_for: Option<Interval>,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    error::require_preload()?;
+    renew(role, valid_for)
+        .map(clock::to_sql)
+        .map_err(error::report)
+}
+
+fn renew(role: Option<Name>, valid_for: Option<Interval>) -> Result<i64, Error> {
+    let Name(role) = role.ok_or(authority::Error::Null("role"))?;
+    let asked = valid_for
+        .is_some()
+        .then(|| super::deadline_of(valid_for))
+        .transpose()
+        .map_err(super::Error::from)?;
+    xact::giving_way(|| renew_until(&role, asked))
+}
+
+fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
+    let target = Target::claim(role)?;
+    target.require_active()?;
+    let role = role.to_owned();
+    if let Some(successor) = &target.metadata.successor {
+        let successor = successor.clone();
+        return Err(Error::Replaced { role, successor });
+    }
+    let before = target.deadline();
+    if before.is_none() {
+        return Err(Error::Endless { role });
+    }
+    // An issue time that can't be read leaves no time at all.
+    let now = clock::now();
+    let latest = timestamp::parse(&target.metadata.created_at).map_or(now, |issued| {
+        issued.saturating_add(guc::max_ttl().saturating_mul(MICROS_PER_SECOND))
+    });
+    let deadline = match asked {
+        Some(deadline) => deadline,
+        None => now
+            .saturating_add(guc::default_ttl().saturating_mul(MICROS_PER_SECOND))
+            .min(latest),
+    };
+    if deadline > latest || deadline <= now {
+        return Err(Error::BeyondCap { role, latest });
+    }
+    alter(&role, &issue::valid_until(deadline))?;
+    xact::retrying(|| session_libraries::bind(target.role.oid));
+    label::write(target.role.oid, &target.metadata.until(Some(deadline)));
+    wakeup::renewed_at_commit(target.role.oid);
+    let fields = [
+        ("valid_until", audit::deadline(Some(deadline))),
+        ("valid_before", audit::deadline(before)),
+    ];
+    audit::administered(Action::Renew, "renew_role", &role, &fields);
+    Ok(deadline)
+}
