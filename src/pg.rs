@@ -1,5 +1,6 @@
-//! Everything that touches PostgreSQL's C interface. The only room with `unsafe` code: each block
-//! says why it is sound, and what leaves this room is safe to call from any backend code.
+//! PostgreSQL's things with a safe face, named as PostgreSQL names them: no word of ours, and no import from a room above.
+//! `unsafe` code is here and in `hooks` only: each block says why it is sound, and what leaves this room is safe to call from
+//! any backend code.
 
 pub mod acl;
 pub mod advisory;

@@ -37,8 +37,6 @@ unsafe extern "C-unwind" {
     pub fn ReleaseSysCache(tuple: HeapTuple);
     // utils/inval.h; may raise errors: for unguarded hooks that own nothing
     pub fn AcceptInvalidationMessages();
-    // tcop/utility.h; may raise errors, as above
-    pub fn GetCommandLogLevel(statement: *mut pg_sys::Node) -> pg_sys::LogStmtLevel::Type;
     // utils/plancache.h
     pub fn ResetPlanCache();
     // utils/portal.h

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use super::temporary::{is_about_temporary, is_temporary_table};
 use crate::guard::rule::Class;
 use crate::pg::list::elements;
-use crate::pg::{identity, raw};
+use crate::pg::{identity, statement};
 
 /// Does a statement change data, or what holds them? Temporary objects are the session's own.
 ///
@@ -59,10 +59,7 @@ pub(super) unsafe fn prepares(node: *mut pg_sys::Node) -> bool {
 /// A valid statement, inside a transaction.
 pub(super) unsafe fn is_ddl(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract. What EXECUTE runs comes by itself.
-    unsafe {
-        (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt
-            && raw::GetCommandLogLevel(node) == pg_sys::LogStmtLevel::LOGSTMT_DDL
-    }
+    unsafe { (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt && statement::is_ddl(node) }
 }
 
 /// DDL that makes something new.
@@ -129,15 +126,5 @@ unsafe fn sets(set: *mut pg_sys::VariableSetStmt) -> bool {
             && !(*set).name.is_null()
             && CStr::from_ptr((*set).name) == c"TRANSACTION";
         !is_reset && !of_transaction
-    }
-}
-
-/// The command tag.
-pub(super) fn tag_of(node: *mut pg_sys::Node) -> &'static str {
-    // SAFETY: a valid statement; the names of tags are static.
-    unsafe {
-        CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node)))
-            .to_str()
-            .unwrap_or_default()
     }
 }

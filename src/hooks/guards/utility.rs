@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::classes::{changes_data, classes_of, is_ddl, makes_something, prepares, tag_of};
+use super::classes::{changes_data, classes_of, is_ddl, makes_something, prepares};
 use super::frame::{Frame, hands_on_now};
 use super::rows::{Counter, answer_ends, answer_starts, filled, remember, returned_by};
 use super::temporary::is_about_temporary;
@@ -12,6 +12,7 @@ use super::{copy, flags, flags_now};
 use crate::guard::rule::Class;
 use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, meter};
 use crate::guc;
+use crate::pg::statement::tag;
 use crate::pg::{raw, wire};
 
 /// Is there anything to do about this statement? Most statements are not even looked at.
@@ -92,18 +93,18 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node, flags: u32) 
         if flags & READS_ONLY != 0 {
             learn_writers();
             if changes_data(node) && !may_write() {
-                guard::refuse_write(tag_of(node));
+                guard::refuse_write(tag(node));
             }
         }
         let temporary = is_about_temporary(node);
         if flags & CLASSES != 0 {
             let classes = classes_of(node, temporary);
             if !classes.is_empty() {
-                guard::judge_classes(&classes, tag_of(node));
+                guard::judge_classes(&classes, tag(node));
             }
         }
         if !temporary && guc::watches_ddl() && is_ddl(node) && !pg_sys::creating_extension {
-            guard::notice_ddl(tag_of(node));
+            guard::notice_ddl(tag(node));
         }
         temporary
     }
@@ -122,7 +123,7 @@ unsafe extern "C-unwind" fn after_utility(
         // What search_path, or a schema's name, has made temporary.
         let used = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as i32 != 0;
         if flags & CLASSES != 0 && used && !temporary && makes_something(node) {
-            guard::judge_classes(&[Class::Temp], tag_of(node));
+            guard::judge_classes(&[Class::Temp], tag(node));
         }
         if flags & ROWS == 0 || completion.is_null() {
             return;

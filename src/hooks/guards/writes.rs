@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::classes::tag_of;
 use super::flags;
 use super::temporary::is_temporary;
 use crate::guard::{self, READS_ONLY, writers};
 use crate::pg::identity;
 use crate::pg::list::elements;
+use crate::pg::statement::tag;
 
 /// A query has started: PostgreSQL has checked the rights to what it writes.
 ///
@@ -51,7 +51,7 @@ unsafe extern "C-unwind" fn judge_write(plan: *mut pg_sys::PlannedStmt) {
             let is_temporary = entry
                 .is_some_and(|entry| is_temporary((*entry.cast::<pg_sys::RangeTblEntry>()).relid));
             if !is_temporary {
-                guard::refuse_write(tag_of(plan.cast()));
+                guard::refuse_write(tag(plan.cast()));
             }
         }
     }
