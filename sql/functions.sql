@@ -84,8 +84,8 @@ COMMENT ON FUNCTION scope.create_scope(text, text[], regclass[], text[], regclas
 'Makes a NOLOGIN role with exactly these privileges, for credentials to be members of and for tokens to name. Returns its name. It declares them: scope.review() tells where it holds others.
 privileges: SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN (from PostgreSQL 17 on) for tables; SELECT, UPDATE, USAGE for sequences, where INSERT stands for USAGE; EXECUTE for functions, which needs not be said; CREATE for schemas. columns: of the one table given, instead of all. With INSERT or UPDATE come USAGE on the sequences that the columns of the tables own; with everything USAGE on the schemas and CONNECT on the database.
 schemas: all their tables; with INSERT, UPDATE or USAGE their sequences, with EXECUTE their functions. future_tables: also what will be created there by their owner, by those who have CREATE there or own something there now, as far as the caller may act for them; a NOTICE names the others.
-name: [a-z_][a-z0-9_]*, at most 63 bytes, not a reserved word. if_not_exists: a scope of this name with exactly these privileges is fine; one with future tables gets those of roles that create there by now. The caller must own each object, or hold what is given WITH GRANT OPTION.
-Errors: 42P01, 3F000, 42883, 42703 no such table or sequence, schema, function, column; 42809 not a table, not a sequence; 42501 may not be granted, or belongs to the system; 42710 the name exists, or has other privileges; 42602, 42622, 42939 bad, too long, reserved name; 22023 unknown privilege, one that fits nothing, columns without one table, bad purpose; 54000 over 10,000 objects in one list; 22004 NULL; 55000 not preloaded, or the scope is of another database; 25006 read-only.';
+name: [a-z_][a-z0-9_]*, at most 63 bytes, not a reserved word. if_not_exists: a scope of this name with exactly these privileges is fine, and so is one that this very call has made and that was changed since by scope.alter_scope() or a spec; one with future tables gets those of roles that create there by now; one that other databases have made gets its part in this database, from whoever may change it. A scope whose databases have all been dropped is made anew without it. The caller must own each object, or hold what is given WITH GRANT OPTION.
+Errors: 42P01, 3F000, 42883, 42703 no such table or sequence, schema, function, column; 42809 not a table, not a sequence; 42501 may not be granted, belongs to the system, or is another''s scope; 42710 the name exists, or has other privileges; 42602, 42622, 42939 bad, too long, reserved name; 22023 unknown privilege, one that fits nothing, columns without one table, bad purpose; 54000 over 10,000 objects in one list; 22004 NULL; 55000 not preloaded, or the scope is being dropped; 25006 read-only.';
 
 CREATE FUNCTION scope.alter_scope(
     name text,
@@ -101,18 +101,27 @@ CREATE FUNCTION scope.alter_scope(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'alter_scope_wrapper';
 COMMENT ON FUNCTION scope.alter_scope(text, text, text[], regclass[], text[], regclass[], regprocedure[], regnamespace[], boolean) IS
-'Adds privileges to a scope, or removes them, and from what it declares; what is there, or gone, already is left so. action: add or remove; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
+'Adds privileges in this database to a scope, or removes them, and from what it declares; what is there, or gone, already is left so. action: add or remove; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
 add: the caller must be able to grant what is new. remove: whoever has granted it; with a table go its columns, with the last write its sequences, with the last object of a schema USAGE on it, with a schema always its future tables.
-Errors: as scope.create_scope(); 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s, or could not be revoked; 22023 unknown action, nothing named; 55000 of another database, being dropped, or columns of a table that the scope holds whole.';
+Errors: as scope.create_scope(); 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s, or could not be revoked; 22023 unknown action, nothing named; 55000 being dropped, or columns of a table that the scope holds whole.';
 
 CREATE FUNCTION scope.drop_scope(name text, force boolean DEFAULT false, if_exists boolean DEFAULT false)
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'drop_scope_wrapper';
 COMMENT ON FUNCTION scope.drop_scope(text, boolean, boolean) IS
-'Revokes what a scope holds, whoever has granted it, and drops it. Where other databases hold grants to it, it stays in state ending until the background worker has been there. For the creator of the scope, members of its creator, and superusers.
-force: also while it has members, who lose it at once; policies that name the scope alone are dropped. Objects that it owns are never dropped. if_exists: a scope that is not there is fine.
-Errors: 2BP01 it has members, or owns objects; 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+'Revokes what a scope holds, whoever has granted it, and drops it. While other databases have a part of it, only that of this database ends: what the scope holds here, and the membership of the credentials that were issued here. With the last part the role goes. Where somebody has granted it something in other databases by hand, it stays in state ending until the background worker has been there. For the creator of the scope, members of its creator, and superusers.
+force: also while it has members, who lose it at once; policies that name the scope alone are dropped. Objects that it owns are never dropped. if_exists: a scope that is not there, or has no part here, is fine.
+Errors: 2BP01 it has members, or owns objects; 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded, or other databases have a part of it and this one has none.';
+
+CREATE FUNCTION scope.adopt_restored()
+RETURNS TABLE (role_name name, kind text, created_by name, database name)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'adopt_restored_wrapper';
+COMMENT ON FUNCTION scope.adopt_restored() IS
+'After a restore into another cluster (pg_dumpall for the roles, pg_dump for the databases), in each restored database: managed roles belong to whoever has the name of their creator here, and to the database that has the name of theirs; scopes that this database declares have a part in it. One row for each role that was changed. created_by NULL: no role has that name, and superusers alone manage it; database NULL: there is none of that name.
+Until then superusers alone manage restored roles. Call it when all roles are restored.
+Errors: 42501 not a superuser; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.restrict_function(f regprocedure, scopes name[] DEFAULT '{}')
 RETURNS void
@@ -120,7 +129,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'restrict_function_wrapper';
 COMMENT ON FUNCTION scope.restrict_function(regprocedure, name[]) IS
 'Takes EXECUTE on a function, procedure or aggregate from PUBLIC, to whom PostgreSQL gives it by default, and gives it to the named scopes; other grants stay. For its owner, who must control the scopes too.
-Errors: 42883 no such function; 42501 not the owner, a function of the system, not the caller''s scope; 42704, 42809 no such scope; 55000 a scope of another database, or not preloaded; 22004 NULL; 25006 read-only.';
+Errors: 42883 no such function; 42501 not the owner, a function of the system, not the caller''s scope; 42704, 42809 no such scope; 55000 a scope that is being dropped, or not preloaded; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.create_credential(
     scopes name[],
@@ -138,12 +147,12 @@ CREATE FUNCTION scope.create_credential(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_credential_wrapper';
 COMMENT ON FUNCTION scope.create_credential(name[], text, interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
-'Issues a login that is a member of scopes of this database, and of nothing else, until its deadline. The password and the URI are shown this once.
+'Issues a login that is a member of scopes of this database, and of nothing else, until its deadline. Where its scopes have a part in another database too, it is refused there. The password and the URI are shown this once.
 role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes.
 allowed_ips: the networks that it may log in from; NULL: anywhere; empty: none, for Unix sockets only. IPv4 addresses mapped into IPv6 count as IPv4. allow_local: whether by Unix socket; NULL: when allowed_ips is NULL. require_tls: whether TCP connections must use TLS. These three hold for every authentication method, and never for superusers.
 connection_limit: sessions at a time, at least 1; NULL: no limit. statement_timeout, idle_in_transaction_session_timeout, search_path: what its sessions start with; they may SET others.
 The caller must hold ADMIN OPTION on each scope, be a superuser, or be its creator or a member of that role and still able to grant what the scope holds.
-Errors: 42704 no such scope; 42809 not a scope; 42501 a scope may not be handed out; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option, no scopes, a scope of another database; 54000 too many networks or schemas; 22004 NULL; 25006 read-only; 55000 not preloaded, a scope is being dropped, or TLS required of a server without.';
+Errors: 42704 no such scope; 42809 not a scope; 42501 a scope may not be handed out; 42710 the name exists; 42602, 42622, 42939 bad, too long, reserved name; 22023 bad valid_for, purpose or option, no scopes, a scope without a part in this database; 54000 too many networks or schemas; 22004 NULL; 25006 read-only; 55000 not preloaded, a scope is being dropped, or TLS required of a server without.';
 
 CREATE FUNCTION scope.renew_role(role name, valid_for interval DEFAULT NULL)
 RETURNS timestamptz

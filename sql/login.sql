@@ -46,7 +46,7 @@ RETURNS TABLE (role oid, logins bigint, last_login timestamptz, last_address tex
 LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1000
 AS 'MODULE_PATHNAME', 'login_facts_wrapper';
 COMMENT ON FUNCTION scope.login_facts() IS
-'When, how often and from where managed and guarded roles have logged in to this server, as scope.credentials and scope.guarded_logins show it, by OID. last_address: an address, or local for Unix sockets. last_refusal_reason: one word of label, state, kind, deadline, local, address, tls, hours, replication.
+'When, how often and from where managed and guarded roles have logged in to this server, as scope.credentials and scope.guarded_logins show it, by OID. last_address: an address, or local for Unix sockets. last_refusal_reason: one word of label, state, kind, deadline, local, address, tls, hours, replication, database (issued in another, and its scopes have a part in this one too).
 addresses: from where it has come in the last 30 days, the latest first, eight at most: IPv4 addresses, and of IPv6 the network of 64 bits, within which machines change theirs; to the hour.
 Counted is who passes authentication and these rules. The row without a role stands for what found no room in the table of scope_roles.login_facts roles: how often and when last; its column since says from when on this server has counted, NULL just after a promotion. Without that table there is no row.
 Members of pg_monitor see all roles, others those that they, or a role whose privileges they have, issued or guarded.

@@ -51,4 +51,4 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'export_spec_wrapper';
 COMMENT ON FUNCTION scope.export_spec(name[], text) IS
 'Today''s state as a spec, whose plan is empty. roles: scopes, authenticators and logins of the caller''s, and other roles, whose members are then listed; NULL: all scopes and authenticators of this database that are the caller''s, with their memberships and guards, and for those who may change them the functions that may write and the issuers, without keys. mode: additive or authoritative, for the spec. A NOTICE names what a scope has and no spec can say: grant options, ownership, privileges on other kinds of objects.
-Errors: 42704 no such role; 42501 not the caller''s; 42809 a temporary membership; 55000 a scope of another database, being dropped, or not preloaded; 22023 unknown mode; 22004 NULL.';
+Errors: 42704 no such role; 42501 not the caller''s; 42809 a temporary membership; 55000 a scope that is being dropped, or not preloaded; 22023 unknown mode; 22004 NULL.';

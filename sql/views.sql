@@ -19,7 +19,12 @@ SELECT r.rolname AS role,
                JOIN pg_catalog.pg_roles s ON s.oid OPERATOR(pg_catalog.=) a.roleid
               WHERE a.member OPERATOR(pg_catalog.=) r.oid
               ORDER BY s.rolname) AS scopes,
-       (m.label ->> 'database')::pg_catalog.name AS database,
+       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
+                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
+                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                (m.label ->> 'database')::pg_catalog.name) AS database,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
        d.valid_until,
@@ -70,7 +75,12 @@ SELECT r.rolname AS role,
               ORDER BY s.rolname) AS scopes,
        (SELECT t.rolname FROM pg_catalog.pg_authid t
          WHERE t.oid OPERATOR(pg_catalog.=) (m.label -> 'temporary' ->> 'to')::pg_catalog.oid) AS granted_to,
-       (m.label ->> 'database')::pg_catalog.name AS database,
+       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
+                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
+                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                (m.label ->> 'database')::pg_catalog.name) AS database,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
        u.valid_until,
@@ -187,11 +197,18 @@ COMMENT ON VIEW scope.guarded_logins IS
 CREATE VIEW scope.scopes WITH (security_barrier) AS
 SELECT r.rolname AS scope,
        m.label ->> 'state' AS state,
-       (m.label ->> 'database')::pg_catalog.name AS database,
+       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
+                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
+                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                (m.label ->> 'database')::pg_catalog.name) AS database,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       -- Of another database nothing can be told from here.
-       CASE WHEN m.label ->> 'database' OPERATOR(pg_catalog.=) pg_catalog.current_database()::pg_catalog.text THEN ARRAY(
+       p.databases,
+       -- Of other databases nothing can be told from here.
+       CASE WHEN pg_catalog.current_database() OPERATOR(pg_catalog.=) ANY (p.databases)
+                 OR m.label -> 'parts' -> 'more' IS NOT NULL THEN ARRAY(
            SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.>) 10
                        THEN pg_catalog.format('%s on %s %ss in %s', h.privileges, pg_catalog.count(*), h.type, h.schema)
                        ELSE pg_catalog.format('%s on %s %s', h.privileges, h.type,
@@ -251,6 +268,18 @@ SELECT r.rolname AS scope,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL (
+       SELECT COALESCE(NULLIF(ARRAY(
+                SELECT h.datname
+                  FROM pg_catalog.pg_database h
+                 WHERE (COALESCE(m.label -> 'parts' -> 'read', '[]') OPERATOR(pg_catalog.||) COALESCE(m.label -> 'parts' -> 'write', '[]')
+                        OPERATOR(pg_catalog.||) COALESCE(m.label -> 'parts' -> 'create', '[]'))
+                       OPERATOR(pg_catalog.@>) pg_catalog.to_jsonb(h.oid::pg_catalog.int8)
+                   AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                   AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                       (SELECT system_identifier FROM pg_catalog.pg_control_system())
+                 ORDER BY h.datname), '{}'),
+              ARRAY[(m.label ->> 'database')::pg_catalog.name]) AS databases) p
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'scope' AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
         OR EXISTS (SELECT FROM pg_catalog.pg_authid o
@@ -258,7 +287,7 @@ SELECT r.rolname AS scope,
                       AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
                       AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.scopes IS
-'All scopes of the server: state (active, ending), the database of their objects, who made them, what they hold (of this database), how many members they have, and why one that should be gone is still here.';
+'All scopes of the server: state (active, ending), the database that they were made in, all that have a part of them (databases), who made them, what they hold in this database if it has a part, how many members they have, and why one that should be gone is still here.';
 
 CREATE VIEW scope.scope_declarations WITH (security_barrier) AS
 SELECT r.rolname AS scope, d.class, d.object, NULLIF(d.part, '') AS part,
@@ -266,8 +295,10 @@ SELECT r.rolname AS scope, d.class, d.object, NULLIF(d.part, '') AS part,
   FROM scope.scope_declaration d
   JOIN pg_catalog.pg_roles r
     ON r.rolname OPERATOR(pg_catalog.=) d.scope
- WHERE (SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
-       OR EXISTS (SELECT FROM scope.scopes s WHERE s.scope OPERATOR(pg_catalog.=) r.rolname)
+ -- Calls that are known, for when they are made again.
+ WHERE d.class OPERATOR(pg_catalog.<>) 'request' AND
+       ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+       OR EXISTS (SELECT FROM scope.scopes s WHERE s.scope OPERATOR(pg_catalog.=) r.rolname))
  GROUP BY r.rolname, d.class, d.object, d.part, d.stance;
 COMMENT ON VIEW scope.scope_declarations IS
 'What the scopes of this database were given by create_scope(), alter_scope(), restrict_function(), apply() and the functions that create roles; scope.review() tells where they hold something else.

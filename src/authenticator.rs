@@ -213,7 +213,7 @@ pub fn may_grant(caller: pg_sys::Oid, role: &str) -> Result<pg_sys::Oid, Error> 
                 caller: catalog::name_of(caller),
             });
         }
-        scope::require_authority(caller, target.oid).map_err(credential::Error::from)?;
+        scope::require_authority_everywhere(caller, target.oid).map_err(credential::Error::from)?;
     }
     Ok(target.oid)
 }

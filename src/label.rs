@@ -12,7 +12,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 pub use glance::{Glance, glance, kind_name};
-pub use text::{Access, Invalid, Kind, MAX_PURPOSE_BYTES, Metadata, State, Temporary, earlier};
+pub use text::{
+    Access, Invalid, Kind, MAX_PURPOSE_BYTES, Metadata, Parts, State, Temporary, earlier,
+};
 
 use crate::admission::Rules;
 use crate::pg::{catalog, clock, seclabel, server};
@@ -53,13 +55,22 @@ pub fn of(role: pg_sys::Oid) -> Result<Metadata, Unknown> {
 
 /// The metadata of a managed role, or of a login that is only guarded.
 pub fn read_any(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
-    seclabel::get(role).map(|label| Metadata::parse(&label))
+    seclabel::get(role).map(|label| parse(role, &label))
 }
 
 /// The same while a client logs in, where PostgreSQL can't read what it has moved out of the row.
 pub fn read_at_login(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
     let label = catalog::label_at_login(role)?;
-    Some(label.map_or(Err(Invalid::TooLong), |label| Metadata::parse(&label)))
+    Some(label.map_or(Err(Invalid::TooLong), |label| parse(role, &label)))
+}
+
+fn parse(role: pg_sys::Oid, label: &str) -> Result<Metadata, Invalid> {
+    let metadata = Metadata::parse(label)?;
+    Ok(Metadata {
+        is_native: metadata.system == Some(server::system_identifier())
+            && metadata.oid == Some(role.into()),
+        ..metadata
+    })
 }
 
 /// Takes a role's label away in this transaction.
@@ -107,6 +118,11 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         creator_oid: caller.into(),
         created_at: timestamp::rfc3339(clock::now()),
         database: Some(server::database_name()),
+        database_oid: Some(server::database().into()),
+        system: Some(server::system_identifier()),
+        oid: None,
+        is_native: true,
+        parts: Parts::default(),
         purpose: purpose.map(str::to_owned),
         login: Rules::default(),
         rotated_at: None,
@@ -126,21 +142,109 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
 pub fn attach_metadata(role: &str, metadata: &Metadata) -> bool {
     match catalog::role_by_name(role) {
         Some(created) => {
-            write(created.oid, metadata);
+            let metadata = Metadata {
+                oid: metadata.is_native.then(|| created.oid.into()),
+                ..metadata.clone()
+            };
+            write(created.oid, &metadata);
             true
         }
         None => false,
     }
 }
 
-/// What a scope is for from now on. The caller controls the scope.
-pub fn declare(scope: pg_sys::Oid, access: Access) {
-    if let Some(Ok(mut metadata)) = read(scope)
-        && metadata.access != Some(access)
-    {
-        metadata.access = Some(access);
-        write(scope, &metadata);
-        seclabel::tell_sessions(scope);
+/// What a scope is for in this database from now on, which `joins` those that have a part of it if it
+/// has none yet. The caller controls the scope.
+pub fn declare(scope: pg_sys::Oid, access: Access, joins: bool) {
+    change_parts(scope, |metadata| {
+        let here = u32::from(server::database());
+        if !metadata.is_native {
+            // scope.adopt_restored() makes its OIDs those of this cluster, and all parts known.
+            metadata.access = Some(access);
+        } else if joins || metadata.parts.access_in(here).is_some() {
+            metadata.parts.set(here, access);
+            if !metadata.fits() {
+                metadata.parts.retain(|database| database != here);
+                metadata.parts.more = true;
+            }
+        }
+    });
+}
+
+/// This database has no part of the scope any more.
+pub fn leave(scope: pg_sys::Oid) {
+    let here = u32::from(server::database());
+    change_parts(scope, |metadata| {
+        metadata.parts.retain(|database| database != here);
+    });
+}
+
+fn change_parts(scope: pg_sys::Oid, change: impl FnOnce(&mut Metadata)) {
+    if let Some(Ok(before)) = read(scope) {
+        let mut metadata = before.clone();
+        change(&mut metadata);
+        if metadata.is_native && metadata.parts != before.parts {
+            let databases = living();
+            metadata.parts.retain(|oid| databases.contains(&oid));
+        }
+        if !metadata.parts.more {
+            metadata.access = metadata.parts.most().or(metadata.access);
+        }
+        if metadata != before {
+            write(scope, &metadata);
+            seclabel::tell_sessions(scope);
+        }
+    }
+}
+
+fn living() -> Vec<u32> {
+    let databases = catalog::databases().into_iter();
+    databases.map(|database| database.oid.into()).collect()
+}
+
+/// Has a database a part of the scope? Where the label has no room for all, any may.
+pub fn has_part_in(metadata: &Metadata, database: u32) -> bool {
+    let parts = &metadata.parts;
+    metadata.is_native && (parts.more || parts.access_in(database).is_some())
+}
+
+/// The other databases that have a part of the scope, as far as the label names them.
+pub fn parts_elsewhere(metadata: &Metadata) -> Vec<u32> {
+    if !metadata.is_native {
+        return Vec::new();
+    }
+    let here = u32::from(server::database());
+    let databases = living();
+    let parts = metadata.parts.all();
+    parts
+        .filter(|oid| *oid != here && databases.contains(oid))
+        .collect()
+}
+
+/// What a scope is for in this database.
+pub fn access_here(metadata: &Metadata) -> Option<Access> {
+    let here = metadata
+        .is_native
+        .then(|| metadata.parts.access_in(server::database().into()))
+        .flatten();
+    here.or(metadata.access)
+}
+
+/// Is it the database of this name that a login was issued for? It stays so under another name, and when it was made anew under its own.
+pub fn is_home(metadata: &Metadata, database: &str) -> bool {
+    let Some(oid) = metadata.database_oid else {
+        return true;
+    };
+    let found = metadata
+        .is_native
+        .then(|| server::name_of_database(oid.into()))
+        .flatten();
+    match found {
+        Some(name) => name == database,
+        None => metadata
+            .database
+            .as_deref()
+            .is_none_or(|name| name == database),
     }
 }
 

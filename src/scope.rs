@@ -6,6 +6,7 @@
 //! whether the caller controls it. What a scope was given in this way is written down (`declared`),
 //! so that the review can tell it from what somebody has granted or revoked by hand.
 
+mod again;
 pub mod change;
 mod control;
 pub mod declaration;
@@ -24,6 +25,7 @@ pub mod planning;
 pub mod privilege;
 pub mod remembered;
 pub mod request;
+mod restored;
 mod restrict;
 pub mod statements;
 
@@ -36,7 +38,10 @@ use crate::error::{report, require_preload};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, xact};
 pub use control::{Scope, claimed, may_hand_out, own};
-pub use giving::{may_give, not_to_give, require_authority};
+pub use error::elsewhere;
+pub use giving::{
+    may_give, may_give_everywhere, not_to_give, require_authority, require_authority_everywhere,
+};
 pub use privilege::BadVerb;
 use privilege::{Privilege, Verbs};
 use request::Request;
@@ -102,13 +107,20 @@ pub enum Error {
         scope: String,
         creator: String,
         caller: String,
+        /// Its label came with a restore, and nobody has adopted it since.
+        is_restored: bool,
     },
+    #[error("permission denied to adopt restored roles")]
+    MayNotAdopt,
     #[error("scope \"{scope}\" does not exist")]
     Unknown { scope: String },
     #[error("role \"{role}\" is not a scope")]
     NotAScope { role: String, what: &'static str },
-    #[error("scope \"{scope}\" belongs to another database")]
-    Elsewhere { scope: String, database: String },
+    #[error("this database has no part of scope \"{scope}\"")]
+    Elsewhere {
+        scope: String,
+        databases: Vec<String>,
+    },
     #[error("scope \"{scope}\" is being dropped")]
     Ending { scope: String, waits: String },
     #[error("role \"{role}\" already exists")]

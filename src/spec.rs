@@ -252,7 +252,7 @@ fn apply_now(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, 
             .scopes
             .iter()
             .filter_map(|scope| catalog::role_by_name(&scope.name))
-            .try_for_each(|role| change::redeclare(role.oid))?;
+            .try_for_each(|role| change::redeclare(role.oid, false))?;
     }
     plan.declared.iter().try_for_each(declare)?;
     let digest = digest(&plan.steps);
@@ -435,7 +435,7 @@ fn run(step: &Step) -> Result<(), Error> {
                 schemas: Vec::new(),
                 future: false,
             };
-            change::create(name, &nothing, purpose.as_deref(), false)?;
+            change::create(name, &nothing, purpose.as_deref(), true)?;
         }
         Work::DropScope { name } => drop_scope::drop(name, false, true, Instant::now())?,
         Work::Label { role, change } => relabel(role, change)?,

@@ -294,7 +294,7 @@ fn check(role: &Role, to: &Role) -> Result<(), Error> {
                 caller: catalog::name_of(caller),
             });
         }
-        scope::require_authority(caller, role.oid).map_err(credential::Error::from)?;
+        scope::require_authority_everywhere(caller, role.oid).map_err(credential::Error::from)?;
     }
     for superuser in [role, to] {
         if superuser.superuser {

@@ -6,6 +6,7 @@ use crate::harness::*;
 const OBJECTS: &str = "
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
+function scope.adopt_restored() | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
 function scope.apply(pg_catalog.jsonb,pg_catalog.text) | 
@@ -33,6 +34,7 @@ function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.jwt_tables_changed() | 
 function scope.login_facts() | PUBLIC EXECUTE
+function scope.only_superusers() | 
 function scope.plan(pg_catalog.jsonb) | 
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
@@ -57,14 +59,15 @@ function scope.unguard_login(pg_catalog.name) |
 function scope.verify_jwt(pg_catalog.text) | 
 function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 schema scope | PUBLIC USAGE
-table scope.accepted_finding | 
-table scope.attestation | 
-table scope.audit_log | pg_monitor SELECT
-table scope.jwt_issuer | 
-table scope.jwt_revoked_subject | 
-table scope.jwt_revoked_token | 
-table scope.scope_declaration | 
-table scope.writing_function | 
+table scope.accepted_finding | pg_database_owner SELECT
+table scope.attestation | pg_database_owner SELECT
+table scope.audit_log | pg_monitor SELECT, pg_database_owner SELECT
+table scope.jwt_issuer | pg_database_owner SELECT
+table scope.jwt_issuer_secret | 
+table scope.jwt_revoked_subject | pg_database_owner SELECT
+table scope.jwt_revoked_token | pg_database_owner SELECT
+table scope.scope_declaration | pg_database_owner SELECT
+table scope.writing_function | pg_database_owner SELECT
 view scope.credentials | PUBLIC SELECT
 view scope.guarded_logins | PUBLIC SELECT
 view scope.guards | pg_monitor SELECT

@@ -2,7 +2,7 @@
 
 mod attacks;
 mod authority;
-mod definitions;
+pub mod definitions;
 mod hierarchy;
 mod input;
 mod refused;

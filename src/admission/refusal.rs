@@ -18,10 +18,11 @@ pub enum Refusal {
     Hours = 11,
     TimeZone = 12,
     Replication = 13,
+    Database = 14,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Label,
         Self::Ending,
         Self::Quarantined,
@@ -35,6 +36,7 @@ impl Refusal {
         Self::Hours,
         Self::TimeZone,
         Self::Replication,
+        Self::Database,
     ];
 
     /// One word, for views.
@@ -49,6 +51,7 @@ impl Refusal {
             Self::Tls => "tls",
             Self::Hours | Self::TimeZone => "hours",
             Self::Replication => "replication",
+            Self::Database => "database",
         }
     }
 
@@ -68,6 +71,9 @@ impl Refusal {
             Self::Hours => "it may not log in at this time",
             Self::TimeZone => "the time zone of its hours is not known to this server",
             Self::Replication => "an authenticator cannot replicate",
+            Self::Database => {
+                "its scopes have a part in this database too, and it was issued in another"
+            }
         }
     }
 }

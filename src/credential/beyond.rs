@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys;
 use serde::Deserialize;
 
+use crate::label::{self, Kind};
 use crate::pg::catalog::{self, Role};
-use crate::pg::{identity, spi};
+use crate::pg::{identity, server, spi};
 use crate::scope::plan::Object;
 use crate::scope::privilege::Privilege;
 use crate::scope::statements::describe;
@@ -36,11 +37,22 @@ pub fn of(login: &Role) -> Result<Vec<Having>, scope::Error> {
     let all = catalog::role_by_oid(caller).is_some_and(|role| role.superuser);
     let mut found = Vec::new();
     let mut scopes_connect = false;
+    // A credential gets what its scopes hold in its own database, any other login all that they hold.
+    let is_here = matches!(
+        label::read(login.oid),
+        Some(Ok(metadata)) if metadata.kind == Kind::Credential
+            && label::is_home(&metadata, &server::database_name())
+    );
+    let may_give = if is_here {
+        scope::may_give
+    } else {
+        scope::may_give_everywhere
+    };
     for group in catalog::memberships(login.oid) {
         let Some(role) = catalog::role_by_oid(group) else {
             continue;
         };
-        let may = all || scope::may_give(caller, group)?;
+        let may = all || may_give(caller, group)?;
         scopes_connect |= may && connects(group)?;
         found.push(Having {
             what: format!("membership in role {}", spi::identifier(&role.name)),

@@ -174,9 +174,7 @@ impl Report for BadScopes {
             Self::Unknown { .. } => "No role has that name.".into(),
             Self::NotAScope { .. } => "It was not made by scope_roles as a scope.".into(),
             Self::Ending { .. } => "It has been dropped, and the worker is still at it.".into(),
-            Self::Elsewhere { database, .. } => {
-                format!("Its objects are in database \"{database}\".")
-            }
+            Self::Elsewhere { databases, .. } => crate::scope::elsewhere(databases),
             Self::NotYours { caller, .. } => format!(
                 "\"{caller}\" neither is its creator or a member of that role, nor has ADMIN OPTION on it."
             ),
@@ -190,8 +188,8 @@ impl Report for BadScopes {
                     .into()
             }
             Self::Ending { .. } => "Use another scope.".into(),
-            Self::Elsewhere { database, .. } => {
-                format!("Connect to database \"{database}\" and issue the credential there.")
+            Self::Elsewhere { .. } => {
+                "Connect to a database that has, and issue the credential there.".into()
             }
             Self::NotYours { scope, caller } => format!(
                 "Have its creator issue the credential, or: GRANT {} TO {} WITH ADMIN OPTION;",

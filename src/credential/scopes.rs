@@ -9,7 +9,7 @@ use crate::authority::is_over;
 use crate::label::{self, Kind, State, Unknown};
 use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
-use crate::pg::{catalog, identity, server};
+use crate::pg::{catalog, identity};
 use crate::scope;
 use crate::switch;
 
@@ -25,8 +25,11 @@ pub enum Error {
     NotAScope { scope: String },
     #[error("scope \"{scope}\" is being ended")]
     Ending { scope: String },
-    #[error("scope \"{scope}\" belongs to another database")]
-    Elsewhere { scope: String, database: String },
+    #[error("this database has no part of scope \"{scope}\"")]
+    Elsewhere {
+        scope: String,
+        databases: Vec<String>,
+    },
     #[error("permission denied for scope \"{scope}\"")]
     NotYours { scope: String, caller: String },
     #[error("scope \"{scope}\" may not be handed out")]
@@ -99,16 +102,18 @@ fn check(name: &str) -> Result<pg_sys::Oid, super::Error> {
     if metadata.state != State::Active {
         return Err(Error::Ending { scope: named() }.into());
     }
-    // Only a restore leaves a scope without its database.
-    match metadata.database {
-        Some(database) if database != server::database_name() => {
-            return Err(Error::Elsewhere {
-                scope: named(),
-                database,
-            }
-            .into());
+    let found = scope::Scope {
+        oid: role.oid,
+        name: named(),
+        metadata,
+    };
+    // One that a restore has brought, and nobody has adopted yet, need not know of its parts.
+    if found.metadata.is_native && !found.has_part_here()? {
+        return Err(Error::Elsewhere {
+            scope: named(),
+            databases: found.databases(),
         }
-        _ => {}
+        .into());
     }
     // Somebody may have made more of it by hand.
     if let Some(why) = switch::privileged(&role) {

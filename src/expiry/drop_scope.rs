@@ -10,9 +10,10 @@ use super::end;
 use super::record::Action;
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::error;
-use crate::pg::{catalog, dependencies, identity, xact};
+use crate::label;
+use crate::pg::{catalog, dependencies, identity, server, xact};
 use crate::scope::plan::Other;
-use crate::scope::{self, Error, claimed, held};
+use crate::scope::{self, Error, Scope, claimed, declared, held};
 
 /// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,7 +49,23 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
         return Ok(());
     }
     let scope = claimed(name)?;
-    let members = held::members(scope.oid)?;
+    let elsewhere = scope.parts_elsewhere()?;
+    if !elsewhere.is_empty() && !scope.has_part_here()? {
+        if if_exists {
+            error::notice(
+                format!("this database has no part of scope \"{name}\", skipping"),
+                &scope::elsewhere(&scope.databases()),
+                None,
+            );
+            return Ok(());
+        }
+        return Err(Error::Elsewhere {
+            databases: scope.databases(),
+            scope: scope.name,
+        });
+    }
+    // The logins of other databases go on there.
+    let members = held::members(scope.oid, &elsewhere)?;
     if !members.is_empty() && !force {
         return Err(Error::HasMembers {
             scope: scope.name,
@@ -68,6 +85,9 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
             scope: scope.name,
             objects: owned,
         });
+    }
+    if !elsewhere.is_empty() {
+        return leave(&scope);
     }
     let role = Managed {
         oid: scope.oid,
@@ -111,5 +131,28 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
             None,
         );
     }
+    Ok(())
+}
+
+/// Takes away what a scope holds in this database; others declare it too.
+fn leave(scope: &Scope) -> Result<(), Error> {
+    identity::elevated(|| {
+        xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
+            dependencies::revoke_credentials_of(scope.oid, server::database())?;
+            dependencies::drop_default_privileges_of(scope.oid)?;
+            dependencies::revoke_in_database(scope.oid)
+        })
+    })?;
+    declared::forget(scope.oid, &scope.name);
+    label::leave(scope.oid);
+    audit::administered(AuditAction::Scope, "drop_scope", &scope.name, &[]);
+    error::notice(
+        format!(
+            "scope \"{}\" has lost its part in this database",
+            scope.name
+        ),
+        &format!("The role stays. {}", scope::elsewhere(&scope.databases())),
+        None,
+    );
     Ok(())
 }

@@ -386,7 +386,12 @@ impl Launcher {
         let name = metadata.database.as_deref();
         let home = databases
             .iter()
-            .find(|database| Some(database.name.as_str()) == name);
+            .find(|database| Some(database.oid.into()) == metadata.database_oid)
+            .or_else(|| {
+                databases
+                    .iter()
+                    .find(|database| Some(database.name.as_str()) == name)
+            });
         // A template last: a worker in it is in the way of CREATE DATABASE.
         let any = || {
             databases

@@ -145,7 +145,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
         groups_of(subject)
     };
     let own = label::read(subject).and_then(Result::ok);
-    match own.map(|metadata| (metadata.kind, metadata.access)) {
+    match own.map(|metadata| (metadata.kind, label::access_here(&metadata))) {
         Some((Kind::Scope, access)) => reach.add_scope(access),
         Some((Kind::Credential, _)) => {}
         // What is not ours may own things.
@@ -156,7 +156,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
         sources.push(group);
         match label::read(group) {
             Some(Ok(metadata)) if metadata.kind == Kind::Scope => {
-                reach.add_scope(metadata.access);
+                reach.add_scope(label::access_here(&metadata));
             }
             Some(Ok(metadata)) if metadata.kind == Kind::Temporary => {
                 // One that gives nothing without SET ROLE limits nothing either.

@@ -66,6 +66,73 @@ pub enum Access {
     Create,
 }
 
+/// The databases that have a part of a scope, by OID and by what the scope is for there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    read: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    write: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    create: Vec<u32>,
+    /// There are others, for which the label has no room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+impl Parts {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = u32> {
+        self.lists().into_iter().flat_map(|(_, list)| list).copied()
+    }
+
+    /// What the scope is for in a database that has a part.
+    pub fn access_in(&self, database: u32) -> Option<Access> {
+        let found = self
+            .lists()
+            .into_iter()
+            .find(|(_, list)| list.contains(&database));
+        found.map(|(access, _)| access)
+    }
+
+    /// The most that it is for in any of them.
+    pub fn most(&self) -> Option<Access> {
+        let lists = self.lists().into_iter().rev();
+        let found = lists.filter(|(_, list)| !list.is_empty());
+        found.map(|(access, _)| access).next()
+    }
+
+    pub fn set(&mut self, database: u32, access: Access) {
+        if self.access_in(database) == Some(access) {
+            return;
+        }
+        self.retain(|other| other != database);
+        match access {
+            Access::Read => self.read.push(database),
+            Access::Write => self.write.push(database),
+            Access::Create => self.create.push(database),
+        }
+    }
+
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        for list in [&mut self.read, &mut self.write, &mut self.create] {
+            list.retain(|&database| keep(database));
+        }
+    }
+
+    fn lists(&self) -> [(Access, &Vec<u32>); 3] {
+        [
+            (Access::Read, &self.read),
+            (Access::Write, &self.write),
+            (Access::Create, &self.create),
+        ]
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -87,7 +154,7 @@ pub struct Metadata {
     /// When it ends, as the extension has decided: RFC 3339, UTC. Labels of earlier builds do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
-    /// Of a scope.
+    /// Of a scope: the most that it is for in any database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
     /// Of a scope: a call that issues a login has made it, and makes it again when it is needed; nobody has named it since.
@@ -98,9 +165,22 @@ pub struct Metadata {
     pub creator_oid: u32,
     /// RFC 3339, UTC.
     pub created_at: String,
-    /// The database in which the scope's objects are.
+    /// The database in which it was made, by its name of then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_oid: Option<u32>,
+    /// The cluster that all OIDs are of, and the role's own: a restore brings labels to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oid: Option<u32>,
+    /// Was it written here, for this role?
+    #[serde(skip)]
+    pub is_native: bool,
+    /// Of a scope.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// From where, and how, it may log in.
@@ -254,6 +334,11 @@ mod tests {
             creator_oid: 16_384,
             created_at: "2026-11-21T08:49:54Z".into(),
             database: Some("app".into()),
+            database_oid: Some(16_400),
+            system: Some(7_300_000_000_000_000_001),
+            oid: Some(16_401),
+            is_native: false,
+            parts: Parts::default(),
             purpose: None,
             login: Rules::default(),
             rotated_at: None,
@@ -275,6 +360,26 @@ mod tests {
             roles: vec!["a \"b\"".into()],
             scopes: BTreeMap::from([("s \"t\"".into(), 16_390)]),
             waits_for: vec![5, 16_385],
+            ..credential()
+        };
+        assert_eq!(Metadata::parse(&metadata.to_text()), Ok(metadata));
+    }
+
+    #[test]
+    fn label_keeps_what_a_scope_is_for_in_each_database() {
+        let mut parts = Parts::default();
+        assert_eq!(parts.most(), None);
+        parts.set(5, Access::Write);
+        parts.set(6, Access::Create);
+        parts.set(5, Access::Read);
+        assert_eq!(parts.access_in(5), Some(Access::Read));
+        assert_eq!(parts.access_in(6), Some(Access::Create));
+        assert_eq!(parts.access_in(7), None);
+        assert_eq!(parts.most(), Some(Access::Create));
+        parts.retain(|database| database != 6);
+        assert_eq!(parts.most(), Some(Access::Read));
+        let metadata = Metadata {
+            parts,
             ..credential()
         };
         assert_eq!(Metadata::parse(&metadata.to_text()), Ok(metadata));

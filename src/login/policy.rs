@@ -133,6 +133,7 @@ fn in_time(rules: &Rules, moment: Option<Moment>) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::label::Parts;
 
     fn metadata(kind: Kind, state: State) -> Metadata {
         Metadata {
@@ -146,6 +147,11 @@ mod tests {
             creator_oid: 1,
             created_at: String::new(),
             database: None,
+            database_oid: None,
+            system: None,
+            oid: None,
+            is_native: false,
+            parts: Parts::default(),
             purpose: None,
             login: Rules::default(),
             rotated_at: None,

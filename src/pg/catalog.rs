@@ -75,21 +75,25 @@ pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 
 /// Does `member` hold the privileges of a superuser, and with them the code that the superuser owns?
 pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
+    groups(member).into_iter().any(|group| {
+        // SAFETY: a catalogue read inside a transaction.
+        unsafe { pg_sys::superuser_arg(group) && has_privileges_of(member, group) }
+    })
+}
+
+/// The roles that a role is a member of, through others too, whether or not it has their privileges.
+pub fn groups(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut seen = vec![member];
     let mut next = 0;
     while let Some(&role) = seen.get(next) {
         next += 1;
         for group in memberships(role) {
             if !seen.contains(&group) {
-                // SAFETY: a catalogue read inside a transaction.
-                if unsafe { pg_sys::superuser_arg(group) } && has_privileges_of(member, group) {
-                    return true;
-                }
                 seen.push(group);
             }
         }
     }
-    false
+    seen.split_off(1)
 }
 
 fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {

@@ -200,13 +200,38 @@ pub fn lock_holder(role: pg_sys::Oid) -> SpiResult<Option<String>> {
     Ok(found.into_iter().flatten().next())
 }
 
+/// Revokes what the role was granted in this database, and on it; not what it has on other shared objects.
+pub fn revoke_in_database(role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_these(role, |dependency| {
+        dependency.database == server::database()
+            || dependency.database == pg_sys::InvalidOid
+                && dependency.class == pg_sys::DatabaseRelationId
+                && dependency.object == server::database()
+    })
+}
+
+/// The databases in which the role holds something.
+pub fn databases_of(role: pg_sys::Oid) -> SpiResult<Vec<u32>> {
+    let mut found: Vec<u32> = of_role(role)?
+        .iter()
+        .map(|dependency| u32::from(dependency.database))
+        .filter(|&database| database != 0)
+        .collect();
+    found.dedup();
+    Ok(found)
+}
+
 /// Revokes all that the role was granted in this database and on shared objects, whoever granted
 /// it, takes it out of policies, and drops its default privileges and user mappings. Not DROP OWNED:
 /// that would drop what the role owns, and leaves the grants of other grantors than the owner behind.
 pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_these(role, Dependency::is_here)
+}
+
+fn revoke_these(role: pg_sys::Oid, concerned: impl Fn(&Dependency) -> bool) -> SpiResult<()> {
     for dependency in of_role(role)?
         .iter()
-        .filter(|dependency| dependency.is_here())
+        .filter(|dependency| concerned(dependency))
     {
         let Dependency {
             class,
@@ -283,6 +308,21 @@ pub fn revoke_membership(member: pg_sys::Oid, role: pg_sys::Oid) -> SpiResult<()
 /// Takes the role from all its members, whoever gave it to them.
 pub fn revoke_members(role: pg_sys::Oid) -> SpiResult<()> {
     revoke_where("a.roleid = $1", role)
+}
+
+/// Takes the role from the credentials that were issued in a database.
+pub fn revoke_credentials_of(role: pg_sys::Oid, database: pg_sys::Oid) -> SpiResult<()> {
+    revoke_where(
+        &format!(
+            "a.roleid = $1 AND EXISTS (
+               SELECT FROM pg_catalog.pg_shseclabel l
+                WHERE l.objoid = a.member AND l.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                  AND l.provider = 'scope_roles' AND l.label::pg_catalog.jsonb ->> 'kind' = 'credential'
+                  AND l.label::pg_catalog.jsonb ->> 'database_oid' = '{}')",
+            u32::from(database)
+        ),
+        role,
+    )
 }
 
 fn revoke_where(condition: &str, role: pg_sys::Oid) -> SpiResult<()> {

@@ -88,15 +88,30 @@ pub fn set_for_subtransaction(name: &CStr, value: &str) {
 
 /// The current database's name.
 pub fn database_name() -> String {
+    name_of_database(database()).unwrap_or_default()
+}
+
+/// Inside a transaction, that of a login too.
+pub fn name_of_database(database: pg_sys::Oid) -> Option<String> {
     // SAFETY: inside a transaction; the copy is freed with the memory context.
     unsafe {
-        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
-        if name.is_null() {
-            String::new()
-        } else {
-            CStr::from_ptr(name).to_string_lossy().into_owned()
-        }
+        let name = pg_sys::get_database_name(database);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
     }
+}
+
+/// The OID of the database of this name; inside a transaction, that of a login too.
+pub fn database_of_name(name: &str) -> Option<pg_sys::Oid> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: a terminated string; missing_ok.
+    let found = unsafe { pg_sys::get_database_oid(name.as_ptr(), true) };
+    (found != pg_sys::InvalidOid).then_some(found)
+}
+
+/// What tells this cluster from others: each has its own since initdb, standbys share their primary's.
+pub fn system_identifier() -> i64 {
+    // As pg_control_system() shows it. SAFETY: reads shared memory; no preconditions.
+    unsafe { pg_sys::GetSystemIdentifier() }.cast_signed()
 }
 
 /// When the configuration was last read; changes with every reload.
@@ -148,6 +163,16 @@ pub fn creates_extension() -> bool {
 /// Does the server accept TLS connections?
 pub fn offers_tls() -> bool {
     setting(c"ssl").as_deref() == Some("on")
+}
+
+/// The name of the database that the client asks for; also while it logs in.
+pub fn database_asked_for() -> Option<String> {
+    // SAFETY: NULL, or this session's connection, whose strings live as long as it.
+    unsafe {
+        let port = pg_sys::MyProcPort;
+        let name = (!port.is_null()).then(|| compat::port_database(port))?;
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
 }
 
 /// How the client of this session reached the server: the folder of a Unix socket, or the

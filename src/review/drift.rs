@@ -32,7 +32,7 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
     for scope in &scopes {
         pgrx::check_for_interrupts!();
         let declaration = declarations.get(&scope.oid.into());
-        // A database that was renamed, or restored under another name, is still theirs.
+        // What a dump has brought where no database is known to have a part is one. A copy of a database that goes on is none.
         let is_here = scope.is_here || scope.is_nowhere && declaration.is_some();
         if !is_here && !scope.holds_here {
             continue;
@@ -52,7 +52,7 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
             declaration,
             held,
             names: [&held.names, &declaration.names, &names],
-            elsewhere: (!is_here).then_some(scope.database.as_str()),
+            elsewhere: (!is_here).then_some(scope.databases.as_str()),
         };
         found.extend(drift.findings(&newcomers));
         if is_here {
@@ -71,10 +71,10 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
 struct Scope {
     oid: pg_sys::Oid,
     holder: Holder,
-    /// The database of its objects, by its label.
-    database: String,
+    /// The databases that have a part of it.
+    databases: String,
     is_here: bool,
-    /// There is no database of that name.
+    /// No database is known to have a part of it.
     is_nowhere: bool,
     /// Something in this database depends on it.
     holds_here: bool,
@@ -90,7 +90,7 @@ fn scopes() -> Result<Vec<Scope>, Error> {
                     name: row.get::<String>(2)?.unwrap_or_default(),
                     widened: SCOPE_WIDENED,
                 },
-                database: row.get::<String>(3)?.unwrap_or_default(),
+                databases: row.get::<String>(3)?.unwrap_or_default(),
                 is_here: row.get::<bool>(4)?.unwrap_or(false),
                 is_nowhere: row.get::<bool>(5)?.unwrap_or(false),
                 holds_here: row.get::<bool>(6)?.unwrap_or(false),
@@ -100,11 +100,19 @@ fn scopes() -> Result<Vec<Scope>, Error> {
 }
 
 const SCOPES: &str = "
-SELECT r.oid, r.rolname::text, l.label::jsonb ->> 'database', l.label::jsonb ->> 'database' = current_database(),
-       NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = l.label::jsonb ->> 'database'),
+SELECT r.oid, r.rolname::text,
+       coalesce((SELECT string_agg(quote_ident(d.datname), ', ' ORDER BY d.datname) FROM pg_database d WHERE p.parts @> to_jsonb(d.oid::bigint)),
+                quote_ident(l.label::jsonb ->> 'database')),
+       coalesce((SELECT p.parts @> to_jsonb(d.oid::bigint) FROM pg_database d WHERE d.datname = current_database()),
+                l.label::jsonb ->> 'database' = current_database()),
+       NOT EXISTS (SELECT FROM pg_database d WHERE p.parts @> to_jsonb(d.oid::bigint)),
        EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
                 WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid)
   FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
+ CROSS JOIN LATERAL (SELECT CASE WHEN (l.label::jsonb ->> 'oid')::oid = r.oid
+                                  AND (l.label::jsonb ->> 'system')::int8 = (SELECT system_identifier FROM pg_control_system())
+                                 THEN coalesce(l.label::jsonb -> 'parts' -> 'read', '[]') || coalesce(l.label::jsonb -> 'parts' -> 'write', '[]')
+                                      || coalesce(l.label::jsonb -> 'parts' -> 'create', '[]') END) p(parts)
  WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
  ORDER BY r.oid";
 
@@ -170,7 +178,7 @@ pub struct Drift<'a> {
     pub declaration: &'a Declaration,
     pub held: &'a Holdings,
     pub names: [&'a Names; 3],
-    /// The database of its objects, by its label, where that is another.
+    /// The databases that have a part of it, where this one has none.
     pub elsewhere: Option<&'a str>,
 }
 
@@ -254,8 +262,8 @@ impl Drift<'_> {
             .map(|grant| grant.privilege.word())
             .collect();
         let declared = self.declaration.on(object, schema);
-        let of_another = self.elsewhere.map_or_else(String::new, |database| {
-            format!(", being of database {}", spi::identifier(database))
+        let of_another = self.elsewhere.map_or_else(String::new, |databases| {
+            format!(", being of database {databases}")
         });
         format!(
             "declares {}{of_another}, and holds {}",

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 
 use super::control::{Scope, claimed, locked, own};
-use super::differences::{differences, excess};
+use super::differences::{beyond_grants, differences, excess};
 use super::notices::tell;
 use super::plan::{self, Grant, Grantor, Holdings, Need, Object, Other, Wanted};
 use super::planned::Planned;
 use super::privilege::{Class, Privilege};
 use super::request::Request;
 use super::statements::{Direction, describe, statements};
-use super::{Error, declared, held, name, planning};
+use super::{Error, again, declared, held, name, planning};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::authority::is_over;
 use crate::error;
@@ -51,7 +51,8 @@ pub fn create(
     }
     // What was true before the wait may not be so any more.
     let planned = planning::plan(request, caller, None)?;
-    make(name, request, &planned, purpose, false)?;
+    let role = make(name, request, &planned, purpose, false)?;
+    again::remember(role, name, &again::fingerprint(request)?)?;
     tell(request, &planned);
     Ok(())
 }
@@ -70,21 +71,20 @@ fn is_keyword(name: &str) -> Result<bool, Error> {
     Ok(!words.is_empty())
 }
 
-/// A role of this name exists. Fine when it is a scope with just these privileges, and the caller
-/// has said so.
+/// A role of this name exists. Fine when it is a scope with just these privileges, or one of the caller's
+/// that this database has no part of yet, and the caller has said so.
 fn already_there(
     name: &str,
     role: pg_sys::Oid,
     request: &Request,
     if_not_exists: bool,
 ) -> Result<(), Error> {
+    let exists = || Error::Exists {
+        role: name.to_owned(),
+    };
     let metadata = match label::read(role) {
-        Some(Ok(metadata)) if metadata.kind == Kind::Scope && if_not_exists => metadata,
-        _ => {
-            return Err(Error::Exists {
-                role: name.to_owned(),
-            });
-        }
+        Some(Ok(metadata)) if metadata.kind == Kind::Scope => metadata,
+        _ => return Err(exists()),
     };
     let mut scope = Scope {
         oid: role,
@@ -93,13 +93,24 @@ fn already_there(
     };
     // Others may ask what it holds, but not keep its owner from it.
     let is_superuser = catalog::role_by_oid(role).is_some_and(|role| role.superuser);
-    if !is_superuser && is_over(identity::current_user(), &scope.metadata) {
+    let is_over = !is_superuser && is_over(identity::current_user(), &scope.metadata);
+    if is_over {
         scope = claimed(name)?;
     }
-    let role = scope.oid;
+    let is_here = scope.has_part_here()?;
+    // One whose databases have all been dropped is made anew: nobody else declares it.
+    let is_left = || scope.metadata.is_native && scope.databases().is_empty();
+    if !if_not_exists && (is_here || !is_over || scope.metadata.parts.more || !is_left()) {
+        return Err(exists());
+    }
     scope.require_usable()?;
+    if !is_here {
+        return join(name, request);
+    }
+    let role = scope.oid;
     let planned = planning::plan(request, identity::current_user(), Some(role))?;
     let held = held::by(role)?;
+    let asked = again::fingerprint(request)?;
     let difference = differences(request, &planned, &held, false);
     if !difference.is_empty()
         && planned.plan.is_outgrown(&held)
@@ -108,6 +119,7 @@ fn already_there(
         // What it was to get in future exists by now, or who makes it does.
         own(name)?;
         extend(name, role, request, &planned)?;
+        again::remember(role, name, &asked)?;
         error::notice(
             format!("scope \"{name}\" already exists, completing"),
             "It has got what came into its schemas since.",
@@ -117,14 +129,30 @@ fn already_there(
         return Ok(());
     }
     if !difference.is_empty() {
-        return Err(Error::Differs {
-            scope: name.to_owned(),
-            difference: some_of(&difference),
-        });
+        let is_known = again::is_remembered(role, name, &asked)?
+            && beyond_grants(request, &held, false).is_empty()
+            && again::is_as_declared(role, name, &held)?;
+        if !is_known {
+            return Err(Error::Differs {
+                scope: name.to_owned(),
+                difference: some_of(&difference),
+            });
+        }
+        error::notice(
+            format!("scope \"{name}\" already exists, skipping"),
+            &format!(
+                "It was made by this very call, and has been changed since: it {}.",
+                some_of(&difference)
+            ),
+            None,
+        );
+        return Ok(());
     }
-    if is_over(identity::current_user(), &scope.metadata) {
+    if is_over {
         label::keep(role);
         let new = declared::add(role, name, &planned.plan, &held)?;
+        again::remember(role, name, &asked)?;
+        label::declare(role, access(&held), true);
         if !new.is_empty() {
             changed(
                 "create_scope",
@@ -143,20 +171,50 @@ fn already_there(
     Ok(())
 }
 
+/// This database gets its own part of a scope that others have made: who may change the scope may do so.
+fn join(name: &str, request: &Request) -> Result<(), Error> {
+    let scope = own(name)?;
+    let planned = planning::plan(request, identity::current_user(), Some(scope.oid))?;
+    let held = held::by(scope.oid)?;
+    // What somebody has granted it here by hand does not become the scope's in this way.
+    let excess = excess(request, &planned, &held, false);
+    if !excess.is_empty() {
+        return Err(Error::Differs {
+            scope: scope.name,
+            difference: some_of(&excess),
+        });
+    }
+    label::keep(scope.oid);
+    extend(name, scope.oid, request, &planned)?;
+    again::remember(scope.oid, name, &again::fingerprint(request)?)?;
+    let others = scope.databases();
+    error::notice(
+        format!("scope \"{name}\" has a part in this database now"),
+        &if others.is_empty() {
+            "The databases that it was made for are gone; its members are still there.".to_owned()
+        } else {
+            format!("The role is shared. {}", super::elsewhere(&others))
+        },
+        None,
+    );
+    tell(request, &planned);
+    Ok(())
+}
+
 /// May the caller make all grants of a new scope?
 pub fn require_making(request: &Request, planned: &Planned) -> Result<(), Error> {
     planned.require_authority(&grantable(planned.plan.to_grant(&Holdings::default())))?;
     planned.require_future(request)
 }
 
-/// Makes the role and its grants. The caller holds the lock on the name.
+/// Makes the role, and its grants. The caller holds the lock on the name.
 pub fn make(
     name: &str,
     request: &Request,
     planned: &Planned,
     purpose: Option<&str>,
     on_request: bool,
-) -> Result<(), Error> {
+) -> Result<pg_sys::Oid, Error> {
     let grants = grantable(planned.plan.to_grant(&Holdings::default()));
     require_making(request, planned)?;
     let caller = identity::current_user();
@@ -177,7 +235,7 @@ pub fn make(
         grants.iter().map(|(grant, _)| grant),
         &planned.plan.names,
     );
-    Ok(())
+    Ok(role)
 }
 
 /// For the audit trail.
@@ -283,7 +341,7 @@ fn grant(
         }
     }
     let after = held::by(role)?;
-    label::declare(role, access(&after));
+    label::declare(role, access(&after), true);
     let difference = planned.plan.difference(&after);
     if difference.missing.is_empty() {
         return Ok(after);
@@ -408,7 +466,7 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
         identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
     }
     let after = held::by(scope.oid)?;
-    label::declare(scope.oid, access(&after));
+    label::declare(scope.oid, access(&after), false);
     let left: Vec<String> = gone
         .iter()
         .filter(|grant| after.grants.contains_key(grant))
@@ -431,9 +489,9 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
     }
 }
 
-/// Writes down what a scope is for, after what it holds has changed.
-pub fn redeclare(scope: pg_sys::Oid) -> Result<(), Error> {
-    label::declare(scope, access(&held::by(scope)?));
+/// Writes down what a scope is for here, after what it holds has changed.
+pub fn redeclare(scope: pg_sys::Oid, joins: bool) -> Result<(), Error> {
+    label::declare(scope, access(&held::by(scope)?), joins);
     Ok(())
 }
 

@@ -2,11 +2,11 @@
 
 use pgrx::pg_sys;
 
-use super::Error;
+use super::{Error, declared};
 use crate::authority::is_over;
 use crate::label::{self, Kind, Metadata, State, Unknown};
 use crate::pg::advisory::{self, Key, Mode};
-use crate::pg::{catalog, identity, server};
+use crate::pg::{catalog, dependencies, identity, server};
 
 /// A scope that exists and that the caller controls.
 pub struct Scope {
@@ -41,6 +41,7 @@ pub fn own(name: &str) -> Result<Scope, Error> {
     if !is_over(caller, &metadata) {
         return Err(Error::NotYours {
             scope: name.to_owned(),
+            is_restored: !metadata.is_native,
             creator: metadata.creator,
             caller: catalog::name_of(caller),
         });
@@ -61,17 +62,44 @@ impl Scope {
                 waits: self.metadata.error.clone().unwrap_or_default(),
             });
         }
-        match &self.metadata.database {
-            Some(database) if *database != server::database_name() => Err(Error::Elsewhere {
-                scope: self.name.clone(),
-                database: database.clone(),
-            }),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// Has this database a part of it? What a dump has brought is one as well.
+    pub fn has_part_here(&self) -> Result<bool, Error> {
+        Ok(
+            label::has_part_in(&self.metadata, server::database().into())
+                && !self.metadata.parts.more
+                || declared::is_here(self.oid, &self.name)?,
+        )
+    }
+
+    /// The other databases that have a part of it; where the label has no room for them, all in which it holds something.
+    pub fn parts_elsewhere(&self) -> Result<Vec<u32>, Error> {
+        let mut found = label::parts_elsewhere(&self.metadata);
+        if self.metadata.parts.more {
+            let here = u32::from(server::database());
+            let held = dependencies::databases_of(self.oid)?;
+            found.extend(held.into_iter().filter(|oid| *oid != here));
         }
+        Ok(found)
+    }
+
+    /// The names of the other databases that have a part of it.
+    pub fn databases(&self) -> Vec<String> {
+        databases_of(&self.metadata)
     }
 }
 
-/// The scope of this name, for changing it: locked, active, of this database and the caller's.
+/// The names of the other databases that have a part of such a scope.
+pub fn databases_of(metadata: &Metadata) -> Vec<String> {
+    let parts = label::parts_elsewhere(metadata).into_iter();
+    parts
+        .filter_map(|oid| server::name_of_database(oid.into()))
+        .collect()
+}
+
+/// The scope of this name, for changing it: locked, active and the caller's.
 pub fn locked(name: &str) -> Result<Scope, Error> {
     let scope = claimed(name)?;
     scope.require_usable()?;

@@ -5,7 +5,7 @@
 //! so that renaming changes nothing, and by name where the row came with a dump, or where what it
 //! names was made anew. What is gone from the database is gone from the declaration.
 
-mod queries;
+pub mod queries;
 pub mod renames;
 mod rows;
 
@@ -18,7 +18,7 @@ use super::declaration::{Declaration, Found, Stance};
 use super::plan::{Grant, Holdings, Object, Plan};
 use crate::pg::{identity, spi, xact};
 use queries::{
-    FORGET, FORGET_OTHERS, INSERT, IS_HERE, NEWCOMERS, OF_ALL, OF_ONE, REMOVE, REPLACED,
+    ANY, FORGET, FORGET_OTHERS, INSERT, IS_HERE, NEWCOMERS, OF_ALL, OF_ONE, REMOVE, REPLACED,
 };
 pub use rows::Replaced;
 use rows::{Fact, Newcomer, Row, collect};
@@ -28,6 +28,13 @@ pub fn by(scope: pg_sys::Oid, name: &str) -> Result<Declaration, Error> {
     let scope = u32::from(scope);
     let facts = identity::elevated(|| spi::facts::<Fact>(OF_ONE, &[&scope.to_string(), name]))?;
     Ok(collect(facts).remove(&scope).unwrap_or_default())
+}
+
+/// Was the scope made or changed here, or has a dump brought what it declares?
+pub fn is_here(scope: pg_sys::Oid, name: &str) -> Result<bool, Error> {
+    let scope = u32::from(scope).to_string();
+    let found = identity::elevated(|| spi::facts::<bool>(ANY, &[&scope, name]))?;
+    Ok(!found.is_empty())
 }
 
 /// Those of all scopes that have any here, by role.
@@ -90,7 +97,7 @@ pub fn forget(scope: pg_sys::Oid, name: &str) {
     let done = xact::aside(|| {
         xact::raised(identity::elevated(|| {
             // The worker comes to databases without the extension too.
-            if is_here() {
+            if has_extension() {
                 spi::write(FORGET, &[&scope, name])?;
                 spi::write(FORGET_OTHERS, &[])?;
             }
@@ -106,7 +113,7 @@ pub fn forget(scope: pg_sys::Oid, name: &str) {
 }
 
 /// Has this database the extension?
-pub fn is_here() -> bool {
+pub fn has_extension() -> bool {
     spi::facts::<bool>(IS_HERE, &[]).is_ok_and(|found| !found.is_empty())
 }
 

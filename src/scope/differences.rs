@@ -27,12 +27,17 @@ pub fn differences(
 
 /// What a scope has beyond a request, in words.
 pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: bool) -> Vec<String> {
-    let creates = request.verbs.has(Privilege::Create);
     let names = [&held.names, &planned.plan.names];
     let grants = planned.plan.difference(held).excess;
     let grants = grants
         .iter()
         .map(|grant| format!("has {}", describe(grant, &names)));
+    grants.chain(beyond_grants(request, held, strict)).collect()
+}
+
+/// What no plan could contain.
+pub fn beyond_grants(request: &Request, held: &Holdings, strict: bool) -> Vec<String> {
+    let creates = request.verbs.has(Privilege::Create);
     let others = held.others.iter().filter_map(|other| match other {
         // What its sessions have created there is part of it.
         Other::Owns { schema, .. } if creates && request.schemas.contains(schema) => None,
@@ -42,5 +47,5 @@ pub fn excess(request: &Request, planned: &Planned, held: &Holdings, strict: boo
             Some(format!("has {what}"))
         }
     });
-    grants.chain(others).collect()
+    others.collect()
 }

@@ -68,6 +68,7 @@ impl Report for Error {
             | Self::MayNotGrant { .. }
             | Self::MayNotActForCreators { .. }
             | Self::MayNotRestrict { .. }
+            | Self::MayNotAdopt
             | Self::NotYours { .. }
             | Self::Widened { .. }
             | Self::NotDone { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -136,11 +137,12 @@ impl Report for Error {
             Self::NotYours {
                 creator, caller, ..
             } => format!("\"{creator}\" has made it; \"{caller}\" is not a member of that role."),
+            Self::MayNotAdopt => {
+                "It gives restored roles to whoever has the names of their creators now.".into()
+            }
             Self::Unknown { .. } => "No role has this name.".into(),
             Self::NotAScope { what, .. } => (*what).into(),
-            Self::Elsewhere { database, .. } => {
-                format!("Its objects are in database \"{database}\".")
-            }
+            Self::Elsewhere { databases, .. } => elsewhere(databases),
             Self::Ending { waits, .. } => sentence(waits),
             Self::Exists { .. } => "Roles are shared by all databases of the server.".into(),
             Self::Differs { difference, .. } => format!("It {difference}."),
@@ -216,17 +218,25 @@ impl Report for Error {
                     .into()
             }
             Self::MayNotRestrict { .. } => "Call it as the owner of the function.".into(),
-            Self::NotYours { creator, .. } => {
-                format!("Call it as \"{creator}\", or as a superuser.")
+            Self::NotYours {
+                is_restored: true, ..
+            } => {
+                "A restore has brought it from another cluster. Have a superuser call scope.adopt_restored()."
+                    .into()
             }
+            Self::NotYours { creator, .. } => format!(
+                "Call it as \"{creator}\", or as a superuser. Roles are shared by all databases of the server: a scope of one's own needs a name of its own."
+            ),
+            Self::MayNotAdopt => "Call it as a superuser, when all roles are restored.".into(),
             Self::Unknown { .. } => {
                 "The view scope.scopes lists them; scope.create_scope() makes one.".into()
             }
             Self::NotAScope { .. } => {
                 "Only scopes, as scope.scopes lists them, can be changed here.".into()
             }
-            Self::Elsewhere { database, .. } => {
-                format!("Connect to database \"{database}\".")
+            Self::Elsewhere { .. } => {
+                "Connect to the database that has, or give this one a part: scope.create_scope(…, if_not_exists => true)."
+                    .into()
             }
             Self::Ending { .. } => {
                 "Wait until the background worker has dropped it; scope.roles shows how far it is."
@@ -260,6 +270,15 @@ impl Report for Error {
             Self::Name(error) => error.hint(),
         }
     }
+}
+
+/// Where a scope is, in words.
+pub fn elsewhere(databases: &[String]) -> String {
+    if databases.is_empty() {
+        return "No database has.".to_owned();
+    }
+    let names: Vec<String> = databases.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("Those that have: {}.", some_of(&names))
 }
 
 fn verb_problem(error: &BadVerb) -> String {

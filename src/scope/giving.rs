@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use super::control::may_hand_out;
+use super::control::{databases_of, may_hand_out};
 use super::plan::{Grant, Grantor, Holdings, Need, Other, Wanted};
 use super::planned::Planned;
 use super::{Error, held, planning};
+use crate::label;
 use crate::pg::catalog;
 
 /// The one who made a scope hands out what it holds only while they may grant that themselves: the
@@ -45,15 +46,61 @@ pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), 
     }
 }
 
-/// Could the caller make somebody a member of this role?
+/// The same for those who will have all of it, in whatever database: what is held in others cannot be looked at from here.
+pub fn require_authority_everywhere(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
+    require_authority(caller, scope)?;
+    if catalog::role_by_oid(caller).is_some_and(|role| role.superuser) {
+        return Ok(());
+    }
+    let mut beyond = Vec::new();
+    for role in std::iter::once(scope).chain(catalog::groups(scope)) {
+        let Some(Ok(metadata)) = label::read(role) else {
+            continue;
+        };
+        let mut databases = databases_of(&metadata);
+        if metadata.parts.more {
+            databases.push("…".to_owned());
+        }
+        for database in databases {
+            beyond.push(format!(
+                "what \"{}\" holds in database \"{database}\"",
+                catalog::name_of(role)
+            ));
+        }
+    }
+    if beyond.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Widened {
+            scope: catalog::name_of(scope),
+            caller: catalog::name_of(caller),
+            beyond,
+        })
+    }
+}
+
+/// Could the caller make somebody a member of this role, for what it holds in this database?
 pub fn may_give(caller: pg_sys::Oid, role: pg_sys::Oid) -> Result<bool, Error> {
+    may_give_by(require_authority, caller, role)
+}
+
+/// The same for all that it holds anywhere.
+pub fn may_give_everywhere(caller: pg_sys::Oid, role: pg_sys::Oid) -> Result<bool, Error> {
+    may_give_by(require_authority_everywhere, caller, role)
+}
+
+fn may_give_by(
+    require: fn(pg_sys::Oid, pg_sys::Oid) -> Result<(), Error>,
+    caller: pg_sys::Oid,
+    role: pg_sys::Oid,
+) -> Result<bool, Error> {
     if catalog::is_admin_of(caller, role) {
         return Ok(true);
     }
     if !may_hand_out(caller, role) {
         return Ok(false);
     }
-    match require_authority(caller, role) {
+    match require(caller, role) {
         Ok(()) => Ok(true),
         Err(Error::MayNotGrant { .. } | Error::Widened { .. }) => Ok(false),
         Err(error) => Err(error),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Error;
 use super::plan::{Grant, Holdings, Object, Other};
 use super::privilege::{Class, Privilege};
+use crate::label::{self, Kind, Metadata};
 use crate::pg::{identity, spi};
 
 /// All that `scope` holds, in this database and on shared objects; what is elsewhere, in words.
@@ -66,7 +67,20 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
         held.names.insert(grant.object, fact.sql);
         held.grants.entry(grant).or_default().insert(fact.grantor);
     }
+    let mut labels: BTreeMap<u32, Option<Metadata>> = BTreeMap::new();
     for fact in others {
+        // What other databases have declared as their part is theirs to look at.
+        let is_of_another_part = fact.database != 0 && {
+            let label = labels
+                .entry(fact.holder)
+                .or_insert_with(|| label::read(fact.holder.into()).and_then(Result::ok));
+            label
+                .as_ref()
+                .is_some_and(|label| label::has_part_in(label, fact.database))
+        };
+        if is_of_another_part {
+            continue;
+        }
         let held = all.entry(fact.holder).or_default();
         held.others.push(match fact.kind.as_str() {
             "owns" => Other::Owns {
@@ -81,10 +95,26 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
     all
 }
 
-/// How many members the scope has, and some of their names.
-pub fn members(scope: pg_sys::Oid) -> Result<Vec<String>, Error> {
+/// The members of a scope that lose something with its part in this database: all but the credentials that were issued in `others`.
+pub fn members(scope: pg_sys::Oid, others: &[u32]) -> Result<Vec<String>, Error> {
     let scope = u32::from(scope).to_string();
-    identity::elevated(|| Ok(spi::facts::<String>(MEMBERS, &[&scope])?))
+    let members = identity::elevated(|| spi::facts::<Member>(MEMBERS, &[&scope]))?;
+    let stays = |member: &Member| {
+        matches!(
+            label::read(member.role.into()),
+            Some(Ok(label)) if label.kind == Kind::Credential
+                && label.is_native
+                && label.database_oid.is_some_and(|database| others.contains(&database))
+        )
+    };
+    let members = members.into_iter().filter(|member| !stays(member));
+    Ok(members.map(|member| member.name).collect())
+}
+
+#[derive(Deserialize)]
+struct Member {
+    role: u32,
+    name: String,
 }
 
 /// Who granted EXECUTE on a function to everyone; the owner's default grant included.
@@ -169,6 +199,9 @@ struct OtherFact {
     what: String,
     #[serde(default)]
     schema: u32,
+    /// Another database than this one.
+    #[serde(default)]
+    database: u32,
 }
 
 // In all, $1 is the role, or an array of roles. They run with search_path pinned.
@@ -235,7 +268,7 @@ WITH me AS (SELECT * FROM pg_catalog.pg_roles WHERE ", $which, "),
        SELECT me.oid AS holder, s.dbid, s.classid, s.objid, s.objsubid, s.deptype FROM pg_catalog.pg_shdepend s, me
         WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = me.oid)
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
-         'holder', x.holder::bigint, 'kind', x.kind, 'what', x.what, 'schema', x.schema))::text
+         'holder', x.holder::bigint, 'kind', x.kind, 'what', x.what, 'schema', x.schema, 'database', x.database::bigint))::text
   FROM (
     SELECT h.holder,
            CASE WHEN h.deptype = 'o' AND h.dbid = d.oid AND EXISTS (
@@ -249,7 +282,9 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                          'an object that is gone') AS what,
            CASE WHEN h.dbid = d.oid AND h.deptype = 'o' THEN
              (SELECT n.oid::bigint FROM pg_catalog.pg_identify_object(h.classid, h.objid, h.objsubid) i
-                JOIN pg_catalog.pg_namespace n ON pg_catalog.quote_ident(n.nspname) = i.schema) END AS schema
+                JOIN pg_catalog.pg_namespace n ON pg_catalog.quote_ident(n.nspname) = i.schema) END AS schema,
+           CASE WHEN h.dbid NOT IN (0, d.oid) THEN h.dbid
+                WHEN h.dbid = 0 AND h.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND h.objid <> d.oid THEN h.objid END AS database
       FROM held h, d
      WHERE NOT (h.deptype = 'o' AND h.classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass)
        AND NOT (h.deptype = 'a' AND (h.dbid = d.oid AND h.classid IN (
@@ -257,10 +292,10 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                   'pg_catalog.pg_namespace'::pg_catalog.regclass, 'pg_catalog.pg_default_acl'::pg_catalog.regclass)
                 OR h.dbid = 0 AND h.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND h.objid = d.oid))
     UNION ALL
-    SELECT me.oid, 'else', 'membership in ' || pg_catalog.quote_ident(r.rolname), NULL
+    SELECT me.oid, 'else', 'membership in ' || pg_catalog.quote_ident(r.rolname), NULL, NULL
       FROM me JOIN pg_catalog.pg_auth_members m ON m.member = me.oid JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
     UNION ALL
-    SELECT me.oid, 'else', 'attribute ' || v.word, NULL
+    SELECT me.oid, 'else', 'attribute ' || v.word, NULL, NULL
       FROM me, LATERAL (VALUES ('SUPERUSER', me.rolsuper), ('CREATEROLE', me.rolcreaterole), ('CREATEDB', me.rolcreatedb),
                                ('REPLICATION', me.rolreplication), ('BYPASSRLS', me.rolbypassrls), ('LOGIN', me.rolcanlogin)) v(word, has)
      WHERE v.has
@@ -271,9 +306,9 @@ const OTHERS: &str = others!("oid = $1::text::oid");
 const OTHERS_OF_EACH: &str = others!("oid = ANY ($1::oid[])");
 
 const MEMBERS: &str = "
-SELECT pg_catalog.to_json(r.rolname)::text
+SELECT pg_catalog.jsonb_build_object('role', r.oid::bigint, 'name', r.rolname)::text
   FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.member
- WHERE m.roleid = $1::text::oid GROUP BY r.rolname ORDER BY r.rolname";
+ WHERE m.roleid = $1::text::oid GROUP BY r.oid, r.rolname ORDER BY r.rolname";
 
 const PUBLIC_GRANTORS: &str = "
 SELECT DISTINCT a.grantor::bigint::text

@@ -54,7 +54,29 @@ impl Found {
             stays.grants.retain(|grant, _| !lost.contains(grant));
             whole = whole::of(at, declared, holder, &stays)?;
         }
+        let is_here = match &existing {
+            Some(existing) => existing.has_part_here()?,
+            None => false,
+        };
         match &existing {
+            Some(existing) if !is_here => {
+                require_function("create_scope", at)?;
+                self.created.push(Step {
+                    object: format!("scope {}", declared.name),
+                    statement: format!(
+                        "SELECT scope.create_scope({}, if_not_exists => true)",
+                        spi::literal(&declared.name)
+                    ),
+                    reason: format!(
+                        "declared at {at}, and this database has no part of it: {}",
+                        scope::elsewhere(&existing.databases())
+                    ),
+                    work: Work::CreateScope {
+                        name: declared.name.clone(),
+                        purpose: None,
+                    },
+                });
+            }
             None => {
                 require_function("create_scope", at)?;
                 let mut statement =
@@ -86,7 +108,7 @@ impl Found {
                 }
             }
         }
-        self.grants(at, declared, &whole, &stays, existing.is_none())?;
+        self.grants(at, declared, &whole, &stays, !is_here)?;
         self.declared.push(Declared {
             scope: declared.name.clone(),
             change: match mode {
@@ -114,7 +136,7 @@ impl Found {
                 hint: "Nothing of that is changed; scope.scopes shows it.",
             });
         }
-        if !whole.uncovered.is_empty() && existing.is_none() {
+        if !whole.uncovered.is_empty() && !is_here {
             let uncovered: Vec<String> = whole.uncovered.into_iter().collect();
             self.notices.push(Notice {
                 message: format!(
@@ -228,7 +250,8 @@ impl Found {
             return Ok(());
         }
         let existing = scope::own(&declared.name).at(at)?;
-        if existing.metadata.state != label::State::Active {
+        let is_gone = !existing.has_part_here()? && !existing.parts_elsewhere()?.is_empty();
+        if existing.metadata.state != label::State::Active || is_gone {
             return Ok(());
         }
         require_function("drop_scope", at)?;

@@ -143,7 +143,14 @@ SELECT pg_catalog.jsonb_build_object('name', r.rolname, 'kind', l.label ->> 'kin
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label FROM pg_catalog.pg_shseclabel
          WHERE provider = 'scope_roles' AND classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass) l ON l.objoid = r.oid
- WHERE l.label ->> 'state' = 'active' AND l.label ->> 'database' = pg_catalog.current_database()
+ CROSS JOIN (SELECT oid::bigint::text::pg_catalog.jsonb AS oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) d
+ WHERE l.label ->> 'state' = 'active'
+   AND CASE WHEN l.label ->> 'kind' = 'scope'
+            THEN l.label -> 'parts' -> 'read' @> d.oid OR l.label -> 'parts' -> 'write' @> d.oid OR l.label -> 'parts' -> 'create' @> d.oid
+                 OR EXISTS (SELECT FROM scope.scope_declaration s WHERE s.scope = r.rolname)
+            WHEN l.label -> 'oid' = r.oid::bigint::text::pg_catalog.jsonb AND l.label -> 'system' = (SELECT system_identifier::text::pg_catalog.jsonb FROM pg_catalog.pg_control_system())
+            THEN l.label -> 'database_oid' = d.oid
+            ELSE l.label ->> 'database' = d.datname END
  ORDER BY r.rolname";
 
 const CONNECTION_LIMIT: &str =

@@ -483,6 +483,7 @@ fn a_scope_with_grants_elsewhere_ends_by_the_worker() {
     g.admin().run(&format!(
         "GRANT SELECT ON vault TO {scope}; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {scope}"
     ));
+    // What somebody has granted by hand is no part: the login goes there.
     let mut stray = f
         .server
         .try_password(&cred.role, &cred.password, &g.name)

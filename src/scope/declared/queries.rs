@@ -146,12 +146,30 @@ SELECT 'true' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid
   JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
  WHERE n.nspname = 'scope' AND c.relname = 'scope_declaration' AND e.extname = 'scope_roles'";
 
+pub const ANY: &str = here!(concat!(
+    " SELECT 'true' FROM scope.scope_declaration s CROSS JOIN here WHERE ",
+    own!(" LIMIT 1")
+));
+
+/// $3: the request, in a row of a class of its own, of which no object is known.
+pub const REMEMBER: &str = here!(concat!(
+    " INSERT INTO scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
+     SELECT $2, $1::oid, 'request', $3, 0, '', 0, '', '', here.origin FROM here
+      WHERE NOT EXISTS (SELECT FROM scope.scope_declaration s WHERE s.class = 'request' AND s.object = $3 AND ",
+    own!(")")
+));
+
+pub const REMEMBERED: &str = here!(concat!(
+    " SELECT 'true' FROM scope.scope_declaration s CROSS JOIN here WHERE s.class = 'request' AND s.object = $3 AND ",
+    own!("")
+));
+
 /// $3: the rows as they are to be.
 pub const REMOVE: &str = here!(concat!(
     " DELETE FROM scope.scope_declaration s USING here
      WHERE ",
     own!(
-        " AND (s.origin <> here.origin OR s.scope_oid <> $1::oid OR s.scope <> $2
+        " AND s.class <> 'request' AND (s.origin <> here.origin OR s.scope_oid <> $1::oid OR s.scope <> $2
            OR (s.class, s.object, s.object_oid, s.part, s.part_oid, s.privilege, s.stance) NOT IN (
                 SELECT w.class, w.object, w.object_oid, w.part, w.part_oid, w.privilege, w.stance
                   FROM pg_catalog.jsonb_to_recordset($3::jsonb)

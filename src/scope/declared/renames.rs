@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::is_here;
+use super::has_extension;
 use super::queries::{ANCHOR, ANCHORS, REFRESH, STALE};
 use crate::pg::{identity, spi, xact};
 
@@ -44,7 +44,7 @@ fn looked_up<T: serde::de::DeserializeOwned + Clone>(sql: &'static str) -> Vec<T
     let mut found = Vec::new();
     in_passing(|| {
         found = xact::rehearsed(|| {
-            if is_here() {
+            if has_extension() {
                 spi::facts(sql, &[]).unwrap_or_default()
             } else {
                 Vec::new()

@@ -1,0 +1,659 @@
+//! One server, several databases: roles are shared, and each database declares its own part of a scope.
+
+use std::fs;
+
+use crate::harness::*;
+use crate::scope::definitions::together;
+
+/// Two databases of the fixture's server, with the tables of a migrating login that is no superuser.
+struct Two<'a> {
+    f: Fixture<'a>,
+    g: Fixture<'a>,
+    owner: String,
+}
+
+impl<'a> Two<'a> {
+    fn on(server: &'a Server, name: &str) -> Self {
+        let f = Fixture::on(server, name);
+        let g = Fixture::on(server, &format!("{name}_2"));
+        let owner = f.role("owner", "LOGIN");
+        for each in [&f, &g] {
+            prepare(each, &owner);
+        }
+        Two { f, g, owner }
+    }
+
+    fn new(name: &str) -> Two<'static> {
+        Two::on(shared(), name)
+    }
+
+    fn scope(&self) -> String {
+        format!("{}_reader", self.f.name)
+    }
+
+    /// A plain file of SQL, as a migration tool would run it.
+    fn migrate(&self, database: &str) {
+        let file = self
+            .f
+            .server
+            .socket()
+            .with_file_name(format!("{database}.sql"));
+        let scope = self.scope();
+        fs::write(
+            &file,
+            format!(
+                "CREATE SCHEMA IF NOT EXISTS app;
+                 CREATE TABLE IF NOT EXISTS app.orders (id int);
+                 CREATE TABLE IF NOT EXISTS app.notes (id int);
+                 SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{app.orders}}', if_not_exists => true);
+                 SELECT scope.create_scope('{scope}_all', schemas => '{{app}}', future_tables => true, if_not_exists => true);
+                 SELECT scope.alter_scope('{scope}_all', 'add', '{{INSERT}}', '{{app.notes}}');
+                 SELECT role_name FROM scope.create_readonly_role('app.orders');
+                 SELECT statement FROM scope.apply('{{\"version\": 1, \"scopes\": [{{\"name\": \"{scope}_spec\",
+                     \"grants\": [{{\"privileges\": [\"SELECT\"], \"tables\": [\"app.notes\"]}}]}}]}}');"
+            ),
+        )
+        .expect("the migration");
+        output(
+            self.f
+                .server
+                .client("psql")
+                .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", &self.owner, "-f"])
+                .arg(&file)
+                .arg(database),
+        );
+    }
+}
+
+/// Gives a login what a migration needs: the database, and the functions.
+fn prepare(f: &Fixture<'_>, owner: &str) {
+    f.admin().run(&format!(
+        "ALTER DATABASE {} OWNER TO {owner}; ALTER TABLE orders OWNER TO {owner};
+         GRANT CREATE ON SCHEMA public TO {owner};
+         GRANT EXECUTE ON FUNCTION scope.create_scope, scope.alter_scope, scope.drop_scope, scope.create_readonly_role,
+             scope.create_credential, scope.grant_temporary, scope.restrict_function, scope.plan(text), scope.apply(text, text), scope.export_spec TO {owner}",
+        f.name
+    ));
+}
+
+/// What a scope declares here.
+fn declared(session: &mut Session, scope: &str) -> Vec<String> {
+    session.column(&format!(
+        "SELECT class || ' ' || object || ' ' || array_to_string(privileges, ',') FROM scope.scope_declarations
+          WHERE scope = '{scope}' AND class = 'table' ORDER BY 1"
+    ))
+}
+
+fn reads(server: &Server, database: &str, role: &str, table: &str) -> bool {
+    server.admin(database).holds(&format!(
+        "has_table_privilege('{role}', '{table}', 'SELECT')"
+    ))
+}
+
+#[test]
+fn a_migration_runs_in_two_databases_again_and_again_and_after_the_scope_was_altered_in_one() {
+    let two = Two::new("several_migrate");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    for database in [&f.name, &g.name, &f.name, &g.name] {
+        two.migrate(database);
+    }
+    // A later migration, which only the first has seen yet.
+    f.login(&two.owner).run(&format!(
+        "SELECT scope.alter_scope('{scope}', 'add', '{{SELECT}}', '{{app.notes}}')"
+    ));
+    for database in [&g.name, &f.name] {
+        two.migrate(database);
+    }
+    assert_eq!(
+        declared(&mut f.admin(), &scope),
+        ["table app.notes SELECT", "table app.orders SELECT"]
+    );
+    assert_eq!(
+        declared(&mut g.admin(), &scope),
+        ["table app.orders SELECT"]
+    );
+    assert!(reads(f.server, &f.name, &scope, "app.notes"));
+    assert!(!reads(f.server, &g.name, &scope, "app.notes"));
+    for each in [f, g] {
+        assert!(reads(
+            f.server,
+            &each.name,
+            &format!("{scope}_spec"),
+            "app.notes"
+        ));
+        assert!(reads(
+            f.server,
+            &each.name,
+            &format!("{scope}_all"),
+            "app.orders"
+        ));
+        let mut admin = each.admin();
+        assert_eq!(
+            admin.text(&format!(
+                "SELECT databases FROM scope.scopes WHERE scope = '{scope}'"
+            )),
+            format!("{{{},{}}}", f.name, g.name)
+        );
+        // Nothing of it is a finding.
+        admin.assert_that(&format!(
+            "NOT EXISTS (SELECT FROM scope.review() WHERE code IN ('scope_widened', 'scope_narrowed', 'scope_undeclared')
+                          AND role_name::text LIKE '{}%')",
+            f.name
+        ));
+    }
+    // Another request under the name is still refused, with the difference.
+    let refusal = f.login(&two.owner).refused(
+        &format!("SELECT scope.create_scope('{scope}', '{{DELETE}}', '{{app.orders}}', if_not_exists => true)"),
+        "42710",
+    );
+    assert!(refusal.detail.contains("DELETE"), "{refusal}");
+    // Nor is what somebody has granted by hand taken for a later migration's.
+    g.admin()
+        .run(&format!("GRANT DELETE ON app.orders TO {scope}"));
+    g.login(&two.owner).refused(
+        &format!("SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{app.orders}}', if_not_exists => true)"),
+        "42710",
+    );
+}
+
+#[test]
+fn a_spec_is_empty_where_it_was_applied_and_joins_where_not() {
+    let two = Two::new("several_spec");
+    let scope = two.scope();
+    for each in [&two.f, &two.g] {
+        let mut s = each.login(&two.owner);
+        let spec = format!(
+            "'{{\"version\": 1, \"mode\": \"authoritative\", \"scopes\": [{{\"name\": \"{scope}\",
+               \"grants\": [{{\"privileges\": [\"SELECT\"], \"tables\": [\"public.orders\"]}}]}}]}}'"
+        );
+        each.admin().run(&format!(
+            "REVOKE CONNECT ON DATABASE {} FROM PUBLIC",
+            each.name
+        ));
+        assert!(
+            !s.rows(&format!("SELECT * FROM scope.plan({spec})"))
+                .is_empty()
+        );
+        s.run(&format!("SELECT * FROM scope.apply({spec})"));
+        assert!(
+            s.rows(&format!("SELECT * FROM scope.plan({spec})"))
+                .is_empty()
+        );
+        let exported = s.text("SELECT scope.export_spec()");
+        assert!(exported.contains(&scope), "{exported}");
+        each.admin().assert_that(&format!(
+            "has_database_privilege('{scope}', '{}', 'CONNECT')",
+            each.name
+        ));
+    }
+    // Absent in one is there in the other.
+    let absent = format!(
+        "'{{\"version\": 1, \"mode\": \"authoritative\", \"scopes\": [{{\"name\": \"{scope}\", \"absent\": true}}]}}'"
+    );
+    let mut s = two.g.login(&two.owner);
+    s.run(&format!("SELECT * FROM scope.apply({absent})"));
+    assert_eq!(
+        s.rows(&format!("SELECT * FROM scope.plan({absent})")),
+        Vec::<Vec<Option<String>>>::new()
+    );
+    assert!(reads(two.f.server, &two.f.name, &scope, "orders"));
+    assert!(!reads(two.f.server, &two.g.name, &scope, "orders"));
+}
+
+#[test]
+fn renaming_a_database_orphans_nothing() {
+    let two = Two::new("several_rename");
+    let (server, scope) = (two.f.server, two.scope());
+    two.migrate(&two.f.name);
+    let mut s = two.f.login(&two.owner);
+    let credential = s.handed(&format!("scope.create_credential('{{{scope}}}')"));
+    drop(s);
+    let renamed = format!("{}_renamed", two.f.name);
+    server.admin("postgres").run(&format!(
+        "ALTER DATABASE {} RENAME TO {renamed}",
+        two.f.name
+    ));
+    two.migrate(&renamed);
+    let mut s = server.login(&two.owner, &renamed);
+    s.run(&format!(
+        "SELECT scope.alter_scope('{scope}', 'add', '{{SELECT}}', '{{app.notes}}')"
+    ));
+    s.handed(&format!("scope.create_credential('{{{scope}}}')"));
+    let mut admin = server.admin(&renamed);
+    admin.assert_that(&format!(
+        "(SELECT bool_and(database = '{renamed}') FROM scope.roles WHERE role::text LIKE '{}%')",
+        two.f.name
+    ));
+    admin.assert_that(&format!(
+        "(SELECT databases = '{{{renamed}}}' AND privileges <> '{{}}' FROM scope.scopes WHERE scope = '{scope}')"
+    ));
+    // Another database under the old name is another database.
+    server
+        .admin("postgres")
+        .run(&format!("CREATE DATABASE {}", two.f.name));
+    two.f.admin().run("CREATE EXTENSION scope_roles");
+    let mut c = server
+        .try_password(&credential.role, &credential.password, &renamed)
+        .expect("its database has another name, no more");
+    c.rows("SELECT * FROM app.orders");
+    s.run(&format!(
+        "SELECT scope.drop_scope('{scope}', force => true)"
+    ));
+    assert!(!admin.role_exists(&scope));
+}
+
+#[test]
+fn a_database_is_dropped_and_made_anew_and_the_migration_runs() {
+    let two = Two::new("several_anew");
+    let (server, scope) = (two.f.server, format!("{}_first", two.scope()));
+    let first = format!("SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')");
+    two.f.login(&two.owner).run(&first);
+    let credential = two
+        .f
+        .login(&two.owner)
+        .handed(&format!("scope.create_credential('{{{scope}}}')"));
+    for _ in 0..2 {
+        server
+            .admin("postgres")
+            .run(&format!("DROP DATABASE {} WITH (FORCE)", two.f.name));
+        let again = Fixture::on(server, &two.f.name);
+        prepare(&again, &two.owner);
+        // Somebody else who asks for it gets nothing.
+        let other = again.issuer(&format!(
+            "other{}",
+            again
+                .admin()
+                .text("SELECT oid FROM pg_database WHERE datname = current_database()")
+        ));
+        again.admin().run(&format!(
+            "GRANT EXECUTE ON FUNCTION scope.create_scope TO {other}; CREATE TABLE others (id int); ALTER TABLE others OWNER TO {other}"
+        ));
+        again.login(&other).denied(
+            &format!("SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{others}}')"),
+            "42710",
+        );
+        again.login(&two.owner).run(&first);
+        assert!(reads(server, &again.name, &scope, "orders"));
+        let mut s = server
+            .try_password(&credential.role, &credential.password, &again.name)
+            .expect("issued for the database of this name");
+        s.rows("SELECT * FROM orders");
+        two.migrate(&again.name);
+        // Where it is now, a call that says nothing about an existing one is refused.
+        again.login(&two.owner).refused(&first, "42710");
+    }
+}
+
+#[test]
+fn dropping_a_scope_in_one_database_leaves_the_part_of_the_other() {
+    let two = Two::new("several_drop");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    for each in [f, g] {
+        each.login(&two.owner).run(&format!(
+            "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => true)"
+        ));
+    }
+    let here = f
+        .login(&two.owner)
+        .handed(&format!("scope.create_credential('{{{scope}}}')"));
+    let there = g
+        .login(&two.owner)
+        .handed(&format!("scope.create_credential('{{{scope}}}')"));
+    let mut s = f.login(&two.owner);
+    // Its own logins are in the way; those of the other database are not asked.
+    let refusal = s.refused(&format!("SELECT scope.drop_scope('{scope}')"), "2BP01");
+    assert!(refusal.detail.contains(&here.role), "{refusal}");
+    assert!(!refusal.detail.contains(&there.role), "{refusal}");
+    s.run(&format!(
+        "SELECT scope.drop_scope('{scope}', force => true)"
+    ));
+    assert!(!reads(f.server, &f.name, &scope, "orders"));
+    assert!(reads(f.server, &g.name, &scope, "orders"));
+    f.server
+        .try_password(&there.role, &there.password, &g.name)
+        .expect("login")
+        .rows("SELECT * FROM orders");
+    f.admin().assert_that(&format!(
+        "NOT pg_has_role('{}', '{scope}', 'MEMBER') AND NOT EXISTS (SELECT FROM scope.scope_declaration WHERE scope = '{scope}')",
+        here.role
+    ));
+    s.refused(&format!("SELECT scope.drop_scope('{scope}')"), "55000");
+    s.run(&format!(
+        "SELECT scope.drop_scope('{scope}', if_exists => true)"
+    ));
+    s.refused(
+        &format!("SELECT scope.create_credential('{{{scope}}}')"),
+        "22023",
+    );
+    // It may come back.
+    s.run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => true)"
+    ));
+    s.run(&format!("SELECT scope.drop_scope('{scope}')"));
+    // The last takes the role with it.
+    g.login(&two.owner).run(&format!(
+        "SELECT scope.drop_scope('{scope}', force => true)"
+    ));
+    assert!(!g.admin().role_exists(&scope));
+}
+
+/// A superuser may have declared more there than whoever made the scope can hand out.
+#[test]
+fn a_login_issued_in_one_database_does_not_reach_the_part_in_another() {
+    let two = Two::new("several_reach");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    let create = |table: &str| {
+        format!(
+            "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{{table}}}', if_not_exists => true)"
+        )
+    };
+    f.login(&two.owner).run(&create("orders"));
+    g.admin().run(&create("vault"));
+    let mut s = f.login(&two.owner);
+    let credential = s.handed(&format!("scope.create_credential('{{{scope}}}')"));
+    credential.connect().rows("SELECT * FROM orders");
+    let refusal = f
+        .server
+        .try_password(&credential.role, &credential.password, &g.name)
+        .err()
+        .expect("the vault is not for it");
+    assert_eq!(refusal.code, "28000", "{refusal}");
+    // Where its scope has nothing it is as welcome as anybody.
+    f.server
+        .try_password(&credential.role, &credential.password, "postgres")
+        .expect("login");
+    f.admin().assert_that(&format!(
+        "(SELECT last_refusal_reason = 'database' FROM scope.credentials WHERE role = '{}')",
+        credential.role
+    ));
+    // Nor can it be rotated into that database, nor the scope be handed to somebody who can go there.
+    g.login(&two.owner).refused(
+        &format!("SELECT scope.create_credential('{{{scope}}}')"),
+        "42501",
+    );
+    let person = f.role("person", "LOGIN");
+    s.refused(
+        &format!("SELECT scope.grant_temporary('{scope}', '{person}', '1 hour')"),
+        "42501",
+    );
+    f.admin().run(&format!(
+        "SELECT scope.grant_temporary('{scope}', '{person}', '1 hour')"
+    ));
+}
+
+#[test]
+fn a_scope_reads_in_one_database_and_writes_in_the_other() {
+    let two = Two::new("several_access");
+    let scope = two.scope();
+    for (each, words) in [(&two.f, "SELECT"), (&two.g, "SELECT,INSERT")] {
+        each.admin().run(&format!(
+            "CREATE FUNCTION write() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO orders VALUES (9, NULL)';
+             SELECT scope.create_scope('{scope}', '{{{words}}}', '{{orders}}', if_not_exists => true)"
+        ));
+    }
+    for (each, may) in [(&two.f, false), (&two.g, true)] {
+        let login = each
+            .admin()
+            .handed(&format!("scope.create_credential('{{{scope}}}')"));
+        let mut s = each
+            .server
+            .try_password(&login.role, &login.password, &each.name)
+            .expect("login");
+        assert_eq!(s.attempt("SELECT write()").is_ok(), may, "{}", each.name);
+    }
+}
+
+#[test]
+fn two_databases_run_the_migration_at_once() {
+    let two = Two::new("several_race");
+    for round in 0..3 {
+        let ended = together(4, |n| {
+            let each = if n % 2 == 0 { &two.f } else { &two.g };
+            let mut s = each.login(&two.owner);
+            (0..5)
+                .map(|number| {
+                    s.attempt(&format!(
+                        "SELECT scope.create_scope('{}_{round}_{number}', '{{SELECT}}', '{{orders}}', if_not_exists => true)",
+                        two.f.name
+                    ))
+                    .err()
+                })
+                .collect::<Vec<_>>()
+        });
+        let failed: Vec<_> = ended.iter().flatten().flatten().collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+    for each in [&two.f, &two.g] {
+        each.admin().assert_that(&format!(
+            "(SELECT count(*) = 15 AND bool_and(cardinality(databases) = 2) FROM scope.scopes WHERE scope::text ~ '^{}_\\d')",
+            two.f.name
+        ));
+    }
+}
+
+/// The owner of another database has the extension, and every right there; the scope is somebody else's.
+#[test]
+fn the_owner_of_another_database_neither_joins_nor_holds_up_anybodys_scope() {
+    let two = Two::new("several_attack");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    f.login(&two.owner).run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')"
+    ));
+    let attacker = g.role("attacker", "LOGIN CREATEDB");
+    prepare(g, &attacker);
+    g.admin().run(&format!(
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {attacker}; CREATE FUNCTION peek() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         ALTER FUNCTION peek() OWNER TO {attacker}"
+    ));
+    let mut s = g.login(&attacker);
+    let spec = |what: &str| {
+        format!(
+            "scope.apply('{{\"version\": 1, \"mode\": \"authoritative\", \"scopes\": [{{\"name\": \"{scope}\", {what}}}]}}')"
+        )
+    };
+    for (attack, code) in [
+        (
+            format!(
+                "scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => true)"
+            ),
+            "42501",
+        ),
+        (
+            format!("scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')"),
+            "42710",
+        ),
+        (
+            format!("scope.create_scope('{scope}', if_not_exists => true)"),
+            "42501",
+        ),
+        (
+            format!("scope.alter_scope('{scope}', 'add', '{{SELECT}}', '{{orders}}')"),
+            "42501",
+        ),
+        (
+            format!("scope.alter_scope('{scope}', 'remove', '{{SELECT}}', '{{orders}}')"),
+            "42501",
+        ),
+        (
+            format!("scope.drop_scope('{scope}', force => true)"),
+            "42501",
+        ),
+        (
+            format!("scope.restrict_function('peek()', '{{{scope}}}')"),
+            "42501",
+        ),
+        (format!("scope.create_credential('{{{scope}}}')"), "42501"),
+        (spec("\"grants\": []"), "42501"),
+        (spec("\"absent\": true"), "42501"),
+        ("scope.adopt_restored()".to_owned(), "42501"),
+    ] {
+        s.refused(&format!("SELECT {attack}"), code);
+    }
+    for attack in [
+        format!("INSERT INTO scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
+                 SELECT '{scope}', 0, 'request', '', 0, '', 0, '', '', ''"),
+        format!("SECURITY LABEL FOR scope_roles ON ROLE {scope} IS '{{}}'"),
+    ] {
+        s.denied(&attack, "42501");
+    }
+    // What is granted to it is his own, and no part: the end doesn't wait for him.
+    s.run(&format!("GRANT SELECT ON orders TO {scope}"));
+    f.admin().assert_that(&format!(
+        "(SELECT databases = '{{{}}}' FROM scope.scopes WHERE scope = '{scope}')",
+        f.name
+    ));
+    f.login(&two.owner)
+        .run(&format!("SELECT scope.drop_scope('{scope}')"));
+    wait_until("the scope is gone", 30, || !f.admin().role_exists(&scope));
+    // Nor does a database of his by the name of one that is gone.
+    let lost = format!("{}_lost", f.name);
+    let old = Fixture::on(f.server, &lost);
+    prepare(&old, &two.owner);
+    old.login(&two.owner).run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')"
+    ));
+    let mut admin = f.server.admin("postgres");
+    admin.run(&format!("DROP DATABASE {lost} WITH (FORCE)"));
+    s.run(&format!("CREATE DATABASE {lost}"));
+    f.server.admin(&lost).run(&format!(
+        "CREATE EXTENSION scope_roles; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {attacker}"
+    ));
+    let mut s = f.server.login(&attacker, &lost);
+    s.run("CREATE TABLE orders (id int)");
+    for (if_not_exists, code) in [("true", "42501"), ("false", "42710")] {
+        s.refused(
+            &format!("SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => {if_not_exists})"),
+            code,
+        );
+    }
+}
+
+/// Roles by pg_dumpall, a database by pg_dump: with other OIDs for both.
+#[test]
+fn scopes_of_no_superuser_are_adopted_in_another_cluster() {
+    let old = Server::start(Options::default());
+    let two = Two::on(&old, "several_restore");
+    let scope = two.scope();
+    for each in [&two.f, &two.g] {
+        two.migrate(&each.name);
+    }
+    let mut s = two.f.login(&two.owner);
+    let credential = s.handed(&format!("scope.create_credential('{{{scope}}}')"));
+    let gone = two.f.role("gone", "LOGIN");
+    prepare(&two.f, &gone);
+    two.f.login(&gone).run(&format!(
+        "CREATE TABLE g (id int); SELECT scope.create_scope('{scope}_gone', '{{SELECT}}', '{{g}}')"
+    ));
+    let person = two.f.role("person", "LOGIN");
+    two.f.admin().run(&format!(
+        "SELECT scope.create_scope('{scope}_t', '{{SELECT}}', '{{vault}}'); SELECT scope.grant_temporary('{scope}_t', '{person}', '1 hour');
+         REASSIGN OWNED BY {gone} TO {owner}; DROP OWNED BY {gone}; DROP ROLE {gone}",
+        owner = two.owner
+    ));
+    let folder = old.socket().with_file_name("");
+    let roles = output(old.client("pg_dumpall").arg("--globals-only")).replacen(
+        "CREATE ROLE postgres;",
+        "",
+        1,
+    );
+    let dumps = [&two.f, &two.g].map(|each| {
+        let file = folder.join(format!("{}.dump", each.name));
+        output(
+            old.client("pg_dump")
+                .args(["-Fc", "-f"])
+                .arg(&file)
+                .arg(&each.name),
+        );
+        (each.name.clone(), file)
+    });
+
+    let new = Server::start(Options::default());
+    let mut admin = new.admin("postgres");
+    // Every OID is another's there.
+    admin.run("CREATE ROLE before LOGIN; CREATE ROLE before_2");
+    admin.run("CREATE DATABASE before");
+    let script = folder.join("roles.sql");
+    fs::write(&script, roles).expect("the roles");
+    output(
+        new.client("psql")
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(&script)
+            .arg("postgres"),
+    );
+    for (name, file) in dumps.iter().rev() {
+        output(
+            new.client("createdb")
+                .arg("--owner")
+                .arg(&two.owner)
+                .arg(name),
+        );
+        output(
+            new.client("pg_restore")
+                .args(["--exit-on-error", "-d", name])
+                .arg(file),
+        );
+    }
+    let (name, other) = (&dumps[0].0, &dumps[1].0);
+    let mut s = new.login(&two.owner, name);
+    let alter =
+        format!("SELECT scope.alter_scope('{scope}', 'add', '{{SELECT}}', '{{app.notes}}')");
+    let refusal = s.refused(&alter, "42501");
+    assert!(refusal.hint.contains("scope.adopt_restored()"), "{refusal}");
+    // Somebody who takes the name of one that is gone gets nothing by it.
+    let adopted = new
+        .admin(name)
+        .rows("SELECT role_name, kind, created_by, database FROM scope.adopt_restored()");
+    let found = |role: &str| {
+        adopted
+            .iter()
+            .find(|row| row[0].as_deref() == Some(role))
+            .unwrap_or_else(|| panic!("{role}: {adopted:?}"))
+            .clone()
+    };
+    assert_eq!(found(&scope)[2].as_deref(), Some(two.owner.as_str()));
+    assert_eq!(found(&credential.role)[3].as_deref(), Some(name.as_str()));
+    assert_eq!(found(&format!("{scope}_gone"))[2], None);
+    new.admin(other)
+        .rows("SELECT * FROM scope.adopt_restored()");
+    assert!(
+        new.admin(name)
+            .rows("SELECT * FROM scope.adopt_restored()")
+            .is_empty()
+    );
+    admin.run(&format!("CREATE ROLE {gone} LOGIN"));
+    new.admin(name).run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.alter_scope TO {gone}"
+    ));
+    new.login(&gone, name).refused(
+        &format!("SELECT scope.alter_scope('{scope}_gone', 'add', '{{SELECT}}', '{{orders}}')"),
+        "42501",
+    );
+
+    s.run(&alter);
+    new.admin(name).assert_that(&format!(
+        "(SELECT databases = '{{{name},{other}}}' FROM scope.scopes WHERE scope = '{scope}')"
+    ));
+    new.admin(name).assert_that(&format!(
+        "(SELECT granted_to = '{person}' FROM scope.credentials WHERE kind = 'temporary')"
+    ));
+    s.handed(&format!("scope.create_credential('{{{scope}}}')"));
+    new.try_password(&credential.role, &credential.password, name)
+        .expect("login")
+        .rows("SELECT * FROM app.orders");
+    let refusal = new
+        .try_password(&credential.role, &credential.password, other)
+        .err()
+        .expect("not its database");
+    assert_eq!(refusal.code, "28000", "{refusal}");
+    // The other database is still one that declares it.
+    s.run(&format!(
+        "SELECT scope.drop_scope('{scope}', force => true)"
+    ));
+    assert!(reads(&new, other, &scope, "app.orders"));
+    assert_eq!(
+        new.admin(name).rows(
+            "SELECT code, role_name, object_name, finding FROM scope.review() WHERE code = 'scope_widened'"
+        ),
+        Vec::<Vec<Option<String>>>::new()
+    );
+}
