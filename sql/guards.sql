@@ -43,7 +43,6 @@ CREATE TABLE scope.writing_function (
 COMMENT ON TABLE scope.writing_function IS
 'Functions in which roles that only read may change data, by name and argument types; see scope.allow_writes().';
 SELECT pg_catalog.pg_extension_config_dump('scope.writing_function', '');
-ALTER TABLE scope.writing_function ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.writing_function
     ALTER function SET STATISTICS 0, ALTER allowed_by SET STATISTICS 0, ALTER allowed_at SET STATISTICS 0;
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.writing_function

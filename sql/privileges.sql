@@ -13,3 +13,22 @@ GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monito
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;
 -- For whoever may see scope.roles.
 GRANT EXECUTE ON FUNCTION scope.is_preloaded() TO PUBLIC;
+-- pg_dump locks what it dumps and reads it. The database's owner could dump before there was the extension, and can after it.
+DO $dumped$
+DECLARE
+    dumped pg_catalog.regclass;
+BEGIN
+    FOR dumped IN
+        SELECT c.oid FROM pg_catalog.pg_class c
+         WHERE c.relkind OPERATOR(pg_catalog.=) 'r'
+           AND c.relnamespace OPERATOR(pg_catalog.=) (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) 'scope')
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER only_superusers BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %1$s
+                                       FOR EACH STATEMENT EXECUTE FUNCTION scope.only_superusers();
+                                   ALTER TABLE %1$s ENABLE ALWAYS TRIGGER only_superusers', dumped);
+        IF dumped OPERATOR(pg_catalog.<>) 'scope.jwt_issuer_secret'::pg_catalog.regclass THEN
+            EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pg_database_owner', dumped);
+        END IF;
+    END LOOP;
+END
+$dumped$;

@@ -1,9 +1,15 @@
--- Superusers only: the extension reads them for everyone else. Dumped by pg_dump, replicated to standbys.
+-- Written by the extension and superusers alone. Dumped by pg_dump: so whoever may dump the database reads them, its owner and members of
+-- pg_read_all_data, and none has row security, which pg_dump refuses. What they must not read is in jwt_issuer_secret, and in no dump.
+
+-- Members of pg_write_all_data have every right to write. Access lists don't stop them; this does, and whoever was granted rights by hand.
+CREATE FUNCTION scope.only_superusers() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'only_superusers_wrapper';
+COMMENT ON FUNCTION scope.only_superusers() IS 'Trigger function of the extension''s own tables. Errors: 42501 not a superuser.';
 
 CREATE TABLE scope.jwt_issuer (
     name text PRIMARY KEY,
     issuer text NOT NULL UNIQUE,
-    keys text NOT NULL,
+    keys text,
     audiences text[] NOT NULL DEFAULT '{}',
     algorithms text[] NOT NULL DEFAULT '{}',
     role_claim text,
@@ -14,10 +20,18 @@ CREATE TABLE scope.jwt_issuer (
     max_age interval,
     changed_at timestamptz NOT NULL DEFAULT now()
 );
--- Members of pg_read_all_data read TOAST tables and statistics, where row security doesn't reach: keys stay in the row, as long
--- as they hold secrets (see add_jwt_issuer), and no sample of them is kept.
-ALTER TABLE scope.jwt_issuer ALTER COLUMN keys SET STORAGE MAIN, ALTER COLUMN keys SET STATISTICS 0;
-COMMENT ON TABLE scope.jwt_issuer IS 'Registered issuers with their keys; see scope.add_jwt_issuer().';
+COMMENT ON TABLE scope.jwt_issuer IS 'Registered issuers with their public keys; see scope.add_jwt_issuer(). Keys with a secret are in scope.jwt_issuer_secret.';
+
+-- In no dump, and with row security for nobody: superusers alone read it.
+CREATE TABLE scope.jwt_issuer_secret (
+    name text PRIMARY KEY,
+    keys text NOT NULL
+);
+-- Members of pg_read_all_data read TOAST tables and statistics, where row security doesn't reach: keys stay in the row (see
+-- add_jwt_issuer), and no sample of them is kept.
+ALTER TABLE scope.jwt_issuer_secret ALTER keys SET STORAGE MAIN, ALTER keys SET STATISTICS 0, ALTER name SET STATISTICS 0;
+ALTER TABLE scope.jwt_issuer_secret ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE scope.jwt_issuer_secret IS 'The keys of issuers that hold a secret, by the issuer''s name. pg_dump leaves them out: after a restore, scope.set_jwt_keys() brings them back.';
 
 CREATE TABLE scope.jwt_revoked_token (
     jti text NOT NULL,
@@ -61,25 +75,20 @@ SELECT pg_catalog.pg_extension_config_dump('scope.jwt_issuer', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_token', '');
 SELECT pg_catalog.pg_extension_config_dump('scope.jwt_revoked_subject', '');
 
--- No policy: members of pg_read_all_data and pg_write_all_data see and change nothing here either. They read pg_statistic too, where row
--- security does not reach: no samples are kept, of none of our tables.
-ALTER TABLE scope.scope_declaration ENABLE ROW LEVEL SECURITY;
+-- No samples are kept in pg_statistic, of none of our tables: they would outlive what has been deleted.
 ALTER TABLE scope.scope_declaration
     ALTER scope SET STATISTICS 0, ALTER scope_oid SET STATISTICS 0, ALTER class SET STATISTICS 0,
     ALTER object SET STATISTICS 0, ALTER object_oid SET STATISTICS 0, ALTER part SET STATISTICS 0,
     ALTER part_oid SET STATISTICS 0, ALTER privilege SET STATISTICS 0, ALTER stance SET STATISTICS 0,
     ALTER origin SET STATISTICS 0, ALTER declared_at SET STATISTICS 0,
     ALTER declared_as SET STATISTICS 0;
-ALTER TABLE scope.jwt_issuer ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.jwt_issuer
     ALTER name SET STATISTICS 0, ALTER issuer SET STATISTICS 0, ALTER audiences SET STATISTICS 0,
-    ALTER algorithms SET STATISTICS 0, ALTER role_claim SET STATISTICS 0, ALTER allowed_roles SET STATISTICS 0,
+    ALTER algorithms SET STATISTICS 0, ALTER keys SET STATISTICS 0, ALTER role_claim SET STATISTICS 0, ALTER allowed_roles SET STATISTICS 0,
     ALTER anon_role SET STATISTICS 0, ALTER leeway SET STATISTICS 0, ALTER require_exp SET STATISTICS 0,
     ALTER max_age SET STATISTICS 0, ALTER changed_at SET STATISTICS 0;
-ALTER TABLE scope.jwt_revoked_token ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.jwt_revoked_token
     ALTER jti SET STATISTICS 0, ALTER issuer SET STATISTICS 0, ALTER until SET STATISTICS 0;
-ALTER TABLE scope.jwt_revoked_subject ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scope.jwt_revoked_subject
     ALTER sub SET STATISTICS 0, ALTER issuer SET STATISTICS 0, ALTER issued_before SET STATISTICS 0;
 
@@ -97,3 +106,6 @@ ALTER TABLE scope.jwt_revoked_token ENABLE ALWAYS TRIGGER changed;
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.jwt_revoked_subject
     FOR EACH STATEMENT EXECUTE FUNCTION scope.jwt_tables_changed();
 ALTER TABLE scope.jwt_revoked_subject ENABLE ALWAYS TRIGGER changed;
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.jwt_issuer_secret
+    FOR EACH STATEMENT EXECUTE FUNCTION scope.jwt_tables_changed();
+ALTER TABLE scope.jwt_issuer_secret ENABLE ALWAYS TRIGGER changed;

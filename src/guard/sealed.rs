@@ -1,6 +1,6 @@
 //! The extension's own relations, and PostgreSQL's catalogues, are nobody's to hold or to lay code on but
-//! superusers'. Predefined roles pass access lists; row security knows nothing of locks, TRUNCATE and
-//! triggers; and LOCK TABLE and FOR UPDATE reach through a view with its owner's rights. Whoever holds
+//! superusers'. Predefined roles pass access lists; a trigger keeps them from writing, but not from locks and
+//! triggers of their own; and LOCK TABLE and FOR UPDATE reach through a view with its owner's rights. Whoever holds
 //! such a lock holds up revocations.
 
 use pgrx::prelude::*;
@@ -20,7 +20,7 @@ impl Report for Sealed {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
     fn detail(&self) -> String {
-        "It would hold up, or undo, what scope_roles revokes.".into()
+        "It would hold up, undo or change what scope_roles keeps.".into()
     }
     fn hint(&self) -> String {
         "Use the functions of the schema scope; only superusers may do this.".into()
@@ -55,12 +55,5 @@ pub fn after_trigger(trigger: pg_sys::Oid) {
         && !may_do_all()
     {
         refuse("CREATE TRIGGER", made.table);
-    }
-}
-
-/// TRUNCATE asks for no policy.
-pub fn before_truncate(table: pg_sys::Oid) {
-    if own_table::is_own(table) && !may_do_all() {
-        refuse("TRUNCATE", table);
     }
 }

@@ -75,7 +75,6 @@ unsafe extern "C-unwind" fn object_access(
             pg_sys::ObjectAccessType::OAT_POST_CREATE if class == pg_sys::TriggerRelationId => {
                 sealed::after_trigger(object);
             }
-            pg_sys::ObjectAccessType::OAT_TRUNCATE => sealed::before_truncate(object),
             _ => {}
         }
         if is_bound() {

@@ -116,14 +116,26 @@ pub unsafe extern "C-unwind" fn before_query(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-#[pg_guard]
-pub extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
-    sealed::after_trigger(trigger);
+/// The statement trigger of the extension's tables: access lists don't stop members of pg_write_all_data.
+#[pg_extern(sql = false)]
+fn only_superusers(call: pg_sys::FunctionCallInfo) {
+    if may_do_all() {
+        return;
+    }
+    // SAFETY: PostgreSQL calls a trigger with a TriggerData whose relation is open; nothing else has its tag.
+    unsafe {
+        let context = (*call).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            return;
+        }
+        let table = (*(*context.cast::<pg_sys::TriggerData>()).tg_relation).rd_id;
+        refuse("writing", table);
+    }
 }
 
 #[pg_guard]
-pub extern "C-unwind" fn before_truncate(table: pg_sys::Oid) {
-    sealed::before_truncate(table);
+pub extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
+    sealed::after_trigger(trigger);
 }
 
 /// What a name means now; nothing if it means nothing, which PostgreSQL says.

@@ -24,15 +24,16 @@ static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
 static OBJECTS: AtomicU64 = AtomicU64::new(1);
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
-const TABLES: [&std::ffi::CStr; 4] = [
+const TABLES: [&std::ffi::CStr; 5] = [
     c"jwt_issuer",
+    c"jwt_issuer_secret",
     c"jwt_revoked_token",
     c"jwt_revoked_subject",
     c"writing_function",
 ];
 /// Their OIDs in this database, as far as known.
-static WATCHED: [std::sync::atomic::AtomicU32; 4] =
-    [const { std::sync::atomic::AtomicU32::new(0) }; 4];
+static WATCHED: [std::sync::atomic::AtomicU32; 5] =
+    [const { std::sync::atomic::AtomicU32::new(0) }; 5];
 
 /// Takes in what others have committed; the number differs from the last one if it may matter.
 pub fn generation() -> u64 {

@@ -146,12 +146,12 @@ pub fn write(change: &IssuerChange) -> Result<(), Error> {
         require_exp,
         max_age,
     } = change.issuer.clone();
-    // A key that nobody knows, until scope.set_jwt_keys() brings real ones.
+    // Without keys, until scope.set_jwt_keys() brings some; nor any that an issuer of the name once had.
     let sql = if change.is_new {
-        "INSERT INTO scope.jwt_issuer
-           (name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, keys)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.make_interval(secs => $8), $9, pg_catalog.make_interval(secs => $10),
-                 pg_catalog.gen_random_uuid()::pg_catalog.text || pg_catalog.gen_random_uuid()::pg_catalog.text)"
+        "WITH earlier AS (DELETE FROM scope.jwt_issuer_secret WHERE name = $1)
+         INSERT INTO scope.jwt_issuer
+           (name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.make_interval(secs => $8), $9, pg_catalog.make_interval(secs => $10))"
     } else {
         "UPDATE scope.jwt_issuer
             SET issuer = $2, audiences = $3, algorithms = $4, role_claim = $5, allowed_roles = $6, anon_role = $7,

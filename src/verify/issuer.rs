@@ -130,8 +130,11 @@ fn load() -> Result<Maps, Error> {
         spi::latest(
             "SELECT pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(
                       'leeway', pg_catalog.floor(EXTRACT(epoch FROM leeway))::bigint,
-                      'max_age', pg_catalog.floor(EXTRACT(epoch FROM max_age))::bigint)
-               FROM scope.jwt_issuer i",
+                      'max_age', pg_catalog.floor(EXTRACT(epoch FROM max_age))::bigint,
+                      -- Without keys there is one that nobody knows.
+                      'keys', COALESCE(s.keys, i.keys, pg_catalog.gen_random_uuid()::text OPERATOR(pg_catalog.||)
+                                                       pg_catalog.gen_random_uuid()::text))
+               FROM scope.jwt_issuer i LEFT JOIN scope.jwt_issuer_secret s ON s.name OPERATOR(pg_catalog.=) i.name",
             &[],
         )
     });
@@ -181,12 +184,20 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, Bad> {
         .collect()
 }
 
-/// As much as stays in the row of `scope.jwt_issuer`: out of line, members of pg_read_all_data could read it.
+/// As much as stays in the row of `scope.jwt_issuer_secret`: out of line, members of pg_read_all_data could read it.
 const MAX_BYTES_WITH_SECRETS: usize = 7_000;
+
+/// Where keys are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    WithIssuer,
+    /// They hold a secret, which nobody reads, and no dump has.
+    Apart,
+}
 
 /// Keys that can be used, for one of the algorithms at least: with none, no token would ever hold,
 /// and often the keys are not of the kind that was meant.
-fn check_keys(keys: &str, names: &[String]) -> Result<(), Bad> {
+fn check_keys(keys: &str, names: &[String]) -> Result<Kept, Bad> {
     let length = keys.len();
     let keys = KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
     if length > MAX_BYTES_WITH_SECRETS && keys.has_secrets() {
@@ -194,7 +205,11 @@ fn check_keys(keys: &str, names: &[String]) -> Result<(), Bad> {
     }
     let algorithms = algorithms(names)?;
     if algorithms.is_empty() || algorithms.iter().any(|&algorithm| keys.serves(algorithm)) {
-        Ok(())
+        Ok(if keys.has_secrets() {
+            Kept::Apart
+        } else {
+            Kept::WithIssuer
+        })
     } else {
         Err(Bad::Unserved)
     }
@@ -223,7 +238,7 @@ fn add_jwt_issuer(
         let keys = present("keys", keys)?;
         let audiences = list("audiences", audiences)?;
         let names = list("algorithms", algorithms)?;
-        check_keys(keys, &names)?;
+        let kept = check_keys(keys, &names)?;
         if let Some(path) = role_claim {
             ClaimPath::parse(path).map_err(Bad::RoleClaim)?;
         }
@@ -247,7 +262,7 @@ fn add_jwt_issuer(
                 &[
                     name.into(),
                     issuer.into(),
-                    keys.into(),
+                    (kept == Kept::WithIssuer).then_some(keys).into(),
                     audiences.into(),
                     names.into(),
                     role_claim.into(),
@@ -263,6 +278,7 @@ fn add_jwt_issuer(
         if inserted.is_empty() {
             return Err(Bad::Exists);
         }
+        keep_apart(name, (kept == Kept::Apart).then_some(keys))?;
         let fields = [
             ("registered_iss", Value::Text(issuer)),
             ("audiences", Value::Texts(&audit_audiences)),
@@ -281,7 +297,7 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
     let set = || -> Result<(), Bad> {
         let keys = present("keys", keys)?;
         let name = present("name", name)?;
-        check_keys(keys, &[])?;
+        let kept = check_keys(keys, &[])?;
         let algorithms = identity::elevated(|| {
             spi::latest(
                 "SELECT pg_catalog.to_jsonb(algorithms)::text FROM scope.jwt_issuer
@@ -299,7 +315,8 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
             name,
             "UPDATE scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
               WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
-            Some(keys),
+            Some((kept == Kept::WithIssuer).then_some(keys)),
+            (kept == Kept::Apart).then_some(keys),
         )
     };
     set().map_err(error::report)
@@ -314,23 +331,52 @@ fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
             present("name", name)?,
             "DELETE FROM scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
             None,
+            None,
         )
     };
     drop().map_err(error::report)
 }
 
-/// Runs a statement on one issuer, which must exist; $1 is its name.
-fn change(function: &str, name: &str, sql: &str, keys: Option<&str>) -> Result<(), Bad> {
+/// The keys of an issuer that hold a secret from now on; `None`: there are none.
+fn keep_apart(name: &str, secret: Option<&str>) -> Result<(), Bad> {
+    identity::elevated(|| {
+        spi::query(
+            "DELETE FROM scope.jwt_issuer_secret WHERE name OPERATOR(pg_catalog.=) $1",
+            &[name.into()],
+            |_| Ok(()),
+        )?;
+        if let Some(keys) = secret {
+            spi::query(
+                "INSERT INTO scope.jwt_issuer_secret (name, keys) VALUES ($1, $2)",
+                &[name.into(), keys.into()],
+                |_| Ok(()),
+            )?;
+        }
+        Ok::<_, pgrx::spi::Error>(())
+    })?;
+    Ok(())
+}
+
+/// Runs a statement on one issuer, which must exist; $1 is its name, $2 its public keys if they change. `secret`: the keys that are kept apart.
+fn change(
+    function: &str,
+    name: &str,
+    sql: &str,
+    keys: Option<Option<&str>>,
+    secret: Option<&str>,
+) -> Result<(), Bad> {
     if xact::is_read_only() {
         return Err(Bad::ReadOnly);
     }
     let changed = identity::elevated(|| {
-        let arguments = [Some(name), keys].into_iter().flatten().map(Into::into);
-        spi::query(sql, &arguments.collect::<Vec<_>>(), |row| row.get::<i32>(1))
+        let mut arguments = vec![name.into()];
+        arguments.extend(keys.map(Into::into));
+        spi::query(sql, &arguments, |row| row.get::<i32>(1))
     })?;
     if changed.is_empty() {
         Err(Bad::Unknown(name.to_owned()))
     } else {
+        keep_apart(name, secret)?;
         audit::administered(Action::Issuer, function, name, &[]);
         Ok(())
     }

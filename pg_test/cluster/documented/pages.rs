@@ -154,11 +154,11 @@ fn assert_same(there: Vec<String>, documented: &BTreeSet<String>) {
 #[test]
 fn the_reference_lists_every_function_as_the_server_has_it() {
     let f = Fixture::new("reference_functions");
-    // Without the type that PostgreSQL says again after a default. The two are for views and triggers of the extension itself.
+    // Without the type that PostgreSQL says again after a default. The three are for views and triggers of the extension itself.
     let there = f.admin().column(
         r"SELECT p.proname || '(' || regexp_replace(pg_get_function_arguments(p.oid), '(DEFAULT (NULL|''[^'']*''))::[a-z ]+(\[\])?', '\1', 'g')
                 || ') RETURNS ' || pg_get_function_result(p.oid)
-         FROM pg_proc p WHERE p.pronamespace = 'scope'::regnamespace AND p.proname NOT IN ('jwt_tables_changed', 'login_facts')",
+         FROM pg_proc p WHERE p.pronamespace = 'scope'::regnamespace AND p.proname NOT IN ('jwt_tables_changed', 'only_superusers', 'login_facts')",
     );
     let functions = section(REFERENCE, "## Functions");
     assert_same(there, &listed(functions));

@@ -142,12 +142,15 @@ fn reading_and_writing_all_data_is_not_reading_and_writing_keys() {
     let all =
         g.f.role("all", "LOGIN IN ROLE pg_read_all_data, pg_write_all_data");
     let mut s = g.f.login(&all);
-    for table in ["jwt_issuer", "jwt_revoked_token", "jwt_revoked_subject"] {
-        assert!(
-            s.rows(&format!("SELECT * FROM scope.{table}")).is_empty(),
-            "{table}"
-        );
-        s.run(&format!("DELETE FROM scope.{table}"));
+    assert!(s.rows("SELECT * FROM scope.jwt_issuer_secret").is_empty());
+    s.assert_that("(SELECT keys IS NULL FROM scope.jwt_issuer)");
+    for table in [
+        "jwt_issuer",
+        "jwt_issuer_secret",
+        "jwt_revoked_token",
+        "jwt_revoked_subject",
+    ] {
+        s.denied(&format!("DELETE FROM scope.{table}"), "42501");
     }
     s.denied(
         "INSERT INTO scope.jwt_issuer (name, issuer, keys) VALUES ('x', 'https://x', repeat('k', 32))",

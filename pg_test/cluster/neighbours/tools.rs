@@ -134,6 +134,10 @@ fn a_dump_of_the_cluster_is_restored_on_a_fresh_server() {
             .args(["--create", "--exit-on-error", "--dbname=postgres"])
             .arg(&data),
     );
+    // Secrets are in no dump, and labels of another cluster are nobody's.
+    new.admin(&estate.db).run(&format!(
+        "SELECT scope.set_jwt_keys('estate', '{SECRET}'); SELECT * FROM scope.adopt_restored()"
+    ));
     new.alter_system("scope_roles.expiry", "on");
     estate.assert_whole(&new);
     assert_quiet(&new);
