@@ -189,7 +189,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'grant_temporary_wrapper';
 COMMENT ON FUNCTION scope.grant_temporary(name, name, interval, text) IS
 'Makes a person''s own login a member of a role until a deadline, which it returns. At the deadline the membership is revoked, and sessions that have SET ROLE to it fail at their next statement (42501; RESET ROLE is allowed). Called again for the same two, the new deadline counts. valid_for: positive, at most scope_roles.max_ttl. reason: at most 200 bytes, shown in scope.credentials.
-The caller needs ADMIN OPTION on the role, or must be the creator of the scope and still able to grant what it holds.
+The caller needs ADMIN OPTION on the role, or must be the creator of the scope and still able to grant what it holds. The login inherits the role if the caller may arrange for it: a superuser, a member of it, who has ADMIN OPTION on it, before PostgreSQL 16 CREATEROLE. Granted by others it takes SET ROLE.
 Errors: 42704 no such role; 42501 may not be granted, or a superuser; 42809 a credential, or not a login; 0LP01 a circle; 42710 a member without a deadline already; 22023 bad valid_for or reason; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.revoke_temporary(role name, to_role name)

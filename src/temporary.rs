@@ -133,6 +133,17 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
     if let Some(mut live) = live {
         // Once more for the same two: the new deadline counts.
         life::alter(&live.role.name, &issue::valid_until(deadline))?;
+        if may_arrange_for(&to) && !live.role.inherits {
+            life::alter(&live.role.name, "INHERIT")?;
+            if compat::HAS_MEMBERSHIP_OPTIONS {
+                let sql = format!(
+                    "GRANT {} TO {} WITH INHERIT TRUE",
+                    spi::identifier(&role.name),
+                    spi::identifier(&live.role.name)
+                );
+                identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
+            }
+        }
         live.metadata.reason = reason.map(str::to_owned);
         label::write(live.role.oid, &live.metadata.until(Some(deadline)));
         wakeup::renewed_at_commit(role.oid);

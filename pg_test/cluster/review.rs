@@ -425,6 +425,63 @@ fn hardening_says_what_it_breaks_and_keeps_what_is_in_use() {
     admin.assert_that("has_database_privilege('stranger', 'review_harden', 'TEMPORARY')");
 }
 
+/// Whoever has issued credentials goes on issuing and rotating them, and these go on having nothing but their scope.
+#[test]
+fn hardening_leaves_issuers_their_credentials() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "review_issuers");
+    let mut admin = f.admin();
+    admin.run(
+        "CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE SCHEMA shop AUTHORIZATION alice;
+         GRANT EXECUTE ON FUNCTION scope.create_readonly_role, scope.rotate_password, scope.create_scope TO alice;
+         GRANT EXECUTE ON FUNCTION scope.create_readonly_role TO bob; GRANT SELECT ON orders TO bob",
+    );
+    let mut alice = server.login("alice", "review_issuers");
+    alice.run("CREATE TABLE shop.orders (id int); CREATE TABLE shop.other (id int)");
+    let cred = alice.issue("'shop.orders', 'rep', '8 hours'");
+    cred.connect();
+    let steps =
+        admin.column("SELECT statement FROM scope.harden() WHERE statement LIKE '%CONNECT%'");
+    let scope = admin.scope_of(&cred.role);
+    assert!(
+        steps.contains(
+            &"GRANT CONNECT ON DATABASE review_issuers TO alice WITH GRANT OPTION;".to_owned()
+        ),
+        "{steps:?}"
+    );
+    assert!(
+        !steps.iter().any(|step| step.ends_with(" TO rep;")),
+        "{steps:?}"
+    );
+    let breaks =
+        admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
+    assert!(
+        breaks.contains("can issue logins for it no more: bob"),
+        "{breaks}"
+    );
+    assert_eq!(
+        admin.column("SELECT DISTINCT done FROM scope.harden(true)"),
+        ["t"]
+    );
+    admin.assert_that("NOT has_database_privilege('public', 'review_issuers', 'CONNECT')");
+    cred.connect().rows("SELECT * FROM shop.orders");
+    let rotated = alice.handed("scope.rotate_password('rep')");
+    rotated.connect().rows("SELECT * FROM shop.orders");
+    let second = alice.handed("scope.rotate_password('rep', '1 hour')");
+    second.connect().rows("SELECT * FROM shop.orders");
+    for table in ["shop.orders", "shop.other"] {
+        alice
+            .issue(&format!("'{table}'"))
+            .connect()
+            .rows(&format!("SELECT * FROM {table}"));
+    }
+    assert_eq!(
+        admin.column("SELECT statement FROM scope.harden()"),
+        Vec::<String>::new()
+    );
+    assert_eq!(admin.column(&format!("SELECT code FROM scope.review() WHERE role_name IN ('rep', '{scope}') AND code LIKE '%wide%'")), Vec::<String>::new());
+}
+
 #[test]
 fn pruning_ends_scopes_that_nobody_has() {
     let server = Server::start(Options::default());

@@ -626,10 +626,11 @@ fn attack_a_guarded_scope_is_granted_to_a_login_of_others() {
         session.run("RESET ROLE");
         session.run("SELECT 1");
     }
-    // By whoever may arrange for the login it is inherited, guards and all.
+    // By whoever may arrange for the login it is inherited, guards and all: once more for the same two, too.
     admin.run(&format!(
-        "SELECT scope.grant_temporary('temporary_trap_scope', '{mallory}', '1 hour')"
+        "SELECT scope.grant_temporary('temporary_trap_scope', '{alice}', '1 hour')"
     ));
+    open.denied("SELECT * FROM trap.bait", "54000");
 }
 
 /// A plain REVOKE in a transaction that stays open, by whoever has ADMIN OPTION on the role.

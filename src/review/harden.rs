@@ -53,7 +53,7 @@ pub fn towards(steps: &[Step], revoke: &str) -> Option<(String, Option<String>)>
 }
 
 /// Roles that hold something here themselves or by a role that they inherit from or may become: they are
-/// taken to use the database.
+/// taken to use the database. Credentials have their right from their scope, as all of theirs; who has issued them goes on giving it.
 const DATABASE: &str = "
 WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d', datdba)) AS acl FROM pg_database WHERE datname = current_database()),
      open AS (SELECT a.privilege_type FROM d, aclexplode(d.acl) a WHERE a.grantee = 0),
@@ -69,14 +69,44 @@ WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d
               EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid WHERE n.nspname ~ '^pg_temp' AND c.relowner = r.oid) AS makes_temporary
          FROM pg_authid r WHERE r.rolcanlogin AND NOT r.rolsuper),
      loses AS (SELECT l.*, o.privilege_type FROM logins l, open o
-                WHERE NOT EXISTS (SELECT FROM has h WHERE h.role = l.oid AND h.privilege = o.privilege_type))
+                WHERE NOT EXISTS (SELECT FROM has h WHERE h.role = l.oid AND h.privilege = o.privilege_type)),
+     managed AS (
+       SELECT l.objoid AS oid, l.label::jsonb ->> 'kind' AS kind, (l.label::jsonb ->> 'creator_oid')::oid AS creator
+         FROM pg_shseclabel l WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'),
+     gives(role) AS (
+       SELECT a.grantee FROM d, aclexplode(d.acl) a WHERE a.privilege_type = 'CONNECT' AND a.is_grantable
+       UNION SELECT d.datdba FROM d
+       UNION SELECT m.member FROM gives JOIN pg_auth_members m ON m.roleid = gives.role),
+     issuers AS (
+       SELECT DISTINCT r.oid, r.rolname FROM managed m JOIN pg_authid r ON r.oid = m.creator
+        WHERE m.oid IN (SELECT role FROM here) AND NOT r.rolsuper AND r.oid NOT IN (SELECT role FROM gives)
+          AND EXISTS (SELECT FROM open WHERE privilege_type = 'CONNECT')),
+     by_scope AS (
+       SELECT DISTINCT l.oid AS login, s.oid AS scope, s.rolname FROM loses l
+         JOIN managed c ON c.oid = l.oid AND c.kind = 'credential'
+         JOIN pg_auth_members m ON m.member = l.oid
+         JOIN managed k ON k.oid = m.roleid AND k.kind = 'scope'
+         JOIN pg_authid s ON s.oid = m.roleid
+        WHERE l.privilege_type = 'CONNECT' AND l.uses)
 SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC', CASE WHEN place < 3 THEN 'CONNECT' ELSE 'TEMPORARY' END, current_database()) FROM (
   SELECT 1 AS place, l.rolname AS name, format('GRANT CONNECT ON DATABASE %I TO %I', d.datname, l.rolname) AS statement,
          format('%I uses this database and may connect as PUBLIC only', l.rolname) AS reason, NULL AS breaks
-    FROM loses l, d WHERE l.privilege_type = 'CONNECT' AND l.uses
+    FROM loses l, d WHERE l.privilege_type = 'CONNECT' AND l.uses AND l.oid NOT IN (SELECT oid FROM issuers)
+     AND NOT EXISTS (SELECT FROM by_scope b WHERE b.login = l.oid AND pg_has_role(l.oid, b.scope, 'USAGE'))
+  UNION ALL
+  SELECT 0, i.rolname, format('GRANT CONNECT ON DATABASE %I TO %I WITH GRANT OPTION', d.datname, i.rolname),
+         format('%I has issued logins for this database, and may let them connect because PUBLIC may', i.rolname), NULL FROM issuers i, d
+  UNION ALL
+  SELECT 1, s.rolname, format('GRANT CONNECT ON DATABASE %I TO %I', d.datname, s.rolname),
+         format('logins of %I use this database and may connect as PUBLIC only', s.rolname), NULL
+    FROM (SELECT DISTINCT rolname FROM by_scope) s, d
   UNION ALL
   SELECT 2, '', format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', d.datname), 'every login may connect to this database',
-         (SELECT 'can connect no more: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses)
+         nullif(concat_ws('; ',
+           (SELECT 'can connect no more: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses),
+           (SELECT 'can issue logins for it no more: ' || string_agg(DISTINCT quote_ident(r.rolname), ', ')
+              FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'scope', aclexplode(p.proacl) a JOIN pg_authid r ON r.oid = a.grantee
+             WHERE p.proname ~ '^create_' AND NOT r.rolsuper AND r.oid NOT IN (SELECT role FROM gives) AND r.oid NOT IN (SELECT oid FROM issuers))), '')
     FROM d WHERE EXISTS (SELECT FROM open WHERE privilege_type = 'CONNECT')
   UNION ALL
   SELECT 3, l.rolname, format('GRANT TEMPORARY ON DATABASE %I TO %I', d.datname, l.rolname),
