@@ -14,22 +14,9 @@ SELECT r.rolname AS role,
                  AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
                  AND NOT (SELECT scope.is_preloaded())
             THEN 'unchecked' ELSE m.label ->> 'state' END AS state,
-       ARRAY(SELECT s.rolname
-               FROM pg_catalog.pg_auth_members a
-               JOIN pg_catalog.pg_roles s ON s.oid OPERATOR(pg_catalog.=) a.roleid
-              WHERE a.member OPERATOR(pg_catalog.=) r.oid
-              ORDER BY s.rolname) AS scopes,
-       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
-                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
-                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
-                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
-                (m.label ->> 'database')::pg_catalog.name) AS database,
-       (m.label ->> 'creator')::pg_catalog.name AS created_by,
-       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       d.valid_until,
        CASE WHEN pg_catalog.isfinite(d.valid_until)
             THEN d.valid_until OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
+       d.valid_until,
        CASE WHEN m.label ->> 'state' OPERATOR(pg_catalog.<>) 'active'
                  OR (m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
                      AND d.valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())
@@ -46,7 +33,20 @@ SELECT r.rolname AS role,
             THEN pg_catalog.concat_ws('; ', 'the server runs without the library: nothing checks it, and nothing ends it',
                    m.label ->> 'error')
             ELSE m.label ->> 'error' END AS last_error,
-       m.label ->> 'purpose' AS purpose
+       ARRAY(SELECT s.rolname
+               FROM pg_catalog.pg_auth_members a
+               JOIN pg_catalog.pg_roles s ON s.oid OPERATOR(pg_catalog.=) a.roleid
+              WHERE a.member OPERATOR(pg_catalog.=) r.oid
+              ORDER BY s.rolname) AS scopes,
+       m.label ->> 'purpose' AS purpose,
+       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
+       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
+                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
+                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                (m.label ->> 'database')::pg_catalog.name) AS database
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
@@ -68,24 +68,45 @@ CREATE VIEW scope.credentials WITH (security_barrier) AS
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
        e.state,
+       CASE WHEN pg_catalog.isfinite(u.valid_until)
+            THEN u.valid_until OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
+       u.valid_until,
        ARRAY(SELECT s.rolname
                FROM pg_catalog.pg_auth_members a
                JOIN pg_catalog.pg_authid s ON s.oid OPERATOR(pg_catalog.=) a.roleid
               WHERE a.member OPERATOR(pg_catalog.=) r.oid
               ORDER BY s.rolname) AS scopes,
+       COALESCE(c.sessions, 0) AS sessions,
+       f.last_login,
+       e.last_error,
+       m.label ->> 'purpose' AS purpose,
+       (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (SELECT t.rolname FROM pg_catalog.pg_authid t
          WHERE t.oid OPERATOR(pg_catalog.=) (m.label -> 'temporary' ->> 'to')::pg_catalog.oid) AS granted_to,
-       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
-                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
-                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
-                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
-                (m.label ->> 'database')::pg_catalog.name) AS database,
-       (m.label ->> 'creator')::pg_catalog.name AS created_by,
-       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       u.valid_until,
-       CASE WHEN pg_catalog.isfinite(u.valid_until)
-            THEN u.valid_until OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp() END AS time_left,
+       CASE WHEN f.role IS NOT NULL THEN f.logins
+            -- One that found no room is not one that never came.
+            WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
+                 OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
+       f.last_address,
+       f.addresses,
+       f.last_refusal,
+       f.last_refusal_reason,
+       COALESCE(m.label ->> 'rotated_at', m.label ->> 'created_at')::pg_catalog.timestamptz AS rotated_at,
+       (m.label ->> 'successor')::pg_catalog.name AS replaced_by,
+       m.label ->> 'reason' AS reason,
+       NULLIF(ARRAY(SELECT h.what
+                      FROM (VALUES (1, 'VALID UNTIL', (m.label ->> 'valid_until')::pg_catalog.timestamptz IS DISTINCT FROM r.rolvaliduntil
+                                                      AND m.label ->> 'valid_until' IS NOT NULL),
+                                   (2, 'NOLOGIN', m.label ->> 'state' OPERATOR(pg_catalog.=) 'active' AND NOT r.rolcanlogin
+                                                  AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'temporary'),
+                                   (3, 'LOGIN', r.rolcanlogin AND (m.label ->> 'state' OPERATOR(pg_catalog.<>) 'active'
+                                                                   OR m.label ->> 'kind' OPERATOR(pg_catalog.=) 'temporary'))) h(place, what, is_so)
+                     WHERE h.is_so ORDER BY h.place), '{}') AS changed_by_hand,
+       ARRAY(SELECT d.datname
+               FROM pg_catalog.pg_database d
+               JOIN pg_catalog.jsonb_array_elements_text(m.label -> 'waits_for') w
+                 ON d.oid OPERATOR(pg_catalog.=) w::pg_catalog.oid
+              ORDER BY d.datname) AS waiting_for,
        CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
             THEN ARRAY(SELECT i::pg_catalog.cidr
                          FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
@@ -100,34 +121,13 @@ SELECT r.rolname AS role,
           FROM pg_catalog.pg_db_role_setting g
          WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
            AND g.setrole OPERATOR(pg_catalog.=) r.oid) AS settings,
-       COALESCE(c.sessions, 0) AS sessions,
-       COALESCE(m.label ->> 'rotated_at', m.label ->> 'created_at')::pg_catalog.timestamptz AS rotated_at,
-       (m.label ->> 'successor')::pg_catalog.name AS replaced_by,
-       m.label ->> 'reason' AS reason,
-       e.last_error,
-       ARRAY(SELECT d.datname
-               FROM pg_catalog.pg_database d
-               JOIN pg_catalog.jsonb_array_elements_text(m.label -> 'waits_for') w
-                 ON d.oid OPERATOR(pg_catalog.=) w::pg_catalog.oid
-              ORDER BY d.datname) AS waiting_for,
-       m.label ->> 'purpose' AS purpose,
-       CASE WHEN f.role IS NOT NULL THEN f.logins
-            -- One that found no room is not one that never came.
-            WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
-                 OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
-       f.last_login,
-       f.last_address,
-       f.last_refusal,
-       f.last_refusal_reason,
-       f.addresses,
-       NULLIF(ARRAY(SELECT h.what
-                      FROM (VALUES (1, 'VALID UNTIL', (m.label ->> 'valid_until')::pg_catalog.timestamptz IS DISTINCT FROM r.rolvaliduntil
-                                                      AND m.label ->> 'valid_until' IS NOT NULL),
-                                   (2, 'NOLOGIN', m.label ->> 'state' OPERATOR(pg_catalog.=) 'active' AND NOT r.rolcanlogin
-                                                  AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'temporary'),
-                                   (3, 'LOGIN', r.rolcanlogin AND (m.label ->> 'state' OPERATOR(pg_catalog.<>) 'active'
-                                                                   OR m.label ->> 'kind' OPERATOR(pg_catalog.=) 'temporary'))) h(place, what, is_so)
-                     WHERE h.is_so ORDER BY h.place), '{}') AS changed_by_hand
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
+       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
+                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
+                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                (m.label ->> 'database')::pg_catalog.name) AS database
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
@@ -157,6 +157,16 @@ valid_until: the earlier of the recorded deadline and VALID UNTIL, which is the 
 CREATE VIEW scope.guarded_logins WITH (security_barrier) AS
   WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
 SELECT r.rolname AS role,
+       NOT r.rolsuper AS in_force,
+       f.last_login,
+       CASE WHEN f.role IS NOT NULL THEN f.logins
+            -- One that found no room is not one that never came.
+            WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
+                 OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
+       f.last_address,
+       f.addresses,
+       f.last_refusal,
+       f.last_refusal_reason,
        CASE WHEN (m.label -> 'login' -> 'ips') IS NOT NULL
             THEN ARRAY(SELECT i::pg_catalog.cidr
                          FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'ips') i) END AS allowed_ips,
@@ -165,18 +175,8 @@ SELECT r.rolname AS role,
        CASE WHEN (m.label -> 'login' -> 'hours') IS NOT NULL
             THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
        m.label -> 'login' ->> 'zone' AS time_zone,
-       NOT r.rolsuper AS in_force,
        (m.label ->> 'creator')::pg_catalog.name AS guarded_by,
-       (m.label ->> 'created_at')::pg_catalog.timestamptz AS guarded_at,
-       CASE WHEN f.role IS NOT NULL THEN f.logins
-            -- One that found no room is not one that never came.
-            WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
-                 OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
-       f.last_login,
-       f.last_address,
-       f.last_refusal,
-       f.last_refusal_reason,
-       f.addresses
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS guarded_at
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
@@ -196,16 +196,8 @@ COMMENT ON VIEW scope.guarded_logins IS
 
 CREATE VIEW scope.scopes WITH (security_barrier) AS
 SELECT r.rolname AS scope,
-       m.label ->> 'state' AS state,
-       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
-                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
-                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
-                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
-                (m.label ->> 'database')::pg_catalog.name) AS database,
-       (m.label ->> 'creator')::pg_catalog.name AS created_by,
-       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       p.databases,
+       (SELECT pg_catalog.count(DISTINCT a.member)::pg_catalog.int4 FROM pg_catalog.pg_auth_members a
+         WHERE a.roleid OPERATOR(pg_catalog.=) r.oid) AS members,
        -- Of other databases nothing can be told from here.
        CASE WHEN pg_catalog.current_database() OPERATOR(pg_catalog.=) ANY (p.databases)
                  OR m.label -> 'parts' -> 'more' IS NOT NULL THEN ARRAY(
@@ -258,10 +250,18 @@ SELECT r.rolname AS scope,
                     GROUP BY i.type, i.schema, i.identity) h
             GROUP BY h.type, h.schema, h.privileges
             ORDER BY h.type, h.schema, h.privileges) END AS privileges,
-       (SELECT pg_catalog.count(DISTINCT a.member)::pg_catalog.int4 FROM pg_catalog.pg_auth_members a
-         WHERE a.roleid OPERATOR(pg_catalog.=) r.oid) AS members,
+       m.label ->> 'purpose' AS purpose,
+       m.label ->> 'state' AS state,
        m.label ->> 'error' AS last_error,
-       m.label ->> 'purpose' AS purpose
+       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
+       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
+                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
+                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
+                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                (m.label ->> 'database')::pg_catalog.name) AS database,
+       p.databases
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel

@@ -1,13 +1,15 @@
 //! Every setting: private statics, typed accessors. All are PGC_SIGHUP or PGC_POSTMASTER: only an administrator's
 //! configuration counts, nothing that a session can SET.
 
+mod checks;
+
 use std::ffi::CString;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use zeroize::Zeroizing;
 
-use crate::pg::{compat, preload, secret_setting};
+use crate::pg::{checked_setting, compat, preload, secret_setting};
 
 type Text = GucSetting<Option<CString>>;
 
@@ -61,12 +63,18 @@ pub enum AuditText {
 }
 
 pub fn init() {
+    checked_setting::while_defining(define);
+}
+
+fn define() {
     let none = GucFlags::empty();
     let seconds = GucFlags::UNIT_S;
     secret_setting::define(
         c"scope_roles.jwt_secret",
         c"The key that verifies tokens.",
         c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one. Never shown.",
+        checks::secret,
+        checks::secret_file,
     );
     GucRegistry::define_bool_guc(
         c"scope_roles.jwt_secret_is_base64",
@@ -76,29 +84,23 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
-    GucRegistry::define_string_guc(
+    checked_setting::define::<checks::Audience>(
         c"scope_roles.jwt_audience",
         c"The audiences that a token's aud claim may name, separated by commas.",
         c"When set, a token must have an aud claim that names one of them. Empty: aud is not checked.",
         &JWT_AUDIENCE,
-        GucContext::Sighup,
-        none,
     );
-    GucRegistry::define_string_guc(
+    checked_setting::define::<checks::Issuer>(
         c"scope_roles.jwt_issuer",
         c"The iss claim that tokens must have.",
         c"Empty: iss is not checked.",
         &JWT_ISSUER,
-        GucContext::Sighup,
-        none,
     );
-    GucRegistry::define_string_guc(
+    checked_setting::define::<checks::RoleClaim>(
         c"scope_roles.jwt_role_claim",
         c"The claim that names the role, when a call does not say which.",
         c"A claim's name, a path such as .realm_access.roles[0], or RFC 9535 JSONPath that starts with $.",
         &JWT_ROLE_CLAIM,
-        GucContext::Sighup,
-        none,
     );
     GucRegistry::define_int_guc(
         c"scope_roles.jwt_leeway",
@@ -138,13 +140,11 @@ pub fn init() {
         GucContext::Sighup,
         none,
     );
-    GucRegistry::define_string_guc(
+    checked_setting::define::<checks::AnonRole>(
         c"scope_roles.anon_role",
         c"The role of requests that have no token.",
         c"Empty: a token is required. A token that is refused never gives this role.",
         &ANON_ROLE,
-        GucContext::Sighup,
-        none,
     );
     GucRegistry::define_int_guc(
         c"scope_roles.default_ttl",
@@ -186,13 +186,11 @@ pub fn init() {
         GucContext::Sighup,
         seconds,
     );
-    GucRegistry::define_string_guc(
+    checked_setting::define::<checks::Host>(
         c"scope_roles.connection_host",
         c"The host in connection URIs.",
         c"Empty: the URI names no host and the client's default applies.",
         &CONNECTION_HOST,
-        GucContext::Sighup,
-        none,
     );
     GucRegistry::define_int_guc(
         c"scope_roles.connection_port",

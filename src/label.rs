@@ -1,5 +1,6 @@
 //! What the extension knows about a role: a JSON security label on it (docs/design.md, "What we know of a role is a security label on it").
 
+mod comment;
 mod glance;
 mod text;
 
@@ -17,7 +18,7 @@ pub use text::{
 };
 
 use crate::admission::Rules;
-use crate::pg::{catalog, clock, seclabel, server};
+use crate::pg::{catalog, clock, seclabel, server, shared_comment};
 use crate::timestamp;
 use crate::wakeup;
 
@@ -262,6 +263,9 @@ pub fn keep(scope: pg_sys::Oid) {
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
     if let Ok(label) = CString::new(metadata.to_text()) {
         seclabel::set(role, Some(&label));
+        if let Some(Ok(text)) = comment::comment(metadata).map(CString::new) {
+            shared_comment::keep(role, &text, comment::OURS);
+        }
         wakeup::at_commit_before(match metadata.state {
             State::Active => catalog::role_by_oid(role)
                 .and_then(|role| metadata.deadline(role.valid_until))

@@ -74,9 +74,16 @@ extension_sql_file!(
     requires = ["review", "map"]
 );
 extension_sql_file!(
+    "../sql/columns.sql",
+    name = "columns",
+    requires = ["page", "guards"]
+);
+extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = ["views", "audit", "guards", "access", "spec", "page"]
+    requires = [
+        "views", "audit", "guards", "access", "spec", "page", "columns"
+    ]
 );
 extension_sql_file!(
     "../sql/tokens.sql",

@@ -8,5 +8,6 @@ pub mod leftovers;
 pub mod planted;
 pub mod prepared_texts;
 pub mod role_changers;
+pub mod role_settings;
 pub mod switch_state;
 pub mod switching;

@@ -18,12 +18,13 @@ use crate::guc;
 use crate::jwt;
 use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
+use crate::pg::role_settings::Stored;
 use crate::pg::{error_context, identity, json, server, statement, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
 use crate::verify::{self, Accepted, Rules, revocation};
-use roles::{Grounds, permitted, permitted_now};
+use roles::{Grounds, Permitted, permitted_now};
 pub use roles::{Untakeable, privileged, takeable};
 
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +208,7 @@ pub struct Switch {
     made_for: Asked,
     claim: Option<String>,
     role: Rc<CStr>,
+    settings: Rc<Stored>,
     /// What `scope.switch` is set to.
     state: Prepared,
     /// What its audit lines say of the token, once one has been written.
@@ -242,7 +244,12 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc
             switch
         }
     };
-    activate(&switch.role, accepted.claims(), &switch.state)?;
+    activate(
+        &switch.role,
+        accepted.claims(),
+        &switch.state,
+        &switch.settings,
+    )?;
     if audit::wants(Class::Switch) {
         let members = switch.audit.get_or_init(|| members_of(&accepted));
         audit::switched(members);
@@ -259,7 +266,7 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc
 }
 
 fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
-    let role = permitted_now(&role_of(accepted, claim)?, asked.grounds)?;
+    let Permitted { role, settings } = permitted_now(&role_of(accepted, claim)?, asked.grounds)?;
     let state = Prepared::new(&State {
         extent: asked.extent,
         role: role.oid.into(),
@@ -271,6 +278,7 @@ fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Swi
         made_for: asked,
         claim: claim.map(str::to_owned),
         role: c_name(role),
+        settings,
         state,
         audit: OnceCell::new(),
     })
@@ -292,7 +300,10 @@ fn c_name(role: Role) -> Rc<CStr> {
 
 /// The switch of a request without a token.
 fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
-    let target = permitted(&role)?;
+    let Permitted {
+        role: target,
+        settings,
+    } = permitted_now(&role, Grounds::now())?;
     let claims = json::for_setting(&serde_json::json!({ "role": role }).to_string());
     let state = Prepared::new(&State {
         extent,
@@ -302,7 +313,7 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
         claims: claims.to_str().unwrap_or_default(),
     });
     let name = c_name(target);
-    activate(&name, &claims, &state)?;
+    activate(&name, &claims, &state, &settings)?;
     Ok(name)
 }
 
@@ -349,7 +360,7 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
     })
 }
 
-fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
+fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
@@ -376,7 +387,7 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared) -> Result<(), Error> {
     if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
-    switching::activate(role, claims, state);
+    switching::activate(role, claims, state, settings);
     Ok(())
 }
 

@@ -244,8 +244,8 @@ fn signatures_are_the_contracts() {
     );
     assert_eq!(
         columns,
-        "role name, kind text, state text, scopes name[], database name, created_by name, created_at timestamp with time zone, \
-         valid_until timestamp with time zone, time_left interval, last_error text, purpose text"
+        "role name, kind text, state text, time_left interval, valid_until timestamp with time zone, last_error text, scopes name[], \
+         purpose text, created_by name, created_at timestamp with time zone, database name"
     );
 }
 
@@ -303,4 +303,16 @@ fn it_cannot_be_moved_to_another_schema() {
     f.admin().run("CREATE SCHEMA elsewhere");
     f.admin()
         .denied("ALTER EXTENSION scope_roles SET SCHEMA elsewhere", "0A000");
+}
+
+/// `\d+` explains what it shows.
+#[test]
+fn every_column_has_a_comment() {
+    let f = Fixture::new("catalogue_columns");
+    let without = f.admin().column(
+        "SELECT format('%s.%s', c.relname, a.attname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+          WHERE c.relnamespace = 'scope'::regnamespace AND c.relkind IN ('v', 'r') AND a.attnum > 0 AND NOT a.attisdropped
+            AND coalesce(col_description(c.oid, a.attnum), '') = '' ORDER BY 1",
+    );
+    assert_eq!(without, [""; 0]);
 }

@@ -478,3 +478,68 @@ fn issuers_see_what_they_issued_and_no_more() {
         "ALTER ROLE {owner} RENAME TO {nobody}; ALTER ROLE {owner}_before RENAME TO {owner}"
     ));
 }
+
+/// `\du+` tells whose a role is; what somebody else has written stays.
+#[test]
+fn roles_carry_a_comment_that_stays_true() {
+    let f = Fixture::new("credential_comment");
+    let mut admin = f.admin();
+    let said = |admin: &mut Session, role: &str| {
+        admin.text(&format!(
+            "SELECT coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = '{role}'"
+        ))
+    };
+    let ends = |admin: &mut Session, role: &str| {
+        admin.text(&format!(
+            "SELECT to_char(valid_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM scope.credentials WHERE role = '{role}'"
+        ))
+    };
+    let role = admin
+        .issue("'orders', 'credential_comment_c', '1 day', purpose => E'nightly\\nexport'")
+        .role;
+    let until = ends(&mut admin, &role);
+    assert_eq!(
+        said(&mut admin, &role),
+        format!(
+            "scope_roles: credential, issued by \"postgres\", ends by {until} UTC; nightly\\nexport"
+        )
+    );
+    let scope = admin.scope_of(&role);
+    assert_eq!(
+        said(&mut admin, &scope),
+        "scope_roles: scope of database \"credential_comment\", made by \"postgres\""
+    );
+    admin.run(&format!("SELECT scope.renew_role('{role}', '2 days')"));
+    let renewed = ends(&mut admin, &role);
+    assert_ne!(renewed, until);
+    assert!(said(&mut admin, &role).contains(&renewed));
+    let second = admin.text(&format!(
+        "SELECT role_name FROM scope.rotate_password('{role}', '1 hour')"
+    ));
+    let (old, new) = (ends(&mut admin, &role), ends(&mut admin, &second));
+    let comment = said(&mut admin, &role);
+    assert!(
+        comment.contains(&old) && comment.contains("being replaced"),
+        "{comment}"
+    );
+    assert!(said(&mut admin, &second).contains(&new));
+    admin.run(&format!(
+        "ALTER ROLE {second} RENAME TO credential_comment_d"
+    ));
+    assert!(said(&mut admin, "credential_comment_d").contains(&new));
+    // One's own comment stays.
+    admin.run("COMMENT ON ROLE credential_comment_d IS 'ask Ann'; SELECT scope.renew_role('credential_comment_d', '3 days')");
+    assert_eq!(said(&mut admin, "credential_comment_d"), "ask Ann");
+    admin.run(&format!(
+        "CREATE TABLE own (x int); ALTER TABLE own OWNER TO {role}; SELECT scope.revoke_role('{role}')"
+    ));
+    wait_until("it is quarantined", 30, || {
+        said(&mut admin, &role).contains("is kept because it owns objects")
+    });
+    // Nobody's but ours.
+    let plain = f.role("plain", "LOGIN");
+    admin.run(&format!(
+        "SELECT scope.guard_login('{plain}', allow_local => true)"
+    ));
+    assert_eq!(said(&mut admin, &plain), "");
+}

@@ -7,6 +7,7 @@ mod escapes;
 mod issuers;
 mod refused;
 mod revocation;
+mod role_settings;
 mod secret;
 mod sessions;
 mod settings;

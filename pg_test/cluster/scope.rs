@@ -606,3 +606,80 @@ fn the_uri_survives_a_database_name_full_of_signs() {
     assert_eq!(s.text("SELECT current_database()"), name);
     assert_eq!(s.text("SELECT x FROM t"), "1");
 }
+
+/// What will not work is said when it is issued, with the statement that makes it work.
+#[test]
+fn sequences_that_an_insert_needs_are_told() {
+    let f = Fixture::new("scope_numbers");
+    let mut admin = f.admin();
+    admin.run(
+        "CREATE SCHEMA \"Odd\"; CREATE SEQUENCE \"Odd\".\"All Numbers\";
+         CREATE TABLE bills (id bigint DEFAULT nextval('\"Odd\".\"All Numbers\"'), x text);
+         CREATE TABLE notes (id serial, x text); CREATE VIEW notes_v AS SELECT * FROM notes;
+         CREATE TABLE ids (id int GENERATED ALWAYS AS IDENTITY, x text); CREATE VIEW ids_v AS SELECT * FROM ids;
+         CREATE TABLE owned (id serial, x text)",
+    );
+    admin.notices();
+    for (table, sequence) in [("bills", "\"All Numbers\""), ("notes_v", "notes_id_seq")] {
+        let cred = admin.handed(&format!("scope.create_readwrite_role('{table}')"));
+        let notices = admin.notices();
+        let [notice] = notices.as_slice() else {
+            panic!("{table}: {notices:?}")
+        };
+        assert!(
+            notice.message.contains("INSERT needs sequences") && notice.detail.contains(sequence),
+            "{notice}"
+        );
+        let insert = format!("INSERT INTO {table} (x) VALUES ('x')");
+        cred.connect().denied(&insert, "42501");
+        // The HINT is what it takes.
+        admin.run(&notice.hint);
+        cred.connect().run(&insert);
+        assert!(admin.notices().is_empty());
+    }
+    for table in ["owned", "ids", "ids_v"] {
+        let cred = admin.handed(&format!("scope.create_readwrite_role('{table}')"));
+        assert!(admin.notices().is_empty(), "{table}");
+        cred.connect()
+            .run(&format!("INSERT INTO {table} (x) VALUES ('x')"));
+    }
+    admin.issue("'bills'");
+    assert!(admin.notices().is_empty(), "a reader");
+}
+
+#[test]
+fn what_an_admin_login_creates_out_of_reach_of_others_is_told() {
+    let f = Fixture::new("scope_left_out");
+    let mut admin = f.admin();
+    admin.run("CREATE SCHEMA shop; CREATE TABLE shop.a (id int)");
+    let reader =
+        admin.handed("scope.create_readonly_role(schemas => '{shop}', future_tables => true)");
+    admin.notices();
+    let maker = admin.handed("scope.create_admin_role('{shop}')");
+    let notices = admin.notices();
+    let told: Vec<_> = notices
+        .iter()
+        .filter(|n| n.message.contains("out of reach"))
+        .collect();
+    let [notice] = told.as_slice() else {
+        panic!("{notices:?}")
+    };
+    maker.connect().run("CREATE TABLE shop.b (id int)");
+    reader.connect().denied("SELECT * FROM shop.b", "42501");
+    admin.run(&notice.hint);
+    maker.connect().run("CREATE TABLE shop.c (id int)");
+    for table in ["a", "b", "c"] {
+        reader
+            .connect()
+            .rows(&format!("SELECT * FROM shop.{table}"));
+    }
+    admin.notices();
+    admin.handed("scope.create_admin_role('{shop}')");
+    assert!(
+        !admin
+            .notices()
+            .iter()
+            .any(|n| n.message.contains("out of reach")),
+        "it is covered by now"
+    );
+}

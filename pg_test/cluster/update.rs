@@ -189,11 +189,16 @@ fn an_update_keeps_the_data_and_leaves_what_a_fresh_install_has() {
     let end = view[at..]
         .find("\nCREATE ")
         .map_or(view.len(), |end| at + end);
+    let comments: String = view
+        .lines()
+        .filter(|line| line.starts_with("COMMENT ON COLUMN scope.jwt_issuers."))
+        .collect();
     let update = format!(
         "DROP FUNCTION scope.former();
          ALTER TABLE scope.jwt_revoked_token DROP COLUMN former;
          {}
-         GRANT SELECT ON scope.jwt_issuers TO pg_monitor;",
+         GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
+         {comments}",
         &view[at..end]
     );
     let _scripts = (

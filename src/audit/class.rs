@@ -28,9 +28,19 @@ const NAMES: [(&str, Class); 9] = [
 ];
 
 /// The bits of the classes that a list names, separated by commas; `all` and `none` are lists too.
-/// `None` when a name is unknown.
+/// `None` when a name is unknown, or when `none` is not alone.
 pub fn parse(list: &str) -> Option<u32> {
     let mut bits = 0;
+    let is_none = |name: &str| name.trim().eq_ignore_ascii_case("none");
+    if list.split(',').any(is_none)
+        && list
+            .split(',')
+            .filter(|name| !name.trim().is_empty())
+            .count()
+            > 1
+    {
+        return None;
+    }
     for name in list.split(',').map(str::trim) {
         bits |= match name.to_ascii_lowercase().as_str() {
             "" | "none" => 0,
@@ -53,6 +63,9 @@ mod tests {
         assert_eq!(parse("login"), Some(1));
         assert_eq!(parse(" Login , STATEMENT,"), Some(257));
         assert_eq!(parse("login,logout"), None);
+        assert_eq!(parse("none, all"), None);
+        assert_eq!(parse("login,NONE"), None);
+        assert_eq!(parse("none,"), Some(0));
         assert_eq!(parse("login switch"), None);
     }
 }

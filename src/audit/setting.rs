@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pgrx::guc::GucSetting;
 
 use super::class::{self, Class};
+use crate::pg::checked_setting::Wrong;
 use crate::pg::compat;
 use crate::pg::own_setting::{self, Parsed};
 
@@ -33,8 +34,12 @@ pub fn define() {
 struct Classes;
 
 impl Parsed for Classes {
-    fn parse(text: &str) -> Option<u32> {
-        class::parse(text)
+    fn parse(text: &str) -> Result<u32, Wrong> {
+        class::parse(text).ok_or_else(|| Wrong {
+            message: "scope_roles.audit is no list of classes",
+            detail: "A class is unknown, or none stands beside others.".into(),
+            hint: "Use login, switch, admin, expire, lock, ddl, denied, export and statement, separated by commas, or all, or none.",
+        })
     }
 
     fn assign(bits: u32) {

@@ -10,7 +10,7 @@ use super::{Error, Issued, Membership, Options, issue, options};
 use crate::error;
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
-use crate::pg::{compat, identity, server};
+use crate::pg::{catalog, compat, identity, server};
 use crate::scope::privilege::{Privilege, Verbs};
 use crate::scope::request::Request;
 use crate::scope::{self, elements, found, name, notices, oids, remembered};
@@ -222,7 +222,7 @@ fn membership(form: Form, request: &Request) -> Result<Membership, Error> {
     for role in foreseen.chain(unforeseen) {
         let role = role?;
         if found::find_or_make(&role, seed.as_ref(), request, &planned, open)? {
-            notices::tell(request, &planned);
+            notices::tell(catalog::oid_of(&role), request, &planned)?;
             return Ok(Membership {
                 // Whoever may create in a schema works as the scope, which then owns what is made.
                 acts_as: request.verbs.has(Privilege::Create).then(|| role.clone()),

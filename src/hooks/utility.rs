@@ -21,7 +21,7 @@ use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::xact;
+use crate::pg::{seclabel, xact};
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, gate, leftovers, switch_state};
 use crate::wakeup;
@@ -134,6 +134,9 @@ unsafe extern "C-unwind" fn process_utility(
         if renames {
             after_rename(node);
         }
+        if (*node).type_ == pg_sys::NodeTag::T_AlterRoleSetStmt {
+            after_role_settings(node.cast());
+        }
         if acts_as_another() {
             // An error may come before anything else could look.
             watched::is_watched();
@@ -180,6 +183,18 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
 #[pg_guard]
 extern "C-unwind" fn before_role_change() {
     itself::enforce();
+}
+
+/// PostgreSQL tells nobody of a role's settings, which count at a login. Sessions that switch to it look again.
+#[pg_guard]
+unsafe extern "C-unwind" fn after_role_settings(statement: *mut pg_sys::AlterRoleSetStmt) {
+    // SAFETY: a valid statement that has been run; NULL stands for ALL, whose settings no switch takes over.
+    unsafe {
+        let role = (*statement).role;
+        if !role.is_null() {
+            seclabel::tell_sessions(pg_sys::get_rolespec_oid(role, true));
+        }
+    }
 }
 
 #[pg_guard]

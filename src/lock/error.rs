@@ -26,6 +26,7 @@ impl Report for Violation {
             Self::Ownership => {
                 "A function or view of another role would run with that role's rights.".into()
             }
+            Self::RoleSettings => "Whoever takes the role next would begin with them.".into(),
             Self::Cast => {
                 "A foreign key would run its function with the rights of the owner of the referenced table."
                     .into()
@@ -58,6 +59,7 @@ impl Report for Violation {
         match self {
             Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Ownership => "Have an administrator change owners.".into(),
+            Self::RoleSettings => "Have an administrator change them; SET changes them for this switch.".into(),
             Self::Cast | Self::Trigger | Self::Cascade => "Have an administrator create it.".into(),
             Self::Prepared => "Run it by the protocol, or PREPARE it by SQL in this transaction.".into(),
             Self::Planted => "Name the schema in the function, or have a role own it that no token takes.".into(),

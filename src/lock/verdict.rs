@@ -61,6 +61,8 @@ pub enum Statement<'a> {
     Session,
     /// Hands an object, or what will be created, to another role: a way to have code run as it.
     Ownership,
+    /// ALTER ROLE … SET, of a role's own settings: every later switch to the role begins with them.
+    RoleSettings,
     /// CREATE CAST: a foreign key calls it as the owner of the referenced table.
     Cast,
     /// CREATE TRIGGER, on a table of one's own or of another owner: a foreign key that cascades into
@@ -107,6 +109,8 @@ pub enum Violation {
     Gated,
     #[error("objects cannot be given to another role while a token's role is active")]
     Ownership,
+    #[error("settings of roles cannot be changed while a token's role is active")]
+    RoleSettings,
     #[error("casts cannot be created while a token's role is active")]
     Cast,
     #[error("triggers cannot be created on another owner's table while a token's role is active")]
@@ -167,6 +171,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             Statement::DiscardAll => Some(Violation::DiscardAll),
             // Code of a SECURITY DEFINER function is its owner's.
             Statement::Ownership
+            | Statement::RoleSettings
             | Statement::Cast
             | Statement::Trigger { .. }
             | Statement::Cascade
@@ -178,6 +183,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
                 return Verdict::Refused(Violation::Idle);
             }
             Statement::Ownership if session.current == role => Some(Violation::Ownership),
+            Statement::RoleSettings if session.current == role => Some(Violation::RoleSettings),
             Statement::Cast if session.current == role => Some(Violation::Cast),
             Statement::Trigger { own: false } if session.current == role => {
                 Some(Violation::Trigger)
@@ -192,6 +198,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             Statement::Transaction
             | Statement::Session
             | Statement::Ownership
+            | Statement::RoleSettings
             | Statement::Cast
             | Statement::Trigger { .. }
             | Statement::Cascade
@@ -315,6 +322,12 @@ mod tests {
             judge(&LOCKED, &Event::Earlier),
             Verdict::Refused(Violation::Earlier)
         );
+        let settings = Event::Utility(Statement::RoleSettings);
+        assert_eq!(
+            judge(&LOCKED, &settings),
+            Verdict::Refused(Violation::RoleSettings)
+        );
+        assert_eq!(judge(&GATED, &settings), Verdict::Refused(Violation::Idle));
         let cast = Event::Utility(Statement::Cast);
         assert_eq!(judge(&LOCKED, &cast), Verdict::Refused(Violation::Cast));
         assert_eq!(judge(&GATED, &cast), Verdict::Refused(Violation::Idle));

@@ -41,6 +41,11 @@ pub fn role_by_name(name: &str) -> Option<Role> {
     role(pg_sys::SysCacheIdentifier::AUTHNAME as i32, key)
 }
 
+/// `InvalidOid` when no role has the name.
+pub fn oid_of(name: &str) -> pg_sys::Oid {
+    role_by_name(name).map_or(pg_sys::InvalidOid, |role| role.oid)
+}
+
 pub fn role_by_oid(oid: pg_sys::Oid) -> Option<Role> {
     role(
         pg_sys::SysCacheIdentifier::AUTHOID as i32,

@@ -9,12 +9,12 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::checked_setting::{self, Wrong};
 use super::compat;
 
 /// What a setting of ours means: bits.
 pub trait Parsed {
-    /// `None` when it is no value of this setting.
-    fn parse(text: &str) -> Option<u32>;
+    fn parse(text: &str) -> Result<u32, Wrong>;
     /// Must not fail.
     fn assign(bits: u32);
 }
@@ -55,8 +55,13 @@ unsafe extern "C-unwind" fn check_parsed<P: Parsed>(
         } else {
             CStr::from_ptr(*new_value)
         };
-        let Some(bits) = text.to_str().ok().and_then(P::parse) else {
-            return false;
+        let bits = match P::parse(&text.to_string_lossy()) {
+            Ok(bits) => bits,
+            Err(wrong) => {
+                // Also at the start of the server, where the default takes its place.
+                checked_setting::fail(&wrong);
+                return false;
+            }
         };
         let memory = compat::setting_alloc(size_of::<u32>()).cast::<u32>();
         if memory.is_null() {

@@ -5,13 +5,15 @@
 //! same mask, and what was configured travels in the setting's `extra`, which nothing prints.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
-use super::compat;
+use super::checked_setting::{self, Wrong};
+use super::{compat, error_context};
 
 const MASK: &CStr = c"********";
 
@@ -19,8 +21,19 @@ const MASK: &CStr = c"********";
 static VALUE: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 static mut SHOWN: *mut c_char = std::ptr::null_mut();
 
-/// Defines it; there is one.
-pub fn define(name: &'static CStr, short: &'static CStr, long: &'static CStr) {
+/// What is wrong with a value; its message does not show it.
+type Check<T> = fn(&T) -> Result<(), Wrong>;
+static CHECKS: OnceLock<(Check<[u8]>, Check<str>)> = OnceLock::new();
+
+/// Defines it; there is one. `check` judges a text, `check_file` the file of that path.
+pub fn define(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    check_text: Check<[u8]>,
+    check_file: Check<str>,
+) {
+    CHECKS.get_or_init(|| (check_text, check_file));
     // SAFETY: strings and the variable are static; the hooks have the types that PostgreSQL asks for.
     unsafe {
         pg_sys::DefineCustomStringVariable(
@@ -50,7 +63,33 @@ pub fn get() -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
 }
 
-/// Never refuses: the message would show the value. What is wrong with it is said at its use.
+/// In words of ours: PostgreSQL's would show the value.
+fn is_right(given: &CStr) -> bool {
+    let Some((check, check_file)) = CHECKS.get() else {
+        return true;
+    };
+    let bytes = given.to_bytes();
+    if bytes.is_empty() {
+        return true;
+    }
+    if let Some(path) = bytes.strip_prefix(b"@") {
+        if checked_setting::is_heard()
+            && let Err(wrong) = check_file(&String::from_utf8_lossy(path))
+        {
+            checked_setting::warn(&wrong);
+        }
+        return true;
+    }
+    match check(bytes) {
+        Ok(()) => true,
+        Err(wrong) => {
+            // Nor does the statement go into the log.
+            error_context::hide_statement(|_| false);
+            checked_setting::refuse(&wrong)
+        }
+    }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn check(
     new_value: *mut *mut c_char,
@@ -62,6 +101,9 @@ unsafe extern "C-unwind" fn check(
         let given = *new_value;
         if given.is_null() || CStr::from_ptr(given) == MASK {
             return true;
+        }
+        if !is_right(CStr::from_ptr(given)) {
+            return false;
         }
         let mask = compat::setting_string(MASK);
         if mask.is_null() {

@@ -85,12 +85,29 @@ pub fn put_back(is_exempt: impl Fn(&CStr) -> bool) {
             }
         }
         for (name, value) in before {
-            // A value that is none any more: the time zone's file is gone, say.
-            if !set(name, Some(value)) {
-                set(name, None);
-            }
+            set_back(name, Some(value));
         }
     });
+}
+
+/// As [`set`], for a value that there was; `None` is the session's default.
+pub fn set_back(name: &CStr, value: Option<&CString>) {
+    // A value that is none any more: the time zone's file is gone, say.
+    if value.is_none() || !set(name, value) {
+        set(name, None);
+    }
+}
+
+/// What the session has set for itself.
+///
+/// # Safety
+/// NULL, or a valid record.
+pub unsafe fn of_session(setting: *mut pg_sys::config_generic) -> Option<CString> {
+    // SAFETY: by contract.
+    unsafe {
+        let is_set = !setting.is_null() && (*setting).source == pg_sys::GucSource::PGC_S_SESSION;
+        is_set.then(|| text(setting, &current(setting))).flatten()
+    }
 }
 
 /// # Safety

@@ -53,8 +53,7 @@ pub fn create(
     let planned = planning::plan(request, caller, None)?;
     let role = make(name, request, &planned, purpose, false)?;
     again::remember(role, name, &again::fingerprint(request)?)?;
-    tell(request, &planned);
-    Ok(())
+    tell(role, request, &planned)
 }
 
 /// Whether a plain identifier needs quotes for being a word of SQL, as PostgreSQL's own quoting
@@ -125,8 +124,7 @@ fn already_there(
             "It has got what came into its schemas since.",
             None,
         );
-        tell(request, &planned);
-        return Ok(());
+        return tell(role, request, &planned);
     }
     if !difference.is_empty() {
         let is_known = again::is_remembered(role, name, &asked)?
@@ -197,8 +195,7 @@ fn join(name: &str, request: &Request) -> Result<(), Error> {
         },
         None,
     );
-    tell(request, &planned);
-    Ok(())
+    tell(scope.oid, request, &planned)
 }
 
 /// May the caller make all grants of a new scope?
@@ -275,8 +272,7 @@ pub fn add(name: &str, request: &Request) -> Result<(), Error> {
     let planned = planning::plan(request, identity::current_user(), Some(scope.oid))?;
     extend(&scope.name, scope.oid, request, &planned)?;
     label::keep(scope.oid);
-    tell(request, &planned);
-    Ok(())
+    tell(scope.oid, request, &planned)
 }
 
 /// Makes the grants of a plan that a scope lacks. The caller holds its lock.

@@ -5,16 +5,20 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::switch_state::{self, Prepared};
-use super::{claim_settings, ends, leftovers};
+use super::{claim_settings, ends, leftovers, role_settings};
+use crate::pg::role_settings::Stored;
 use crate::switch_text::Extent;
 
-/// Switches to `role` and locks it.
-pub fn activate(role: &CStr, claims: &CStr, state: &Prepared) {
+/// Switches to `role` and locks it; `settings` are the role's own.
+pub fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) {
     claim_settings::secure();
     if state.extent == Extent::Session {
         leftovers::session_begins();
     }
     switch_state::set(role, claims, state);
+    if !settings.is_empty() || state.extent == Extent::Session {
+        role_settings::begin(settings, state.extent);
+    }
     ends::ensure();
     claim_settings::switched();
 }
@@ -22,6 +26,7 @@ pub fn activate(role: &CStr, claims: &CStr, state: &Prepared) {
 /// Ends a session's switch: the session is its login role again.
 pub fn deactivate() {
     switch_state::unset();
+    role_settings::end();
     leftovers::session_ended();
 }
 

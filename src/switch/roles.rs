@@ -1,14 +1,16 @@
 //! Which roles a token may activate: at all, and in this session.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 
 use super::Error;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog::{self, Role};
+use crate::pg::role_settings::Stored;
 use crate::pg::{compat, identity, invalidation, server};
-use crate::session::switch_state;
+use crate::session::{role_settings, switch_state};
 
 /// Why a role is out of reach for every token.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +25,14 @@ pub enum Untakeable {
 
 thread_local! {
     /// The last role that was permitted, and on what grounds.
-    static PERMITTED: RefCell<Option<(Grounds, Role)>> = const { RefCell::new(None) };
+    static PERMITTED: RefCell<Option<(Grounds, Permitted)>> = const { RefCell::new(None) };
+}
+
+/// A role that may be taken, and its own settings.
+#[derive(Clone)]
+pub struct Permitted {
+    pub role: Role,
+    pub settings: Rc<Stored>,
 }
 
 /// The role, if tokens may activate it at all (docs/design.md, "Gated logins make an escape worthless").
@@ -66,23 +75,24 @@ impl Grounds {
     }
 }
 
-/// As [`permitted`], which is asked again only when its answer may have changed: tokens differ more
+/// The role, if this session may take it by a token; asked again only when the answer may have changed: tokens differ more
 /// often than their roles.
-pub fn permitted_now(role: &str, grounds: Grounds) -> Result<Role, Error> {
+pub fn permitted_now(role: &str, grounds: Grounds) -> Result<Permitted, Error> {
     let known = PERMITTED.with_borrow(|known| {
-        let same = |(on, known): &&(Grounds, Role)| *on == grounds && known.name == role;
-        known.as_ref().filter(same).map(|(_, role)| role.clone())
+        let same = |(on, known): &&(Grounds, Permitted)| *on == grounds && known.role.name == role;
+        known.as_ref().filter(same).map(|(_, known)| known.clone())
     });
-    if let Some(role) = known {
-        return Ok(role);
+    if let Some(known) = known {
+        return Ok(known);
     }
     let role = permitted(role)?;
-    PERMITTED.set(Some((grounds, role.clone())));
-    Ok(role)
+    let settings = Rc::new(role_settings::of(role.oid));
+    let permitted = Permitted { role, settings };
+    PERMITTED.set(Some((grounds, permitted.clone())));
+    Ok(permitted)
 }
 
-/// The role, if this session may take it by a token.
-pub fn permitted(role: &str) -> Result<Role, Error> {
+fn permitted(role: &str) -> Result<Role, Error> {
     let target = takeable(role)?;
     let session_user = identity::session_user();
     let name = || catalog::name_of(session_user);

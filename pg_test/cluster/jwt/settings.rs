@@ -172,15 +172,26 @@ fn no_secret_means_no_switch() {
         s.refused(&switch(token), "55000");
         assert_itself(&mut s, &g.auth);
     }
-    // A secret under 32 bytes is none.
-    for short in ["x", &"s".repeat(31)] {
-        server.alter_system("scope_roles.jwt_secret", short);
-        let refusal = g.login().refused(
-            &switch(&sign_with(&g.claims(json!({})), short, Algorithm::HS256)),
-            "55000",
-        );
-        assert!(!refusal.rest.contains(&"s".repeat(31)), "{refusal}");
-    }
+    // A secret under 32 bytes is none, also one that the server was started with.
+    let short = "s".repeat(31);
+    let lax = Server::start(Options::default().set("scope_roles.jwt_secret", &short));
+    let other = Gate::with(Fixture::on(&lax, "jwt_short_secret"));
+    let refusal = other.login().refused(
+        &switch(&sign_with(
+            &other.claims(json!({})),
+            &short,
+            Algorithm::HS256,
+        )),
+        "55000",
+    );
+    assert!(!refusal.rest.contains(&short), "{refusal}");
+    assert!(
+        lax.log()
+            .contains("WARNING:  scope_roles.jwt_secret is not usable as a key"),
+        "{}",
+        lax.log()
+    );
+    assert!(!lax.log().contains(&short), "the secret is in the log");
     let enough = "s".repeat(32);
     server.alter_system("scope_roles.jwt_secret", &enough);
     let mut s = g.login();
@@ -421,4 +432,73 @@ fn no_token_and_no_secret_is_ever_logged() {
         }
     }
     assert!(!log.contains(SECRET) && !notices.contains(SECRET));
+}
+
+/// Refused when it is set, with a HINT, and what was set before holds. No message shows a value, and the log none of a secret.
+#[test]
+fn what_is_no_value_is_refused_when_it_is_set() {
+    let server = Server::start(Options::default());
+    let g = Gate::with(Fixture::on(&server, "jwt_wrong_settings"));
+    let mut admin = g.f.admin();
+    for (name, wrong) in [
+        ("jwt_secret", "far-too-short-for-a-secret"),
+        ("jwt_secret", "https://id.example.org/.well-known/jwks.json"),
+        ("jwt_secret", "   "),
+        ("jwt_secret", "{\"kty\":\"oct\",\"k\":\"c2hvcnQtc2VjcmV0\"}"),
+        ("jwt_role_claim", ""),
+        ("jwt_role_claim", ".app.roles[0"),
+        ("jwt_role_claim", "$..a..b"),
+        ("jwt_audience", "orders,,billing"),
+        ("jwt_audience", " "),
+        ("jwt_issuer", "https://id.example.org "),
+        ("anon_role", "pg_read_all_data"),
+        ("audit", "none, all"),
+        ("audit", "login, nonsense"),
+        ("connection_host", "postgresql://db.example.org"),
+        ("connection_host", "db.example.org:5432"),
+        ("connection_host", "db example"),
+    ] {
+        let refusal = admin.refused(
+            &format!("ALTER SYSTEM SET scope_roles.{name} = {}", literal(wrong)),
+            "22023",
+        );
+        assert!(
+            refusal.message.contains(&format!("scope_roles.{name}")),
+            "{refusal}"
+        );
+        assert!(
+            wrong.trim().is_empty() || !refusal.rest.contains(wrong),
+            "{refusal}"
+        );
+    }
+    for part in ["far-too-short", "c2hvcnQtc2VjcmV0"] {
+        assert!(!server.log().contains(part), "the log shows {part}");
+    }
+    // By the file, as well: the value of before stays.
+    server.reconfigure(
+        "scope_roles.jwt_secret = 'short-and-in-the-file'\nscope_roles.jwt_audience = ','\n",
+    );
+    server.reload();
+    assert_eq!(admin.text("SHOW scope_roles.jwt_audience"), "");
+    let mut s = g.login();
+    s.run(&format!("BEGIN; {}; COMMIT", switch(&g.token(json!({})))));
+    assert!(!server.log().contains("short-and-in-the-file"));
+    // A file may come later: it is missed aloud.
+    admin.notices();
+    admin.run("ALTER SYSTEM SET scope_roles.jwt_secret = '@/nowhere/jwt.key'");
+    let notices = admin.notices();
+    assert!(
+        notices.len() == 1
+            && notices[0].message.contains("cannot be read")
+            && !notices[0].hint.is_empty(),
+        "{notices:?}"
+    );
+    // A claim that is none is not replaced by the default, when the server starts with it.
+    let lax = Server::start(Options::default().set("scope_roles.jwt_role_claim", ".a[0"));
+    let g = Gate::with(Fixture::on(&lax, "jwt_wrong_claim"));
+    assert!(g.login().attempt(&switch(&g.token(json!({})))).is_err());
+    assert!(
+        lax.log()
+            .contains("WARNING:  scope_roles.jwt_role_claim is no claim path")
+    );
 }

@@ -33,7 +33,12 @@ fn every_example_is_run_here() {
     names.sort();
     assert_eq!(
         names,
-        ["analytics-team.json", "api-server.json", "tile-server.json"]
+        [
+            "analytics-team.json",
+            "api-server.json",
+            "dump.json",
+            "tile-server.json"
+        ]
     );
 }
 
@@ -118,4 +123,41 @@ fn the_analytics_team_reads_what_is_loaded_later() {
     let planned = apply_twice(&mut admin, &example("analytics-team.json"));
     assert_eq!(planned.len(), 1, "{planned:?}");
     admin.assert_that("NOT pg_has_role('cas', 'analytics', 'MEMBER') AND pg_has_role('ana', 'analytics', 'MEMBER')");
+}
+
+/// pg_dump itself, by the login that the example makes; with tables and sequences made since.
+#[test]
+fn the_dump_of_a_schema_is_whole() {
+    let f = Fixture::new("spec_dump");
+    let mut admin = f.admin();
+    admin.run(
+        "CREATE ROLE shop_owner; CREATE SCHEMA shop AUTHORIZATION shop_owner; SET ROLE shop_owner;
+         CREATE TABLE shop.orders (id serial PRIMARY KEY, item text); INSERT INTO shop.orders (item) VALUES ('tea');
+         CREATE SEQUENCE shop.invoice_numbers; CREATE VIEW shop.names AS SELECT item FROM shop.orders; RESET ROLE",
+    );
+    story(&mut admin, "dump.json");
+    admin.run(
+        "SET ROLE shop_owner; CREATE TABLE shop.later (id serial, note text); INSERT INTO shop.later (note) VALUES ('since'); RESET ROLE",
+    );
+    let cred = admin.handed("scope.create_credential('{shop_dump}', 'shop_backup', '1 hour')");
+    let dump = output(
+        f.server
+            .client("pg_dump")
+            .env("PGPASSWORD", &cred.password)
+            .args(["-n", "shop", "-d", &cred.uri]),
+    );
+    for part in [
+        "tea",
+        "since",
+        "setval('shop.orders_id_seq', 1",
+        "setval('shop.later_id_seq', 1",
+        "invoice_numbers",
+        "VIEW shop.names",
+    ] {
+        assert!(dump.contains(part), "{part}: {dump}");
+    }
+    let mut s = cred.connect();
+    s.denied("INSERT INTO shop.orders (item) VALUES ('x')", "42501");
+    s.denied("SELECT nextval('shop.invoice_numbers')", "42501");
+    admin.run("SELECT scope.revoke_role('shop_backup')");
 }

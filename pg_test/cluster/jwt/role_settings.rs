@@ -1,0 +1,178 @@
+//! What ALTER ROLE … SET says of a role holds while a token has switched to it, as after a login.
+
+use serde_json::json;
+
+use super::{Gate, end_session, switch, switch_session};
+use crate::harness::*;
+
+fn shown(s: &mut Session, names: &[&str]) -> Vec<String> {
+    names
+        .iter()
+        .map(|name| {
+            s.text(&format!(
+                "SELECT coalesce(current_setting('{name}', true), '')"
+            ))
+        })
+        .collect()
+}
+
+#[test]
+fn the_roles_own_settings_hold_for_the_switch_and_end_with_it() {
+    let g = Gate::new("role_settings");
+    let mut admin = g.f.admin();
+    let names = [
+        "statement_timeout",
+        "search_path",
+        "TimeZone",
+        "app.plan",
+        "work_mem",
+    ];
+    admin.run("CREATE DATABASE role_settings_other");
+    admin.run(&format!(
+        "CREATE SCHEMA shop;
+         ALTER ROLE {r} SET statement_timeout = '3s'; ALTER ROLE {r} SET search_path = shop, public;
+         ALTER ROLE {r} SET timezone = 'Europe/Zurich'; ALTER ROLE {r} SET app.plan = 'free';
+         ALTER ROLE {r} IN DATABASE role_settings SET statement_timeout = '7s';
+         ALTER ROLE {r} IN DATABASE role_settings_other SET work_mem = '99MB'",
+        r = g.reader
+    ));
+    let token = g.token(json!({}));
+    let mut s = g.login();
+    let before = shown(&mut s, &names);
+    for end in ["COMMIT", "ROLLBACK"] {
+        s.run(&format!("BEGIN; {}", switch(&token)));
+        assert_eq!(
+            shown(&mut s, &names),
+            ["7s", "shop, public", "Europe/Zurich", "free", &before[4]]
+        );
+        // What the role starts with is no limit.
+        s.run("SET LOCAL statement_timeout = '9s'");
+        assert_eq!(s.text("SHOW statement_timeout"), "9s");
+        s.run(end);
+        assert_eq!(shown(&mut s, &names), before, "after {end}");
+    }
+    s.run(&format!(
+        "BEGIN; SAVEPOINT a; {}; ROLLBACK TO a",
+        switch(&token)
+    ));
+    assert_eq!(shown(&mut s, &names), before);
+    s.run(&format!(
+        "{}; ROLLBACK",
+        switch(&g.token(json!({"role": g.writer})))
+    ));
+    // Another role has its own, a role without any none.
+    s.run(&format!(
+        "BEGIN; {}",
+        switch(&g.token(json!({"role": g.writer})))
+    ));
+    assert_eq!(shown(&mut s, &names), before);
+    s.run("COMMIT");
+    // What is changed holds from the next switch on, with a token that is known already.
+    s.run(&format!("BEGIN; {}; COMMIT", switch(&token)));
+    for (change, timeout) in [
+        (
+            "IN DATABASE role_settings SET statement_timeout = '8s'",
+            "8s",
+        ),
+        ("IN DATABASE role_settings RESET statement_timeout", "3s"),
+        ("RESET ALL", "0"),
+    ] {
+        admin.run(&format!("ALTER ROLE {} {change}", g.reader));
+        s.run(&format!("BEGIN; {}", switch(&token)));
+        assert_eq!(s.text("SHOW statement_timeout"), timeout, "{change}");
+        s.run("COMMIT");
+    }
+    // It cancels, as it would after a login.
+    admin.run(&format!(
+        "ALTER ROLE {} SET statement_timeout = '200ms'",
+        g.reader
+    ));
+    s.run(&format!("BEGIN; {}", switch(&token)));
+    s.denied("SELECT pg_sleep(20)", "57014");
+    s.run("ROLLBACK; SELECT pg_sleep(0.4)");
+    admin.run("DROP DATABASE role_settings_other");
+}
+
+#[test]
+fn a_switch_of_the_session_has_them_until_it_ends() {
+    let g = Gate::new("role_settings_s");
+    g.f.admin().run(&format!(
+        "ALTER ROLE {r} SET work_mem = '5MB'; ALTER ROLE {r} SET timezone = 'Asia/Tokyo'",
+        r = g.reader
+    ));
+    let names = ["work_mem", "TimeZone"];
+    let token = g.token(json!({}));
+    let mut s = g.login();
+    s.run("SET work_mem = '6MB'");
+    let before = shown(&mut s, &names);
+    s.run(&switch_session(&token));
+    assert_eq!(shown(&mut s, &names), ["5MB", "Asia/Tokyo"]);
+    s.run(&format!("BEGIN; {}; ROLLBACK", end_session(&token)));
+    assert_eq!(shown(&mut s, &names), ["5MB", "Asia/Tokyo"]);
+    s.run(&end_session(&token));
+    assert_eq!(shown(&mut s, &names), before);
+}
+
+/// Only what everybody may set, nothing that says who acts or what the token claims, and a value that is none does no harm.
+#[test]
+fn settings_of_a_role_that_would_undo_the_lock() {
+    let g = Gate::new("role_settings_l");
+    let mut admin = g.f.admin();
+    let (reader, writer) = (&g.reader, &g.writer);
+    for set in [
+        format!("role = '{writer}'"),
+        "session_authorization = 'postgres'".into(),
+        "request.jwt.claims = '{\"sub\":\"eve\"}'".into(),
+        "request.jwt.claim.sub = 'eve'".into(),
+        "session_replication_role = 'replica'".into(),
+        "log_statement = 'none'".into(),
+        "scope.switch = ''".into(),
+        "default_tablespace = 'gone'".into(),
+        "app.seen = 'yes'".into(),
+    ] {
+        // Some PostgreSQL itself does not take.
+        let _taken = admin.attempt(&format!("ALTER ROLE {reader} SET {set}"));
+    }
+    let mut s = g.login();
+    s.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+    assert_eq!(
+        s.text("SELECT concat_ws(' ', current_user, current_setting('role'), current_setting('request.jwt.claims')::json->>'sub', \
+                current_setting('session_replication_role'), current_setting('app.seen', true), current_setting('request.jwt.claim.sub', true))"),
+        format!("{reader} {reader} ann origin yes ann")
+    );
+    s.refused("RESET ROLE", "42501");
+    s.run("ROLLBACK");
+    s.assert_that("current_user = session_user");
+}
+
+/// A role may change its own settings, by PostgreSQL's rules: whoever takes it next would begin with them.
+#[test]
+fn settings_of_its_own_role_for_the_next() {
+    let g = Gate::new("role_settings_p");
+    let mut s = g.login();
+    for set in [
+        "ALTER ROLE CURRENT_USER SET search_path = evil".to_owned(),
+        format!("ALTER ROLE {} SET statement_timeout = 1", g.reader),
+        format!(
+            "ALTER ROLE {} IN DATABASE role_settings_p SET statement_timeout = 1",
+            g.reader
+        ),
+        "ALTER ROLE CURRENT_USER RESET ALL".into(),
+        "DO $$ BEGIN ALTER ROLE CURRENT_USER SET search_path = evil; END $$".into(),
+    ] {
+        for protocol in [Protocol::Simple, Protocol::Extended] {
+            s.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+            let refusal = s.attempt_by(protocol, &set).expect_err(&set);
+            assert_eq!(refusal.code, "42501", "{set}: {refusal}");
+            assert!(
+                !refusal.detail.is_empty() && !refusal.hint.is_empty(),
+                "{set}: {refusal}"
+            );
+            s.run("ROLLBACK");
+        }
+    }
+    g.f.admin().assert_that(&format!(
+        "NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = '{}'::regrole)",
+        g.reader
+    ));
+}
