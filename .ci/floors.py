@@ -25,7 +25,7 @@ FLOORS = [
     ["lock", "switch", "verify", "claims"],
     ["audit", "session", "label", "wakeup"],
     ["guc", "error", "pg"],
-    ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "buffer", "flood", "html", "constants", "text", "timestamp", "digits"],
+    ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "buffer", "flood", "html", "text", "timestamp", "digits"],
 ]
 
 

@@ -226,7 +226,7 @@ CREATE FUNCTION scope.create_authenticator(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_authenticator_wrapper';
 COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
-'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() and scope.set_jwt_session() only, never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
+'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() only (scope.set_jwt_session(): see scope_roles.session_switches), never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
 valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds. What it is granted by hand, or is a member of through a role, tokens do not give; scope.apply() changes the list.
 Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks or roles; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 

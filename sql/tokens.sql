@@ -19,7 +19,7 @@ RETURNS name
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'set_jwt_session_wrapper';
 COMMENT ON FUNCTION scope.set_jwt_session(text, text) IS
-'As scope.set_jwt_role(), for the whole session: it ends with the session or by scope.end_jwt_session(). For psql and session pooling; with transaction pooling the next client would inherit it.';
+'As scope.set_jwt_role(), for the whole session: it ends with the session or by scope.end_jwt_session(). For psql and connections that are not shared: in a session of an authenticator only where a superuser has set scope_roles.session_switches for it.';
 
 CREATE FUNCTION scope.end_jwt_session(token text)
 RETURNS void

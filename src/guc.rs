@@ -1,5 +1,5 @@
 //! Every setting: private statics, typed accessors. All are PGC_SIGHUP or PGC_POSTMASTER: only an administrator's
-//! configuration counts, nothing that a session can SET.
+//! configuration counts, nothing that a session can SET. One is a superuser's, for ALTER ROLE … SET.
 
 mod checks;
 
@@ -24,6 +24,7 @@ static JWT_REQUIRE_EXP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static JWT_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static JWT_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static ANON_ROLE: Text = Text::new(None);
+static SESSION_SWITCHES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static MAX_TTL: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_PASSWORD_AGE: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
@@ -230,6 +231,14 @@ fn define() {
         GucContext::Sighup,
         seconds,
     );
+    GucRegistry::define_bool_guc(
+        c"scope_roles.session_switches",
+        c"Whether sessions of an authenticator may switch until they end, by scope.set_jwt_session().",
+        c"Set it for authenticators whose connections are not shared: ALTER ROLE ... SET.",
+        &SESSION_SWITCHES,
+        GucContext::Suset,
+        GucFlags::NOT_WHILE_SEC_REST,
+    );
     GucRegistry::define_enum_guc(
         c"scope_roles.ddl_alert",
         c"Whose DDL raises an alert: all, managed or off.",
@@ -319,6 +328,10 @@ pub fn jwt_cache_size() -> usize {
 
 pub fn anon_role() -> Option<String> {
     text(&ANON_ROLE)
+}
+
+pub fn session_switches() -> bool {
+    SESSION_SWITCHES.get()
 }
 
 /// Seconds, never more than [`max_ttl`].

@@ -18,6 +18,7 @@ mod library;
 mod log;
 mod object_access;
 mod objects;
+mod owners;
 mod plan;
 mod quiet;
 mod refusals;

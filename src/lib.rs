@@ -11,7 +11,6 @@ mod authority;
 mod buffer;
 mod claim_path;
 mod claims;
-mod constants;
 mod credential;
 mod digits;
 mod error;

@@ -7,10 +7,11 @@ pub mod verdict;
 
 use crate::audit::{self, Class};
 use crate::error::raise;
+use crate::jwt;
 use crate::pg::{clock, error_context, identity, wire};
 use crate::session::{ends, gate, switch_state, switching};
-use crate::{jwt, switch};
-use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
+use crate::switch::standing::{self, Over};
+use verdict::{Bond, Event, Session, Statement, Verdict};
 
 /// The cheap first question of every hook: three loads.
 #[inline]
@@ -30,11 +31,13 @@ pub fn enforce(event: &Event<'_>) {
         outer: identity.outer.into(),
         current: identity.current.into(),
         security_context: identity.security_context,
-        lasts: matches!(event, Event::Utility(Statement::Hold))
-            && switch_state::lasts_for_the_session(),
+        lasts: matches!(
+            event,
+            Event::Utility(Statement::Hold | Statement::PrepareTransaction)
+        ) && switch_state::lasts_for_the_session(),
     };
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
-        if matches!(violation, Violation::Ended | Violation::Revoked) {
+        if violation.is_of_the_token() {
             // The statement may bring a new token.
             error_context::hide_statement(jwt::redact);
         }
@@ -69,8 +72,12 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
         ends::ensure();
         // Not all tokens end by themselves.
         wire::watch();
-        if switch::is_revoked() {
-            return Some(Bond::Revoked);
+        if let Some(over) = standing::over() {
+            return Some(match over {
+                Over::Revoked => Bond::Revoked,
+                Over::Withdrawn => Bond::Withdrawn,
+                Over::Unknown => Bond::Unknown,
+            });
         }
     }
     Some(Bond::Locked(role.into()))

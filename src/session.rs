@@ -6,7 +6,6 @@ pub mod ends;
 pub mod gate;
 pub mod leftovers;
 pub mod planted;
-pub mod prepared_texts;
 pub mod role_changers;
 pub mod role_settings;
 pub mod switch_state;

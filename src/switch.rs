@@ -2,8 +2,9 @@
 
 mod error;
 mod roles;
+pub mod standing;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
@@ -21,9 +22,9 @@ use crate::pg::name::SharedName;
 use crate::pg::role_settings::Stored;
 use crate::pg::{error_context, identity, json, server, statement, xact};
 use crate::session::switch_state::{self, Prepared};
-use crate::session::{leftovers, role_changers, switching};
+use crate::session::{gate, leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
-use crate::verify::{self, Accepted, Rules, revocation};
+use crate::verify::{self, Accepted, Rules};
 use roles::{Grounds, Permitted, permitted_now};
 pub use roles::{Untakeable, privileged, takeable};
 
@@ -61,6 +62,8 @@ pub enum Error {
     NotAlone,
     #[error("a token cannot switch the role of a connection for replication")]
     Replication,
+    #[error("a token cannot switch a whole session of this login")]
+    Shared,
     #[error("this session has not been switched by a token")]
     NoSessionSwitch,
     #[error("this token cannot end the switch of this session")]
@@ -68,20 +71,8 @@ pub enum Error {
 }
 
 thread_local! {
-    /// The token of the switch, to look for its revocation; the state's tag tells whether it is
-    /// still that of the switch.
-    static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
-    static CHECKING: Cell<bool> = const { Cell::new(false) };
     /// The last claim path that was parsed: calls tend to repeat it.
     static PATH: RefCell<Option<(String, ClaimPath)>> = const { RefCell::new(None) };
-}
-
-struct Active {
-    token: Rc<Accepted>,
-    checked_at: Cell<u64>,
-    /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
-    seen_at: Cell<u64>,
-    revoked: Cell<bool>,
 }
 
 /// Switches until the transaction ends. Documented in `sql/tokens.sql`.
@@ -129,77 +120,6 @@ fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, E
             });
             Err(report(error))
         }
-    }
-}
-
-/// Has the token of the active switch been revoked since? Asks the tables only after a commit that
-/// touched them.
-pub fn is_revoked() -> bool {
-    // The leader asks for its workers, and PostgreSQL takes no new snapshots in parallel mode.
-    if xact::is_parallel() {
-        return false;
-    }
-    // The question itself runs statements.
-    if CHECKING.get() {
-        return false;
-    }
-    ACTIVE.with_borrow(|active| {
-        let active = match holder(active.as_ref()) {
-            Holder::Nobody => return false,
-            Holder::Other => return true,
-            Holder::Active(active) => active,
-        };
-        let generation = revocation::generation();
-        if active.checked_at.get() != generation {
-            let checking = Checking::begin();
-            let revoked = revocation::check(&active.token.rules, &active.token.verified).is_err();
-            drop(checking);
-            active.revoked.set(revoked);
-            active.checked_at.set(generation);
-        }
-        active.revoked.get()
-    })
-}
-
-/// Whose switch it is.
-enum Holder<'a> {
-    /// There is none, or it is the anonymous role's, which has no token.
-    Nobody,
-    /// A rollback has brought a switch back whose token is no longer at hand.
-    Other,
-    Active(&'a Active),
-}
-
-/// Reads the state again only when it has changed: every statement asks.
-fn holder(active: Option<&Active>) -> Holder<'_> {
-    let epoch = switch_state::epoch();
-    if let Some(active) = active.filter(|active| active.seen_at.get() == epoch) {
-        return Holder::Active(active);
-    }
-    let tag = switch_state::with(|state| state.tag).filter(|&tag| tag != 0);
-    match (tag, active) {
-        (None, _) => Holder::Nobody,
-        (Some(tag), Some(active)) if active.token.tag == tag => {
-            active.seen_at.set(epoch);
-            Holder::Active(active)
-        }
-        _ => Holder::Other,
-    }
-}
-
-/// Resets the flag also when the check fails.
-struct Checking;
-
-impl Checking {
-    fn begin() -> Self {
-        CHECKING.set(true);
-        Checking
-    }
-}
-
-impl Drop for Checking {
-    fn drop(&mut self) {
-        CHECKING.set(false);
     }
 }
 
@@ -255,13 +175,7 @@ fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc
         audit::switched(members);
     }
     let role = switch.role.clone();
-    let active = Active {
-        token: accepted,
-        checked_at: Cell::new(generation),
-        seen_at: Cell::new(0),
-        revoked: Cell::new(false),
-    };
-    ACTIVE.set(Some(active));
+    standing::made(accepted, token, generation);
     Ok(role)
 }
 
@@ -370,6 +284,10 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) -> 
     if server::is_replication_connection() {
         return Err(Error::Replication);
     }
+    // Whoever shares the connection could not use it any more.
+    if state.extent == Extent::Session && gate::is_closed() && !guc::session_switches() {
+        return Err(Error::Shared);
+    }
     match switch_state::is(state) {
         // The same token again: it is what the session is already.
         Some(true) => return Ok(()),
@@ -406,7 +324,7 @@ fn end(token: &str, call: pg_sys::FunctionCallInfo) -> Result<(), Error> {
         Some(true) => {
             // What is deferred is the token's, and is done while it is here.
             xact::fire_deferred();
-            // The token stays at hand: a rollback brings the switch back.
+            standing::ending();
             switching::deactivate();
             Ok(())
         }

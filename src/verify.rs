@@ -189,6 +189,21 @@ pub fn verify(token: &str) -> Result<(Rc<Accepted>, u64), Error> {
     Ok((accepted, generation))
 }
 
+/// The rules by which a token that was accepted before, and has not ended, holds now: its issuer, its keys and revocations are looked at,
+/// its age is not.
+pub fn again(token: &str, before: &Accepted) -> Result<Rc<Rules>, Error> {
+    let rules = rules_for(token)?;
+    if !Rc::ptr_eq(&rules, &before.rules) {
+        let policy = Policy {
+            max_age: None,
+            ..rules.policy.clone()
+        };
+        jwt::verify(token, &rules.keys, &policy, clock::now()).map_err(Error::Token)?;
+    }
+    revocation::check(&rules, &before.verified)?;
+    Ok(rules)
+}
+
 fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error> {
     let rules = rules_for(token)?;
     let now = clock::now();

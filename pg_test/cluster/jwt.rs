@@ -5,12 +5,14 @@ mod claims;
 mod deadline;
 mod escapes;
 mod issuers;
+mod keys;
 mod refused;
 mod revocation;
 mod role_settings;
 mod secret;
 mod sessions;
 mod settings;
+mod texts;
 
 use serde_json::{Value, json};
 
@@ -80,6 +82,13 @@ pub fn switch_session(token: &str) -> String {
 /// And its end.
 pub fn end_session(token: &str) -> String {
     format!("SELECT scope.end_jwt_session({})", literal(token))
+}
+
+/// As a DBA does for an authenticator whose connections are not shared.
+pub fn allow_session_switches(f: &Fixture, login: &str) {
+    f.admin().run(&format!(
+        "ALTER ROLE {login} SET scope_roles.session_switches = on"
+    ));
 }
 
 const CLAIMS: &str = "SELECT current_setting('request.jwt.claims', true)";

@@ -10,6 +10,7 @@ mod paths;
 mod pools;
 mod prepared;
 mod ready;
+mod shared;
 mod wire;
 
 use std::sync::LazyLock;

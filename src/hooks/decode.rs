@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::owners;
 use crate::lock::verdict::Statement;
 use crate::pg::list::elements;
 use crate::pg::{catalog, compat, parsing, raw};
@@ -16,6 +17,13 @@ pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
     unsafe {
         match (*node).type_ {
             pg_sys::NodeTag::T_TransactionStmt if is_transaction(node) => Statement::Transaction,
+            pg_sys::NodeTag::T_TransactionStmt
+                if (*node.cast::<pg_sys::TransactionStmt>()).kind
+                    == pg_sys::TransactionStmtKind::TRANS_STMT_PREPARE
+                    && gate::is_closed() =>
+            {
+                Statement::PrepareTransaction
+            }
             pg_sys::NodeTag::T_VariableSetStmt => {
                 let name = (*node.cast::<pg_sys::VariableSetStmt>()).name;
                 if name.is_null() {
@@ -80,26 +88,7 @@ pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
                     None => Statement::Session,
                 }
             }
-            pg_sys::NodeTag::T_AlterOwnerStmt
-            | pg_sys::NodeTag::T_ReassignOwnedStmt
-            | pg_sys::NodeTag::T_CreatedbStmt => Statement::Ownership,
-            pg_sys::NodeTag::T_CreateSchemaStmt
-                if !(*node.cast::<pg_sys::CreateSchemaStmt>())
-                    .authrole
-                    .is_null() =>
-            {
-                Statement::Ownership
-            }
-            pg_sys::NodeTag::T_AlterDefaultPrivilegesStmt
-                if names_roles((*node.cast::<pg_sys::AlterDefaultPrivilegesStmt>()).options) =>
-            {
-                Statement::Ownership
-            }
-            pg_sys::NodeTag::T_AlterTableStmt
-                if changes_owner((*node.cast::<pg_sys::AlterTableStmt>()).cmds) =>
-            {
-                Statement::Ownership
-            }
+            _ if owners::names_another(node) => Statement::Ownership,
             _ => Statement::Other,
         }
     }
@@ -205,34 +194,6 @@ unsafe fn sets<'a>(node: *mut pg_sys::Node) -> Option<(&'a CStr, Option<Option<&
             _ => return None,
         };
         Some((CStr::from_ptr((*statement).name), value))
-    }
-}
-
-/// Does ALTER DEFAULT PRIVILEGES have FOR ROLE?
-///
-/// # Safety
-/// A valid list of `DefElem`, or NULL.
-unsafe fn names_roles(options: *mut pg_sys::List) -> bool {
-    // SAFETY: by contract.
-    unsafe {
-        elements(options).any(|option| {
-            let name = (*option.cast::<pg_sys::DefElem>()).defname;
-            !name.is_null() && CStr::from_ptr(name) == c"roles"
-        })
-    }
-}
-
-/// Does ALTER TABLE have OWNER TO?
-///
-/// # Safety
-/// A valid list of `AlterTableCmd`, or NULL.
-unsafe fn changes_owner(commands: *mut pg_sys::List) -> bool {
-    // SAFETY: by contract.
-    unsafe {
-        elements(commands).any(|command| {
-            (*command.cast::<pg_sys::AlterTableCmd>()).subtype
-                == pg_sys::AlterTableType::AT_ChangeOwner
-        })
     }
 }
 

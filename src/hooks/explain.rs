@@ -72,40 +72,64 @@ unsafe fn explain_refusal(error: *const pg_sys::ErrorData) {
     }
 }
 
-/// Words the cancellation of a statement under which something has ended; false for any other error.
+/// Words the cancellation of a statement under which something has ended, or the end of its session; false for any other error.
 ///
 /// # Safety
 /// Inside error reporting.
 unsafe fn explain_end() -> bool {
     // SAFETY: by contract; constant strings.
     unsafe {
-        if pg_sys::geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32 {
-            return false;
-        }
+        let is_session = match pg_sys::geterrcode() {
+            code if code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32 => false,
+            code if code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as i32
+                && timer::ends_session() =>
+            {
+                true
+            }
+            _ => return false,
+        };
         let Some(ended) = ends::take_ended() else {
             return false;
         };
-        let (message, detail, hint) = match ended {
+        let ([statement, session], detail, hint) = match ended {
             Ended::Token => (
-                c"canceling statement because the token that set the role has ended",
+                [
+                    c"canceling statement because the token that set the role has ended",
+                    c"terminating connection because the token that set the role has ended",
+                ],
                 c"expired: the exp claim is in the past.",
                 c"ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.",
             ),
             Ended::Login => (
-                c"canceling statement because the login of this session has ended",
+                [
+                    c"canceling statement because the login of this session has ended",
+                    c"terminating connection because the login of this session has ended",
+                ],
                 c"Its deadline has passed.",
                 c"Disconnect, and ask for a new credential.",
             ),
             Ended::Inheritance => (
-                c"canceling statement because a temporary membership has ended",
+                [
+                    c"canceling statement because a temporary membership has ended",
+                    c"terminating connection because a temporary membership has ended",
+                ],
                 c"Its deadline has passed while the statement could use what it gave.",
                 c"ROLLBACK, and begin again with what the role has without it.",
             ),
         };
         errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
-        errmsg(message.as_ptr());
-        errdetail(detail.as_ptr());
-        errhint(hint.as_ptr());
+        if is_session {
+            errmsg(session.as_ptr());
+            errdetail(
+                c"%s The statement could not be canceled.".as_ptr(),
+                detail.as_ptr(),
+            );
+            errhint(c"Connect anew.".as_ptr());
+        } else {
+            errmsg(statement.as_ptr());
+            errdetail(detail.as_ptr());
+            errhint(hint.as_ptr());
+        }
         true
     }
 }

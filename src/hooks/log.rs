@@ -9,6 +9,7 @@ use super::explain::explain_as_sent;
 use crate::audit::line::MAX_TEXT;
 use crate::audit::{self, Class, Event, Problem, redact, watched};
 use crate::guc::{self, AuditText};
+use crate::jwt;
 use crate::pg::log::{self, Heard};
 use crate::pg::statement;
 use crate::pg::text::bytes;
@@ -26,6 +27,7 @@ impl Heard for Errors {
         // SAFETY: by contract.
         unsafe {
             explain_as_sent(error);
+            strike_tokens(error);
             if (*error).sqlerrcode == DENIED
                 && audit::wants(Class::Denied)
                 && watched::is_watched_while_reporting()
@@ -35,6 +37,39 @@ impl Heard for Errors {
             if !log::is_writing() && audit::setting::classes() != 0 && (*error).output_to_server {
                 before_log(error);
             }
+        }
+    }
+}
+
+/// Whoever has put a token into what is written (a logged statement, its parameters, the CONTEXT or the text of one that has failed): it is
+/// struck out, or the statement left out. What is written is what the client gets, too.
+///
+/// # Safety
+/// A valid error.
+unsafe fn strike_tokens(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract; terminated strings of this error's own or NULL. Constants have no tokens, and are not written to.
+    unsafe {
+        for text in [
+            (*error).message,
+            (*error).detail,
+            (*error).detail_log,
+            (*error).hint,
+            (*error).context,
+            (*error).internalquery,
+        ] {
+            if !text.is_null() {
+                jwt::redact(std::slice::from_raw_parts_mut(
+                    text.cast(),
+                    libc::strlen(text),
+                ));
+            }
+        }
+        // That is not the error's own: it may yet be run.
+        if !(*error).hide_stmt
+            && (*error).elevel >= pg_sys::log_min_error_statement
+            && bytes(pg_sys::debug_query_string).is_some_and(|text| jwt::redact(&mut text.to_vec()))
+        {
+            (*error).hide_stmt = true;
         }
     }
 }

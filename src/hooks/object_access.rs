@@ -15,9 +15,9 @@ use crate::lock::verdict::{Event, Statement, Violation};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::{catalog, compat, timer};
+use crate::pg::{catalog, compat, prepared, timer};
 use crate::session::planted::{self, Meaning};
-use crate::session::{claim_settings, gate, leftovers, prepared_texts, switch_state, switching};
+use crate::session::{claim_settings, gate, leftovers, switch_state, switching};
 
 static mut PREVIOUS: pg_sys::object_access_hook_type = None;
 
@@ -85,6 +85,11 @@ unsafe extern "C-unwind" fn object_access(
                     if class == pg_sys::TriggerRelationId {
                         after_trigger(object);
                     }
+                    if class == pg_sys::TypeRelationId
+                        && access == pg_sys::ObjectAccessType::OAT_POST_CREATE
+                    {
+                        after_type(object);
+                    }
                 }
                 pg_sys::ObjectAccessType::OAT_NAMESPACE_SEARCH => {
                     // SAFETY: what PostgreSQL passes with this kind of access.
@@ -114,15 +119,14 @@ extern "C-unwind" fn before_read() {
 
 #[pg_guard]
 extern "C-unwind" fn before_function(function: pg_sys::Oid) {
-    let event = if !switch_state::is_locked() && lock::reach::reaches_beyond(function) {
+    let event = if gate::is_closed() && prepared::are_listed_by(function) {
+        Event::PreparedTexts
+    } else if !switch_state::is_locked() && lock::reach::reaches_beyond(function) {
         Event::Reach
     } else {
         Event::Function
     };
     lock::enforce(&event);
-    if gate::is_closed() {
-        prepared_texts::before_function(function);
-    }
 }
 
 /// The table's name may have got another meaning since the statement was judged, and its partitions
@@ -140,6 +144,15 @@ extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
             || made.runs_code_after() && catalog::others_cascade_into_tables_of(role))
     {
         lock::enforce(&Event::Utility(Statement::Cascade));
+    }
+}
+
+/// PL/pgSQL keeps what a type's name meant at a function's first call in the session, and looks at none but rows again; drivers keep that of
+/// a parameter. Temporary ones come first, and would be gone for all later users of the connection.
+#[pg_guard]
+extern "C-unwind" fn after_type(made: pg_sys::Oid) {
+    if gate::login().is_some() && catalog::is_new_temporary_type(made) {
+        lock::enforce(&Event::TemporaryType);
     }
 }
 

@@ -194,6 +194,10 @@ pub(super) fn issuer(payload: &str) -> Result<Option<String>, Refusal> {
 }
 
 fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
+    // As in the header.
+    if payload.starts_with(|first: char| first.is_ascii_whitespace()) {
+        return Err(Refusal::Malformed("the payload begins with white space"));
+    }
     json::object(payload).map_err(|error| match error {
         JsonError::Syntax => Refusal::Malformed("the payload is not JSON"),
         JsonError::NotObject => Refusal::Malformed("the payload is not a JSON object"),
@@ -423,6 +427,7 @@ mod tests {
             ("{} x".into(), "malformed"),
             ("\u{feff}{}".into(), "malformed"),
             (r#"{"a":1,}"#.into(), "malformed"),
+            (r#" {"a":1}"#.into(), "malformed"),
             (r#"{a:1}"#.into(), "malformed"),
             (r#"{'a':1}"#.into(), "malformed"),
             (r#"{"a":01}"#.into(), "malformed"),
@@ -445,7 +450,7 @@ mod tests {
         ] {
             assert_eq!(claims(&payload).unwrap_err().reason(), reason);
         }
-        let pair = claims(r#" { "sub" : "\ud83d\ude00\"\\\/" } "#).unwrap();
+        let pair = claims(r#"{ "sub" : "\ud83d\ude00\"\\\/" } "#).unwrap();
         assert_eq!(pair.subject().as_deref(), Some("😀\"\\/"));
         assert!(claims(r#"{"a":{"b":1},"c":{"b":1},"A":1}"#).is_ok());
     }

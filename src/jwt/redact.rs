@@ -4,7 +4,8 @@
 /// Overwrites the payload and the signature of everything in `text` that is a token by its looks; true when there was one. The
 /// length stays: other code holds positions in the text.
 ///
-/// Header and payload are JSON objects, so in base64url both begin as `{` and white space or a quote do: `ew` or `ey`.
+/// Header and payload are JSON objects that begin with their brace, else they are refused. So in base64url both begin as `{` and white
+/// space, a quote or `}` do: `ew`, `ey` or `e3`.
 pub fn redact(text: &mut [u8]) -> bool {
     let mut found = false;
     let mut rest = text;
@@ -34,7 +35,7 @@ pub fn redact(text: &mut [u8]) -> bool {
 }
 
 fn is_object(beginning: &[u8]) -> bool {
-    matches!(beginning, b"ew" | b"ey")
+    matches!(beginning, b"ew" | b"ey" | b"e3")
 }
 
 /// How many characters of base64url come first.
@@ -83,6 +84,7 @@ mod tests {
             ("eyJh.eyJz.c2ln", "eyJh.*********"),
             ("ewog.ewo", "ewog.***"),
             ("eyJh.eyJz.", "eyJh.*****"),
+            ("eyJh.e30.c2ln", "eyJh.********"),
             (
                 "a 'eyJh.eyJz.c2l-_','eyJi.eyJ6.d' b",
                 "a 'eyJh.**********','eyJi.******' b",

@@ -2,6 +2,8 @@
 //! Setting names know no case, and claims do.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
+
 use super::json;
 
 /// Longer names of claims get no setting.
@@ -24,12 +26,16 @@ const EXACT: [&str; 14] = [
     "sub",
 ];
 
-/// The claims that have a setting, in lower case.
+/// The claims that have a setting, in lower case; those with a meaning of their own come first, and no name twice.
 pub fn setting_names(payload: &str) -> Vec<String> {
-    json::members(payload)
+    let mut names: Vec<String> = json::members(payload)
         .filter(|member| is_setting_name(&member.name))
         .map(|member| member.name.to_ascii_lowercase())
-        .collect()
+        .collect();
+    names.sort_by_key(|name| !EXACT.contains(&name.as_str()));
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
 }
 
 /// What the setting of a claim shows, its name in lower case: a string as it is, any other value as the
@@ -75,6 +81,8 @@ mod tests {
                           "1a": 8, "a.": 9, "\u0061z": 10, "é": 11, "a b": 12, "_": 13}"#;
         let names = ["sub", "userid", "a.b", "a$1", "az", "_"];
         assert_eq!(setting_names(payload), names);
+        let payload = r#"{"b": 1, "B": 2, "email": 3, "a": 4, "sub": 5}"#;
+        assert_eq!(setting_names(payload), ["email", "sub", "b", "a"]);
         let long = "x".repeat(64);
         let payload = format!("{{\"{long}\": 1, \"{}\": 1}}", &long[1..]);
         assert_eq!(setting_names(&payload), [&long[1..]]);

@@ -117,6 +117,10 @@ fn remembered(sent: &str, header: Header) -> Header {
 fn read_header(bytes: &[u8]) -> Result<Header, Refusal> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed("the header is not UTF-8"))?;
+    // Nothing that issues tokens writes it, and `redact` knows a token by how its parts begin.
+    if text.starts_with(|first: char| first.is_ascii_whitespace()) {
+        return Err(Refusal::Malformed("the header begins with white space"));
+    }
     let members = json::object(text).map_err(|error| {
         Refusal::Malformed(match error {
             JsonError::Syntax => "the header is not JSON",

@@ -8,7 +8,7 @@ use crate::error::Report;
 impl Report for Violation {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::Ended | Self::Revoked => {
+            violation if violation.is_of_the_token() => {
                 PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
             }
             _ => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -21,6 +21,8 @@ impl Report for Violation {
             }
             Self::Ended => "expired: the exp claim is in the past.".into(),
             Self::Revoked => "revoked: an administrator has revoked the token.".into(),
+            Self::Withdrawn => "withdrawn: its key, its issuer or what that allows has been taken away.".into(),
+            Self::Unknown => "unknown: the transaction has made more switches than are kept, and a rollback has brought this one back.".into(),
             Self::Gated => "It is an authenticator: without a token it can only be itself.".into(),
             Self::Idle => "It is an authenticator: it acts through the roles of tokens.".into(),
             Self::Ownership => {
@@ -45,8 +47,17 @@ impl Report for Violation {
             Self::Prepared => {
                 "Connections of an authenticator are shared: its text may hold another user's values, or token.".into()
             }
+            Self::TemporaryType => {
+                "Connections of an authenticator are shared, and functions and drivers keep what a type's name meant to them at first: later users would find it gone.".into()
+            }
+            Self::PreparedTexts => {
+                "Connections of an authenticator are shared: their texts may hold other users' values, and tokens.".into()
+            }
             Self::Hold => {
                 "It would go on yielding the role's rows after the end of the switch.".into()
+            }
+            Self::PrepareTransaction => {
+                "Only its owner, the role of the token, may commit it, and only outside of transactions, where the login is nobody.".into()
             }
             Self::Earlier => {
                 "It would go on yielding rows that the role before the switch could read.".into()
@@ -57,13 +68,16 @@ impl Report for Violation {
     }
     fn hint(&self) -> String {
         match self {
-            Self::Ended | Self::Revoked => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
+            violation if violation.is_of_the_token() => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Ownership => "Have an administrator change owners.".into(),
             Self::RoleSettings => "Have an administrator change them; SET changes them for this switch.".into(),
             Self::Cast | Self::Trigger | Self::Cascade => "Have an administrator create it.".into(),
             Self::Prepared => "Run it by the protocol, or PREPARE it by SQL in this transaction.".into(),
             Self::Planted => "Name the schema in the function, or have a role own it that no token takes.".into(),
+            Self::TemporaryType => "Use a composite type, or a type of a schema that an administrator has made.".into(),
+            Self::PreparedTexts => "Keep a list of them in the client.".into(),
             Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),
+            Self::PrepareTransaction => "COMMIT it, or use a login that may switch its session with scope.set_jwt_session().".into(),
             Self::Earlier => "Take the role in a statement of its own, before the query.".into(),
             Self::Gated | Self::Idle => "BEGIN, then call scope.set_jwt_role() with a token.".into(),
             _ => "COMMIT or ROLLBACK ends the switch; begin a new transaction for another role."

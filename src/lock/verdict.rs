@@ -13,7 +13,7 @@ pub struct Session {
     pub current: u32,
     /// Zero outside SECURITY DEFINER functions and restricted operations.
     pub security_context: i32,
-    /// The switch is one of the whole session.
+    /// The switch is one of the whole session. Known where a statement is judged that asks.
     pub lasts: bool,
 }
 
@@ -25,6 +25,10 @@ pub enum Bond {
     Ended,
     /// The token has been revoked since.
     Revoked,
+    /// Its key or its issuer has been taken away.
+    Withdrawn,
+    /// A rollback has brought back the switch of a token that is no longer at hand.
+    Unknown,
     /// The login acts through tokens only: without one it is itself.
     Gated(u32),
 }
@@ -40,6 +44,11 @@ pub enum Event<'a> {
     /// One that shows or changes what is not the session's own: other sessions, large objects,
     /// messages. Nothing for a login without a token.
     Reach,
+    /// In a gated session: the texts of its prepared statements are about to be shown, which may hold another user's values, and token.
+    /// PostgreSQL keeps one copy of each for all records of it, so that nothing can be struck out of what is shown alone.
+    PreparedTexts,
+    /// In a gated session: a type was made in the temporary schema.
+    TemporaryType,
     /// A utility statement is about to run.
     Utility(Statement<'a>),
     /// A function of another library is about to change the role past PostgreSQL's settings.
@@ -50,6 +59,8 @@ pub enum Event<'a> {
 pub enum Statement<'a> {
     /// BEGIN, COMMIT, ROLLBACK, savepoints: always allowed, they end the lock or leave it alone.
     Transaction,
+    /// PREPARE TRANSACTION in a gated session: COMMIT PREPARED is for its owner, outside of transactions.
+    PrepareTransaction,
     /// SET or RESET of one setting, in any spelling; the value may be the one that it has.
     Set {
         name: &'a str,
@@ -105,6 +116,10 @@ pub enum Violation {
     Ended,
     #[error("the token that set the role has been revoked")]
     Revoked,
+    #[error("the token that set the role no longer holds")]
+    Withdrawn,
+    #[error("the token that set the role is no longer known")]
+    Unknown,
     #[error("this login takes roles by token only")]
     Gated,
     #[error("objects cannot be given to another role while a token's role is active")]
@@ -121,6 +136,8 @@ pub enum Violation {
     Cascade,
     #[error("a cursor cannot be held beyond the transaction that a token has switched")]
     Hold,
+    #[error("a transaction of this login cannot be prepared")]
+    PrepareTransaction,
     #[error("this query was started before the token set the role")]
     Earlier,
     #[error("a statement that the client has prepared cannot be run by SQL in this session")]
@@ -129,8 +146,22 @@ pub enum Violation {
         "a function of another role of this connection cannot look names up in a schema where such roles may create"
     )]
     Planted,
+    #[error("temporary types cannot be created in this session")]
+    TemporaryType,
+    #[error("the statements that are prepared in this session cannot be listed")]
+    PreparedTexts,
     #[error("this login can do nothing without a token")]
     Idle,
+}
+
+impl Violation {
+    /// Does the token itself no longer hold?
+    pub fn is_of_the_token(self) -> bool {
+        matches!(
+            self,
+            Self::Ended | Self::Revoked | Self::Withdrawn | Self::Unknown
+        )
+    }
 }
 
 /// Of the security context: a restricted operation (miscadmin.h).
@@ -143,6 +174,8 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
     let role = match session.bond {
         Bond::Ended => return Verdict::Refused(Violation::Ended),
         Bond::Revoked => return Verdict::Refused(Violation::Revoked),
+        Bond::Withdrawn => return Verdict::Refused(Violation::Withdrawn),
+        Bond::Unknown => return Verdict::Refused(Violation::Unknown),
         Bond::Locked(role) | Bond::Gated(role) => role,
     };
     let gated = matches!(session.bond, Bond::Gated(_));
@@ -152,6 +185,12 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
         } else {
             Violation::Role
         });
+    }
+    if let Event::PreparedTexts = event {
+        return Verdict::Refused(Violation::PreparedTexts);
+    }
+    if let Event::TemporaryType = event {
+        return Verdict::Refused(Violation::TemporaryType);
     }
     if let Event::Earlier = event {
         return Verdict::Refused(Violation::Earlier);
@@ -195,7 +234,11 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
                 Some(Violation::Cascade)
             }
             Statement::Hold if !gated && !session.lasts => Some(Violation::Hold),
+            Statement::PrepareTransaction if !session.lasts => {
+                return Verdict::Refused(Violation::PrepareTransaction);
+            }
             Statement::Transaction
+            | Statement::PrepareTransaction
             | Statement::Session
             | Statement::Ownership
             | Statement::RoleSettings
@@ -314,6 +357,18 @@ mod tests {
         let prepare = Event::Utility(Statement::Prepare);
         assert_eq!(judge(&LOCKED, &prepare), Verdict::Allowed);
         assert_eq!(judge(&GATED, &prepare), Verdict::Refused(Violation::Idle));
+        for session in [LOCKED, GATED] {
+            for (event, violation) in [
+                (Event::PreparedTexts, Violation::PreparedTexts),
+                (Event::TemporaryType, Violation::TemporaryType),
+                (
+                    Event::Utility(Statement::PrepareTransaction),
+                    Violation::PrepareTransaction,
+                ),
+            ] {
+                assert_eq!(judge(&session, &event), Verdict::Refused(violation));
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod function;
 mod label;
 mod trigger;
+mod types;
 
 use std::ffi::{CStr, CString};
 
@@ -18,6 +19,7 @@ use super::{clock, compat};
 pub use function::{is_postgresqls, is_pure};
 pub use label::{label_at_login, labelled_roles};
 pub use trigger::{new_trigger, others_cascade_into_tables_of, owns};
+pub use types::is_new_temporary_type;
 
 /// A row of `pg_authid`.
 #[derive(Debug, Clone)]

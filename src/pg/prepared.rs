@@ -19,18 +19,7 @@ pub fn drop(name: &CStr) {
     unsafe { pg_sys::DropPreparedStatement(name.as_ptr(), false) }
 }
 
-/// Writes over a statement's text. PostgreSQL runs statements from trees, and needs the text for messages only.
-pub fn change_text<R>(name: &CStr, change: impl FnOnce(&mut [u8]) -> R) {
-    // SAFETY: a look-up. The text is a terminated copy that belongs to the statement, and nothing else refers to it now.
-    unsafe {
-        let statement = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
-        if statement.is_null() {
-            return;
-        }
-        let text = (*(*statement).plansource).query_string.cast_mut();
-        if !text.is_null() {
-            let length = libc::strlen(text);
-            change(std::slice::from_raw_parts_mut(text.cast(), length));
-        }
-    }
+/// Is it `pg_prepared_statement()`, which the view is made of (catalog/pg_proc.dat)?
+pub fn are_listed_by(function: pg_sys::Oid) -> bool {
+    function.to_u32() == pg_sys::F_PG_PREPARED_STATEMENT
 }

@@ -20,7 +20,7 @@ pub trait Shown {
     fn text(slot: usize) -> Option<CString>;
 }
 
-/// How many there are at most, in one session.
+/// How many there are at most at a time, in one session.
 pub const MOST: usize = 64;
 
 type Show = unsafe extern "C-unwind" fn() -> *const c_char;
@@ -128,6 +128,15 @@ pub fn reserve_in_all_spellings(prefix: &CStr) {
         if let Ok(spelling) = CString::new(spelling.clone()) {
             compat::reserve_setting_prefix(&spelling);
         }
+    }
+}
+
+/// Has a setting that there is show nothing.
+pub fn hide<S: Shown>(name: &CStr) {
+    let setting = compat::find_setting(name, &compat::SettingPlace::unknown());
+    if !setting.is_null() {
+        // SAFETY: a valid record of ours.
+        unsafe { show_by::<S>(setting, show_nothing) }
     }
 }
 

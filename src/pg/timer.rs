@@ -1,6 +1,6 @@
 //! Cancelling the statement that is running, at a time.
 
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
@@ -27,6 +27,8 @@ static SET_FOR: AtomicI64 = AtomicI64::new(i64::MAX);
 /// How often one statement has been cancelled: a block with an exception handler may swallow it.
 static CANCELLED: AtomicU32 = AtomicU32::new(0);
 const PATIENCE: u32 = 20;
+/// The session is being ended, for the same reason.
+static ENDS_SESSION: AtomicBool = AtomicBool::new(false);
 /// When the protocol's function call arrived that was seen last: no text of a statement tells that it runs.
 static CALLED_AT: AtomicI64 = AtomicI64::new(0);
 /// Where the timer repeats itself.
@@ -97,6 +99,11 @@ pub fn has_ended() -> bool {
     ENDED.load(Ordering::Relaxed) != 0
 }
 
+/// Has something of ours ended the session? Where PostgreSQL waits for the client, it cancels nothing.
+pub fn ends_session() -> bool {
+    ENDS_SESSION.load(Ordering::Relaxed)
+}
+
 /// Runs in a signal handler: sets flags that PostgreSQL looks at when it is safe to.
 unsafe extern "C-unwind" fn handler() {
     // SAFETY: reads the clock.
@@ -123,6 +130,7 @@ unsafe extern "C-unwind" fn handler() {
     }
     ENDED.store(why, Ordering::Relaxed);
     if CANCELLED.fetch_add(1, Ordering::Relaxed) >= PATIENCE {
+        ENDS_SESSION.store(true, Ordering::Relaxed);
         // SAFETY: what the handler of SIGTERM does (tcop/postgres.c).
         unsafe { pg_sys::ProcDiePending = 1 }
     }

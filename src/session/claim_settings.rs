@@ -13,9 +13,10 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::switch_state;
@@ -30,6 +31,8 @@ const CLAIM: &[u8] = b"request.jwt.claim.";
 static SECURED: AtomicBool = AtomicBool::new(false);
 /// When the transaction began in which something was made ready to read a setting.
 static READER_IN: AtomicI64 = AtomicI64::new(i64::MIN);
+/// The switch that [`catch_up`] has seen last, as [`switch_state::epoch`] counts.
+static CAUGHT_UP_WITH: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static SETTINGS: RefCell<Settings> = const { RefCell::new(Settings::new()) };
@@ -41,6 +44,8 @@ struct Settings {
     slots: Vec<Slot>,
     /// The token whose claims have all got settings.
     filled_for: u128,
+    /// A token had too many claims.
+    told: bool,
 }
 
 struct Slot {
@@ -55,7 +60,27 @@ impl Settings {
         Self {
             slots: Vec::new(),
             filled_for: 0,
+            told: false,
         }
+    }
+
+    /// A slot for the claim, unless it has one, and the claim that loses it: one that is not among those of the token.
+    fn slot_for(&mut self, name: &str, names: &[String]) -> Option<(usize, Option<String>)> {
+        if self.slots.iter().any(|slot| slot.name == name) {
+            return None;
+        }
+        let new = Slot {
+            name: name.to_owned(),
+            epoch: u64::MAX,
+        };
+        if self.slots.len() < shown_setting::MOST {
+            self.slots.push(new);
+            return Some((self.slots.len() - 1, None));
+        }
+        let idle = |slot: &Slot| !names.contains(&slot.name);
+        let place = self.slots.iter().position(idle)?;
+        let before = std::mem::replace(self.slots.get_mut(place)?, new);
+        Some((place, Some(before.name)))
     }
 }
 
@@ -76,10 +101,9 @@ pub fn reads(function: pg_sys::Oid) -> bool {
 
 /// Something is about to read settings, now or later in this transaction.
 pub fn before_read() {
+    READER_IN.store(xact::transaction_start(), Ordering::Relaxed);
     if switch_state::is_locked() {
         fill();
-    } else {
-        READER_IN.store(xact::transaction_start(), Ordering::Relaxed);
     }
 }
 
@@ -91,10 +115,20 @@ pub fn secure() {
     }
 }
 
-/// After a switch: what was made ready before it reads the claims as well.
+/// After a switch, or when a rollback may have brought one back: what was made ready before it reads the claims as well.
 pub fn switched() {
     if READER_IN.load(Ordering::Relaxed) == xact::transaction_start() {
         fill();
+    }
+}
+
+/// In a session that has been switched, at the next statement or function: the same, should the switch be another one by now.
+#[inline]
+pub fn catch_up() {
+    let epoch = switch_state::epoch();
+    if CAUGHT_UP_WITH.load(Ordering::Relaxed) != epoch {
+        CAUGHT_UP_WITH.store(epoch, Ordering::Relaxed);
+        switched();
     }
 }
 
@@ -140,28 +174,51 @@ fn fill() {
         let is_new = state.tag == 0 || state.tag != known;
         is_new.then(|| (state.tag, jwt::setting_names(state.claims)))
     });
-    let Some((tag, names)) = token.flatten() else {
+    let Some((tag, mut names)) = token.flatten() else {
         return;
     };
-    for name in names {
-        let slot = SETTINGS.with_borrow_mut(|settings| {
-            let is_known = settings.slots.iter().any(|slot| slot.name == name);
-            let free = settings.slots.len();
-            if is_known || free >= shown_setting::MOST {
-                return None;
-            }
-            settings.slots.push(Slot {
-                name: name.clone(),
-                epoch: u64::MAX,
-            });
-            Some(free)
-        });
-        let setting = [CLAIM, name.as_bytes()].concat();
-        if let (Some(slot), Ok(setting)) = (slot, CString::new(setting)) {
+    let has_more = names.len() > shown_setting::MOST;
+    names.truncate(shown_setting::MOST);
+    for name in &names {
+        let Some((slot, before)) =
+            SETTINGS.with_borrow_mut(|settings| settings.slot_for(name, &names))
+        else {
+            continue;
+        };
+        // A setting that has lost its slot shows nothing, as for any token without such a claim.
+        if let Some(before) = before.and_then(setting_of) {
+            shown_setting::hide::<Claims>(&before);
+        }
+        if let Some(setting) = setting_of(name.clone()) {
             shown_setting::define::<Claims>(&setting, Some(slot));
         }
     }
-    SETTINGS.with_borrow_mut(|settings| settings.filled_for = tag);
+    let tells = SETTINGS.with_borrow_mut(|settings| {
+        settings.filled_for = tag;
+        has_more && !std::mem::replace(&mut settings.told, true)
+    });
+    if tells {
+        warn_of_more();
+    }
+}
+
+/// Once in a session: it is the token, and each of its statements would tell.
+fn warn_of_more() {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "the token has more claims than are shown as settings",
+        function_name!(),
+    )
+    .set_detail(format!(
+        "Of one token {} are, the registered claims, email and the like first.",
+        shown_setting::MOST
+    ))
+    .set_hint("Use scope.jwt_claim(), which knows all of them.")
+    .report(PgLogLevel::WARNING);
+}
+
+fn setting_of(claim: String) -> Option<CString> {
+    CString::new([CLAIM, claim.as_bytes()].concat()).ok()
 }
 
 /// In a session that has been switched: a setting of the request's that is about to be set by its name,

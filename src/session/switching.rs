@@ -41,6 +41,7 @@ pub fn locked_to() -> Option<pg_sys::Oid> {
                 claim_settings::secure();
                 switch_state::guard();
             }
+            claim_settings::catch_up();
             Some(pg_sys::Oid::from(role))
         }
     }

@@ -25,6 +25,7 @@ impl Report for Error {
             | Self::ForeignRole
             | Self::AlreadyLocked
             | Self::Replication
+            | Self::Shared
             | Self::NoSessionSwitch
             | Self::OtherToken => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         }
@@ -71,6 +72,9 @@ impl Report for Error {
             Self::Replication => {
                 "Its replication commands would still run with the rights of the login.".into()
             }
+            Self::Shared => {
+                "It is an authenticator, whose connections are shared: nobody else could use this one any more.".into()
+            }
             Self::NoSessionSwitch => "scope.set_jwt_session() has not been called.".into(),
             Self::OtherToken => "It was switched by another token.".into(),
         }
@@ -114,6 +118,10 @@ impl Report for Error {
                 "COMMIT or ROLLBACK first; each token needs a transaction of its own.".into()
             }
             Self::Replication => "Use an ordinary connection.".into(),
+            Self::Shared => {
+                "BEGIN, then call scope.set_jwt_role(). Where its connections are not shared: ALTER ROLE ... SET scope_roles.session_switches = on."
+                    .into()
+            }
             Self::NoSessionSwitch => {
                 "COMMIT or ROLLBACK ends the switch of a transaction.".into()
             }

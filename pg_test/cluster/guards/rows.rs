@@ -685,6 +685,8 @@ fn guard_of_a_switched_role_holds_under_the_lock() {
         s.run("ROLLBACK");
     }
     // Without a token it is nobody, and nothing of its roles' guards is its.
+    crate::jwt::allow_session_switches(&scene.f, "guard_switched_api");
+    let mut s = scene.f.login(&gated);
     assert_eq!(s.rows("SELECT generate_series(1, 20)").len(), 20);
     s.run(&format!(
         "SELECT scope.set_jwt_session({})",

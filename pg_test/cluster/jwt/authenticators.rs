@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{Gate, assert_itself, assert_switched, end_session, switch, switch_session};
+use super::{
+    Gate, allow_session_switches, assert_itself, assert_switched, end_session, switch,
+    switch_session,
+};
 use crate::harness::*;
 
 /// Makes an authenticator; `arguments` is SQL.
@@ -37,6 +40,7 @@ impl Gated {
         );
         g.f.admin()
             .run(&format!("GRANT SELECT ON vault TO {}", g.writer));
+        allow_session_switches(&g.f, &credential.role);
         Gated { g, credential }
     }
 
@@ -434,6 +438,7 @@ fn a_deadline_ends_it() {
         &format!("'jwt_gate_end_x', '{{{}}}', '3 seconds'", g.reader),
     );
     assert_ne!(credential.valid_until, "");
+    allow_session_switches(&g.f, &credential.role);
     let mut s = credential.connect();
     s.run(&switch_session(&g.token(json!({}))));
     assert_eq!(s.rows("SELECT * FROM orders").len(), 2);

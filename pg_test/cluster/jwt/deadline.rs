@@ -460,3 +460,27 @@ fn a_function_call_of_the_protocol_ends_with_the_token() {
     wire.query("ROLLBACK");
     assert!(!has_error(&wire.query("SELECT 1"), "28000"));
 }
+
+/// Where PostgreSQL waits for the client it cancels nothing: there the session ends, and says why.
+#[test]
+fn attack_a_copy_from_a_client_that_takes_its_time() {
+    let g = Gate::new("jwt_end_copy");
+    if g.f.server.version() < 150_000 {
+        return;
+    }
+    let mut wire = Wire::open(g.f.server, &g.auth, &g.f.name);
+    let (token, end) = brief(&g, json!({"role": g.writer}));
+    wire.query(&format!("BEGIN; {}", switch(&token)));
+    wire.send(Some(b'Q'), b"COPY orders FROM STDIN\0");
+    wire.send(Some(b'd'), b"7\tslow\n");
+    let answers = wire.until_ready();
+    assert!(has_error(&answers, "28000"), "{answers:?}");
+    assert!(
+        answers
+            .iter()
+            .any(|(_, text)| text.contains("the token that set the role has ended")),
+        "{answers:?}"
+    );
+    let late = Instant::now().saturating_duration_since(end);
+    assert!(late < Duration::from_secs(8), "{late:?} late");
+}

@@ -205,3 +205,61 @@ fn a_null_audience_does_not_turn_the_check_off() {
         );
     }
 }
+
+/// Dumps, migrations and ORMs name the owner: oneself is nobody else.
+#[test]
+fn what_names_oneself_as_the_owner_is_not_refused() {
+    let g = Gate::new("esc_oneself");
+    let boss = g.f.role("boss", "NOLOGIN");
+    let me = &g.reader;
+    g.f.admin().run(&format!(
+        "ALTER ROLE {me} CREATEDB; GRANT CREATE ON DATABASE {} TO {me}; GRANT {boss} TO {me}",
+        g.f.name
+    ));
+    let mut s = g.login();
+    s.run(&switch_session(&g.token(json!({}))));
+    for name in [me.as_str(), "CURRENT_USER", "CURRENT_ROLE"] {
+        s.run("BEGIN");
+        for sql in [
+            "CREATE SCHEMA q AUTHORIZATION {}",
+            "CREATE TABLE q.t (x int); ALTER TABLE q.t OWNER TO {}",
+            "ALTER SCHEMA q OWNER TO {}",
+            "CREATE FUNCTION q.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION q.f() OWNER TO {}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA q GRANT SELECT ON TABLES TO PUBLIC",
+            "ALTER DEFAULT PRIVILEGES FOR USER {}, {} GRANT SELECT ON TABLES TO PUBLIC",
+            "REASSIGN OWNED BY {} TO {}",
+        ] {
+            s.run(&sql.replace("{}", name));
+        }
+        s.run("SAVEPOINT s");
+        for sql in [
+            format!("ALTER TABLE q.t OWNER TO {name}, OWNER TO {boss}"),
+            format!(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE {name}, {boss} GRANT ALL ON TABLES TO PUBLIC"
+            ),
+            format!("REASSIGN OWNED BY {name} TO {boss}"),
+            "ALTER TABLE q.t OWNER TO SESSION_USER".into(),
+            "ALTER TABLE q.t OWNER TO \"current_user\"".into(),
+        ] {
+            let refusal = s.fails(&sql);
+            assert!(
+                ["42501", "42704"].contains(&refusal.code.as_str()),
+                "{sql}: {refusal}"
+            );
+            s.run("ROLLBACK TO s");
+        }
+        s.run("ROLLBACK");
+    }
+    for owner in ["", &format!(" OWNER {me}"), " OWNER DEFAULT"] {
+        s.run(&format!("CREATE DATABASE esc_oneself_made{owner}"));
+        s.run("DROP DATABASE esc_oneself_made");
+    }
+    s.refused(
+        &format!("CREATE DATABASE esc_oneself_made OWNER {boss}"),
+        "42501",
+    );
+    s.refused(
+        "CREATE DATABASE esc_oneself_made OWNER \"CURRENT_USER\"",
+        "42501",
+    );
+}

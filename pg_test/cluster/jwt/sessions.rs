@@ -299,3 +299,62 @@ fn attack_stored_rows_are_executed_after_the_token() {
         assert_eq!(rows(&answers), 0, "{answers:?}");
     }
 }
+
+/// Renewing a token is the end of one switch and the beginning of another, in one transaction; its rollback brings the first back.
+#[test]
+fn attack_a_renewal_that_is_rolled_back() {
+    let g = Gate::new("jwt_session_renewed");
+    let tokens = ["1", "2", "3"].map(|jti| g.token(json!({"jti": jti, "iat": now() - 60})));
+    let [first, second, third] = &tokens;
+    let mut s = g.login();
+    s.run(&switch_session(first));
+    let renew = |from: &str, to: &str| format!("{}; {}", end_session(from), switch_session(to));
+    for undone in [
+        format!("{}; {}", end_session(first), switch(second)),
+        format!("{}; {}", end_session(first), switch(first)),
+        renew(first, second),
+        format!(
+            "{}; SAVEPOINT s; {}",
+            renew(first, second),
+            renew(second, third)
+        ),
+    ] {
+        s.run(&format!("BEGIN; {undone}; ROLLBACK"));
+        assert_switched(&mut s, &g.reader);
+        s.assert_that("scope.jwt_claim('jti') = '1'");
+        s.run(&format!("BEGIN; SAVEPOINT o; {undone}; ROLLBACK TO o"));
+        assert_switched(&mut s, &g.reader);
+        s.run("COMMIT");
+        s.fails(&format!("BEGIN; {undone}; SELECT 1 / 0"));
+        s.run("ROLLBACK");
+        assert_switched(&mut s, &g.reader);
+    }
+    // Half of it.
+    s.run(&format!(
+        "BEGIN; {}; SAVEPOINT s; {}; ROLLBACK TO s",
+        renew(first, second),
+        renew(second, third)
+    ));
+    s.assert_that("scope.jwt_claim('jti') = '2'");
+    s.run("COMMIT");
+    s.assert_that("scope.jwt_claim('jti') = '2'");
+    // Deeper than any service goes: what comes back is the first one, not a revoked one.
+    let many: Vec<String> = (0..40)
+        .map(|i| g.token(json!({"jti": format!("m{i}")})))
+        .collect();
+    let mut deep = "BEGIN".to_owned();
+    let mut last = second;
+    for token in &many {
+        deep += &format!("; SAVEPOINT s; {}", renew(last, token));
+        last = token;
+    }
+    s.run(&format!("{deep}; SELECT 1"));
+    s.run("ROLLBACK");
+    assert_switched(&mut s, &g.reader);
+    s.assert_that("scope.jwt_claim('jti') = '2'");
+    // Whose revocation still reaches it.
+    s.run(&format!("BEGIN; {}; ROLLBACK", renew(second, third)));
+    g.f.admin()
+        .run("SELECT scope.revoke_token('2', now() + interval '1 hour')");
+    s.refused_with("SELECT 1", "28000", "revoked");
+}

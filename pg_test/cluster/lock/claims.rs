@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::json;
 
 use crate::harness::*;
-use crate::jwt::{Gate, switch};
+use crate::jwt::{Gate, end_session, switch, switch_session};
 
 static STAGE: LazyLock<Stage> = LazyLock::new(Stage::new);
 
@@ -371,4 +371,99 @@ fn other_settings_of_the_request_stay_everybodys() {
     s.assert_that(
         "current_setting('request.jwt.claim.sub') = 'x' AND current_setting('request.foo') = 'y'",
     );
+}
+
+/// What was made ready under one token of a transaction reads the claims of the next one too.
+#[test]
+fn one_claim_for_the_second_token_of_a_transaction() {
+    let g = &STAGE.g;
+    let mut s = STAGE.login();
+    let (without, with) = (
+        g.token(json!({"sub": ME})),
+        g.token(json!({"sub": ME, "tenant": "mine", "second": "x"})),
+    );
+    s.run(&format!("BEGIN; SAVEPOINT s; {}", switch(&without)));
+    let read = "SELECT auth.reader('request.jwt.claim.second')";
+    assert_eq!(s.text(read), "");
+    s.run(&format!("ROLLBACK TO s; {}", switch(&with)));
+    assert_eq!(s.text(read), "x");
+    s.run("ROLLBACK");
+    // The same in a session that is switched, and switched again.
+    let mut s = g.login();
+    s.run(&format!("BEGIN; {}", switch_session(&without)));
+    assert_eq!(s.text(read), "");
+    s.run(&format!("{}; {}", end_session(&without), switch(&with)));
+    assert_eq!(s.text(read), "x");
+    s.run("ROLLBACK");
+}
+
+/// One user's many claims leave the next user's their settings.
+#[test]
+fn one_claim_crowded_out_by_a_token_of_many() {
+    let g = &STAGE.g;
+    let many = |prefix: &str| {
+        let mut claims = serde_json::Map::new();
+        for i in 0..100 {
+            claims.insert(format!("{prefix}{i:03}"), json!(i.to_string()));
+        }
+        claims.insert("zz_tenant".into(), json!("last"));
+        g.token(serde_json::Value::Object(claims))
+    };
+    let (crowd, other_crowd) = (many("k"), many("a"));
+    let mut s = STAGE.login();
+    let show = |name: &str| format!("SELECT current_setting('request.jwt.claim.{name}', true)");
+    let mut notices = 0;
+    for crowd in [&crowd, &other_crowd] {
+        s.notices();
+        s.run(&format!("BEGIN; {}", switch(crowd)));
+        s.text(&show("k001"));
+        // `sub` is the last but for `role` and the like, by the alphabet.
+        assert_eq!(s.text(&show("sub")), "ann");
+        assert_eq!(s.text(&show("role")), g.reader);
+        s.run("COMMIT");
+        notices += s
+            .notices()
+            .iter()
+            .filter(|notice| notice.message.contains("more claims"))
+            .count();
+    }
+    // It is said once.
+    assert_eq!(notices, 1);
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        s.run(&format!(
+            "BEGIN; {}",
+            switch(&g.token(json!({"sub": ME, "tenant": "mine", "email": "e"})))
+        ));
+        for name in ["sub", "tenant", "email"] {
+            shown.push(s.text(&show(name)));
+        }
+        assert_eq!(s.column("SELECT body FROM own"), ["mine"]);
+        assert_eq!(s.column("SELECT body FROM older"), ["mine"]);
+        // Nothing of the crowd's.
+        assert_eq!(s.text(&show("k001")), "");
+        s.run("COMMIT");
+        s.run(&format!(
+            "BEGIN; {}; {}; COMMIT",
+            switch(&crowd),
+            show("k001")
+        ));
+    }
+    assert_eq!(shown, [ME, "mine", "e", ME, "mine", "e"]);
+    // Slots that another token took are given back when a rollback brings the first one back.
+    let mut s = g.login();
+    let first = g.token(json!({"tenant": "mine", "first": "1"}));
+    s.run(&switch_session(&first));
+    let read = "SELECT auth.reader('request.jwt.claim.first')";
+    s.run("BEGIN");
+    assert_eq!(s.text(read), "1");
+    s.run(&format!(
+        "SAVEPOINT s; {}; {}",
+        end_session(&first),
+        switch(&crowd)
+    ));
+    assert_eq!(s.text(read), "");
+    s.run("ROLLBACK TO s");
+    assert_eq!(s.text(read), "1");
+    s.run("COMMIT");
 }

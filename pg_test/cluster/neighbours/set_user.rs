@@ -204,6 +204,7 @@ fn calls_by_a_gated_login(order: Order) {
         "SELECT scope.create_authenticator('{gated}', '{{{reader},{writer}}}');
          GRANT EXECUTE ON FUNCTION set_user(text), set_user(text, text), set_user_u(text), set_session_auth(text) TO {gated}"
     ));
+    crate::jwt::allow_session_switches(f, &gated);
     let mut s = f.login(&gated);
     for call in calls(&gate) {
         for protocol in [Protocol::Simple, Protocol::Extended] {

@@ -131,7 +131,7 @@ fn is_over_expressions(index: pg_sys::Oid) -> bool {
 /// # Safety
 /// Inside a transaction; a catalogue, an index of it and the column that the index is on. `look` must
 /// not keep the row.
-unsafe fn new_row<R>(
+pub(super) unsafe fn new_row<R>(
     (table, index, column): (pg_sys::Oid, pg_sys::Oid, u32),
     object: pg_sys::Oid,
     look: impl FnOnce(pg_sys::HeapTuple, pg_sys::TupleDesc) -> R,

@@ -1,0 +1,140 @@
+//! Does the token of the switch still hold? It may have been revoked since, or its key or issuer been taken away.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use crate::pg::{catalog, identity, server, xact};
+use crate::session::switch_state;
+use crate::verify::{self, Accepted, revocation};
+
+/// Why it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Revoked,
+    /// By today's keys and rules it would not be taken.
+    Withdrawn,
+    /// A rollback has brought a switch back whose token is no longer at hand.
+    Unknown,
+}
+
+thread_local! {
+    /// The tokens of the switches that this transaction has made, after that of the one which it began with: a rollback may bring back each
+    /// of them. The state's tag tells which is the switch's.
+    static TOKENS: RefCell<Vec<Active>> = const { RefCell::new(Vec::new()) };
+    /// When the transaction began that these are of.
+    static OF: Cell<i64> = const { Cell::new(i64::MIN) };
+    static CHECKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many of them are kept.
+const MOST: usize = 32;
+
+struct Active {
+    token: Rc<Accepted>,
+    text: Zeroizing<String>,
+    checked_at: Cell<Grounds>,
+    /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
+    seen_at: Cell<u64>,
+    over: Cell<Option<Over>>,
+}
+
+/// What changes when the answer may have: the generation of the tables, and when the configuration was read.
+type Grounds = (u64, i64);
+
+/// The token has made a switch; it was verified at this generation of the tables.
+pub(super) fn made(token: Rc<Accepted>, text: &str, generation: u64) {
+    TOKENS.with_borrow_mut(|tokens| {
+        keep_what_may_come_back(tokens);
+        tokens.retain(|active| active.token.tag != token.tag);
+        if tokens.len() == MOST {
+            // Not the first: that is what the whole transaction's rollback brings back.
+            tokens.remove(1);
+        }
+        tokens.push(Active {
+            token,
+            text: Zeroizing::new(text.to_owned()),
+            checked_at: Cell::new((generation, server::configuration_time())),
+            seen_at: Cell::new(0),
+            over: Cell::new(None),
+        });
+    });
+}
+
+/// The session's switch is about to end: a rollback brings it back.
+pub(super) fn ending() {
+    TOKENS.with_borrow_mut(keep_what_may_come_back);
+}
+
+/// In another transaction, of those before it only the present switch.
+fn keep_what_may_come_back(tokens: &mut Vec<Active>) {
+    let now = xact::transaction_start();
+    if OF.replace(now) != now {
+        let tag = switch_state::with(|state| state.tag);
+        tokens.retain(|active| Some(active.token.tag) == tag);
+    }
+}
+
+/// Why the token of the active switch holds no longer, if so. Asks the tables only after a commit that touched them, or a reload.
+pub fn over() -> Option<Over> {
+    // The leader asks for its workers, and PostgreSQL takes no new snapshots in parallel mode. And the question itself runs statements.
+    if xact::is_parallel() || CHECKING.get() {
+        return None;
+    }
+    TOKENS.with_borrow(|tokens| {
+        let epoch = switch_state::epoch();
+        let active = match tokens.iter().find(|active| active.seen_at.get() == epoch) {
+            Some(active) => active,
+            // The state is read again only when it has changed: every statement asks.
+            None => {
+                // The anonymous role's switch has no token.
+                let tag = switch_state::with(|state| state.tag).filter(|&tag| tag != 0)?;
+                let Some(active) = tokens.iter().find(|active| active.token.tag == tag) else {
+                    return Some(Over::Unknown);
+                };
+                active.seen_at.set(epoch);
+                active
+            }
+        };
+        let grounds = (revocation::generation(), server::configuration_time());
+        if active.checked_at.get() != grounds {
+            let checking = Checking::begin();
+            let over = look(active);
+            drop(checking);
+            active.over.set(over);
+            active.checked_at.set(grounds);
+        }
+        active.over.get()
+    })
+}
+
+fn look(active: &Active) -> Option<Over> {
+    match verify::again(&active.text, &active.token) {
+        Ok(rules) => {
+            let role = catalog::name_of(identity::outer_user());
+            let allowed = rules.allowed_roles.as_ref();
+            allowed
+                .is_some_and(|allowed| !allowed.contains(&role))
+                .then_some(Over::Withdrawn)
+        }
+        Err(verify::Error::Revoked) => Some(Over::Revoked),
+        Err(_) => Some(Over::Withdrawn),
+    }
+}
+
+/// Resets the flag also when the check fails.
+struct Checking;
+
+impl Checking {
+    fn begin() -> Self {
+        CHECKING.set(true);
+        Checking
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        CHECKING.set(false);
+    }
+}
