@@ -267,11 +267,13 @@ fn every_reason_of_a_refusal_is_listed() {
     let errors = [
         include_str!("../../../src/switch/error.rs"),
         include_str!("../../../src/verify/error.rs"),
+        include_str!("../../../src/lock/error.rs"),
     ]
     .concat();
     reasons.extend(errors.split('"').filter_map(|text| {
         let (word, _) = text.split_once(": ")?;
-        let is_word = word.starts_with("role_") || matches!(word, "revoked" | "unknown_issuer");
+        let is_word = word.starts_with("role_")
+            || matches!(word, "revoked" | "unknown_issuer" | "withdrawn" | "unknown");
         (is_word && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
             .then(|| word.to_owned())
     }));

@@ -65,6 +65,7 @@ fn window_tells_logins_apart_that_work_as_their_scope() {
 fn window_of_a_role_that_tokens_name_is_one_for_all_its_users() {
     let scene = Scene::new("window_tokens");
     let gated = authenticator(&scene, &scene.scope);
+    crate::jwt::allow_session_switches(&scene.f, &gated);
     let by_token = |s: &mut Session, subject: &str| {
         let token = sign(&json!({"role": scene.scope, "sub": subject, "exp": now() + 600}));
         s.run(&format!("BEGIN; {}", switch(&token)));
