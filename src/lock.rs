@@ -11,7 +11,7 @@ use crate::jwt;
 use crate::pg::{clock, error_context, identity, wire};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::switch::standing::{self, Over};
-use verdict::{Bond, Event, Session, Statement, Verdict};
+use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
 
 /// The cheap first question of every hook: three loads.
 #[inline]

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::leftovers::POOL;
-use crate::harness::*;
 use crate::jwt::{Gate, switch, switch_session};
 
 /// PL/pgSQL keeps what a type's name meant at the first call in the session, and looks at none but rows again: with the type gone, each later
