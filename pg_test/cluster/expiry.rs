@@ -20,9 +20,10 @@ pub fn wait_until_gone(server: &Server, role: &str, seconds: u64) {
     wait_until(&format!("{role} is dropped"), seconds, || {
         !admin.role_exists(role)
     });
-    admin.assert_that(&format!(
-        "NOT EXISTS (SELECT FROM pg_shseclabel WHERE label LIKE '%\"{role}\"%')"
-    ));
+    // Nor is there a label of a role that is gone.
+    admin.assert_that(
+        "NOT EXISTS (SELECT FROM pg_shseclabel WHERE classoid = 'pg_authid'::regclass AND objoid NOT IN (SELECT oid FROM pg_roles))",
+    );
 }
 
 /// Makes the deadline pass.

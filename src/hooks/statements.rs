@@ -222,6 +222,7 @@ unsafe fn text(line: &mut Line, statement: *mut pg_sys::PlannedStmt, source: *co
     let wanted = guc::audit_text();
     // SAFETY: by contract.
     unsafe {
+        #[allow(clippy::unnecessary_cast, reason = "unsigned before 18")]
         let id = (*statement).queryId as i64;
         line.field(
             "query_id",

@@ -191,9 +191,9 @@ pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
             old,
             (*relation).rd_att,
             1,
-            &mut column,
-            &mut value,
-            &mut is_null,
+            &raw mut column,
+            &raw mut value,
+            &raw mut is_null,
         );
         pg_sys::CatalogTupleUpdate(relation, &raw mut (*old).t_self, new);
         pg_sys::ReleaseSysCache(old);

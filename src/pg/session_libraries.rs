@@ -42,9 +42,9 @@ pub fn bind(role: pg_sys::Oid) {
                     old,
                     (*relation).rd_att,
                     1,
-                    &mut column,
-                    &mut value,
-                    &mut is_null,
+                    &raw mut column,
+                    &raw mut value,
+                    &raw mut is_null,
                 );
                 pg_sys::CatalogTupleUpdate(relation, &raw mut (*old).t_self, new);
             }
