@@ -361,7 +361,6 @@ fn attack_domains_on_the_search_path_of_an_administrator() {
         };
         if let Err(refusal) = outcome {
             assert!(!refusal.message.contains("run as"), "{sql}: {refusal}");
-            println!("{sql}: {refusal}");
         }
     }
 }

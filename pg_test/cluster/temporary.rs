@@ -14,7 +14,10 @@ struct Scene {
 
 impl Scene {
     fn new(name: &str) -> Scene {
-        let f = Fixture::new(name);
+        Scene::of(Fixture::new(name))
+    }
+
+    fn of(f: Fixture<'static>) -> Scene {
         let (person, owner) = (f.role("person", "LOGIN"), f.role("owner", "NOLOGIN"));
         f.admin().run(&format!(
             "GRANT CREATE ON SCHEMA public TO {owner}; ALTER TABLE vault OWNER TO {owner}"
@@ -636,7 +639,9 @@ fn attack_a_guarded_scope_is_granted_to_a_login_of_others() {
 /// A plain REVOKE in a transaction that stays open, by whoever has ADMIN OPTION on the role.
 #[test]
 fn attack_an_ended_membership_is_held_to_shut_its_login_out() {
-    let scene = Scene::new("temporary_shut");
+    // A server of its own: what is held would be told of in others' tests.
+    let server = Box::leak(Box::new(Server::start(Options::default())));
+    let scene = Scene::of(Fixture::on(server, "temporary_shut"));
     let mallory = scene.f.role("mallory", "LOGIN");
     scene.f.admin().run(&format!(
         "GRANT {} TO {mallory} WITH ADMIN OPTION; CREATE TABLE own (x int); ALTER TABLE own OWNER TO {}",
