@@ -144,16 +144,10 @@ pub fn hide_statement(redact: Redact) {
     // SAFETY: backend-local; the list holds valid entries, and ours hold the text of a statement
     // that is running.
     unsafe {
-        let since = raw::GetCurrentStatementStartTimestamp();
-        let again = STATEMENT_WITH_SECRET == since;
-        STATEMENT_WITH_SECRET = since;
+        STATEMENT_WITH_SECRET = raw::GetCurrentStatementStartTimestamp();
         let mut found = false;
         for entry in entries() {
             found |= strike_out(entry.text(), redact);
-            // A loop may run many statements; those around it are the same as before.
-            if again {
-                return;
-            }
         }
         // It may be the very text of the outermost entry.
         let text = pg_sys::debug_query_string;

@@ -91,6 +91,10 @@ fn pg_stat_statements(order: Order) {
     assert_lock_holds(&gate);
     // Nor in those that PostgreSQL runs from elsewhere.
     let token = gate.token(json!({"jti": "in other texts"}));
+    admin.run(&format!(
+        "ALTER ROLE {} SET pg_stat_statements.track = 'all'",
+        gate.auth
+    ));
     let mut s = gate.login();
     for sql in [
         format!("PREPARE p AS {}", switch(&token)),
@@ -101,6 +105,12 @@ fn pg_stat_statements(order: Order) {
             literal(&token)
         ),
         format!("DO $$ BEGIN EXECUTE {}; END $$", literal(&switch(&token))),
+        // In a text between two, after the first call of the statement.
+        format!(
+            "DO $$ DECLARE t text := {}; BEGIN PERFORM scope.set_jwt_role(t);
+               EXECUTE format('DO $x$ BEGIN PERFORM scope.set_jwt_role(%L); END $x$', t); END $$",
+            literal(&token)
+        ),
         format!(
             "DO $$ BEGIN PERFORM 1 FROM scope.set_jwt_role({}); END $$",
             literal(&token)
