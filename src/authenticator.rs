@@ -99,7 +99,8 @@ fn create_authenticator(
         let valid_until = valid_for
             .map(|interval| credential::deadline_of(Some(interval)))
             .transpose()
-            .map_err(credential::Error::from)?;
+            .map_err(credential::Error::from)?
+            .or_else(credential::itself::ends_at);
         let new = New {
             role,
             roles: &roles,

@@ -20,12 +20,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
-use crate::error::{report, require_preload};
+use crate::error::{notice, report, require_preload};
 use crate::guc;
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
 use crate::pg::{clock, server};
 use crate::scope::{self, name};
+use crate::timestamp;
 use deadline::Unacceptable;
 pub use issue::{Issued, Membership, Request, issue};
 use options::Given;
@@ -126,17 +127,31 @@ fn create_credential(
         .map_err(report)
 }
 
-/// The deadline in Unix microseconds, judged against the administrator's limits.
+/// The deadline in Unix microseconds, judged against the administrator's limits, and no later than that of a
+/// login of ours which asks for it.
 pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     let now = clock::now();
     let max = guc::max_ttl();
-    let Some(interval) = valid_for else {
-        return Ok(now.saturating_add(guc::default_ttl().saturating_mul(1_000_000)));
+    let deadline = match valid_for {
+        None => now.saturating_add(guc::default_ttl().saturating_mul(1_000_000)),
+        Some(interval) => {
+            deadline::bound(parts(&interval), max)?;
+            let deadline = clock::after(now, interval);
+            deadline::check(now, deadline, max)?;
+            deadline
+        }
     };
-    deadline::bound(parts(&interval), max)?;
-    let deadline = clock::after(now, interval);
-    deadline::check(now, deadline, max)?;
-    Ok(deadline)
+    match itself::ends_at() {
+        Some(end) if end < deadline => {
+            notice(
+                "it ends with the login that asks for it".to_owned(),
+                &format!("That is at {}.", timestamp::rfc3339(end)),
+                "Have it issued by a role that does not end.",
+            );
+            Ok(end)
+        }
+        _ => Ok(deadline),
+    }
 }
 
 /// The options as SQL functions get them, in the order of their arguments.

@@ -112,6 +112,8 @@ pub enum Error {
     },
     #[error("permission denied to adopt restored roles")]
     MayNotAdopt,
+    #[error("permission denied to create a scope")]
+    ByALogin { caller: String },
     #[error("scope \"{scope}\" does not exist")]
     Unknown { scope: String },
     #[error("role \"{role}\" is not a scope")]

@@ -3,6 +3,7 @@
 mod itself;
 mod life;
 mod newest;
+mod outlives;
 
 use crate::harness::*;
 

@@ -3,6 +3,7 @@
 mod application;
 mod attestations;
 mod drift;
+mod hardened;
 mod logins;
 
 use std::io::{Read, Write};

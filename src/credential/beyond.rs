@@ -128,7 +128,9 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
      WHERE v.has
     UNION ALL
     SELECT DISTINCT a.privilege_type || ' on database ' || pg_catalog.quote_ident(o.datname),
-           pg_catalog.has_database_privilege($2::text::oid, o.oid, a.privilege_type || ' WITH GRANT OPTION'),
+           pg_catalog.has_database_privilege($2::text::oid, o.oid, a.privilege_type || ' WITH GRANT OPTION')
+             OR o.oid = d.oid AND a.privilege_type = 'CONNECT' AND NOT a.is_grantable
+                AND pg_catalog.has_database_privilege('public', o.oid, 'CONNECT'),
            CASE a.privilege_type WHEN 'CONNECT' THEN pg_catalog.quote_ident(o.datname) END,
            o.oid = d.oid
       FROM me, d, pg_catalog.pg_database o, pg_catalog.aclexplode(o.datacl) a

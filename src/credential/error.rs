@@ -209,7 +209,9 @@ impl Report for life::Error {
             Self::BeyondCap { .. } | Self::Overlap | Self::ReasonTooLong { .. } => {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
-            Self::Widened { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Widened { .. } | Self::CutOff { .. } | Self::Outlasts { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
             Self::Endless { .. } | Self::Replaced { .. } => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -228,6 +230,11 @@ impl Report for life::Error {
                 "It has what its caller could not give it: {}.",
                 beyond.join("; ")
             ),
+            Self::CutOff { left_out, .. } => format!(
+                "The new login could not connect to this database. Its caller could not give it: {}.",
+                left_out.join("; ")
+            ),
+            Self::Outlasts { .. } => "It lasts longer than the login that asks.".into(),
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),
             Self::ReasonTooLong { bytes, max } => {
@@ -243,6 +250,13 @@ impl Report for life::Error {
             Self::Endless { .. } => "It needs no renewal.".into(),
             Self::Widened { .. } => {
                 "Have that revoked, or have somebody who may grant all of it, or a superuser, rotate it; with an overlap it is left out. scope.revoke_role() ends the login."
+                    .into()
+            }
+            Self::Outlasts { .. } => {
+                "Call it as a role that does not end; scope.revoke_role() can be called.".into()
+            }
+            Self::CutOff { .. } => {
+                "Have CONNECT on the database granted to its scopes, or have a superuser rotate it."
                     .into()
             }
             Self::Replaced { successor, .. } => format!("Use \"{successor}\" instead."),

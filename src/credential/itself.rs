@@ -2,7 +2,7 @@
 //! issued it. What it SETs in its own session is its own business.
 
 use crate::error;
-use crate::label;
+use crate::label::{self, Kind};
 use crate::pg::{catalog, identity};
 use pgrx::pg_sys;
 
@@ -27,6 +27,30 @@ pub fn enforce() {
     if let Some(role) = acting.into_iter().find_map(managed) {
         error::raise(&Refused { role });
     }
+}
+
+/// When the session's own login ends, if that is one of ours: what it hands out ends by then. Also in
+/// functions that run as their owner, whom it may be itself; not in a superuser's. Unix microseconds.
+pub fn ends_at() -> Option<i64> {
+    if identity::is_superuser() {
+        return None;
+    }
+    let now = identity::now();
+    [now.current, now.outer, identity::session_user()]
+        .into_iter()
+        .filter_map(|actor| {
+            let role = catalog::role_by_oid(actor).filter(|role| !role.superuser)?;
+            match label::read(actor)? {
+                Ok(metadata)
+                    if !matches!(metadata.kind, Kind::Credential | Kind::Authenticator) =>
+                {
+                    None
+                }
+                Ok(metadata) => metadata.deadline(role.valid_until),
+                Err(_) => Some(i64::MIN),
+            }
+        })
+        .min()
 }
 
 /// The role's name, if it is one of ours. Superusers never are.

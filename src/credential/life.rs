@@ -3,6 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::itself;
 use crate::audit::{self, Action};
 use crate::authority::{self, Target};
 use crate::label::{self, Metadata, State};
@@ -24,6 +25,10 @@ pub enum Error {
     Replaced { role: String, successor: String },
     #[error("permission denied to rotate the password of role \"{role}\"")]
     Widened { role: String, beyond: Vec<String> },
+    #[error("permission denied to rotate the password of role \"{role}\"")]
+    CutOff { role: String, left_out: Vec<String> },
+    #[error("permission denied for role \"{role}\"")]
+    Outlasts { role: String },
     #[error("overlap must not be negative, and must be finite")]
     Overlap,
     #[error("the reason is too long")]
@@ -37,6 +42,18 @@ pub enum Error {
 impl From<pgrx::spi::Error> for Error {
     fn from(error: pgrx::spi::Error) -> Self {
         Self::Credential(error.into())
+    }
+}
+
+/// A login of ours that ends does not get hold of one that goes on.
+pub fn require_no_longer(target: &Target) -> Result<(), Error> {
+    match itself::ends_at() {
+        Some(end) if target.deadline().is_none_or(|deadline| deadline > end) => {
+            Err(Error::Outlasts {
+                role: target.role.name.clone(),
+            })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,8 +4,8 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::issue;
-use super::life::{Error, alter};
+use super::life::{Error, alter, require_no_longer};
+use super::{issue, itself};
 use crate::audit::{self, Action};
 use crate::authority::{self, Target};
 use crate::label;
@@ -40,6 +40,7 @@ fn renew(role: Option<Name>, valid_for: Option<Interval>) -> Result<i64, Error> 
 fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     let target = Target::claim(role)?;
     target.require_active()?;
+    require_no_longer(&target)?;
     let role = role.to_owned();
     if let Some(successor) = &target.metadata.successor {
         let successor = successor.clone();
@@ -58,7 +59,8 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
         Some(deadline) => deadline,
         None => now
             .saturating_add(guc::default_ttl().saturating_mul(MICROS_PER_SECOND))
-            .min(latest),
+            .min(latest)
+            .min(itself::ends_at().unwrap_or(i64::MAX)),
     };
     if deadline > latest || deadline <= now {
         return Err(Error::BeyondCap { role, latest });

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::beyond::{self, Having, What};
 use super::issue::{self, Issued, Login};
-use super::life::{Error, alter};
+use super::life::{Error, alter, require_no_longer};
 use super::options::Options;
 use super::{Secret, deadline, parts};
 use crate::audit::{self, Action, Value};
@@ -14,7 +14,7 @@ use crate::authority::{self, Target};
 use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog;
 use crate::pg::name::Name;
-use crate::pg::{clock, compat, identity, session_libraries, spi, xact};
+use crate::pg::{clock, compat, identity, server, session_libraries, spi, xact};
 use crate::{error, guc, timestamp};
 
 /// Makes a new password. Documented in `sql/functions.sql`.
@@ -98,6 +98,7 @@ struct Rotated {
 fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Rotated, Error> {
     let target = Target::claim(asked)?;
     target.require_active()?;
+    require_no_longer(&target)?;
     let role = asked.to_owned();
     if let Some(successor) = target.metadata.successor {
         return Err(Error::Replaced { role, successor });
@@ -132,8 +133,15 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
     } else {
         let successor = issue::free_name(stem(&role), "next")?;
         let (handed, left_out) = Handed::of(having);
+        let connects = server::may_connect(target.role.oid);
         let succeed = || succeed(&target, &successor, &handed, secret, now);
         identity::elevated(|| xact::retrying_anew(succeed))?;
+        // One that cannot log in is no successor.
+        let goes_on = catalog::role_by_name(&successor)
+            .is_some_and(|successor| server::may_connect(successor.oid));
+        if connects && !goes_on {
+            return Err(Error::CutOff { role, left_out });
+        }
         let end = until.min(target.deadline().unwrap_or(i64::MAX));
         if end != i64::MAX {
             alter(&role, &issue::valid_until(end))?;

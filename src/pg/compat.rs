@@ -55,6 +55,19 @@ pub const HAS_MEMBERSHIP_OPTIONS: bool = !cfg!(any(feature = "pg14", feature = "
 /// catalog/pg_namespace.dat
 pub const PUBLIC_SCHEMA: u32 = 2200;
 
+/// Does the role hold CONNECT on the database? Inside a transaction.
+pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    let connect = pg_sys::ACL_CONNECT as pg_sys::AclMode;
+    // SAFETY: a catalogue look-up.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::pg_database_aclcheck(database, role, connect);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result = pg_sys::object_aclcheck(pg_sys::DatabaseRelationId, database, role, connect);
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// May the role create in the schema?
 pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     let create = pg_sys::AclMode::from(pg_sys::ACL_CREATE);

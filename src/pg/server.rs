@@ -114,6 +114,11 @@ pub fn system_identifier() -> i64 {
     unsafe { pg_sys::GetSystemIdentifier() }.cast_signed()
 }
 
+/// May the role connect to this database, by whatever right of its own, of its groups' or everyone's? Inside a transaction.
+pub fn may_connect(role: pg_sys::Oid) -> bool {
+    compat::may_connect(database(), role)
+}
+
 /// When the configuration was last read; changes with every reload.
 pub fn configuration_time() -> i64 {
     // SAFETY: a plain read of a backend global.

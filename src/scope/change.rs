@@ -200,6 +200,15 @@ fn join(name: &str, request: &Request) -> Result<(), Error> {
 
 /// May the caller make all grants of a new scope?
 pub fn require_making(request: &Request, planned: &Planned) -> Result<(), Error> {
+    let caller = identity::current_user();
+    // A login of ours ends, and nobody would be left to answer for what it has made.
+    let is_login = label::read(caller)
+        .is_some_and(|metadata| metadata.map_or(true, |metadata| metadata.kind != Kind::Scope));
+    if is_login && !identity::is_superuser() {
+        return Err(Error::ByALogin {
+            caller: catalog::name_of(caller),
+        });
+    }
     planned.require_authority(&grantable(planned.plan.to_grant(&Holdings::default())))?;
     planned.require_future(request)
 }

@@ -70,6 +70,7 @@ impl Report for Error {
             | Self::MayNotRestrict { .. }
             | Self::MayNotAdopt
             | Self::NotYours { .. }
+            | Self::ByALogin { .. }
             | Self::Widened { .. }
             | Self::NotDone { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Exists { .. } | Self::Differs { .. } | Self::NoFreeName => {
@@ -139,6 +140,9 @@ impl Report for Error {
             } => format!("\"{creator}\" has made it; \"{caller}\" is not a member of that role."),
             Self::MayNotAdopt => {
                 "It gives restored roles to whoever has the names of their creators now.".into()
+            }
+            Self::ByALogin { caller } => {
+                format!("\"{caller}\" is a login that ends; a scope stays.")
             }
             Self::Unknown { .. } => "No role has this name.".into(),
             Self::NotAScope { what, .. } => (*what).into(),
@@ -228,6 +232,7 @@ impl Report for Error {
                 "Call it as \"{creator}\", or as a superuser. Roles are shared by all databases of the server: a scope of one's own needs a name of its own."
             ),
             Self::MayNotAdopt => "Call it as a superuser, when all roles are restored.".into(),
+            Self::ByALogin { .. } => "Call it as the owner of the objects.".into(),
             Self::Unknown { .. } => {
                 "The view scope.scopes lists them; scope.create_scope() makes one.".into()
             }

@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 
 use super::control::is_own;
 use super::differences::excess;
+use super::giving::comes_along;
 use super::plan::Need;
 use super::planned::Planned;
 use super::privilege::Privilege;
@@ -116,6 +117,7 @@ fn judge(role: pg_sys::Oid, request: &Request, planned: &Planned) -> Result<Verd
         .grants
         .iter()
         .filter(|(_, wanted)| wanted.need != Need::Spare)
+        .filter(|&(grant, wanted)| !comes_along(caller, grant, wanted, &held))
         .map(|(&grant, &wanted)| (grant, wanted))
         .collect();
     planned.require_authority(&grants)?;

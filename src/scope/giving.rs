@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys;
 
 use super::control::{databases_of, may_hand_out};
-use super::plan::{Grant, Grantor, Holdings, Need, Other, Wanted};
+use super::plan::{Grant, Grantor, Holdings, Need, Object, Other, Wanted};
 use super::planned::Planned;
+use super::privilege::Privilege;
 use super::{Error, held, planning};
 use crate::label;
-use crate::pg::catalog;
+use crate::pg::{catalog, server};
 
 /// The one who made a scope hands out what it holds only while they may grant that themselves: the
 /// table may have another owner by now, and others may have made more of the scope by hand.
@@ -132,7 +133,18 @@ fn planned_of(
         .grants
         .iter()
         .filter(|(grant, wanted)| wanted.need != Need::Spare && held.grants.contains_key(grant))
+        .filter(|&(grant, wanted)| !comes_along(caller, grant, wanted, held))
         .map(|(&grant, &wanted)| (grant, wanted))
         .collect();
     Ok((planned, grants))
+}
+
+/// The right to connect to its database was given to the scope by somebody who may, for its logins: whoever may
+/// connect themselves hands it on with the scope.
+pub fn comes_along(caller: pg_sys::Oid, grant: &Grant, wanted: &Wanted, held: &Holdings) -> bool {
+    wanted.grantor == Grantor::Nobody
+        && matches!(grant.object, Object::Database(_))
+        && grant.privilege == Privilege::Connect
+        && held.grants.contains_key(grant)
+        && server::may_connect(caller)
 }

@@ -1,0 +1,90 @@
+//! What the extension has issued goes on after the database has been hardened.
+
+use crate::harness::*;
+
+#[test]
+fn hardening_leaves_issuers_what_they_have_issued() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "hardened");
+    let mut admin = f.admin();
+    let alice = f.issuer("alice");
+    admin.run(&format!(
+        "CREATE SCHEMA shop AUTHORIZATION {alice};
+         GRANT EXECUTE ON FUNCTION scope.rotate_password, scope.create_scope, scope.create_admin_role TO {alice}"
+    ));
+    let mut s = f.login(&alice);
+    s.run("CREATE TABLE shop.goods (id int); CREATE TABLE shop.other (id int)");
+    let login = s.issue("'shop.goods', 'hardened_rep'").role;
+    let worker = s
+        .handed("scope.create_admin_role('{shop}', 'hardened_admin', '1 hour')")
+        .role;
+    drop(server.login(&login, &f.name));
+    let steps = admin
+        .rows("SELECT statement, breaks, done FROM scope.harden(true) WHERE statement ~ 'CONNECT'");
+    let statements: Vec<_> = steps.iter().filter_map(|row| row[0].clone()).collect();
+    assert!(
+        !statements
+            .iter()
+            .any(|sql| sql.contains(&format!("TO {login}"))),
+        "{statements:?}"
+    );
+    assert!(
+        steps.iter().all(|row| row[2].as_deref() == Some("t")),
+        "{steps:?}"
+    );
+    for role in [&login, &worker, &alice] {
+        assert!(server.try_login(role, &f.name).is_ok(), "{role}");
+    }
+    // Both kinds of logins, at once and with an overlap; and more of the same.
+    for role in [&login, &worker] {
+        s.handed(&format!("scope.rotate_password('{role}')"));
+        let next = s
+            .handed(&format!("scope.rotate_password('{role}', '1 hour')"))
+            .role;
+        assert!(server.try_login(&next, &f.name).is_ok(), "{next}");
+    }
+    let more = s.issue("'shop.goods'").role;
+    assert!(server.try_login(&more, &f.name).is_ok(), "{more}");
+    let more = s.issue("'shop.other'").role;
+    assert!(server.try_login(&more, &f.name).is_ok(), "{more}");
+    assert_eq!(
+        admin.rows("SELECT * FROM scope.harden() WHERE statement ~ 'CONNECT'"),
+        Vec::<Vec<Option<String>>>::new(),
+        "a second time"
+    );
+}
+
+#[test]
+fn rotation_counts_no_connect_that_everyone_has_and_hands_out_no_login_that_cannot_connect() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "connects");
+    let mut admin = f.admin();
+    let alice = f.issuer("alice");
+    admin.run(&format!(
+        "CREATE TABLE goods (id int); ALTER TABLE goods OWNER TO {alice}; GRANT EXECUTE ON FUNCTION scope.rotate_password TO {alice}"
+    ));
+    let mut s = f.login(&alice);
+    let login = s.issue("'goods'").role;
+    // As an administrator does by hand.
+    admin.run(&format!("GRANT CONNECT ON DATABASE connects TO {login}"));
+    s.handed(&format!("scope.rotate_password('{login}')"));
+    admin.run(&format!(
+        "GRANT CONNECT ON DATABASE connects TO {alice}; REVOKE CONNECT ON DATABASE connects FROM PUBLIC"
+    ));
+    s.refused(&format!("SELECT scope.rotate_password('{login}')"), "42501");
+    let refusal = s.refused(
+        &format!("SELECT scope.rotate_password('{login}', '1 hour')"),
+        "42501",
+    );
+    assert!(refusal.detail.contains("connect"), "{refusal}");
+    assert!(server.try_login(&login, &f.name).is_ok());
+    let scope = admin.scope_of(&login);
+    admin.run(&format!("GRANT CONNECT ON DATABASE connects TO {scope}"));
+    let next = s
+        .handed(&format!("scope.rotate_password('{login}', '1 hour')"))
+        .role;
+    assert!(server.try_login(&next, &f.name).is_ok(), "{next}");
+    // Who may not connect hands that on no more.
+    admin.run(&format!("REVOKE CONNECT ON DATABASE connects FROM {alice}"));
+    s.refused(&format!("SELECT scope.rotate_password('{next}')"), "42501");
+}
