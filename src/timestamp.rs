@@ -4,6 +4,9 @@
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
+/// The year 10000, which RFC 3339 has no form for, in Unix microseconds.
+pub const BEYOND: i64 = 253_402_300_800_000_000;
+
 /// RFC 3339 in UTC with microseconds, from Unix microseconds. PostgreSQL reads it whatever
 /// DateStyle says.
 pub fn rfc3339(micros: i64) -> String {

@@ -4,6 +4,7 @@
 
 use super::class::Class;
 use super::line::{Line, Value};
+use crate::timestamp;
 
 /// The fields of an event that differ from call to call.
 pub type Fields<'a> = &'a [(&'static str, Value<'a>)];
@@ -226,7 +227,8 @@ impl Event<'_> {
             Event::Switch { function, until } => {
                 line.field("function", Value::Text(function));
                 let until = match until {
-                    i64::MAX => Value::Null,
+                    // As good as never, and no date that RFC 3339 can write.
+                    timestamp::BEYOND.. => Value::Null,
                     until => Value::Time(until),
                 };
                 line.field("until", until);

@@ -416,7 +416,7 @@ fn a_dropped_scope_leaves_nothing() {
          CREATE POLICY own ON orders TO define_drop_s USING (true); ALTER DEFAULT PRIVILEGES FOR ROLE define_drop_s GRANT SELECT ON TABLES TO PUBLIC",
     );
     let oid = admin.text("SELECT 'define_drop_s'::regrole::oid");
-    assert_eq!(super::traces(&mut admin, &oid).len(), 13);
+    assert_eq!(super::traces(&mut admin, &oid).len(), 14);
     admin.run("SELECT scope.drop_scope('define_drop_s')");
     assert_eq!(super::traces(&mut admin, &oid), [""; 0]);
     assert!(!admin.role_exists("define_drop_s"));
