@@ -262,9 +262,10 @@ pub fn keep(scope: pg_sys::Oid) {
 /// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
     if let Ok(label) = CString::new(metadata.to_text()) {
+        let is_new = seclabel::get(role).is_none();
         seclabel::set(role, Some(&label));
         if let Some(Ok(text)) = comment::comment(metadata).map(CString::new) {
-            shared_comment::keep(role, &text, comment::OURS);
+            shared_comment::keep(role, &text, comment::OURS, is_new);
         }
         wakeup::at_commit_before(match metadata.state {
             State::Active => catalog::role_by_oid(role)
