@@ -268,6 +268,19 @@ impl Report for life::Error {
     }
 }
 
+impl Report for itself::NotItsOwn {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        "A role that cannot log in has settings for the sessions that a token switches to it."
+            .into()
+    }
+    fn hint(&self) -> String {
+        "Have who made the role, or a superuser, change them; SET changes a setting for the session.".into()
+    }
+}
+
 impl Report for itself::Refused {
     fn code(&self) -> PgSqlErrorCode {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE

@@ -12,6 +12,23 @@ pub struct Refused {
     pub role: String,
 }
 
+/// What sessions have that are switched to a role is not for the role to say.
+#[derive(Debug, thiserror::Error)]
+#[error("permission denied to change the settings of role \"{role}\"")]
+pub struct NotItsOwn {
+    pub role: String,
+}
+
+/// Called when ALTER ROLE … SET is about to run. Raises 42501 for a role that cannot log in: its settings are those of the
+/// sessions that a token switches to it. Its code may run where no token is, in an index that is analysed, say.
+pub fn enforce_settings() {
+    let role = catalog::role_by_oid(identity::current_user());
+    let is_its_own = |role: &catalog::Role| role.can_login || role.create_role || role.superuser;
+    if let Some(role) = role.filter(|role| !is_its_own(role)) {
+        error::raise(&NotItsOwn { role: role.name });
+    }
+}
+
 /// Called when a statement is about to change a role: CREATE, ALTER, DROP or RENAME it, its settings,
 /// memberships or labels. Raises 42501 when it is a managed role that does it.
 pub fn enforce() {

@@ -95,6 +95,9 @@ unsafe extern "C-unwind" fn process_utility(
         if is_about_roles(node) {
             before_role_change();
         }
+        if (*node).type_ == pg_sys::NodeTag::T_AlterRoleSetStmt {
+            before_role_settings();
+        }
         if sealed::concerns(node) {
             sealed::before_utility(node);
         }
@@ -178,6 +181,11 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
     if !matches!(statement, Statement::Transaction) {
         leftovers::before_statement();
     }
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_role_settings() {
+    itself::enforce_settings();
 }
 
 #[pg_guard]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::guc::GucFlags;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 use super::setting::Setting;
 use super::{compat, raw, walk};
@@ -31,8 +32,11 @@ static OF_LITERALS: [Setting; 7] = [
     Setting::named(c"array_nulls"),
     Setting::named(c"xmloption"),
 ];
+/// Constants are written as text by the planner, too.
+const OF_OUTPUT: [&CStr; 2] = [c"bytea_output", c"extra_float_digits"];
+
 thread_local! {
-    /// Those of the planner.
+    /// Those of the planner, and of what it computes.
     static PLANNERS: RefCell<Vec<*mut pg_sys::config_generic>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -44,7 +48,7 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 /// From now on only superusers change the first kind, whatever way they are set, and the second kind is watched.
 /// Inside a transaction.
 pub fn settle() {
-    if SETTLED.swap(true, Ordering::Relaxed) {
+    if SETTLED.load(Ordering::Relaxed) {
         return;
     }
     // SAFETY: inside a transaction; terminated names. PL/pgSQL's settings are there once it is loaded.
@@ -54,19 +58,22 @@ pub fn settle() {
         }
     }
     for setting in &FOR_GOOD {
-        setting.restrict(true, GucFlags::empty());
+        setting.restrict(true, GucFlags::NO_RESET_ALL);
     }
+    PLANNERS.take();
     compat::all_settings(|setting| {
         use pg_sys::config_group::*;
-        // SAFETY: a valid record.
-        let group = unsafe { (*setting).group };
+        // SAFETY: a valid record, whose name is terminated.
+        let (group, name) = unsafe { ((*setting).group, CStr::from_ptr((*setting).name)) };
         if matches!(
             group,
             QUERY_TUNING_METHOD | QUERY_TUNING_COST | QUERY_TUNING_GEQO | QUERY_TUNING_OTHER
-        ) {
+        ) || OF_OUTPUT.contains(&name)
+        {
             PLANNERS.with_borrow_mut(|settings| settings.push(setting));
         }
     });
+    SETTLED.store(true, Ordering::Relaxed);
 }
 
 /// Is it one that only superusers change by now?
@@ -132,6 +139,7 @@ fn has_stack(setting: *mut pg_sys::config_generic) -> bool {
 }
 
 /// Is there a value in it that was made from a text, by a rule that is not always the same?
+#[pg_guard]
 unsafe extern "C-unwind" fn holds_literal(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     // SAFETY: PostgreSQL passes valid nodes, and NULL; the tag says which struct it is.
     unsafe {

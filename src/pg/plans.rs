@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 use super::{compat, walk};
 
@@ -22,6 +23,7 @@ pub unsafe fn depends_on_role(query: *mut pg_sys::Query) -> bool {
     unsafe { calls_such(query.cast(), std::ptr::null_mut()) }
 }
 
+#[pg_guard]
 unsafe extern "C-unwind" fn calls_such(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     // SAFETY: PostgreSQL passes valid nodes, and NULL.
     unsafe {
@@ -33,6 +35,7 @@ unsafe extern "C-unwind" fn calls_such(node: *mut pg_sys::Node, context: *mut c_
 }
 
 /// Of PostgreSQL's own none; of those of extensions that are written in C and that all may execute, none either.
+#[pg_guard]
 unsafe extern "C-unwind" fn is_such(function: pg_sys::Oid, _context: *mut c_void) -> bool {
     if u32::from(function) < pg_sys::FirstNormalObjectId {
         return false;

@@ -22,6 +22,7 @@ use pgrx::prelude::*;
 use super::switch_state;
 use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{dblink, discard, parsing, prepared, session_settings};
+use crate::switch_text::Extent;
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// Something has been created or altered in this transaction, in a temporary schema perhaps.
@@ -71,9 +72,16 @@ pub fn token_presented() {
     }
 }
 
-/// The session is about to be switched as a whole.
-pub fn session_begins() {
-    if WATCHING.load(Ordering::Relaxed) {
+/// The session is about to be switched. Where the switch of another has been ended in the same transaction, what that one
+/// has left goes first.
+pub fn switch_begins(extent: Extent) {
+    if !WATCHING.load(Ordering::Relaxed) {
+        return;
+    }
+    if SESSION_ENDED.load(Ordering::Relaxed) {
+        remove(true);
+        parsing::make_ready_anew();
+    } else if extent == Extent::Session {
         session_settings::remember(is_the_switches);
     }
 }

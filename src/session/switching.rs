@@ -12,9 +12,7 @@ use crate::switch_text::Extent;
 /// Switches to `role` and locks it; `settings` are the role's own.
 pub fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) {
     claim_settings::secure();
-    if state.extent == Extent::Session {
-        leftovers::session_begins();
-    }
+    leftovers::switch_begins(state.extent);
     switch_state::set(role, claims, state);
     if !settings.is_empty() || state.extent == Extent::Session {
         role_settings::begin(settings, state.extent);

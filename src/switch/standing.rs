@@ -114,9 +114,10 @@ fn look(active: &Active) -> Option<Over> {
         Ok(rules) => {
             let role = catalog::name_of(identity::outer_user());
             let allowed = rules.allowed_roles.as_ref();
-            allowed
-                .is_some_and(|allowed| !allowed.contains(&role))
-                .then_some(Over::Withdrawn)
+            // A token that names none has taken the issuer's own.
+            (rules.anon_role.as_ref() != Some(&role)
+                && allowed.is_some_and(|allowed| !allowed.contains(&role)))
+            .then_some(Over::Withdrawn)
         }
         Err(verify::Error::Revoked) => Some(Over::Revoked),
         Err(_) => Some(Over::Withdrawn),

@@ -173,6 +173,12 @@ fn how_one_user_has_text_read_for_the_next() {
         ));
         assert_eq!(s.text(&format!("SHOW {name}")), before);
     }
+    // What a driver has set up is not reset either.
+    let mut other = POOL.connect();
+    other.run("SET standard_conforming_strings = off");
+    other.run(&format!("BEGIN; {}; RESET ALL", POOL.attacker));
+    assert_eq!(other.text("SHOW standard_conforming_strings"), "off");
+    other.run("COMMIT");
     s.run(&format!("BEGIN; {}", POOL.victim));
     s.run("SELECT careful('a'), two()");
     s.denied("SELECT careful('a b')", "P0001");
@@ -185,7 +191,7 @@ fn dates_that_one_user_has_read_for_the_next() {
     POOL.g.f.admin().run(
         "CREATE FUNCTION open_now() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
            AS $$ BEGIN RETURN concat_ws(' ', date '2027-01-15' < '02/01/2027', extract(epoch from '2026-12-01 00:00'::timestamptz),
-             extract(epoch from interval '-1 2:00:00'), ('{NULL}'::text[])[1] IS NULL, ('{02/01/2027}'::date[])[1] - '2027-01-01'::date); END $$;
+             extract(epoch from interval '-1 2:00:00'), ('{NULL}'::text[])[1] IS NULL, '\\x00ff'::bytea::text, (0.1::float8)::text, ('{02/01/2027}'::date[])[1] - '2027-01-01'::date); END $$;
          CREATE FUNCTION open_sql() RETURNS text LANGUAGE sql AS $$ SELECT extract(epoch from '02/01/2027'::timestamptz)::text $$",
     );
     let ask = "SELECT open_now() || open_sql()";
@@ -199,6 +205,8 @@ fn dates_that_one_user_has_read_for_the_next() {
         "SET LOCAL TimeZone = 'Etc/GMT+12'",
         "SET LOCAL IntervalStyle = 'sql_standard'",
         "SET LOCAL array_nulls = off",
+        "SET LOCAL bytea_output = 'escape'",
+        "SET LOCAL extra_float_digits = -10",
         "SET DateStyle = 'SQL, DMY'",
         "SELECT set_config('DateStyle', 'SQL, DMY', true)",
         "SAVEPOINT t; SET LOCAL TimeZone = 'Etc/GMT+12'; SELECT open_now(), open_sql(); ROLLBACK TO t",
@@ -365,4 +373,85 @@ fn one_statement_that_ends_a_switch_and_begins_another() {
         admin.column("SELECT owner || amount FROM acct ORDER BY owner"),
         ["ann77", "bob2"]
     );
+}
+
+/// An error while a statement is analysed or planned is one like any other.
+#[test]
+fn cancelled_while_it_is_analysed_and_planned() {
+    let g = crate::jwt::Gate::new("lock_analysed");
+    g.f.admin().run(&format!(
+        "SELECT scope.create_authenticator('lock_analysed_api', '{{{}}}');
+         CREATE FUNCTION own() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'",
+        g.reader
+    ));
+    let mut s = g.f.login("lock_analysed_api");
+    let mut holder = g.f.admin();
+    for sql in ["SELECT date '2026-01-01'", "SELECT public.own()"] {
+        s.run(&format!(
+            "BEGIN; {}; SET LOCAL statement_timeout = '300ms'; SET LOCAL TimeZone = 'Etc/GMT+3'",
+            crate::jwt::switch(&g.token(serde_json::json!({})))
+        ));
+        holder.run("BEGIN; LOCK TABLE pg_proc IN ACCESS EXCLUSIVE MODE");
+        s.denied(sql, "57014");
+        holder.run("ROLLBACK");
+        s.run("ROLLBACK; SELECT 1");
+    }
+}
+
+/// One session's switch ends and another begins in one transaction: what the first has left does not wait for its end.
+#[test]
+fn leavings_of_a_sessions_switch_for_the_next_in_one_transaction() {
+    let (first, second) = (
+        &POOL.attackers_token,
+        POOL.g.token(serde_json::json!({"role": POOL.g.writer})),
+    );
+    let mut s = POOL.connect_for_sessions();
+    s.run(&switch_session(first));
+    s.run("CREATE TEMP TABLE diary (line text); GRANT ALL ON diary TO PUBLIC; SET app.tenant = 'mine'; SET DateStyle = 'SQL, DMY'; PREPARE trap AS SELECT 1");
+    s.run(&format!(
+        "BEGIN; {}; {}",
+        end_session(first),
+        switch_session(&second)
+    ));
+    s.denied("SELECT * FROM pg_temp.diary", "42P01");
+    s.run("ROLLBACK");
+    s.run("SELECT * FROM pg_temp.diary");
+    s.run(&format!(
+        "BEGIN; {}; {}; COMMIT",
+        end_session(first),
+        switch_session(&second)
+    ));
+    s.denied("SELECT * FROM pg_temp.diary", "42P01");
+    s.denied("EXECUTE trap", "26000");
+    assert_eq!(
+        s.text("SELECT concat(current_setting('app.tenant', true), current_setting('DateStyle'))"),
+        "ISO, MDY"
+    );
+    s.run(&end_session(&second));
+    assert_eq!(
+        s.text("SELECT concat(current_setting('app.tenant', true), current_setting('DateStyle'))"),
+        "ISO, MDY"
+    );
+}
+
+/// Code of a role runs where no token is, when somebody analyses its table.
+#[test]
+fn settings_that_a_role_plants_for_the_next_switch() {
+    let g = crate::jwt::Gate::new("lock_plants");
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "CREATE SCHEMA his AUTHORIZATION {0}; SET ROLE {0};
+         CREATE FUNCTION his.g() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER ROLE CURRENT_USER SET statement_timeout = 1'; END $$;
+         CREATE FUNCTION his.f(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF current_setting('app.analyses', true) = 'yes' THEN PERFORM his.g(); END IF; RETURN i; END $$;
+         CREATE TABLE his.t (i int); CREATE INDEX ON his.t (his.f(i)); INSERT INTO his.t SELECT generate_series(1, 10); RESET ROLE",
+        g.reader
+    ));
+    admin.run("SET app.analyses = 'yes'");
+    admin.refused("ANALYZE his.t", "42501");
+    admin.assert_that(&format!(
+        "(SELECT rolconfig IS NULL FROM pg_roles WHERE rolname = '{}')",
+        g.reader
+    ));
+    // Whoever made it may.
+    admin.run(&format!("ALTER ROLE {} SET work_mem = '1MB'", g.reader));
 }

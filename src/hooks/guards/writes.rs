@@ -94,7 +94,8 @@ pub unsafe fn is_writer(function: pg_sys::Oid) -> bool {
     }
 }
 
-fn is_of_triggers(function: pg_sys::Oid) -> bool {
+#[pg_guard]
+extern "C-unwind" fn is_of_triggers(function: pg_sys::Oid) -> bool {
     // SAFETY: a catalogue look-up inside a transaction.
     unsafe { pg_sys::get_func_rettype(function) == pg_sys::TRIGGEROID }
 }
