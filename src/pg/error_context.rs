@@ -25,6 +25,8 @@ pub fn explains(explain: unsafe fn()) {
 
 /// When the statement arrived that [`hide_statement`] was called in.
 static mut STATEMENT_WITH_SECRET: pg_sys::TimestampTz = 0;
+/// The text of its outermost entry, which has been looked at.
+static mut OUTERMOST: *const c_char = std::ptr::null();
 
 /// Runs what follows in a hook with [`explain`] at hand, and the text of the statement, if it is
 /// one, where [`hide_statement`] finds it. After an error PostgreSQL takes the callback off its
@@ -144,10 +146,22 @@ pub fn hide_statement(redact: Redact) {
     // SAFETY: backend-local; the list holds valid entries, and ours hold the text of a statement
     // that is running.
     unsafe {
-        STATEMENT_WITH_SECRET = raw::GetCurrentStatementStartTimestamp();
+        let since = raw::GetCurrentStatementStartTimestamp();
+        let again = STATEMENT_WITH_SECRET == since;
+        STATEMENT_WITH_SECRET = since;
         let mut found = false;
-        for entry in entries() {
-            found |= strike_out(entry.text(), redact);
+        let texts = entries().map(|entry| entry.text());
+        let mut texts = texts.filter(|text| !text.is_null()).peekable();
+        while let Some(text) = texts.next() {
+            let is_outermost = texts.peek().is_none();
+            // A loop may run many statements; what the client has sent is the same as before, and may be long.
+            if is_outermost && again && text == OUTERMOST {
+                return;
+            }
+            found |= strike_out(text, redact);
+            if is_outermost {
+                OUTERMOST = text;
+            }
         }
         // It may be the very text of the outermost entry.
         let text = pg_sys::debug_query_string;

@@ -211,8 +211,8 @@ impl Watched for Switch {
         let before = LOCKED_TO.swap(role, Ordering::Relaxed);
         EPOCH.fetch_add(1, Ordering::Relaxed);
         ends::token_ends(ends_at);
-        if before != 0 && before != role && xact::goes_on() {
-            // What PL/pgSQL has made ready does, and would not be asked about again.
+        if before != 0 && before != role && gate::is_closed() && xact::goes_on() {
+            // What PL/pgSQL has made ready does, and would not be asked about again. Other logins may be themselves.
             parsing::make_ready_anew();
         }
         if role == 0 {
