@@ -1,22 +1,20 @@
 //! ExecutorStart and ExecutorRun: every query.
 
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::judge::{
-    acting_user, acts_as_another, before_anything, before_inherited_use, before_query,
-    before_query_of_another, before_use_by,
+    acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
+    before_use_by, inherits_for_a_time,
 };
 use super::{guards, quiet, sealed, set_config, statements};
 use crate::audit::watched;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
+use crate::pg::compat;
 use crate::pg::compat::Running;
 use crate::pg::error_context::{explaining, running};
 use crate::pg::list::elements;
-use crate::pg::{compat, invalidation};
 use crate::session::{claim_settings, switch_state};
 use crate::{login, temporary};
 
@@ -63,7 +61,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if is_of_no_concern(query) && !sealed::locks_rows(query) {
             return PREVIOUS_START.unwrap_or(standard_ExecutorStart)(query, flags);
         }
-        before_plan(query, false);
+        before_plan(query);
         if acts_as_another() {
             before_query_of_another();
         }
@@ -129,7 +127,7 @@ unsafe fn before_run(query: *mut pg_sys::QueryDesc) -> bool {
         }
     }
     // SAFETY: by contract.
-    unsafe { before_plan(query, true) }
+    unsafe { before_plan(query) }
     if acts_as_another() {
         before_query_of_another();
     }
@@ -178,52 +176,26 @@ unsafe fn reads(plan: *mut pg_sys::PlannedStmt) -> bool {
     }
 }
 
-/// The query that was started last in which nobody inherits for a time, for whom, as of which change of roles: most
-/// are run just then, and need not be asked about twice.
-static UNLIMITED: AtomicPtr<pg_sys::QueryDesc> = AtomicPtr::new(std::ptr::null_mut());
-
-static UNLIMITED_FOR: AtomicU32 = AtomicU32::new(0);
-static UNLIMITED_AS_OF: AtomicU64 = AtomicU64::new(0);
-
 /// What ends at a deadline is refused by the session itself, in parallel workers too.
 ///
 /// # Safety
 /// In the backend, with a valid query.
 #[inline]
-unsafe fn before_plan(query: *mut pg_sys::QueryDesc, is_started: bool) {
+unsafe fn before_plan(query: *mut pg_sys::QueryDesc) {
     if login::standing::is_watched() {
         before_anything();
-    }
-    let user = acting_user();
-    let as_of = invalidation::roles();
-    if is_started
-        && UNLIMITED.load(Ordering::Relaxed) == query
-        && UNLIMITED_FOR.load(Ordering::Relaxed) == u32::from(user)
-        && UNLIMITED_AS_OF.load(Ordering::Relaxed) == as_of
-    {
-        return;
     }
     // SAFETY: by contract.
     unsafe {
         let plan = (*query).plannedstmt;
-        let mut is_limited = temporary::inherited::may_have_ended(user);
-        if is_limited && touches(plan) {
+        if inherits_for_a_time() && touches(plan) {
             before_inherited_use();
         }
         compat::reads_as(plan, |owner| {
             if owner != pg_sys::InvalidOid && temporary::inherited::may_have_ended(owner) {
-                is_limited = true;
                 before_use_by(owner);
             }
         });
-        let unlimited = if is_limited {
-            std::ptr::null_mut()
-        } else {
-            query
-        };
-        UNLIMITED.store(unlimited, Ordering::Relaxed);
-        UNLIMITED_FOR.store(user.into(), Ordering::Relaxed);
-        UNLIMITED_AS_OF.store(as_of, Ordering::Relaxed);
     }
 }
 

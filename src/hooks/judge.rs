@@ -15,7 +15,7 @@ pub(super) fn inherits_for_a_time() -> bool {
     temporary::inherited::may_have_ended(acting_user())
 }
 
-pub(super) fn acting_user() -> pg_sys::Oid {
+fn acting_user() -> pg_sys::Oid {
     let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
     // SAFETY: both out-pointers are valid; reads backend globals.
     unsafe { raw::GetUserIdAndSecContext(&mut user, &mut security_context) };

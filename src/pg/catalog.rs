@@ -16,10 +16,10 @@ use pgrx::pg_sys;
 
 use super::{clock, compat};
 
-pub use function::{is_postgresqls, is_pure};
+pub use function::{is_postgresqls, is_pure, look as look_at_function};
 pub use label::{label_at_login, labelled_roles};
 pub use trigger::{new_trigger, others_cascade_into_tables_of, owns};
-pub use types::is_new_temporary_type;
+pub use types::{is_new_temporary_type, is_temporary_schema, path_names_temporary_schema};
 
 /// A row of `pg_authid`.
 #[derive(Debug, Clone)]

@@ -82,27 +82,6 @@ pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     result == pg_sys::AclResult::ACLCHECK_OK
 }
 
-/// Is it the schema of this session's temporary objects?
-pub fn is_temporary_schema(schema: pg_sys::Oid) -> bool {
-    // SAFETY: reads a backend global.
-    unsafe { pg_sys::isTempNamespace(schema) }
-}
-
-/// Does the search path speak of that schema?
-pub fn path_names_temporary_schema() -> bool {
-    const NAME: &[u8] = b"pg_temp";
-    // SAFETY: the setting's current value, terminated, or NULL.
-    let path = unsafe {
-        let path = pg_sys::namespace_search_path;
-        if path.is_null() {
-            return false;
-        }
-        CStr::from_ptr(path).to_bytes()
-    };
-    path.windows(NAME.len())
-        .any(|part| part.eq_ignore_ascii_case(NAME))
-}
-
 /// May everyone execute the function?
 ///
 /// # Safety

@@ -10,7 +10,7 @@ use pgrx::guc::GucFlags;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::setting::Setting;
+use super::setting::{self, Setting};
 use super::{compat, raw, walk};
 
 /// What they decide is kept as long as the session: how a string ends, and how PL/pgSQL compiles.
@@ -120,9 +120,9 @@ pub unsafe fn analysed(query: *mut pg_sys::Query) {
 
 /// A query has been planned: by settings that the next transaction has otherwise?
 pub fn planned() {
-    if is_watching()
-        && PLANNERS.with_borrow(|settings| settings.iter().any(|&setting| has_stack(setting)))
-    {
+    // SAFETY: those of PostgreSQL's own stay where they are.
+    let is_set = |&setting: &_| unsafe { setting::is_set_for_a_time(setting) };
+    if is_watching() && PLANNERS.with_borrow(|settings| settings.iter().any(is_set)) {
         KEPT.store(true, Ordering::Relaxed);
     }
 }
@@ -130,12 +130,6 @@ pub fn planned() {
 #[inline]
 fn is_watching() -> bool {
     SETTLED.load(Ordering::Relaxed) && !KEPT.load(Ordering::Relaxed)
-}
-
-/// Is it set for the length of a transaction, or of a function?
-fn has_stack(setting: *mut pg_sys::config_generic) -> bool {
-    // SAFETY: NULL, or a valid record: those of PostgreSQL's own stay where they are.
-    unsafe { !setting.is_null() && !(*setting).stack.is_null() }
 }
 
 /// Is there a value in it that was made from a text, by a rule that is not always the same?

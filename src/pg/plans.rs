@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{compat, walk};
+use super::{catalog, compat, walk};
 
 /// catalog/pg_language.dat; fixed.
 const INTERNAL: u32 = 12;
@@ -40,20 +40,15 @@ unsafe extern "C-unwind" fn is_such(function: pg_sys::Oid, _context: *mut c_void
     if u32::from(function) < pg_sys::FirstNormalObjectId {
         return false;
     }
-    // SAFETY: inside a transaction; the tuple is released after the last look at it.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            pg_sys::Datum::from(function),
-        );
-        if tuple.is_null() {
-            return false;
-        }
-        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-        let is_c = u32::from(form.prolang) == C || u32::from(form.prolang) == INTERNAL;
+    let found = catalog::look_at_function(function, |form| {
+        let language = u32::from(form.prolang);
         let is_immutable = form.provolatile as u8 == pg_sys::PROVOLATILE_IMMUTABLE;
-        let is_sql = u32::from(form.prolang) == SQL;
-        pg_sys::ReleaseSysCache(tuple);
-        is_sql || is_immutable && !(is_c && compat::all_may_execute(function))
-    }
+        (language, is_immutable)
+    });
+    found.is_some_and(|(language, is_immutable)| {
+        let is_c = language == C || language == INTERNAL;
+        // SAFETY: inside a transaction; it is there.
+        let is_anybodys = || unsafe { compat::all_may_execute(function) };
+        language == SQL || is_immutable && !(is_c && is_anybodys())
+    })
 }

@@ -115,7 +115,7 @@ impl Setting {
     pub fn is_set_for_a_time(&self) -> bool {
         let record = self.record();
         // SAFETY: a valid record.
-        !record.is_null() && unsafe { !(*record).stack.is_null() }
+        !record.is_null() && unsafe { is_set_for_a_time(record) }
     }
 
     /// Lets superusers only change it, with these flags, or everyone again, without them. Cannot fail.
@@ -157,4 +157,13 @@ pub fn set_all<const N: usize>(settings: [(&CStr, &CStr); N], action: pg_sys::Gu
             }
         });
     }
+}
+
+/// Is the setting set for the length of a transaction, or of a function?
+///
+/// # Safety
+/// A valid record.
+pub(super) unsafe fn is_set_for_a_time(record: *mut pg_sys::config_generic) -> bool {
+    // SAFETY: by contract.
+    unsafe { !(*record).stack.is_null() }
 }

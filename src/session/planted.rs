@@ -26,7 +26,7 @@ pub enum Meaning {
 pub fn judge(schema: pg_sys::Oid, login: pg_sys::Oid) -> Meaning {
     // PostgreSQL looks first in the schema of temporary objects unless it finds it in the path: to leave that out is to
     // prefer it. It goes with the transaction.
-    if compat::is_temporary_schema(schema) || !may_be_in(schema, login) {
+    if catalog::is_temporary_schema(schema) || !may_be_in(schema, login) {
         return Meaning::Kept;
     }
     let identity = identity::now();
@@ -36,7 +36,7 @@ pub fn judge(schema: pg_sys::Oid, login: pg_sys::Oid) -> Meaning {
     {
         // A function of somebody whom no user of this connection can be: the path is theirs to pin.
         Meaning::Kept
-    } else if compat::path_names_temporary_schema() {
+    } else if catalog::path_names_temporary_schema() {
         Meaning::Changed
     } else {
         Meaning::LeftOut

@@ -1,4 +1,4 @@
-//! PostgreSQL's own functions.
+//! Functions: PostgreSQL's own, and any.
 
 use std::ffi::CStr;
 
@@ -16,19 +16,30 @@ pub fn is_postgresqls(function: pg_sys::Oid, is_such: impl FnOnce(&[u8], u8) -> 
     if u32::from(function) >= pg_sys::FirstNormalObjectId {
         return false;
     }
-    // SAFETY: inside a transaction; the tuple is released after the last look at it.
+    look(function, |form| {
+        // SAFETY: a name is terminated.
+        let name = unsafe { CStr::from_ptr(form.proname.data.as_ptr()) };
+        is_such(name.to_bytes(), form.provolatile as u8)
+    })
+    .unwrap_or(false)
+}
+
+/// Looks at the row of a function; `None` when there is none. Inside a transaction.
+pub fn look<R>(
+    function: pg_sys::Oid,
+    look: impl FnOnce(&pg_sys::FormData_pg_proc) -> R,
+) -> Option<R> {
+    // SAFETY: by contract; the tuple is released after the last look at it.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(
             pg_sys::SysCacheIdentifier::PROCOID as i32,
             pg_sys::Datum::from(function),
         );
         if tuple.is_null() {
-            return false;
+            return None;
         }
-        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-        let name = CStr::from_ptr((*form).proname.data.as_ptr()).to_bytes();
-        let found = is_such(name, (*form).provolatile as u8);
+        let found = look(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>());
         pg_sys::ReleaseSysCache(tuple);
-        found
+        Some(found)
     }
 }

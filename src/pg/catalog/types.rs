@@ -1,10 +1,33 @@
-//! Types in the temporary schema.
+//! The schema of temporary objects, and types in it.
+
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
 use super::trigger::new_row;
 
-/// Has one just been made in the temporary schema that is no row of a table, view or composite type, and no array of those? True when its row
+/// Is it the schema of this session's temporary objects?
+pub fn is_temporary_schema(schema: pg_sys::Oid) -> bool {
+    // SAFETY: reads a backend global.
+    unsafe { pg_sys::isTempNamespace(schema) }
+}
+
+/// Does the search path speak of that schema?
+pub fn path_names_temporary_schema() -> bool {
+    const NAME: &[u8] = b"pg_temp";
+    // SAFETY: the setting's current value, terminated, or NULL.
+    let path = unsafe {
+        let path = pg_sys::namespace_search_path;
+        if path.is_null() {
+            return false;
+        }
+        CStr::from_ptr(path).to_bytes()
+    };
+    path.windows(NAME.len())
+        .any(|part| part.eq_ignore_ascii_case(NAME))
+}
+
+/// Has a type just been made in the temporary schema that is no row of a table, view or composite type, and no array of those? True when its row
 /// is not to be found.
 pub fn is_new_temporary_type(made: pg_sys::Oid) -> bool {
     let read = |made| {
@@ -25,8 +48,7 @@ pub fn is_new_temporary_type(made: pg_sys::Oid) -> bool {
     let Some((schema, is_row, element)) = read(made) else {
         return true;
     };
-    // SAFETY: compares with a backend global.
-    if is_row || !unsafe { pg_sys::isTempNamespace(schema) } {
+    if is_row || !is_temporary_schema(schema) {
         return false;
     }
     element == pg_sys::InvalidOid || !read(element).is_some_and(|(_, is_row, _)| is_row)
