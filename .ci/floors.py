@@ -24,8 +24,8 @@ FLOORS = [
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
     ["audit", "session", "label", "wakeup"],
-    ["guc", "error", "pg"],
-    ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "log_prefix", "buffer", "flood", "html", "text", "timestamp", "digits"],
+    ["guc", "error", "dependencies", "memberships", "advisory", "waiting", "notice", "pg"],
+    ["claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "pinned", "log_prefix", "buffer", "flood", "html", "text", "timestamp", "digits"],
 ]
 
 

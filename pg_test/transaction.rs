@@ -7,6 +7,7 @@ mod tests {
     use pgrx::prelude::*;
 
     use crate::pg::xact;
+    use crate::waiting;
 
     #[pg_test]
     fn transaction_failure_leaves_nothing_behind() {
@@ -22,7 +23,7 @@ mod tests {
     #[pg_test]
     fn transaction_is_tried_again_while_others_are_in_between() {
         let attempts = Cell::new(0);
-        let result = xact::retrying(|| {
+        let result = waiting::retrying(|| {
             attempts.set(attempts.get() + 1);
             if attempts.get() < 3 {
                 Spi::run("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$").unwrap();
@@ -34,7 +35,7 @@ mod tests {
 
     #[pg_test(error = "no such luck")]
     fn transaction_failure_that_will_not_pass_is_raised_at_once() {
-        xact::retrying(|| {
+        waiting::retrying(|| {
             Spi::run("DO $$ BEGIN RAISE 'no such luck'; END $$").unwrap();
         });
     }

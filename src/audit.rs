@@ -26,6 +26,7 @@ use crate::pg::log::Level;
 use crate::pg::{clock, identity, log as server_log, notify as notification, server, xact};
 use crate::session::{gate, switch_state};
 use crate::timestamp::Second;
+use crate::waiting;
 pub use class::Class;
 pub use event::{Action, Event, Fields, Problem};
 pub use line::{Line, Value};
@@ -82,7 +83,7 @@ struct Pending {
 
 pub fn init() {
     floods::init_shared_memory();
-    xact::told_by(xact::Trail {
+    waiting::told_by(waiting::Trail {
         waiting: pending,
         forget_since,
     });
@@ -192,7 +193,7 @@ pub fn administered(action: Action, function: &str, object: &str, fields: Fields
     let row = log::Row::of(action.name(), function, object, fields);
     if action.needs_its_row(function, fields) {
         row.insert();
-    } else if let Err(failure) = xact::aside(|| row.insert_at_once()) {
+    } else if let Err(failure) = waiting::aside(|| row.insert_at_once()) {
         record(Event::Unrecorded {
             function,
             object,

@@ -15,6 +15,7 @@ use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::{self, name};
 use crate::switch::{self, Untakeable};
+use crate::waiting;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -120,7 +121,7 @@ fn create_authenticator(
                 Err(Error::Replaced)
             }
         };
-        xact::giving_way(|| {
+        waiting::giving_way(|| {
             again()?;
             issue::claim_free(role)?;
             new.make(Some(&secret.verifier), again()?.connects)?;

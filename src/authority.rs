@@ -5,8 +5,8 @@ mod error;
 
 use pgrx::pg_sys;
 
+use crate::advisory::{self, Key, Mode};
 use crate::label::{self, Kind, Metadata, State, Unknown};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::{clock, identity, xact};
 

@@ -4,7 +4,8 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::{notice, preload, server};
+use crate::notice;
+use crate::pg::{preload, server};
 use crate::text::visible;
 
 pub const READ_ONLY: &str = "The server is a standby, or the transaction is read-only.";

@@ -21,12 +21,12 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Value};
 use crate::authority::is_over;
 use crate::error::{raise, report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{identity, seclabel, xact};

@@ -3,7 +3,7 @@
 //! any backend code.
 
 pub mod acl;
-pub mod advisory;
+
 pub mod arguments;
 pub mod catalog;
 pub mod checked_setting;
@@ -11,7 +11,6 @@ pub mod clock;
 pub mod compat;
 pub mod connection;
 pub mod dblink;
-pub mod dependencies;
 pub mod discard;
 pub mod error_context;
 pub mod exit;
@@ -19,9 +18,9 @@ pub mod identity;
 pub mod invalidation;
 pub mod json;
 pub mod list;
+pub mod lock;
 pub mod log;
 pub mod name;
-pub mod notice;
 pub mod notify;
 pub mod own_setting;
 pub mod own_table;
@@ -43,6 +42,7 @@ pub mod setting;
 pub mod shared;
 pub mod shared_comment;
 pub mod shared_table;
+pub mod shdepend;
 pub mod shown_setting;
 pub mod spi;
 pub mod statement;

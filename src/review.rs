@@ -21,6 +21,7 @@ use crate::error::report;
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::text::visible;
+use crate::waiting;
 use crate::{access, guc, scope};
 use check::{Check, Severity};
 use findings::{CHECKS, NOT_PRELOADED, UNUSED};
@@ -361,7 +362,7 @@ fn harden(
                 .iter()
                 .filter_map(|step| step.statement.as_deref())
                 .collect();
-            xact::giving_way(|| {
+            waiting::giving_way(|| {
                 identity::pinned(|| statements.iter().try_for_each(|sql| spi::execute(sql)))
             })?;
             for statement in &statements {
@@ -450,7 +451,7 @@ fn prune(
         if apply {
             writable()?;
             // As the caller: these functions ask whether they may.
-            xact::giving_way(|| {
+            waiting::giving_way(|| {
                 identity::pinned(|| {
                     steps
                         .iter()

@@ -37,6 +37,7 @@ use pgrx::prelude::*;
 use crate::error::{report, require_preload};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, xact};
+use crate::waiting;
 pub use control::{Scope, claimed, may_hand_out, own};
 pub use error::elsewhere;
 pub use giving::{
@@ -196,7 +197,7 @@ fn create_scope(
             future_tables,
         )?;
         writable()?;
-        xact::giving_way(|| change::create(name, &request, purpose, if_not_exists))?;
+        waiting::giving_way(|| change::create(name, &request, purpose, if_not_exists))?;
         Ok(Name(name.to_owned()))
     };
     create().map_err(report)
@@ -232,7 +233,7 @@ fn alter_scope(
             return Err(Error::NothingNamed);
         }
         writable()?;
-        xact::giving_way(|| match action.trim().to_ascii_lowercase().as_str() {
+        waiting::giving_way(|| match action.trim().to_ascii_lowercase().as_str() {
             "add" => change::add(name, &request),
             "remove" => change::remove(name, &request),
             _ => Err(Error::Action(action.to_owned())),
@@ -253,7 +254,7 @@ fn restrict_function(
         let scopes = elements(scopes, "scopes")?;
         let scopes: Vec<String> = scopes.into_iter().map(|Name(name)| name).collect();
         writable()?;
-        xact::giving_way(|| restrict::restrict(function.into(), &scopes))
+        waiting::giving_way(|| restrict::restrict(function.into(), &scopes))
     };
     restrict().map_err(report)
 }

@@ -26,6 +26,7 @@ use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action};
 use crate::authenticator;
 use crate::authority::Target;
@@ -34,7 +35,6 @@ use crate::error::{Report, report, require_preload};
 use crate::expiry::drop_scope;
 use crate::guard;
 use crate::label::{self, Kind};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::arguments::JsonText;
 use crate::pg::json::Jsonb;
 use crate::pg::name::Name;
@@ -42,6 +42,7 @@ use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::privilege::Verbs;
 use crate::scope::request::Request;
 use crate::scope::{self, change, declared, held};
+use crate::waiting;
 pub use check::Bad;
 use document::{Document, Locked};
 use steps::{Actor, Change, Declared, Declares, Plan, Step, Work};
@@ -222,7 +223,7 @@ fn plan_digest(spec: Option<&str>) -> Result<String, Error> {
 fn planned(document: &Document) -> Result<Plan, Error> {
     let first = plan::plan(document)?;
     if first.changes_creators && !xact::is_read_only() {
-        xact::giving_way(|| xact::rehearsed(|| carry_out(document)))
+        waiting::giving_way(|| xact::rehearsed(|| carry_out(document)))
     } else {
         Ok(first)
     }
@@ -235,7 +236,7 @@ fn apply(spec: Option<&str>, expect_digest: Option<&str>) -> Result<Vec<Row>, Er
     let document = read(spec)?;
     // Asks for authority first, so that nobody else can take the locks.
     plan::plan(&document)?;
-    let (plan, digest) = xact::giving_way(|| apply_now(&document, expect_digest))?;
+    let (plan, digest) = waiting::giving_way(|| apply_now(&document, expect_digest))?;
     tell(&plan);
     Ok(rows(plan.steps, &digest))
 }
@@ -420,7 +421,7 @@ fn digest(steps: &[Step]) -> String {
 
 fn run(step: &Step) -> Result<(), Error> {
     // Other tools change the same rows without our lock.
-    let work = || xact::retrying(|| spi::execute(&step.statement));
+    let work = || waiting::retrying(|| spi::execute(&step.statement));
     match &step.work {
         Work::Sql(Actor::Caller) => identity::pinned(work)?,
         Work::Sql(Actor::Role(role)) => identity::acting_as((*role).into(), work)?,

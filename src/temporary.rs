@@ -14,17 +14,19 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
 use crate::authority::is_over;
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, issue, life};
 use crate::error::{notice, report, require_preload};
 use crate::label::{self, Kind, Metadata, State, Temporary};
-use crate::pg::advisory::{self, Key, Mode};
+use crate::memberships;
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, compat, dependencies, identity, spi, xact};
+use crate::pg::{clock, compat, identity, spi, xact};
 use crate::scope;
+use crate::waiting;
 use crate::wakeup;
 use verdict::{Graph, Membership};
 
@@ -118,7 +120,7 @@ fn grant(
     let deadline = credential::deadline_of(Some(valid_for))?;
     let (role, to) = pair(role, to_role)?;
     check(&role, &to)?;
-    xact::giving_way(|| grant_until(&role, &to, deadline, reason))?;
+    waiting::giving_way(|| grant_until(&role, &to, deadline, reason))?;
     Ok(deadline)
 }
 
@@ -141,7 +143,7 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
                     spi::identifier(&role.name),
                     spi::identifier(&live.role.name)
                 );
-                identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
+                identity::elevated(|| waiting::retrying(|| spi::execute(&sql)))?;
             }
         }
         live.metadata.reason = reason.map(str::to_owned);
@@ -171,7 +173,7 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
         spi::identifier(&role.name),
         spi::identifier(&to.name),
     );
-    identity::elevated(|| xact::retrying(|| spi::execute(&sql)))?;
+    identity::elevated(|| waiting::retrying(|| spi::execute(&sql)))?;
     if label::attach_metadata(&name, &metadata.until(Some(deadline))) {
         granted(&role, &to, deadline, reason);
         Ok(())
@@ -205,7 +207,7 @@ fn revoke(role: Option<Name>, to_role: Option<Name>) -> Result<(), Error> {
         return Err(credential::Error::ReadOnly.into());
     }
     let (role, to) = pair(role, to_role)?;
-    xact::giving_way(|| revoke_now(&role, &to))
+    waiting::giving_way(|| revoke_now(&role, &to))
 }
 
 fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
@@ -238,10 +240,10 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
         }
         found.metadata.state = State::Ending;
         // The label ends it; the worker takes the membership away where others hold it now.
-        let stop = || xact::raised(dependencies::stop_inheriting(found.role.oid, to.oid));
-        let stopped = xact::briefly(|| identity::elevated(stop));
-        let work = || xact::raised(dependencies::revoke_membership(found.role.oid, role.oid));
-        let revoked = xact::briefly(|| identity::elevated(work));
+        let stop = || xact::raised(memberships::stop_inheriting(found.role.oid, to.oid));
+        let stopped = waiting::briefly(|| identity::elevated(stop));
+        let work = || xact::raised(memberships::revoke_membership(found.role.oid, role.oid));
+        let revoked = waiting::briefly(|| identity::elevated(work));
         if let Err(failure) = stopped.and(revoked) {
             life::left_to_the_worker(&found.role, &failure)?;
             found.metadata.error = Some(failure.message);

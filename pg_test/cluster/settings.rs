@@ -35,7 +35,7 @@ const LEFT: &str = "composite_type_mismatch effective_io_concurrency extension_d
 /// A new version's setting fails here until it is decided on.
 #[test]
 fn every_setting_that_a_session_may_change_is_pinned_or_left_on_purpose() {
-    let pinned = include_str!("../../src/pg/pinned_settings.rs");
+    let pinned = include_str!("../../src/pinned.rs");
     let f = Fixture::new("settings_all");
     let undecided: Vec<String> = f
         .admin()
@@ -49,7 +49,7 @@ fn every_setting_that_a_session_may_change_is_pinned_or_left_on_purpose() {
 
 /// SET statements with another value for each pinned setting.
 fn hostile(admin: &mut Session) -> Vec<String> {
-    let pinned = include_str!("../../src/pg/pinned_settings.rs");
+    let pinned = include_str!("../../src/pinned.rs");
     let names: Vec<String> = pinned
         .lines()
         .filter_map(|line| {

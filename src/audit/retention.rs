@@ -5,6 +5,7 @@ use pgrx::spi::SpiResult;
 
 use crate::guc;
 use crate::pg::{clock, identity, own_table, spi, worker, xact};
+use crate::waiting;
 
 const BATCH: i64 = 10_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -15,7 +16,7 @@ pub fn run(mut goes_on: impl FnMut() -> bool) {
         return;
     };
     let before = clock::now().saturating_sub(age.saturating_mul(MICROS_PER_SECOND));
-    worker::wait_at_most(xact::patience());
+    worker::wait_at_most(waiting::patience());
     while goes_on() {
         match xact::transaction(|| xact::raised(identity::elevated(|| delete(before)))) {
             Ok(BATCH..) => {}

@@ -8,13 +8,14 @@ use zeroize::Zeroizing;
 
 use super::options::Options;
 use super::{Error, Secret, deadline_of, password, uri};
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind, MAX_PURPOSE_BYTES};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, server, session_libraries, spi, xact};
 use crate::scope::name;
 use crate::timestamp;
+use crate::waiting;
 use crate::{error, guc};
 
 /// What the caller asks for, authority over the scopes aside.
@@ -80,7 +81,7 @@ pub fn issue<E: Into<Error>>(
         require_free(role)?;
     }
     let secret = Secret::generate()?;
-    let role = xact::giving_way(|| {
+    let role = waiting::giving_way(|| {
         let membership = membership().map_err(Into::into)?;
         if let Some(role) = request.role_name {
             claim_free(role)?;
@@ -241,7 +242,7 @@ fn act_as(login: &str, scope: &str) -> Result<(), Error> {
             spi::identifier(&server::database_name()),
             spi::identifier(login)
         );
-        xact::retrying(|| spi::execute(&connect))?;
+        waiting::retrying(|| spi::execute(&connect))?;
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use crate::label::{self, Metadata, State};
 use crate::pg::catalog::Role;
 use crate::pg::name::Name;
 use crate::pg::xact::{self, Failure};
-use crate::pg::{dependencies, identity, spi};
+use crate::pg::{identity, spi};
+use crate::waiting;
 use crate::{error, guc};
 
 const MAX_REASON_BYTES: usize = 200;
@@ -67,7 +68,7 @@ fn revoke_role(role: Option<Name>, reason: Option<&str>) -> Result<(), ErrorRepo
 fn revoke(role: Option<Name>, reason: Option<&str>) -> Result<(), Error> {
     let Name(role) = role.ok_or(authority::Error::Null("role"))?;
     check_reason(reason)?;
-    xact::giving_way(|| revoke_now(&role, reason))
+    waiting::giving_way(|| revoke_now(&role, reason))
 }
 
 fn revoke_now(role: &str, reason: Option<&str>) -> Result<(), Error> {
@@ -126,7 +127,7 @@ fn end(target: &Target, reason: Option<&str>) -> Result<(), Error> {
         reason: reason.map(str::to_owned),
         ..target.metadata.clone()
     };
-    match xact::briefly(work) {
+    match waiting::briefly(work) {
         Ok(outcome) => outcome.map_err(super::Error::Sql)?,
         Err(failure) => {
             left_to_the_worker(&target.role, &failure)?;
@@ -144,7 +145,7 @@ pub fn left_to_the_worker(role: &Role, failure: &Failure) -> Result<(), Error> {
     if !failure.is_locked() && !failure.is_transient() {
         xact::raise(failure.clone());
     }
-    let holder = identity::elevated(|| dependencies::lock_holder(role.oid))?;
+    let holder = identity::elevated(|| waiting::lock_holder(role.oid))?;
     error::notice(
         format!(
             "role \"{}\" is refused from the commit on, and not yet disabled",
@@ -173,6 +174,6 @@ pub fn check_reason(reason: Option<&str>) -> Result<(), Error> {
 pub fn alter(role: &str, change: &str) -> Result<(), Error> {
     let sql = format!("ALTER ROLE {} {change}", spi::identifier(role));
     Ok(identity::elevated(|| {
-        xact::retrying(|| spi::execute(&sql))
+        waiting::retrying(|| spi::execute(&sql))
     })?)
 }

@@ -10,7 +10,8 @@ use crate::audit::{self, Action};
 use crate::authority::{self, Target};
 use crate::label;
 use crate::pg::name::Name;
-use crate::pg::{clock, session_libraries, xact};
+use crate::pg::{clock, session_libraries};
+use crate::waiting;
 use crate::{error, guc, timestamp, wakeup};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -34,7 +35,7 @@ fn renew(role: Option<Name>, valid_for: Option<Interval>) -> Result<i64, Error> 
         .then(|| super::deadline_of(valid_for))
         .transpose()
         .map_err(super::Error::from)?;
-    xact::giving_way(|| renew_until(&role, asked))
+    waiting::giving_way(|| renew_until(&role, asked))
 }
 
 fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
@@ -66,7 +67,7 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
         return Err(Error::BeyondCap { role, latest });
     }
     alter(&role, &issue::valid_until(deadline))?;
-    xact::retrying(|| session_libraries::bind(target.role.oid));
+    waiting::retrying(|| session_libraries::bind(target.role.oid));
     label::write(target.role.oid, &target.metadata.until(Some(deadline)));
     wakeup::renewed_at_commit(target.role.oid);
     let fields = [

@@ -14,7 +14,8 @@ use crate::authority::{self, Target};
 use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog;
 use crate::pg::name::Name;
-use crate::pg::{clock, compat, identity, server, session_libraries, spi, xact};
+use crate::pg::{clock, compat, identity, server, session_libraries, spi};
+use crate::waiting;
 use crate::{error, guc, timestamp};
 
 /// Makes a new password. Documented in `sql/functions.sql`.
@@ -65,7 +66,7 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<(Issued, Vec<
         return Err(Error::Overlap);
     }
     let secret = Secret::generate()?;
-    let rotated = xact::giving_way(|| rotate_until(&role, &secret, now, until))?;
+    let rotated = waiting::giving_way(|| rotate_until(&role, &secret, now, until))?;
     let Rotated {
         name,
         target,
@@ -121,7 +122,7 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
             session_libraries::bind(target.role.oid);
             catalog::set_password(target.role.oid, &secret.verifier)
         };
-        if !xact::retrying(set) {
+        if !waiting::retrying(set) {
             return Err(super::Error::Vanished.into());
         }
         let rotated = Metadata {
@@ -135,7 +136,7 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
         let (handed, left_out) = Handed::of(having);
         let connects = server::may_connect(target.role.oid);
         let succeed = || succeed(&target, &successor, &handed, secret, now);
-        identity::elevated(|| xact::retrying_anew(succeed))?;
+        identity::elevated(|| waiting::retrying_anew(succeed))?;
         // One that cannot log in is no successor.
         let goes_on = catalog::role_by_name(&successor)
             .is_some_and(|successor| server::may_connect(successor.oid));
@@ -210,7 +211,7 @@ fn is_held(group: &str) -> bool {
     };
     let is_scope =
         matches!(label::read(role.oid), Some(Ok(metadata)) if metadata.kind == Kind::Scope);
-    !is_scope && xact::briefly(|| catalog::lock_memberships(role.oid)).is_err()
+    !is_scope && waiting::briefly(|| catalog::lock_memberships(role.oid)).is_err()
 }
 
 /// Makes the second login of a rotation: the same scopes, rules, settings, deadline and date of

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use super::issue::Membership;
+use crate::advisory::{self, Key, Mode};
 use crate::authority::is_over;
 use crate::label::{self, Kind, State, Unknown};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity};
 use crate::scope;

@@ -9,8 +9,9 @@ use super::record::{Action, Ended, record, record_failure};
 use super::terminate::{SCAN, Terminated};
 use super::waits;
 use super::{Managed, managed};
-use crate::pg::advisory::{self, Key, Mode};
-use crate::pg::{dependencies, xact};
+use crate::advisory::{self, Key, Mode};
+use crate::pg::xact;
+use crate::waiting;
 
 /// How long another call is waited for.
 const TURN: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ struct Patience {
 impl Patience {
     fn begin() -> Self {
         Self {
-            until: Instant::now() + xact::patience(),
+            until: Instant::now() + waiting::patience(),
             left_to_others: 0,
             asked_at: None,
             is_over: false,
@@ -43,7 +44,7 @@ impl Patience {
     fn left(&self) -> Duration {
         self.until
             .saturating_duration_since(Instant::now())
-            .max(xact::SHORTEST)
+            .max(waiting::SHORTEST)
     }
 
     /// Leaves a role to who has it now; why, in words.
@@ -59,7 +60,7 @@ impl Patience {
         let holder = if self.left_to_others > HOLDERS {
             None
         } else {
-            xact::raised(dependencies::lock_holder(due.oid))
+            xact::raised(waiting::lock_holder(due.oid))
         };
         // Whoever is in the way may be among those who wait, and is about to look for a deadlock.
         if self
@@ -78,14 +79,14 @@ impl Patience {
     /// Takes the lock of a role that another call of ours may have, for as long as its transaction
     /// lasts. That is not waited for: nobody finds this in a deadlock.
     fn lock(&self, key: Key<'_>) -> bool {
-        try_lock_until(self.until, xact::SHORTEST, key)
+        try_lock_until(self.until, waiting::SHORTEST, key)
     }
 }
 
 /// Two calls at once would only be in each other's way. Who keeps a transaction open after the call
 /// keeps others from the same roles, no more.
 fn wait_for_turn() {
-    let longest = xact::patience_of_session().map_or(TURN, |theirs| TURN.min(theirs));
+    let longest = xact::lock_timeout().map_or(TURN, |theirs| TURN.min(theirs));
     try_lock_until(Instant::now() + longest, SCAN, Key::Turn);
 }
 
@@ -136,7 +137,7 @@ fn at_once(due: &Managed, terminated: &mut Terminated, patience: &mut Patience) 
     for _ in 0..if is_ours { ATTEMPTS } else { 0 } {
         due = still_due(&due)?;
         let work = || xact::raised(release_and_drop(&due));
-        match outcome.insert(xact::subtransaction_within(patience.left(), work)) {
+        match outcome.insert(waiting::subtransaction_within(patience.left(), work)) {
             Err(failure) if failure.is_transient() && !failure.is_locked() => {}
             _ => break,
         }
@@ -168,8 +169,8 @@ fn at_once(due: &Managed, terminated: &mut Terminated, patience: &mut Patience) 
 /// What is in the way of a role's end need not be in the way of the first step: no more logins, no
 /// membership that is over, a reason to be seen. False when it was.
 fn refuse(due: &Managed, reason: &str) -> bool {
-    let disabled = xact::subtransaction_within(xact::SHORTEST, || xact::raised(disable(due)));
-    let noted = managed(due.oid).and_then(|now| note_failure(&now, reason, xact::SHORTEST));
+    let disabled = waiting::subtransaction_within(waiting::SHORTEST, || xact::raised(disable(due)));
+    let noted = managed(due.oid).and_then(|now| note_failure(&now, reason, waiting::SHORTEST));
     disabled.is_ok() && noted.is_none()
 }
 

@@ -4,16 +4,20 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
 
 use super::Managed;
 use super::end;
 use super::record::Action;
 use crate::audit::{self, Action as AuditAction, Value};
+use crate::dependencies;
 use crate::error;
 use crate::label;
-use crate::pg::{catalog, dependencies, identity, server, xact};
+use crate::memberships;
+use crate::pg::{catalog, identity, server, xact};
 use crate::scope::plan::Other;
 use crate::scope::{self, Error, Scope, claimed, declared, held};
+use crate::waiting;
 
 /// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,7 +36,7 @@ fn drop_scope(
         let if_exists = if_exists.ok_or(Error::Null("if_exists"))?;
         scope::writable()?;
         let since = Instant::now();
-        xact::giving_way(|| drop(name, force, if_exists, since))
+        waiting::giving_way(|| drop(name, force, if_exists, since))
     };
     checked().map_err(error::report)
 }
@@ -97,8 +101,8 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
         metadata: scope.metadata,
     };
     let (action, detail) = identity::elevated(|| {
-        xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
-            dependencies::revoke_members(role.oid)?;
+        waiting::retrying_anew(|| -> SpiResult<_> {
+            memberships::revoke_members(role.oid)?;
             let work = || {
                 xact::raised(dependencies::drop_default_privileges_of(role.oid));
                 xact::raised(end::release_and_drop(&role))
@@ -106,7 +110,7 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
             if since.elapsed() < PATIENCE {
                 return Ok(work());
             }
-            match xact::briefly(work) {
+            match waiting::briefly(work) {
                 Err(failure) if failure.is_locked() => {
                     end::begin(&role).map(|reason| (Action::Ending, Some(reason)))
                 }
@@ -137,8 +141,8 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
 /// Takes away what a scope holds in this database; others declare it too.
 fn leave(scope: &Scope) -> Result<(), Error> {
     identity::elevated(|| {
-        xact::retrying_anew(|| -> Result<_, pgrx::spi::Error> {
-            dependencies::revoke_credentials_of(scope.oid, server::database())?;
+        waiting::retrying_anew(|| -> SpiResult<_> {
+            revoke_credentials_of(scope.oid, server::database())?;
             dependencies::drop_default_privileges_of(scope.oid)?;
             dependencies::revoke_in_database(scope.oid)
         })
@@ -155,4 +159,19 @@ fn leave(scope: &Scope) -> Result<(), Error> {
         None,
     );
     Ok(())
+}
+
+/// Takes the role from the credentials that were issued in a database.
+fn revoke_credentials_of(role: pg_sys::Oid, database: pg_sys::Oid) -> SpiResult<()> {
+    memberships::revoke_where(
+        &format!(
+            "a.roleid = $1 AND EXISTS (
+               SELECT FROM pg_catalog.pg_shseclabel l
+                WHERE l.objoid = a.member AND l.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+                  AND l.provider = 'scope_roles' AND l.label::pg_catalog.jsonb ->> 'kind' = 'credential'
+                  AND l.label::pg_catalog.jsonb ->> 'database_oid' = '{}')",
+            u32::from(database)
+        ),
+        role,
+    )
 }

@@ -9,11 +9,14 @@ use pgrx::spi::SpiResult;
 use super::record::Action;
 use super::waits;
 use super::{Managed, managed};
+use crate::advisory::{self, Key, Mode};
+use crate::dependencies;
 use crate::label::{self, Kind, Metadata, State, Temporary};
-use crate::pg::advisory::{self, Key, Mode};
-use crate::pg::{catalog, clock, dependencies, sessions, spi, xact};
+use crate::memberships;
+use crate::pg::{catalog, clock, sessions, spi, xact};
 use crate::scope::declared;
 use crate::timestamp;
+use crate::waiting;
 
 /// Takes the role's lock and looks at it again; `None` too when somebody has the lock.
 pub fn claim(due: &Managed) -> Option<Managed> {
@@ -40,7 +43,7 @@ pub fn disable(due: &Managed) -> SpiResult<()> {
         if let Some(temporary) = &due.metadata.temporary {
             // The login stays a member of it: that tells its sessions that the role is gone. Others may
             // have made it a member of their roles, and hold these.
-            dependencies::revoke_membership(due.oid, temporary.role.into())?;
+            memberships::revoke_membership(due.oid, temporary.role.into())?;
         }
         label::write(
             due.oid,
@@ -92,7 +95,7 @@ pub fn release_and_drop(due: &Managed) -> SpiResult<(Action, Option<String>)> {
             due.metadata.waits_for.clone(),
         );
     }
-    dependencies::revoke_memberships(due.oid)?;
+    memberships::revoke_memberships(due.oid)?;
     if let Some(prepared) = waits::prepared_transaction(due.oid)? {
         return set_aside(
             due,
@@ -208,7 +211,7 @@ fn database_names(oids: impl IntoIterator<Item = u32>) -> String {
 
 /// Begins the end of a scope while others are in the way of it; why, in words.
 pub fn begin(due: &Managed) -> SpiResult<String> {
-    let holder = dependencies::lock_holder(due.oid)?;
+    let holder = waiting::lock_holder(due.oid)?;
     let reason = format!(
         "another transaction is in the way{}",
         holder.map_or_else(String::new, |holder| format!(": {holder}"))
@@ -261,7 +264,7 @@ fn set_aside(
 /// Writes down why the last step failed. The label comes first: what failed may have been
 /// disabling the role, and it is the label that refuses logins. Answers with a second error.
 pub fn note_failure(due: &Managed, error: &str, patience: Duration) -> Option<String> {
-    let noted = xact::subtransaction_within(patience, || {
+    let noted = waiting::subtransaction_within(patience, || {
         let state = match due.metadata.state {
             State::Active => State::Ending,
             other => other,
@@ -275,15 +278,15 @@ pub fn note_failure(due: &Managed, error: &str, patience: Duration) -> Option<St
             label::write(due.oid, &metadata);
         }
     });
-    let disabled = xact::subtransaction_within(patience, || {
+    let disabled = waiting::subtransaction_within(patience, || {
         if let Some(now) = managed(due.oid) {
             xact::raised(disable(&now));
         }
     });
     // Whoever holds the membership that is over does not hold up its login.
     let stopped = due.metadata.temporary.as_ref().map_or(Ok(()), |temporary| {
-        xact::subtransaction_within(patience, || {
-            xact::raised(dependencies::stop_inheriting(due.oid, temporary.to.into()));
+        waiting::subtransaction_within(patience, || {
+            xact::raised(memberships::stop_inheriting(due.oid, temporary.to.into()));
         })
     });
     noted

@@ -16,9 +16,11 @@ use super::{Managed, due, managed};
 use crate::audit::retention;
 use crate::guc;
 use crate::label::Kind;
+use crate::memberships;
 use crate::pg::xact::Failure;
-use crate::pg::{catalog, clock, dependencies, server, sessions, worker, xact};
+use crate::pg::{catalog, clock, server, sessions, worker, xact};
 use crate::text::visible;
+use crate::waiting;
 
 const BATCH: usize = 200;
 /// With the locks of many roles at hand nobody is waited for.
@@ -132,7 +134,7 @@ impl Run {
 
     /// A role that something depends on, or whose sessions do not end.
     fn finish_one(&mut self, due: &Managed) {
-        let outcome = transaction(xact::patience(), || {
+        let outcome = transaction(waiting::patience(), || {
             let role = end::claim(due)?;
             let (action, detail) = xact::raised(end::release_and_drop(&role));
             Some((role, action, detail))
@@ -157,7 +159,7 @@ impl Run {
     /// DBA looks. Only of a few: each takes time.
     fn tell_of_holder(&mut self, due: &Managed) {
         const TOLD: usize = 10;
-        let held = transaction(xact::patience(), || end::is_held(due));
+        let held = transaction(waiting::patience(), || end::is_held(due));
         if held.unwrap_or(false) && self.held < TOLD {
             self.held += 1;
             give_up(due, &end::held());
@@ -205,8 +207,8 @@ fn refuse(batch: &[Managed]) -> Vec<pg_sys::Oid> {
 fn sweep(dropped: Option<&[pg_sys::Oid]>) {
     const ATTEMPTS: u32 = 5;
     for last in (0..ATTEMPTS).rev().map(|left| left == 0) {
-        let swept = transaction(xact::patience(), || {
-            xact::raised(dependencies::sweep_memberships(dropped));
+        let swept = transaction(waiting::patience(), || {
+            xact::raised(memberships::sweep(dropped));
         });
         match swept {
             Ok(()) => return,
@@ -229,8 +231,8 @@ fn in_batch<T>(
     work: &impl Fn(&[Managed]) -> SpiResult<Vec<T>>,
 ) -> (Vec<T>, Vec<(Managed, Failure)>) {
     let patience = match roles {
-        [_] => xact::patience(),
-        _ => BATCH_PATIENCE.min(xact::patience()),
+        [_] => waiting::patience(),
+        _ => BATCH_PATIENCE.min(waiting::patience()),
     };
     let failure = match transaction(patience, || xact::raised(work(roles))) {
         Ok(done) => return (done, Vec::new()),
@@ -282,16 +284,16 @@ fn give_up(due: &Managed, failure: &Failure) {
         );
         return;
     }
-    let noted = transaction(xact::patience(), || {
+    let noted = transaction(waiting::patience(), || {
         let due = managed(due.oid)?;
         let mut reason = failure.message.clone();
-        if is_locked && let Some(holder) = xact::raised(dependencies::lock_holder(due.oid)) {
+        if is_locked && let Some(holder) = xact::raised(waiting::lock_holder(due.oid)) {
             reason = format!("{reason}: {holder}");
         }
         if is_locked && end_open_calls(&due) {
             reason += ", and its session is ended";
         }
-        let second = end::note_failure(&due, &reason, xact::patience());
+        let second = end::note_failure(&due, &reason, waiting::patience());
         Some((reason, second))
     });
     let (reason, second) = match noted {

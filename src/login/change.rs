@@ -4,12 +4,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::admission::Rules;
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
 use crate::authority::{self, Target};
 use crate::credential::{self, BadOption, options};
 use crate::error;
 use crate::label::{self, Kind, Metadata};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::arguments::Cidr;
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;

@@ -1,14 +1,11 @@
 //! Transactions and subtransactions around a piece of work whose errors are caught.
 
-mod giving_way;
-
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pgrx::pg_sys;
 
-use super::{raw, server};
-pub use giving_way::{Trail, giving_way, retrying, retrying_anew, told_by};
+use super::raw;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -32,7 +29,7 @@ impl Failure {
         )
     }
 
-    fn is_deadlock(&self) -> bool {
+    pub fn is_deadlock(&self) -> bool {
         self.code == PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
     }
 
@@ -96,47 +93,6 @@ pub fn subtransaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
     in_subtransaction(work, true, |_| {})
 }
 
-/// The same of work that waits for a lock no longer than this, nor than the session would. A
-/// cancellation is raised.
-pub fn subtransaction_within<R>(
-    patience: Duration,
-    work: impl FnOnce() -> R,
-) -> Result<R, Failure> {
-    let outcome = subtransaction(|| {
-        wait_at_most(patience);
-        work()
-    });
-    match outcome {
-        Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED => raise(failure),
-        outcome => outcome,
-    }
-}
-
-/// The same of work on which nothing else is to depend: it waits for a lock but for a moment, and a
-/// cancellation ends nothing but it.
-pub fn aside<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
-    subtransaction(|| {
-        wait_at_most(patience());
-        work()
-    })
-}
-
-/// Runs `work` in a subtransaction that waits for locks but for a moment, again while what is in the way
-/// passes. A cancellation is raised.
-pub fn briefly<R>(mut work: impl FnMut() -> R) -> Result<R, Failure> {
-    const ATTEMPTS: u32 = 3;
-    let mut outcome = subtransaction_within(patience(), &mut work);
-    for _ in 1..ATTEMPTS {
-        match &outcome {
-            Err(failure) if failure.is_transient() && !failure.is_locked() => {
-                outcome = subtransaction_within(patience(), &mut work);
-            }
-            _ => break,
-        }
-    }
-    outcome
-}
-
 /// Runs `work` and undoes it, for its answer alone. An error is raised.
 pub fn rehearsed<R>(work: impl FnOnce() -> R) -> R {
     match in_subtransaction(work, false, |_| {}) {
@@ -145,7 +101,8 @@ pub fn rehearsed<R>(work: impl FnOnce() -> R) -> R {
     }
 }
 
-fn in_subtransaction<R>(
+/// Runs `work` in a subtransaction, and keeps its effects if it succeeds and they are to be kept. `before_undoing` is called inside it.
+pub fn in_subtransaction<R>(
     work: impl FnOnce() -> R,
     keep: bool,
     before_undoing: impl FnOnce(&Failure),
@@ -175,43 +132,21 @@ fn in_subtransaction<R>(
     }
 }
 
-const LONGEST: Duration = Duration::from_millis(100);
-
-/// How long a wait for a lock may be that others are not to find in a deadlock with theirs.
-pub fn patience() -> Duration {
-    (deadlock_timeout() / 4).clamp(SHORTEST, LONGEST)
-}
-
-/// The same where shorter waits have come to nothing for long: others queue.
-fn last_patience() -> Duration {
-    (deadlock_timeout() / 2).max(SHORTEST)
-}
-
-/// The server's, as far as this session knows.
-fn deadlock_timeout() -> Duration {
+/// `deadlock_timeout`, as far as this session knows.
+pub fn deadlock_timeout() -> Duration {
     // SAFETY: a plain read of a backend global.
     let timeout = unsafe { pg_sys::DeadlockTimeout };
     Duration::from_millis(timeout.try_into().unwrap_or(1))
 }
 
-/// The shortest that PostgreSQL knows.
-pub const SHORTEST: Duration = Duration::from_millis(1);
-
-/// How long the session would wait for a lock; `None`: for ever.
-pub fn patience_of_session() -> Option<Duration> {
+/// `lock_timeout`: how long the session would wait for a lock; `None`: for ever.
+pub fn lock_timeout() -> Option<Duration> {
     // SAFETY: a plain read of a backend global.
     let timeout = unsafe { pg_sys::LockTimeout };
     u64::try_from(timeout)
         .ok()
         .filter(|&timeout| timeout > 0)
         .map(Duration::from_millis)
-}
-
-/// Until the (sub)transaction ends.
-fn wait_at_most(patience: Duration) {
-    if patience_of_session().is_none_or(|theirs| theirs > patience) {
-        server::set_for_subtransaction(c"lock_timeout", &patience.as_millis().max(1).to_string());
-    }
 }
 
 /// Raises an error that was caught.

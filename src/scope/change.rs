@@ -13,13 +13,14 @@ use super::privilege::{Class, Privilege};
 use super::request::Request;
 use super::statements::{Direction, describe, statements};
 use super::{Error, again, declared, held, name, planning};
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::authority::is_over;
 use crate::error;
 use crate::label::{self, Access, Kind, MAX_PURPOSE_BYTES};
-use crate::pg::advisory::{self, Key, Mode};
-use crate::pg::{catalog, identity, spi, xact};
+use crate::pg::{catalog, identity, spi};
 use crate::text::some_of;
+use crate::waiting;
 
 /// A new scope under a name that the caller has chosen.
 pub fn create(
@@ -338,7 +339,7 @@ fn grant(
         )
         .join("; ");
         // Other tools change the same access lists without our lock.
-        let work = || xact::retrying(|| spi::execute(&sql));
+        let work = || waiting::retrying(|| spi::execute(&sql));
         match grantor {
             Grantor::Caller => identity::pinned(work)?,
             Grantor::Scope(owner) => identity::acting_as(owner.into(), work)?,
@@ -468,7 +469,7 @@ fn revoke(scope: &Scope, held: &Holdings, gone: &BTreeSet<Grant>) -> Result<(), 
     let role = spi::identifier(&scope.name);
     for (grantor, grants) in by_grantor {
         let sql = statements(grants, &held.names, &role, Direction::Revoke).join("; ");
-        identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
+        identity::acting_as(grantor.into(), || waiting::retrying(|| spi::execute(&sql)))?;
     }
     let after = held::by(scope.oid)?;
     label::declare(scope.oid, access(&after), false);

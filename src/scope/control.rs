@@ -3,10 +3,11 @@
 use pgrx::pg_sys;
 
 use super::{Error, declared};
+use crate::advisory::{self, Key, Mode};
 use crate::authority::is_over;
+use crate::dependencies;
 use crate::label::{self, Kind, Metadata, State, Unknown};
-use crate::pg::advisory::{self, Key, Mode};
-use crate::pg::{catalog, dependencies, identity, server};
+use crate::pg::{catalog, identity, server};
 
 /// A scope that exists and that the caller controls.
 pub struct Scope {

@@ -17,6 +17,7 @@ use super::Error;
 use super::declaration::{Declaration, Found, Stance};
 use super::plan::{Grant, Holdings, Object, Plan};
 use crate::pg::{identity, spi, xact};
+use crate::waiting;
 use queries::{
     ANY, FORGET, FORGET_OTHERS, INSERT, IS_HERE, NEWCOMERS, OF_ALL, OF_ONE, REMOVE, REPLACED,
 };
@@ -94,7 +95,7 @@ pub fn take_away(
 /// A failure does not keep the scope: what is left goes with the next one that ends.
 pub fn forget(scope: pg_sys::Oid, name: &str) {
     let scope = u32::from(scope).to_string();
-    let done = xact::aside(|| {
+    let done = waiting::aside(|| {
         xact::raised(identity::elevated(|| {
             // The worker comes to databases without the extension too.
             if has_extension() {

@@ -10,7 +10,7 @@ use super::planned::Planned;
 use super::privilege::Privilege;
 use super::request::Request;
 use super::{Error, change, planning, remembered};
-use crate::pg::advisory::{self, Key, Mode};
+use crate::advisory::{self, Key, Mode};
 use crate::pg::{catalog, identity};
 
 /// Finds or makes the scope under this name; false when the name belongs to something else. `seed` is

@@ -13,7 +13,7 @@ use super::plan::Holdings;
 use super::planned::Planned;
 use super::request::Request;
 use super::{Error, held, planning};
-use crate::pg::dependencies::{self, Mark};
+use crate::pg::shdepend::{self, Mark};
 use crate::pg::{catalog, invalidation};
 
 /// Enough for a service that issues for some tables in turn.
@@ -70,7 +70,7 @@ pub fn held(scope: pg_sys::Oid) -> Result<Rc<Holdings>, Error> {
         objects: invalidation::objects_generation(),
         version: catalog::role_version(scope),
         memberships: catalog::memberships(scope),
-        marks: dependencies::marks_of(scope),
+        marks: shdepend::marks_of(scope),
     };
     recall(&HOLDINGS, by, || held::by(scope))
 }

@@ -5,10 +5,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::{Error, change, declared, held, writable};
+use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action};
 use crate::error::{report, require_preload};
 use crate::label::{self, Kind, Metadata, Parts, Temporary};
-use crate::pg::advisory::{self, Key, Mode};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server};
 

@@ -9,7 +9,8 @@ use super::request::Request;
 use super::{Error, facts, held, planning};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::label;
-use crate::pg::{catalog, identity, spi, xact};
+use crate::pg::{catalog, identity, spi};
+use crate::waiting;
 
 /// Takes EXECUTE from everyone, and gives it to scopes.
 pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
@@ -39,7 +40,7 @@ pub fn restrict(function: u32, scopes: &[String]) -> Result<(), Error> {
     }
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM PUBLIC CASCADE", fact.sql);
     for grantor in held::public_grantors(function)? {
-        identity::acting_as(grantor.into(), || xact::retrying(|| spi::execute(&sql)))?;
+        identity::acting_as(grantor.into(), || waiting::retrying(|| spi::execute(&sql)))?;
     }
     if held::public_grantors(function)?.is_empty() {
         audit::administered(

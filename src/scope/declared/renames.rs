@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::has_extension;
 use super::queries::{ANCHOR, ANCHORS, REFRESH, STALE};
 use crate::pg::{identity, spi, xact};
+use crate::waiting;
 
 /// What a dump has brought, by its place: its role, object and part as found by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ fn looked_up<T: serde::de::DeserializeOwned + Clone>(sql: &'static str) -> Vec<T
 
 /// Somebody else's statement does not fail of this, nor wait for it.
 fn in_passing(work: impl FnOnce()) {
-    match xact::aside(|| identity::elevated(work)) {
+    match waiting::aside(|| identity::elevated(work)) {
         Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED => {
             xact::raise(failure)
         }

@@ -11,6 +11,10 @@ use std::sync::OnceLock;
 use pgrx::pg_sys;
 use siphasher::sip::SipHasher24;
 
+use crate::pg::lock;
+
+pub use crate::pg::lock::Mode;
+
 /// What is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -21,12 +25,6 @@ pub enum Key<'a> {
     Text(&'a str),
     /// Calls of `scope.expire_roles()`, one at a time.
     Turn,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub enum Mode {
-    Share,
-    Exclusive,
 }
 
 /// Above those of `pg_advisory_lock` (1 and 2); `pg_locks.objsubid`.
@@ -47,51 +45,29 @@ pub fn init() {
 }
 
 impl Key<'_> {
-    fn tag(self) -> pg_sys::LOCKTAG {
-        let (high, low, kind) = match self {
+    /// The number of the kind, and two of what it is of it.
+    fn numbers(self) -> (u16, u32, u32) {
+        match self {
             // As pg_locks shows other locks on roles: classid, objid.
-            Self::Role(role) => (pg_sys::AuthIdRelationId.into(), role.into(), ROLE),
-            Self::Pair(one, other) => (one.into(), other.into(), PAIR),
+            Self::Role(role) => (ROLE, pg_sys::AuthIdRelationId.into(), role.into()),
+            Self::Pair(one, other) => (PAIR, one.into(), other.into()),
             Self::Text(text) => {
                 let secret = SECRET.get().copied().unwrap_or_default();
                 let hash = SipHasher24::new_with_key(&secret).hash(text.as_bytes());
-                ((hash >> 32) as u32, hash as u32, TEXT)
+                (TEXT, (hash >> 32) as u32, hash as u32)
             }
-            Self::Turn => (0, 0, TURN),
-        };
-        pg_sys::LOCKTAG {
-            locktag_field1: 0,
-            locktag_field2: high,
-            locktag_field3: low,
-            locktag_field4: kind,
-            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+            Self::Turn => (TURN, 0, 0),
         }
     }
 }
 
 /// Waits for the lock; it ends with the transaction.
 pub fn lock(key: Key<'_>, mode: Mode) {
-    acquire(key, mode, false);
+    lock::acquire_advisory(key.numbers(), mode, false);
 }
 
 /// Takes the lock if nobody is in the way.
 #[must_use]
 pub fn try_lock(key: Key<'_>, mode: Mode) -> bool {
-    acquire(key, mode, true)
-}
-
-fn acquire(key: Key<'_>, mode: Mode, at_once: bool) -> bool {
-    let tag = key.tag();
-    let mode = match mode {
-        Mode::Share => pg_sys::ShareLock,
-        Mode::Exclusive => pg_sys::ExclusiveLock,
-    };
-    // SAFETY: a complete tag on our stack, copied by the lock manager; inside a transaction.
-    // What others committed while we waited must be seen by the catalogue look-ups that follow.
-    unsafe {
-        let result = pg_sys::LockAcquire(&tag, mode as i32, false, at_once);
-        pg_sys::AcceptInvalidationMessages();
-        result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
-    }
+    lock::acquire_advisory(key.numbers(), mode, true)
 }

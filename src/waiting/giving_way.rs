@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
-use super::{
-    Failure, LONGEST, deadlock_timeout, in_subtransaction, last_patience, patience,
-    patience_of_session, raise, raised, subtransaction, wait_at_most,
+use super::{LONGEST, last_patience, patience, wait_at_most};
+use crate::notice;
+use crate::pg::xact::{
+    Failure, deadlock_timeout, in_subtransaction, lock_timeout, raise, raised, subtransaction,
 };
-use crate::pg::{identity, notice, spi};
+use crate::pg::{identity, spi};
 
 /// What tells of work that a rollback undoes: how much there is to tell, and a way back to that.
 pub struct Trail {
@@ -48,7 +49,7 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
     const LONG: Duration = Duration::from_secs(30);
     const LONGEST_PAUSE: Duration = Duration::from_millis(100);
     let patience = patience();
-    let theirs = patience_of_session();
+    let theirs = lock_timeout();
     if GIVING_WAY.get() || theirs.is_some_and(|theirs| theirs <= patience) {
         return work();
     }

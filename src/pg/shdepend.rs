@@ -1,0 +1,104 @@
+//! Shared dependencies (catalog/pg_shdepend.h): read without the planner, and what they tell of taken away.
+
+use pgrx::pg_sys;
+
+use super::catalog::oid_key;
+use super::compat;
+
+/// A row of `pg_shdepend`: all of its columns are there and of one size.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    database: u32,
+    class: u32,
+    object: u32,
+    sub_object: i32,
+    of_class: u32,
+    of_object: u32,
+    kind: u8,
+}
+
+/// On what the role holds privileges, what it owns, and which policies name it, everywhere: one read
+/// of an index, without the planner.
+pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
+    // catalog/pg_shdepend.h
+    const SHARED_DEPENDENCIES: u32 = 1214;
+    const BY_REFERENCE: u32 = 1233;
+    const REFERENCED_CLASS: u32 = 5;
+    const REFERENCED_OBJECT: u32 = 6;
+    let mut marks = Vec::new();
+    // SAFETY: inside a transaction; the keys have their columns' type; a row is copied before the scan
+    // goes on; what was opened is closed.
+    unsafe {
+        let mut keys = [
+            oid_key(REFERENCED_CLASS, pg_sys::AuthIdRelationId),
+            oid_key(REFERENCED_OBJECT, role),
+        ];
+        let lock = pg_sys::AccessShareLock as i32;
+        let relation = pg_sys::table_open(SHARED_DEPENDENCIES.into(), lock);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            BY_REFERENCE.into(),
+            true,
+            std::ptr::null_mut(),
+            keys.len() as i32,
+            keys.as_mut_ptr(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            marks.push(*pg_sys::GETSTRUCT(tuple).cast::<Mark>());
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, lock);
+    }
+    marks
+}
+
+/// Deletes an object on which nothing depends.
+pub fn delete(class: pg_sys::Oid, object: pg_sys::Oid) {
+    let object = pg_sys::ObjectAddress {
+        classId: class,
+        objectId: object,
+        objectSubId: 0,
+    };
+    // SAFETY: inside a transaction, for a row just read.
+    unsafe {
+        pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, 0);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Takes back what the current user has granted the role on an object (type `a`).
+pub fn remove_from_acl(role: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oid) {
+    // SAFETY: inside a transaction, for an entry just read from pg_shdepend.
+    unsafe {
+        pg_sys::RemoveRoleFromObjectACL(role, class, object);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Takes the role out of a policy (type `r`), or drops it.
+pub fn remove_from_policy(role: pg_sys::Oid, class: pg_sys::Oid, policy: pg_sys::Oid) {
+    // SAFETY: inside a transaction, for an entry just read from pg_shdepend.
+    unsafe {
+        compat::remove_role_from_policy(role, class, policy);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Takes the role out of an extension's recorded initial privileges (type `i`).
+pub fn remove_from_initial_privileges(
+    role: pg_sys::Oid,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub_object: i32,
+) {
+    // SAFETY: inside a transaction, for an entry just read from pg_shdepend.
+    unsafe {
+        compat::remove_role_from_initial_privileges(role, class, object, sub_object);
+        pg_sys::CommandCounterIncrement();
+    }
+}
