@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
@@ -59,7 +59,12 @@ pub fn string(value: &str) -> Option<Cow<'_, str>> {
 /// The value of a member of an object, as JSON text. The object must have been read strictly
 /// before: of two members of one name, this finds the first.
 pub fn find<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    members(object).find_map(|member| (member.name == name).then_some(member.value))
+    let mut value = None;
+    let found = &mut value;
+    // What comes after it is not read, which serde_json calls an error.
+    let _unfinished =
+        serde_json::Deserializer::from_str(object).deserialize_map(Find { name, found });
+    value
 }
 
 /// The members of an object; none of any other type. See [`find`].
@@ -178,6 +183,32 @@ impl<'de> Visitor<'de> for Object {
             members.push(Member { name, value });
         }
         Ok(Members(members))
+    }
+}
+
+/// Looks for one member.
+struct Find<'a, 'b> {
+    name: &'b str,
+    found: &'b mut Option<&'a str>,
+}
+
+impl<'de> Visitor<'de> for Find<'de, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = map.next_key()? {
+            if name == self.name {
+                let value: &RawValue = map.next_value()?;
+                *self.found = Some(value.get());
+                break;
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
     }
 }
 

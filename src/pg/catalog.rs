@@ -306,7 +306,7 @@ pub(super) fn oid_key(column: u32, value: pg_sys::Oid) -> pg_sys::ScanKeyData {
 
 /// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
 pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
-    each_row(pg_sys::AuthIdRelationId, |tuple, description| {
+    each_row(pg_sys::AuthIdRelationId, &mut |tuple, description| {
         // SAFETY: the fixed part of a pg_authid row is a C struct.
         let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>() };
         let deadline = attribute(tuple, description, pg_sys::Anum_pg_authid_rolvaliduntil);
@@ -320,7 +320,7 @@ pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
 
 /// OID, name, superuser, INHERIT and VALID UNTIL (Unix microseconds) of every role, in no order.
 pub fn each_role(mut visit: impl FnMut(pg_sys::Oid, String, bool, bool, Option<i64>)) {
-    each_row(pg_sys::AuthIdRelationId, |tuple, description| {
+    each_row(pg_sys::AuthIdRelationId, &mut |tuple, description| {
         // SAFETY: the fixed part of a pg_authid row is a C struct; a NAME is a terminated string.
         let (form, name) = unsafe {
             let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
@@ -348,7 +348,7 @@ pub struct Database {
 
 pub fn databases() -> Vec<Database> {
     let mut found = Vec::new();
-    each_row(pg_sys::DatabaseRelationId, |tuple, _| {
+    each_row(pg_sys::DatabaseRelationId, &mut |tuple, _| {
         // SAFETY: the fixed part of a pg_database row is a C struct.
         let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
         // A database whose DROP was interrupted (datconnlimit -2) can't be entered any more.
@@ -370,7 +370,7 @@ pub fn databases() -> Vec<Database> {
 /// Visits the committed rows of a shared catalogue.
 fn each_row(
     catalogue: pg_sys::Oid,
-    mut visit: impl FnMut(*mut pg_sys::HeapTupleData, pg_sys::TupleDesc),
+    visit: &mut dyn FnMut(*mut pg_sys::HeapTupleData, pg_sys::TupleDesc),
 ) {
     // SAFETY: inside a transaction with a snapshot; a row is valid until the scan goes on.
     unsafe {

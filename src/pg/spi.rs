@@ -57,6 +57,21 @@ fn mapped<R>(
     read_only: bool,
     mut row: impl FnMut(Row<'_>) -> SpiResult<R>,
 ) -> SpiResult<Vec<R>> {
+    let mut rows = Vec::new();
+    for_each(sql, arguments, read_only, &mut |found| {
+        rows.push(row(found)?);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Not generic: the code around SPI is large and there once.
+fn for_each(
+    sql: &str,
+    arguments: &[DatumWithOid<'_>],
+    read_only: bool,
+    row: &mut dyn FnMut(Row<'_>) -> SpiResult<()>,
+) -> SpiResult<()> {
     let text = CString::new(sql).unwrap_or_default();
     let count = i32::try_from(arguments.len()).unwrap_or(0);
     let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
@@ -96,12 +111,11 @@ fn mapped<R>(
             } else {
                 pg_sys::SPI_processed as usize
             };
-            (0..count)
-                .filter_map(|place| {
-                    Row::new((*table).tupdesc, *(*table).vals.add(place)).transpose()
-                })
-                .map(|found| row(found?))
-                .collect()
+            for place in 0..count {
+                let found = Row::new((*table).tupdesc, *(*table).vals.add(place))?;
+                found.map_or(Ok(()), &mut *row)?;
+            }
+            Ok(())
         }
     };
     on_own_terms(|| Spi::connect_mut(run))
@@ -131,7 +145,7 @@ pub fn facts<T: DeserializeOwned>(
     arguments: &[&str],
 ) -> Result<Vec<T>, serde_json::Error> {
     let arguments: Vec<Option<&str>> = arguments.iter().map(|&text| Some(text)).collect();
-    let rows = with_latest(&arguments, |types, values, nulls| {
+    let rows = with_latest(&arguments, &mut |types, values, nulls| {
         // SAFETY: SPI is connected.
         unsafe {
             let plan = kept_plan(sql, types);
@@ -147,7 +161,7 @@ pub fn facts<T: DeserializeOwned>(
 pub fn write(sql: &'static str, arguments: &[&str]) -> SpiResult<()> {
     let arguments: Vec<Option<&str>> = arguments.iter().map(|&text| Some(text)).collect();
     let mut status = 0;
-    with_latest(&arguments, |types, values, nulls| {
+    with_latest(&arguments, &mut |types, values, nulls| {
         // SAFETY: SPI is connected; the snapshot is the active one, of which SPI makes a copy that
         // sees the transaction's own changes.
         unsafe {
@@ -188,7 +202,7 @@ unsafe fn kept_plan(sql: &'static str, types: &mut [pg_sys::Oid]) -> pg_sys::SPI
 /// transaction's isolation level. Arguments are text. Not inside parallel workers.
 pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
     let sql = CString::new(sql).unwrap_or_default();
-    with_latest(arguments, |types, values, nulls| {
+    with_latest(arguments, &mut |types, values, nulls| {
         // SAFETY: SPI is connected; read_only: runs with the snapshot that was just pushed.
         unsafe {
             pg_sys::SPI_execute_with_args(
@@ -204,18 +218,15 @@ pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
     })
 }
 
+/// Runs a query with types, values and nulls of its arguments.
+type Run<'a> = dyn FnMut(&mut Vec<pg_sys::Oid>, &mut Vec<pg_sys::Datum>, &[std::ffi::c_char]) + 'a;
+
 /// Connects SPI with the latest snapshot, has the query run, and copies its first column.
-fn with_latest(
-    arguments: &[Option<&str>],
-    run: impl FnOnce(&mut Vec<pg_sys::Oid>, &mut Vec<pg_sys::Datum>, &[std::ffi::c_char]),
-) -> Vec<String> {
+fn with_latest(arguments: &[Option<&str>], run: &mut Run<'_>) -> Vec<String> {
     on_own_terms(|| with_latest_pinned(arguments, run))
 }
 
-fn with_latest_pinned(
-    arguments: &[Option<&str>],
-    run: impl FnOnce(&mut Vec<pg_sys::Oid>, &mut Vec<pg_sys::Datum>, &[std::ffi::c_char]),
-) -> Vec<String> {
+fn with_latest_pinned(arguments: &[Option<&str>], run: &mut Run<'_>) -> Vec<String> {
     // Texts without NUL: they come from PostgreSQL or from verified JSON.
     let texts: Vec<Option<CString>> = arguments
         .iter()

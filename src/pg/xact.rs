@@ -48,31 +48,29 @@ impl Failure {
 
 /// Runs `work` in a transaction of its own. For background workers, outside any transaction.
 pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
-    let mut work = Some(work);
-    let result = caught(|| {
+    once(work, around_transaction)
+}
+
+fn around_transaction(work: &mut dyn FnMut()) -> Result<(), Failure> {
+    let result = caught(&mut || {
         // SAFETY: a worker between transactions; committed below, or aborted after an error.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let result = work.take().map(|work| work());
+        work();
         // SAFETY: ends what was started above.
         unsafe {
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
         }
-        result
     });
-    match result {
-        Ok(Some(value)) => Ok(value),
-        Ok(None) => Err(unreachable_failure()),
-        Err(failure) => {
-            // SAFETY: the error has been copied and cleared by the catch.
-            unsafe { pg_sys::AbortCurrentTransaction() };
-            Err(failure)
-        }
+    if result.is_err() {
+        // SAFETY: the error has been copied and cleared by the catch.
+        unsafe { pg_sys::AbortCurrentTransaction() };
     }
+    result
 }
 
 /// The value, or the error raised: for work whose transaction is to fail with it.
@@ -107,6 +105,22 @@ pub fn in_subtransaction<R>(
     keep: bool,
     before_undoing: impl FnOnce(&Failure),
 ) -> Result<R, Failure> {
+    let mut before_undoing = Some(before_undoing);
+    once(work, |work| {
+        around_subtransaction(work, keep, &mut |failure| {
+            if let Some(act) = before_undoing.take() {
+                act(failure);
+            }
+        })
+    })
+}
+
+/// Not generic, as all that catches: the code for it is large and there once.
+fn around_subtransaction(
+    work: &mut dyn FnMut(),
+    keep: bool,
+    before_undoing: &mut dyn FnMut(&Failure),
+) -> Result<(), Failure> {
     // SAFETY: the pattern of plpgsql's exception blocks: memory context and resource owner are put
     // back after the subtransaction has ended either way.
     unsafe {
@@ -114,10 +128,9 @@ pub fn in_subtransaction<R>(
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::CurrentMemoryContext = context;
-        let mut work = Some(work);
-        let result = caught(|| work.take().map(|work| work()));
+        let result = caught(work);
         match &result {
-            Ok(_) if keep => pg_sys::ReleaseCurrentSubTransaction(),
+            Ok(()) if keep => pg_sys::ReleaseCurrentSubTransaction(),
             result => {
                 pg_sys::CurrentMemoryContext = context;
                 if let Err(failure) = result {
@@ -128,8 +141,19 @@ pub fn in_subtransaction<R>(
         }
         pg_sys::CurrentMemoryContext = context;
         pg_sys::CurrentResourceOwner = owner;
-        result.and_then(|value| value.ok_or_else(unreachable_failure))
+        result
     }
+}
+
+/// Has `run` call the work, once, and gives out what that returns.
+fn once<R>(
+    work: impl FnOnce() -> R,
+    run: impl FnOnce(&mut dyn FnMut()) -> Result<(), Failure>,
+) -> Result<R, Failure> {
+    let mut work = Some(work);
+    let mut value = None;
+    run(&mut || value = work.take().map(|work| work()))?;
+    value.ok_or_else(unreachable_failure)
 }
 
 /// `deadlock_timeout`, as far as this session knows.
@@ -162,11 +186,10 @@ pub fn raise(failure: Failure) -> ! {
     unreachable!("reporting at ERROR does not return")
 }
 
-fn caught<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
-    let mut work = Some(work);
-    PgTryBuilder::new(AssertUnwindSafe(|| match work.take() {
-        Some(work) => Ok(work()),
-        None => Err(unreachable_failure()),
+fn caught(work: &mut dyn FnMut()) -> Result<(), Failure> {
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        work();
+        Ok(())
     }))
     .catch_others(|error| Err(failure(&error)))
     .catch_rust_panic(|error| Err(failure(&error)))

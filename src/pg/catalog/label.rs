@@ -17,7 +17,7 @@ const LABEL: u32 = 4;
 
 /// Every role with a label of ours, as (OID, label text), in no order.
 pub fn labelled_roles(mut visit: impl FnMut(pg_sys::Oid, &str)) {
-    each_row(SHARED_SECURITY_LABELS.into(), |tuple, description| {
+    each_row(SHARED_SECURITY_LABELS.into(), &mut |tuple, description| {
         let attribute = |number: u32| attribute(tuple, description, number);
         let (Some(class), Some(object), Some(provider), Some(label)) = (
             attribute(CLASS),

@@ -104,7 +104,7 @@ pub fn new_trigger(trigger: pg_sys::Oid) -> Option<Trigger> {
 /// Is there a foreign key that takes changes from tables of others into the role's?
 pub fn others_cascade_into_tables_of(role: pg_sys::Oid) -> bool {
     let mut found = false;
-    each_row(pg_sys::TriggerRelationId, |tuple, _| {
+    each_row(pg_sys::TriggerRelationId, &mut |tuple, _| {
         // SAFETY: a row of that table.
         found = found || unsafe { Trigger::read(tuple) }.cascades_into_tables_of(role);
     });
