@@ -110,7 +110,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'drop_scope_wrapper';
 COMMENT ON FUNCTION scope.drop_scope(text, boolean, boolean) IS
-'Revokes what a scope holds, whoever has granted it, and drops it. While other databases have a part of it, only that of this database ends: what the scope holds here, and the membership of the credentials that were issued here. With the last part the role goes. Where somebody has granted it something in other databases by hand, it stays in state ending until the background worker has been there. For the creator of the scope, members of its creator, and superusers.
+'Revokes what a scope holds, whoever has granted it, and drops it. While other databases have a part of it, only that of this database ends: what the scope holds here, and the membership of the credentials that were issued here. With the last part the role goes. Where somebody has granted it something in other databases by hand, it stays in state ending until the background worker has been there. What other transactions are changing for longer than 2 seconds is left to the worker, or, while other databases have a part, to the next call, with a NOTICE. For the creator of the scope, members of its creator, and superusers.
 force: also while it has members, who lose it at once; policies that name the scope alone are dropped. Objects that it owns are never dropped. if_exists: a scope that is not there, or has no part here, is fine.
 Errors: 2BP01 it has members, or owns objects; 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s; 22004 NULL; 25006 read-only; 55000 not preloaded, or other databases have a part of it and this one has none.';
 
@@ -147,7 +147,7 @@ CREATE FUNCTION scope.create_credential(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_credential_wrapper';
 COMMENT ON FUNCTION scope.create_credential(name[], text, interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
-'Issues a login that is a member of scopes of this database, and of nothing else, until its deadline. Where its scopes have a part in another database too, it is refused there. The password and the URI are shown this once.
+'Issues a login that is a member of scopes of this database, and of nothing else, until its deadline. In another database in which it or its scopes hold something it is refused. The password and the URI are shown this once.
 role_name: [a-z_][a-z0-9_]*, at most 63 bytes; NULL: one is made. valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl. purpose: at most 200 bytes.
 allowed_ips: the networks that it may log in from; NULL: anywhere; empty: none, for Unix sockets only. IPv4 addresses mapped into IPv6 count as IPv4. allow_local: whether by Unix socket; NULL: when allowed_ips is NULL. require_tls: whether TCP connections must use TLS. These three hold for every authentication method, and never for superusers.
 connection_limit: sessions at a time, at least 1; NULL: no limit. statement_timeout, idle_in_transaction_session_timeout, search_path: what its sessions start with; they may SET others.

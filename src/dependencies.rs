@@ -90,13 +90,21 @@ pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
 }
 
 /// Revokes what the role was granted in this database, and on it; not what it has on other shared objects.
-pub fn revoke_in_database(role: pg_sys::Oid) -> SpiResult<()> {
-    revoke_these(role, |dependency| {
-        dependency.database == server::database()
-            || dependency.database == pg_sys::InvalidOid
-                && dependency.class == pg_sys::DatabaseRelationId
-                && dependency.object == server::database()
-    })
+/// `each` does it, one thing after the other.
+pub fn revoke_in_database(
+    role: pg_sys::Oid,
+    each: impl FnMut(&dyn Fn() -> SpiResult<()>) -> SpiResult<()>,
+) -> SpiResult<()> {
+    revoke_these(
+        role,
+        |dependency| {
+            dependency.database == server::database()
+                || dependency.database == pg_sys::InvalidOid
+                    && dependency.class == pg_sys::DatabaseRelationId
+                    && dependency.object == server::database()
+        },
+        each,
+    )
 }
 
 /// The databases in which the role holds something.
@@ -114,34 +122,43 @@ pub fn databases_of(role: pg_sys::Oid) -> SpiResult<Vec<u32>> {
 /// it, takes it out of policies, and drops its default privileges and user mappings. Not DROP OWNED:
 /// that would drop what the role owns, and leaves the grants of other grantors than the owner behind.
 pub fn revoke_here(role: pg_sys::Oid) -> SpiResult<()> {
-    revoke_these(role, Dependency::is_here)
+    revoke_these(role, Dependency::is_here, |revoke| revoke())
 }
 
-fn revoke_these(role: pg_sys::Oid, concerned: impl Fn(&Dependency) -> bool) -> SpiResult<()> {
+fn revoke_these(
+    role: pg_sys::Oid,
+    concerned: impl Fn(&Dependency) -> bool,
+    mut each: impl FnMut(&dyn Fn() -> SpiResult<()>) -> SpiResult<()>,
+) -> SpiResult<()> {
     for dependency in of_role(role)?
         .iter()
         .filter(|dependency| concerned(dependency))
     {
-        let Dependency {
-            class,
-            object,
-            sub_object,
-            ..
-        } = *dependency;
-        match dependency.kind {
-            b'o' if dependency.is_setting() => shdepend::delete(class, object),
-            b'a' => {
-                for grantor in grantors(role, class, object)? {
-                    // A REVOKE takes back the grants of the one who runs it.
-                    identity::acting_as(grantor, || {
-                        shdepend::remove_from_acl(role, class, object);
-                    });
-                }
+        each(&|| revoke_this(role, dependency))?;
+    }
+    Ok(())
+}
+
+fn revoke_this(role: pg_sys::Oid, dependency: &Dependency) -> SpiResult<()> {
+    let Dependency {
+        class,
+        object,
+        sub_object,
+        ..
+    } = *dependency;
+    match dependency.kind {
+        b'o' if dependency.is_setting() => shdepend::delete(class, object),
+        b'a' => {
+            for grantor in grantors(role, class, object)? {
+                // A REVOKE takes back the grants of the one who runs it.
+                identity::acting_as(grantor, || {
+                    shdepend::remove_from_acl(role, class, object);
+                });
             }
-            b'r' => shdepend::remove_from_policy(role, class, object),
-            b'i' => shdepend::remove_from_initial_privileges(role, class, object, sub_object),
-            _ => {}
         }
+        b'r' => shdepend::remove_from_policy(role, class, object),
+        b'i' => shdepend::remove_from_initial_privileges(role, class, object, sub_object),
+        _ => {}
     }
     Ok(())
 }

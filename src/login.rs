@@ -6,6 +6,7 @@ mod error;
 pub mod ledger;
 mod memory;
 mod policy;
+mod reach;
 mod record;
 pub mod standing;
 
@@ -63,7 +64,7 @@ pub fn enforce(user: &str, client: Client) {
             Some(Refusal::Replication)
         }
         Admission::Allowed
-            if metadata.is_ok_and(|metadata| would_reach_another_part(role.oid, metadata)) =>
+            if metadata.is_ok_and(|metadata| reach::is_of_another_part(role.oid, metadata)) =>
         {
             Some(Refusal::Database)
         }
@@ -99,30 +100,6 @@ pub fn without_preload() {
         .set_hint(NotPreloaded.hint())
         .report(PgLogLevel::FATAL);
     }
-}
-
-/// A credential was issued for what its scopes hold in one database. In others that have a part of them too it would get more, which
-/// whoever issued it may not even be able to hand out.
-fn would_reach_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
-    if metadata.kind != Kind::Credential {
-        return false;
-    }
-    let Some(asked) = server::database_asked_for() else {
-        return false;
-    };
-    if label::is_home(metadata, &asked) {
-        return false;
-    }
-    let Some(database) = server::database_of_name(&asked) else {
-        return false;
-    };
-    catalog::groups(role)
-        .into_iter()
-        .any(|group| match label::read_at_login(group) {
-            None => false,
-            Some(Err(_)) => true,
-            Some(Ok(scope)) => label::has_part_in(&scope, database.into()),
-        })
 }
 
 /// What the clock shows where the role's hours are judged.

@@ -51,8 +51,23 @@ pub fn revoke_members(role: pg_sys::Oid) -> SpiResult<()> {
     revoke_where("a.roleid = $1", role)
 }
 
+/// Takes the role from these members.
+pub fn revoke_from(role: pg_sys::Oid, members: &[pg_sys::Oid]) -> SpiResult<()> {
+    let members: Vec<String> = members
+        .iter()
+        .map(|&member| u32::from(member).to_string())
+        .collect();
+    revoke_where(
+        &format!(
+            "a.roleid = $1 AND a.member = ANY ('{{{}}}'::pg_catalog.oid[])",
+            members.join(",")
+        ),
+        role,
+    )
+}
+
 /// Takes back the memberships `a` for which the condition holds of the role $1.
-pub fn revoke_where(condition: &str, role: pg_sys::Oid) -> SpiResult<()> {
+fn revoke_where(condition: &str, role: pg_sys::Oid) -> SpiResult<()> {
     // Before PostgreSQL 16 the grantor may be a role that is gone, and plays no part.
     let revokes = spi::query(
         &format!(

@@ -594,6 +594,13 @@ fn scopes_of_no_superuser_are_adopted_in_another_cluster() {
         );
     }
     let (name, other) = (&dumps[0].0, &dumps[1].0);
+    let away = |when: &str| {
+        let mut s = new
+            .try_password(&credential.role, &credential.password, other)
+            .unwrap_or_else(|refusal| panic!("{when}: {refusal}"));
+        s.refused("SELECT * FROM app.orders", "28000");
+    };
+    away("nothing is adopted");
     let mut s = new.login(&two.owner, name);
     let alter =
         format!("SELECT scope.alter_scope('{scope}', 'add', '{{SELECT}}', '{{app.notes}}')");
@@ -613,6 +620,7 @@ fn scopes_of_no_superuser_are_adopted_in_another_cluster() {
     assert_eq!(found(&scope)[2].as_deref(), Some(two.owner.as_str()));
     assert_eq!(found(&credential.role)[3].as_deref(), Some(name.as_str()));
     assert_eq!(found(&format!("{scope}_gone"))[2], None);
+    away("one is adopted");
     new.admin(other)
         .rows("SELECT * FROM scope.adopt_restored()");
     assert!(
@@ -656,4 +664,309 @@ fn scopes_of_no_superuser_are_adopted_in_another_cluster() {
         ),
         Vec::<Vec<Option<String>>>::new()
     );
+}
+
+/// Whoever owns a table, or a database, may grant on it to any role.
+#[test]
+fn attack_what_others_grant_in_their_database_stops_nobody_from_issuing_or_rotating() {
+    let two = Two::new("several_gifts");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    f.admin().run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.rotate_password TO {}",
+        two.owner
+    ));
+    two.migrate(&f.name);
+    let mut s = f.login(&two.owner);
+    let issue = format!("scope.create_credential('{{{scope}}}')");
+    let credential = s.handed(&issue);
+    let attacker = g.role("attacker", "LOGIN");
+    g.admin().run(&format!(
+        "ALTER DATABASE {} OWNER TO {attacker}; GRANT ALL ON SCHEMA public TO {attacker}",
+        g.name
+    ));
+    let mut a = g.login(&attacker);
+    for role in [&scope, &credential.role] {
+        a.run(&format!(
+            "CREATE TABLE IF NOT EXISTS gift (id int); GRANT ALL ON gift TO {role}; GRANT ALL ON DATABASE {} TO {role};
+             ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {role}",
+            g.name
+        ));
+    }
+    s.handed(&issue);
+    let second = s.handed(&issue).role;
+    s.handed(&format!("scope.rotate_password('{second}', '1 hour')"));
+    let rotated = s.handed(&format!("scope.rotate_password('{}')", credential.role));
+    rotated.connect().rows("SELECT * FROM app.orders");
+    two.migrate(&f.name);
+    // Nor from giving another database its part.
+    let third = Fixture::on(f.server, "several_gifts_3");
+    prepare(&third, &two.owner);
+    two.migrate(&third.name);
+    // A review tells of it.
+    f.admin().assert_that(&format!(
+        "EXISTS (SELECT FROM scope.review() WHERE code = 'scope_widened' AND role_name = '{scope}' AND finding LIKE '%{}%')",
+        g.name
+    ));
+    // In that database the login gets nothing by it, and where there is nothing for it goes on.
+    f.server
+        .try_password(&rotated.role, &rotated.password, &g.name)
+        .expect("its scope has no part there")
+        .refused("SELECT * FROM gift", "28000");
+    f.server
+        .try_password(&rotated.role, &rotated.password, "postgres")
+        .expect("login")
+        .rows("SELECT 1");
+    // People would have it all.
+    let person = f.role("person", "LOGIN");
+    s.refused(
+        &format!("SELECT scope.grant_temporary('{scope}', '{person}', '1 hour')"),
+        "42501",
+    );
+}
+
+/// A login is asked about when it logs in; what a database gives it may come later.
+#[test]
+fn attack_a_session_that_was_there_before_its_scope_got_something_in_that_database() {
+    let two = Two::new("several_before");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    f.login(&two.owner).run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')"
+    ));
+    let credential = f
+        .login(&two.owner)
+        .handed(&format!("scope.create_credential('{{{scope}}}')"));
+    let away = || {
+        g.server
+            .try_password(&credential.role, &credential.password, &g.name)
+            .expect("nothing there is its scope's")
+    };
+    let home = &mut credential.connect();
+    // By a grant of hand, while it is there.
+    let mut s = away();
+    s.rows("SELECT 1");
+    let mut admin = g.admin();
+    for (grant, revoke) in [
+        ("SELECT ON orders", "SELECT ON orders"),
+        (
+            "EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog",
+            "EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog",
+        ),
+        (
+            &*format!("CREATE ON DATABASE {}", g.name),
+            &*format!("CREATE ON DATABASE {}", g.name),
+        ),
+    ] {
+        for role in [&scope, &credential.role] {
+            admin.run(&format!("GRANT {grant} TO {role}"));
+            s.refused("SELECT 1", "28000");
+            admin.run(&format!("REVOKE {revoke} FROM {role}"));
+            s.rows("SELECT 1");
+        }
+    }
+    admin.run(&format!(
+        "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {scope}",
+        g.name
+    ));
+    s.rows("SELECT 1");
+    admin.run(&format!(
+        "REVOKE TEMPORARY ON DATABASE {} FROM {scope}",
+        g.name
+    ));
+    let connect = |word: &str, to: &str| {
+        format!(
+            "{word} CONNECT ON DATABASE {} {to} {}",
+            g.name, credential.role
+        )
+    };
+    admin.run(&connect("GRANT", "TO"));
+    s.refused("SELECT 1", "28000");
+    admin.run(&connect("REVOKE", "FROM"));
+    s.rows("SELECT 1");
+    // By a part.
+    g.login(&two.owner).run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => true)"
+    ));
+    let refusal = s.refused("SELECT * FROM orders", "28000");
+    assert!(refusal.detail.contains("database"), "{refusal}");
+    home.rows("SELECT * FROM orders");
+    // In a copy of either database.
+    for (number, each) in [f, g].into_iter().enumerate() {
+        let copy = format!("{}_copy", each.name);
+        wait_until("nobody else is in the database", 30, || {
+            f.server
+                .admin("postgres")
+                .attempt(&format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+                    each.name
+                ))
+                .is_ok()
+                && f.server
+                    .admin("postgres")
+                    .attempt(&format!("CREATE DATABASE {copy} TEMPLATE {}", each.name))
+                    .is_ok()
+        });
+        f.server
+            .try_password(&credential.role, &credential.password, &copy)
+            .unwrap_or_else(|refusal| panic!("{number}: {refusal}"))
+            .refused("SELECT * FROM orders", "28000");
+    }
+}
+
+#[test]
+fn attack_an_open_grant_does_not_hold_up_the_end_of_a_part() {
+    let two = Two::new("several_held");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    for each in [f, g] {
+        each.login(&two.owner).run(&format!(
+            "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => true)"
+        ));
+    }
+    let login = f
+        .login(&two.owner)
+        .handed(&format!("scope.create_credential('{{{scope}}}')"));
+    let stranger = f.role("stranger", "LOGIN");
+    f.admin().run(&format!(
+        "CREATE TABLE theirs (id int); ALTER TABLE theirs OWNER TO {stranger}"
+    ));
+    let mut open = f.login(&stranger);
+    open.run(&format!("GRANT SELECT ON theirs TO {scope}"));
+    open.run(&format!("BEGIN; GRANT INSERT ON theirs TO {scope}"));
+    let mut s = f.login(&two.owner);
+    let begun = std::time::Instant::now();
+    s.run(&format!(
+        "SELECT scope.drop_scope('{scope}', force => true)"
+    ));
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    let told = s.notices();
+    assert!(
+        told.iter()
+            .any(|notice| notice.message.contains("still has a part")
+                && notice.detail.contains("process")),
+        "{told:?}"
+    );
+    let mut admin = f.admin();
+    let is_here = format!(
+        "(SELECT '{}' = ANY (databases) FROM scope.scopes WHERE scope = '{scope}')",
+        f.name
+    );
+    admin.assert_that(&format!(
+        "NOT has_table_privilege('{scope}', 'orders', 'SELECT') AND NOT pg_has_role('{}', '{scope}', 'MEMBER') AND {is_here}",
+        login.role
+    ));
+    // What was taken away is not missed.
+    admin.assert_that(&format!(
+        "NOT EXISTS (SELECT FROM scope.review() WHERE role_name = '{scope}' AND code = 'scope_narrowed')"
+    ));
+    open.run("COMMIT");
+    s.run(&format!("SELECT scope.drop_scope('{scope}')"));
+    admin.assert_that(&format!(
+        "NOT has_table_privilege('{scope}', 'theirs', 'SELECT') AND NOT {is_here}"
+    ));
+    assert!(reads(f.server, &g.name, &scope, "orders"));
+}
+
+#[test]
+fn the_end_of_a_part_takes_nothing_from_logins_of_other_databases_and_clusters() {
+    let two = Two::new("several_foreign");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    let [here, there, foreign] = [f, g, g].map(|each| {
+        let mut s = each.login(&two.owner);
+        s.run(&format!(
+            "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}', if_not_exists => true)"
+        ));
+        s.handed(&format!("scope.create_credential('{{{scope}}}')"))
+            .role
+    });
+    // A restore has brought it: its database has here, by chance, the number of another one.
+    let mut admin = f.admin();
+    let label = admin.text(&format!(
+        "SELECT regexp_replace(replace(label, (SELECT '\"database_oid\":' || oid FROM pg_database WHERE datname = '{}'),
+                                (SELECT '\"database_oid\":' || oid FROM pg_database WHERE datname = '{}')), '\"system\":\\d+', '\"system\":5')
+           FROM pg_seclabels WHERE objoid = '{foreign}'::regrole AND provider = 'scope_roles'",
+        g.name, f.name
+    ));
+    admin.run(&format!(
+        "SECURITY LABEL FOR scope_roles ON ROLE {foreign} IS {}",
+        literal(&label)
+    ));
+    f.login(&two.owner).run(&format!(
+        "SELECT scope.drop_scope('{scope}', force => true)"
+    ));
+    for (role, stays) in [(here, false), (there, true), (foreign, true)] {
+        admin.assert_that(&format!(
+            "pg_has_role('{role}', '{scope}', 'MEMBER') = {stays}"
+        ));
+    }
+}
+
+#[test]
+fn pruning_and_review_go_by_the_part_of_this_database() {
+    let server = Server::start(Options::default());
+    let two = Two::on(&server, "several_pruned");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    for each in [f, g] {
+        each.admin().run(&format!(
+            "SELECT scope.create_scope('{scope}', '{{SELECT,TRIGGER}}', '{{orders}}', if_not_exists => true)"
+        ));
+    }
+    f.admin().run(&format!(
+        "SELECT scope.create_scope('{scope}_idle', '{{SELECT}}', '{{orders}}')"
+    ));
+    // Made in the one, and in the other a part of it all the same.
+    for each in [f, g] {
+        let mut admin = each.admin();
+        let fix = admin.text(&format!(
+            "SELECT fix FROM scope.review() WHERE code = 'plants_code' AND role_name = '{scope}'"
+        ));
+        assert!(fix.contains("alter_scope"), "{fix}");
+        admin.run(&fix);
+        admin.assert_that(&format!(
+            "NOT EXISTS (SELECT FROM scope.review() WHERE role_name = '{scope}' AND code LIKE 'scope_%')"
+        ));
+    }
+    let mut admin = f.admin();
+    admin.run(&format!("SELECT scope.drop_scope('{scope}')"));
+    // Granted by hand where it has no part any more, it is revoked by hand.
+    admin.run(&format!("GRANT TRIGGER ON orders TO {scope}"));
+    let fix = admin.text(&format!(
+        "SELECT fix FROM scope.review() WHERE code = 'plants_code' AND role_name = '{scope}'"
+    ));
+    assert!(fix.starts_with("REVOKE TRIGGER"), "{fix}");
+    admin.run(&fix);
+    let prune = "SELECT role_name FROM scope.prune(true, declared => true) ORDER BY 1";
+    assert_eq!(admin.column(prune), [format!("{scope}_idle")]);
+    assert!(admin.role_exists(&scope));
+    assert_eq!(g.admin().column(prune), [scope.clone()]);
+    assert!(!admin.role_exists(&scope));
+    // One whose databases are all gone goes from the next of that name.
+    g.admin().run(&format!(
+        "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}')"
+    ));
+    server
+        .admin("postgres")
+        .run(&format!("DROP DATABASE {} WITH (FORCE)", g.name));
+    assert_eq!(admin.column(prune), Vec::<String>::new());
+    let again = Fixture::on(&server, &g.name);
+    assert_eq!(again.admin().column(prune), [scope.clone()]);
+}
+
+#[test]
+fn a_review_knows_a_login_whose_database_has_another_name_now() {
+    let server = Server::start(Options::default());
+    let two = Two::on(&server, "several_home");
+    let f = &two.f;
+    let mut admin = server.admin("postgres");
+    admin.run(&format!(
+        "REVOKE CONNECT ON DATABASE {} FROM PUBLIC",
+        f.name
+    ));
+    f.admin()
+        .run("SELECT scope.create_admin_role('{public}', role_name => 'several_home_admin')");
+    admin.run(&format!(
+        "ALTER DATABASE {} RENAME TO several_home_renamed",
+        f.name
+    ));
+    server
+        .admin("several_home_renamed")
+        .assert_that("NOT EXISTS (SELECT FROM scope.review() WHERE code = 'login_widened')");
 }

@@ -72,7 +72,7 @@ impl Refusal {
             Self::TimeZone => "the time zone of its hours is not known to this server",
             Self::Replication => "an authenticator cannot replicate",
             Self::Database => {
-                "its scopes have a part in this database too, and it was issued in another"
+                "its scopes hold something in this database too, and it was issued in another"
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct Having {
     pub what: String,
     /// The caller could give it.
     pub may: bool,
+    /// It is of no use to a credential, which this one is: what it has in another database keeps it out of there.
+    pub is_idle: bool,
 }
 
 pub enum What {
@@ -58,6 +60,7 @@ pub fn of(login: &Role) -> Result<Vec<Having>, scope::Error> {
             what: format!("membership in role {}", spi::identifier(&role.name)),
             kind: What::Membership(role.name),
             may,
+            is_idle: false,
         });
     }
     let held = held::by(login.oid)?;
@@ -72,6 +75,7 @@ pub fn of(login: &Role) -> Result<Vec<Having>, scope::Error> {
             kind: What::Else,
             what: describe(&grant, &[&held.names]),
             may: all || !refused.contains(&grant),
+            is_idle: false,
         });
     }
     let (login, caller) = (
@@ -85,6 +89,7 @@ pub fn of(login: &Role) -> Result<Vec<Having>, scope::Error> {
             kind: other.connects.map_or(What::Else, What::Connect),
             what: other.what,
             may: all || other.may || by_scope,
+            is_idle: is_here && other.away,
         });
     }
     Ok(found)
@@ -107,6 +112,9 @@ struct Other {
     connects: Option<String>,
     #[serde(default)]
     here: bool,
+    /// In another database, or a right on one.
+    #[serde(default)]
+    away: bool,
 }
 
 /// $1 is the login, $2 the caller. Besides memberships and what [`held::by`] knows. Temporary objects
@@ -120,9 +128,9 @@ WITH me AS (SELECT * FROM pg_catalog.pg_roles WHERE oid = $1::text::oid),
         WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = me.oid
           AND NOT (s.deptype = 'o' AND s.classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass))
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
-         'what', x.what, 'may', x.may, 'connects', x.connects, 'here', x.here))::text
+         'what', x.what, 'may', x.may, 'connects', x.connects, 'here', x.here, 'away', x.away))::text
   FROM (
-    SELECT 'attribute ' || v.word AS what, false AS may, NULL AS connects, NULL AS here
+    SELECT 'attribute ' || v.word AS what, false AS may, NULL AS connects, NULL AS here, NULL AS away
       FROM me, LATERAL (VALUES ('CREATEROLE', me.rolcreaterole), ('CREATEDB', me.rolcreatedb),
                                ('REPLICATION', me.rolreplication), ('BYPASSRLS', me.rolbypassrls)) v(word, has)
      WHERE v.has
@@ -132,7 +140,7 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
              OR o.oid = d.oid AND a.privilege_type = 'CONNECT' AND NOT a.is_grantable
                 AND pg_catalog.has_database_privilege('public', o.oid, 'CONNECT'),
            CASE a.privilege_type WHEN 'CONNECT' THEN pg_catalog.quote_ident(o.datname) END,
-           o.oid = d.oid
+           o.oid = d.oid, o.oid <> d.oid
       FROM me, d, pg_catalog.pg_database o, pg_catalog.aclexplode(o.datacl) a
      WHERE a.grantee = me.oid
     UNION ALL
@@ -140,7 +148,7 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
              || coalesce(CASE WHEN h.here THEN pg_catalog.pg_describe_object(h.classid, h.objid, h.objsubid) END,
                          (SELECT 'an object in database ' || pg_catalog.quote_ident(o.datname)
                             FROM pg_catalog.pg_database o WHERE o.oid = h.dbid),
-                         'an object that is gone'), false, NULL, NULL
+                         'an object that is gone'), false, NULL, NULL, NOT h.here
       FROM held h
      WHERE NOT (h.deptype = 'a' AND (h.here AND h.classid IN (
                   'pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass,

@@ -109,7 +109,7 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
         // Its password is all that it has, and may be more than the caller could give.
         let refused: Vec<String> = having
             .into_iter()
-            .filter(|having| !having.may)
+            .filter(|having| !having.may && !having.is_idle)
             .map(|having| having.what)
             .collect();
         if !refused.is_empty() {

@@ -1,5 +1,6 @@
 //! The end of a scope, as soon as somebody asks for it: by the steps of all ends, and at once where nothing is in the way.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -14,9 +15,9 @@ use crate::dependencies;
 use crate::error;
 use crate::label;
 use crate::memberships;
-use crate::pg::{catalog, identity, server, xact};
+use crate::pg::{catalog, identity, xact};
 use crate::scope::plan::Other;
-use crate::scope::{self, Error, Scope, claimed, declared, held};
+use crate::scope::{self, Error, Scope, change, claimed, declared, held};
 use crate::waiting;
 
 /// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
@@ -76,11 +77,15 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
             members,
         });
     }
-    let owned: Vec<String> = held::by(scope.oid)?
+    let held = held::by(scope.oid)?;
+    // Its part here goes whatever it owns elsewhere.
+    let elsewhere_too = elsewhere.is_empty().then_some(&held.elsewhere);
+    let owned: Vec<String> = held
         .others
-        .into_iter()
+        .iter()
+        .chain(elsewhere_too.into_iter().flatten())
         .filter_map(|other| match other {
-            Other::Owns { what, .. } | Other::Temporary { what } => Some(what),
+            Other::Owns { what, .. } | Other::Temporary { what } => Some(what.clone()),
             _ => None,
         })
         .collect();
@@ -91,7 +96,7 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
         });
     }
     if !elsewhere.is_empty() {
-        return leave(&scope);
+        return leave(&scope, since);
     }
     let role = Managed {
         oid: scope.oid,
@@ -138,18 +143,43 @@ pub fn drop(name: &str, force: bool, if_exists: bool, since: Instant) -> Result<
     Ok(())
 }
 
-/// Takes away what a scope holds in this database; others declare it too.
-fn leave(scope: &Scope) -> Result<(), Error> {
-    identity::elevated(|| {
-        waiting::retrying_anew(|| -> SpiResult<_> {
-            revoke_credentials_of(scope.oid, server::database())?;
+/// Takes away what a scope holds in this database; others declare it too. What others are changing for long just now it keeps, and with
+/// that its part.
+fn leave(scope: &Scope, since: Instant) -> Result<(), Error> {
+    let in_the_way = identity::elevated(|| {
+        waiting::retrying_anew(|| -> Result<_, Error> {
+            let credentials = held::credentials_of_here(scope.oid)?;
+            memberships::revoke_from(scope.oid, &credentials)?;
             dependencies::drop_default_privileges_of(scope.oid)?;
-            dependencies::revoke_in_database(scope.oid)
+            let mut in_the_way = false;
+            dependencies::revoke_in_database(scope.oid, |revoke| {
+                let waited = since.elapsed();
+                if waited < PATIENCE {
+                    return revoke();
+                }
+                let patience = if waited < 2 * PATIENCE {
+                    waiting::patience()
+                } else {
+                    waiting::SHORTEST
+                };
+                match waiting::subtransaction_within(patience, revoke) {
+                    Err(failure) if failure.is_locked() => {
+                        in_the_way = true;
+                        Ok(())
+                    }
+                    Err(failure) => xact::raise(failure),
+                    Ok(outcome) => outcome,
+                }
+            })?;
+            Ok(in_the_way)
         })
     })?;
+    audit::administered(AuditAction::Scope, "drop_scope", &scope.name, &[]);
+    if in_the_way {
+        return keep_what_is_left(scope);
+    }
     declared::forget(scope.oid, &scope.name);
     label::leave(scope.oid);
-    audit::administered(AuditAction::Scope, "drop_scope", &scope.name, &[]);
     error::notice(
         format!(
             "scope \"{}\" has lost its part in this database",
@@ -161,17 +191,20 @@ fn leave(scope: &Scope) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the role from the credentials that were issued in a database.
-fn revoke_credentials_of(role: pg_sys::Oid, database: pg_sys::Oid) -> SpiResult<()> {
-    memberships::revoke_where(
+fn keep_what_is_left(scope: &Scope) -> Result<(), Error> {
+    let held = held::by(scope.oid)?;
+    declared::keep_only(scope.oid, &scope.name, &held)?;
+    change::redeclare(scope.oid, false)?;
+    let holder = identity::elevated(|| waiting::lock_holder(scope.oid))?;
+    let objects: BTreeSet<_> = held.grants.keys().map(|grant| grant.object).collect();
+    error::notice(
+        format!("scope \"{}\" still has a part in this database", scope.name),
         &format!(
-            "a.roleid = $1 AND EXISTS (
-               SELECT FROM pg_catalog.pg_shseclabel l
-                WHERE l.objoid = a.member AND l.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-                  AND l.provider = 'scope_roles' AND l.label::pg_catalog.jsonb ->> 'kind' = 'credential'
-                  AND l.label::pg_catalog.jsonb ->> 'database_oid' = '{}')",
-            u32::from(database)
+            "Its logins of this database have lost it; what it holds on {} object(s) another transaction is changing{}.",
+            objects.len(),
+            holder.map_or_else(String::new, |holder| format!(": {holder}"))
         ),
-        role,
-    )
+        Some("Call scope.drop_scope() again once that has ended."),
+    );
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::policy;
+use super::{policy, reach};
 use crate::admission::refusal::Refusal;
 use crate::error::raise;
 use crate::label;
@@ -54,9 +54,12 @@ pub fn enforce() {
     let login = LOGIN.load(Ordering::Relaxed).into();
     let renewals = wakeup::renewals(login);
     let generation = invalidation::roles_generation();
-    match until_when(login) {
-        Ok(until) => {
-            LAST.set((generation, until));
+    match standing_of(login) {
+        Ok(Standing { until, is_home }) => {
+            // What a login gets in a database that is not its own is asked about at each statement.
+            if is_home {
+                LAST.set((generation, until));
+            }
             ends::login_ends(login, until, renewals);
         }
         Err(over) => raise(&over),
@@ -69,27 +72,47 @@ pub fn is_over() -> bool {
     if generation == invalidation::roles_generation() {
         return until != i64::MAX && clock::now() >= until;
     }
-    until_when(LOGIN.load(Ordering::Relaxed).into()).is_err()
+    standing_of(LOGIN.load(Ordering::Relaxed).into()).is_err()
 }
 
-fn until_when(login: pg_sys::Oid) -> Result<i64, Over> {
+struct Standing {
+    /// Unix microseconds.
+    until: i64,
+    is_home: bool,
+}
+
+impl Standing {
+    const FOR_EVER: Self = Self {
+        until: i64::MAX,
+        is_home: true,
+    };
+}
+
+fn standing_of(login: pg_sys::Oid) -> Result<Standing, Over> {
     let over = |refusal, since| Err(Over { refusal, since });
     let Some(role) = catalog::role_by_oid(login) else {
         return over(Refusal::Ending, None);
     };
     if role.superuser {
-        return Ok(i64::MAX);
+        return Ok(Standing::FOR_EVER);
     }
     match label::read(login) {
         // Nobody's but PostgreSQL's by now.
-        None => Ok(i64::MAX),
+        None => Ok(Standing::FOR_EVER),
         Some(Err(_)) => over(Refusal::Label, None),
         Some(Ok(metadata)) => {
             let deadline = metadata.deadline(role.valid_until);
-            match policy::in_force(&metadata, role.valid_until, clock::now()) {
-                Some(refusal) => over(refusal, deadline),
-                None => Ok(deadline.unwrap_or(i64::MAX)),
+            if let Some(refusal) = policy::in_force(&metadata, role.valid_until, clock::now()) {
+                return over(refusal, deadline);
             }
+            let is_home = !reach::is_away(&metadata);
+            if !is_home && reach::gets_something_here(login) {
+                return over(Refusal::Database, deadline);
+            }
+            Ok(Standing {
+                until: deadline.unwrap_or(i64::MAX),
+                is_home,
+            })
         }
     }
 }

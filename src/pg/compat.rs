@@ -57,13 +57,22 @@ pub const PUBLIC_SCHEMA: u32 = 2200;
 
 /// Does the role hold CONNECT on the database? Inside a transaction.
 pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    let connect = pg_sys::ACL_CONNECT as pg_sys::AclMode;
+    holds_on_database(database, role, pg_sys::ACL_CONNECT)
+}
+
+/// May the role make schemas in the database? Inside a transaction.
+pub fn may_make_schemas(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    holds_on_database(database, role, pg_sys::ACL_CREATE)
+}
+
+fn holds_on_database(database: pg_sys::Oid, role: pg_sys::Oid, privilege: u32) -> bool {
+    let privilege = privilege as pg_sys::AclMode;
     // SAFETY: a catalogue look-up.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_database_aclcheck(database, role, connect);
+        let result = pg_sys::pg_database_aclcheck(database, role, privilege);
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = pg_sys::object_aclcheck(pg_sys::DatabaseRelationId, database, role, connect);
+        let result = pg_sys::object_aclcheck(pg_sys::DatabaseRelationId, database, role, privilege);
         result == pg_sys::AclResult::ACLCHECK_OK
     }
 }

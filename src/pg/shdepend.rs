@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use super::catalog::oid_key;
-use super::compat;
+use super::{compat, server};
 
 /// A row of `pg_shdepend`: all of its columns are there and of one size.
 #[repr(C)]
@@ -55,6 +55,19 @@ pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
         pg_sys::table_close(relation, lock);
     }
     marks
+}
+
+/// Has the role been given something in this database, or does it own something there? To connect to it, or to have temporary tables,
+/// counts only where that is asked for.
+pub fn holds_here(role: pg_sys::Oid, connecting: bool) -> bool {
+    let here = u32::from(server::database());
+    marks_of(role).iter().any(|mark| match mark.kind {
+        b'a' if mark.class == u32::from(pg_sys::DatabaseRelationId) => {
+            mark.object == here && (connecting || compat::may_make_schemas(here.into(), role))
+        }
+        b'a' | b'o' => mark.database == here,
+        _ => false,
+    })
 }
 
 /// Deletes an object on which nothing depends.

@@ -43,4 +43,38 @@ macro_rules! ours {
     };
 }
 
-pub(super) use ours;
+/// The OIDs of databases that have a part of a scope, as its label says them; NULL where they are not of this cluster.
+macro_rules! parts {
+    ($label:literal, $oid:literal) => {
+        concat!(
+            "CASE WHEN (",
+            $label,
+            " ->> 'oid')::oid = ",
+            $oid,
+            " AND (",
+            $label,
+            " ->> 'system')::int8 = (SELECT system_identifier FROM pg_control_system())
+                  THEN coalesce(",
+            $label,
+            " -> 'parts' -> 'read', '[]') || coalesce(",
+            $label,
+            " -> 'parts' -> 'write', '[]')
+                       || coalesce(",
+            $label,
+            " -> 'parts' -> 'create', '[]') END"
+        )
+    };
+}
+
+/// Has this database a part of a scope?
+macro_rules! has_part_here {
+    ($label:literal, $oid:literal) => {
+        concat!(
+            "coalesce((SELECT ", crate::review::check::parts!($label, $oid),
+            " @> to_jsonb(d.oid::bigint) FROM pg_database d WHERE d.datname = current_database()), ",
+            $label, " ->> 'database' = current_database())"
+        )
+    };
+}
+
+pub(super) use {has_part_here, ours, parts};

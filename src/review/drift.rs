@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
-use super::check::Severity;
+use super::check::{Severity, has_part_here, parts};
 use super::findings::{SCOPE_NARROWED, SCOPE_UNDECLARED, SCOPE_WIDENED};
 use super::{Error, Finding, WITH_THE_FIX};
 use crate::pg::{catalog, identity, spi};
@@ -99,22 +99,23 @@ fn scopes() -> Result<Vec<Scope>, Error> {
     })?)
 }
 
-const SCOPES: &str = "
+const SCOPES: &str = concat!(
+    "
 SELECT r.oid, r.rolname::text,
        coalesce((SELECT string_agg(quote_ident(d.datname), ', ' ORDER BY d.datname) FROM pg_database d WHERE p.parts @> to_jsonb(d.oid::bigint)),
-                quote_ident(l.label::jsonb ->> 'database')),
-       coalesce((SELECT p.parts @> to_jsonb(d.oid::bigint) FROM pg_database d WHERE d.datname = current_database()),
-                l.label::jsonb ->> 'database' = current_database()),
+                quote_ident(l.label::jsonb ->> 'database')), ",
+    has_part_here!("l.label::jsonb", "r.oid"),
+    ",
        NOT EXISTS (SELECT FROM pg_database d WHERE p.parts @> to_jsonb(d.oid::bigint)),
        EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
                 WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid)
   FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
- CROSS JOIN LATERAL (SELECT CASE WHEN (l.label::jsonb ->> 'oid')::oid = r.oid
-                                  AND (l.label::jsonb ->> 'system')::int8 = (SELECT system_identifier FROM pg_control_system())
-                                 THEN coalesce(l.label::jsonb -> 'parts' -> 'read', '[]') || coalesce(l.label::jsonb -> 'parts' -> 'write', '[]')
-                                      || coalesce(l.label::jsonb -> 'parts' -> 'create', '[]') END) p(parts)
+ CROSS JOIN LATERAL (SELECT ",
+    parts!("l.label::jsonb", "r.oid"),
+    ") p(parts)
  WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
- ORDER BY r.oid";
+ ORDER BY r.oid"
+);
 
 impl Holder {
     fn finding(&self, code: &'static str, severity: Severity, what: String) -> Finding {
@@ -195,7 +196,7 @@ impl Drift<'_> {
         for finding in &mut found {
             finding.what += WITH_THE_FIX;
             finding.what += "its logins lose what it does not declare";
-            if self.held.others.iter().any(owns) {
+            if self.held.all_others().any(owns) {
                 finding.what += ", and so do views and functions of its own, whoever uses them";
             }
         }
@@ -286,7 +287,7 @@ impl Drift<'_> {
                 _ => None,
             })
             .collect();
-        let others = self.held.others.iter().filter_map(|other| match other {
+        let others = self.held.all_others().filter_map(|other| match other {
             Other::Owns { schema, .. } if creates_in.contains(schema) => None,
             Other::Policy { .. } | Other::Temporary { .. } => None,
             Other::Else { what }

@@ -5,7 +5,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::check::{Severity, ours};
-use super::drift::{Drift, Holder, is_elsewhere};
+use super::drift::{Drift, Holder};
 use super::findings::{AUTHENTICATOR_WIDENED, LOGIN_WIDENED, given_away};
 use super::{Error, Finding, WITH_THE_FIX};
 use crate::pg::{identity, server, spi};
@@ -66,11 +66,11 @@ fn grants() -> Result<Vec<Finding>, Error> {
         // The rest is among what the query finds.
         held.grants
             .retain(|grant, _| !matches!(grant.object, Object::Database(_)));
-        held.others.retain(|other| match other {
-            Other::Owns { what, .. } => is_elsewhere(what),
-            Other::Else { what } => {
-                *what != temporary && !what.starts_with("privileges on database ")
-            }
+        held.others
+            .retain(|other| matches!(other, Other::Else { what } if *what != temporary));
+        held.elsewhere.retain(|other| match other {
+            Other::Owns { .. } => true,
+            Other::Else { what } => !what.starts_with("privileges on database "),
             Other::Policy { .. } | Other::Temporary { .. } => false,
         });
         let drift = Drift {
@@ -165,7 +165,9 @@ const BESIDES: &str = ours!(concat!(
                        format('REVOKE %s ON DATABASE %I FROM %I CASCADE;', a.privilege_type, d.datname, l.rolname)), ' ')
        FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a JOIN l ON l.oid = a.grantee LEFT JOIN pg_authid b ON b.oid = a.grantor
       WHERE l.oid <> d.datdba
-        AND NOT (a.privilege_type IN ('CONNECT', 'TEMPORARY') AND (d.datname = l.label ->> 'database' OR EXISTS (
+        AND NOT (a.privilege_type IN ('CONNECT', 'TEMPORARY') AND (coalesce((SELECT h.oid FROM pg_database h WHERE h.oid = (l.label ->> 'database_oid')::oid AND (l.label ->> 'oid')::oid = l.oid
+                                                                                      AND (l.label ->> 'system')::int8 = (SELECT system_identifier FROM pg_control_system())) = d.oid,
+                                                                        d.datname = l.label ->> 'database') OR EXISTS (
                    SELECT FROM theirs t JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = t.joined_oid AND s.dbid = d.oid
                     WHERE t.oid = l.oid AND t.issued)))
       GROUP BY l.kind, l.rolname, d.datname

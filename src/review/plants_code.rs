@@ -1,13 +1,13 @@
 //! Privileges by which a managed role can leave code that others run.
 
-use super::check::{Check, Severity, ours};
+use super::check::{Check, Severity, has_part_here, ours};
 
 /// What `alter_scope()` can take from a scope of this database it takes, so that the scope declares it no longer.
 pub const CHECK: Check = Check {
     code: "plants_code",
     severity: Severity::Medium,
     stops: "",
-    sql: ours!(
+    sql: ours!(concat!(
         ", g(acl, owner, shown, argument, prefix, part, target) AS (
            SELECT c.relacl, c.relowner, format('%I.%I', n.nspname, c.relname), format('tables => %L', ARRAY[format('%I.%I', n.nspname, c.relname)]),
                   '', '', format('TABLE %I.%I', n.nspname, c.relname)
@@ -38,12 +38,14 @@ pub const CHECK: Check = Check {
                        string_agg(DISTINCT a.privilege_type, ', '),
                        string_agg(DISTINCT CASE a.privilege_type WHEN 'TRIGGER' THEN 'it can make no more triggers there' WHEN 'REFERENCES' THEN 'it can make no more foreign keys to it'
                                            ELSE 'it can create nothing there any more, new tables and indexes of its own included' END, ', and ')), NULL,
-                CASE WHEN o.label ->> 'kind' = 'scope' AND o.label ->> 'database' = current_database() AND g.argument IS NOT NULL
+                CASE WHEN o.label ->> 'kind' = 'scope' AND ",
+        has_part_here!("o.label", "o.oid"),
+        " AND g.argument IS NOT NULL
                      THEN format('SELECT scope.alter_scope(%L, ''remove'', %L, %s);', o.rolname, array_agg(DISTINCT a.privilege_type), g.argument)
                      ELSE string_agg(DISTINCT format(CASE WHEN a.grantor = g.owner THEN '%2$s' ELSE 'SET ROLE %1$I; %2$s RESET ROLE;' END, b.rolname,
                               format('%sREVOKE %s%s ON %s FROM %I CASCADE;', g.prefix, a.privilege_type, g.part, g.target, o.rolname)), ' ') END
            FROM g CROSS JOIN LATERAL aclexplode(g.acl) a JOIN o ON o.oid = a.grantee AND o.oid <> g.owner LEFT JOIN pg_authid b ON b.oid = a.grantor
           WHERE a.privilege_type IN ('TRIGGER', 'REFERENCES', 'CREATE')
-          GROUP BY o.rolname, o.label ->> 'kind', o.label ->> 'database', g.shown, g.argument"
-    ),
+          GROUP BY o.rolname, o.label, o.oid, g.shown, g.argument"
+    )),
 };

@@ -91,6 +91,16 @@ pub fn take_away(
     Ok(())
 }
 
+/// Nothing but what it holds belongs to the scope from now on.
+pub fn keep_only(scope: pg_sys::Oid, name: &str, held: &Holdings) -> Result<(), Error> {
+    change(scope, name, |declaration| {
+        declaration
+            .grants
+            .retain(|grant, _| held.grants.contains_key(grant));
+    })?;
+    Ok(())
+}
+
 /// A scope ends: nothing is declared for it here any more, nor for others that are gone.
 /// A failure does not keep the scope: what is left goes with the next one that ends.
 pub fn forget(scope: pg_sys::Oid, name: &str) {

@@ -13,9 +13,17 @@ use crate::label;
 use crate::pg::{catalog, server};
 
 /// The one who made a scope hands out what it holds only while they may grant that themselves: the
-/// table may have another owner by now, and others may have made more of the scope by hand.
+/// table may have another owner by now, and others may have made more of the scope by hand. What these have granted it in other
+/// databases no credential of this one can use (`login::reach`): nobody there is to keep anybody here from issuing.
 pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
-    let held = held::by(scope)?;
+    require_authority_over(caller, scope, held::by(scope)?)
+}
+
+fn require_authority_over(
+    caller: pg_sys::Oid,
+    scope: pg_sys::Oid,
+    held: Holdings,
+) -> Result<(), Error> {
     let (planned, grants) = planned_of(caller, scope, &held)?;
     planned.require_authority(&grants)?;
     // Memberships are asked about one by one, below.
@@ -49,7 +57,9 @@ pub fn require_authority(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), 
 
 /// The same for those who will have all of it, in whatever database: what is held in others cannot be looked at from here.
 pub fn require_authority_everywhere(caller: pg_sys::Oid, scope: pg_sys::Oid) -> Result<(), Error> {
-    require_authority(caller, scope)?;
+    let mut held = held::by(scope)?;
+    held.others.append(&mut held.elsewhere);
+    require_authority_over(caller, scope, held)?;
     if catalog::role_by_oid(caller).is_some_and(|role| role.superuser) {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use super::Error;
 use super::plan::{Grant, Holdings, Object, Other};
 use super::privilege::{Class, Privilege};
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{identity, spi};
+use crate::pg::{identity, server, spi};
 
 /// All that `scope` holds, in this database and on shared objects; what is elsewhere, in words.
 pub fn by(scope: pg_sys::Oid) -> Result<Holdings, Error> {
@@ -82,7 +82,11 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
             continue;
         }
         let held = all.entry(fact.holder).or_default();
-        held.others.push(match fact.kind.as_str() {
+        let others = match fact.database {
+            0 => &mut held.others,
+            _ => &mut held.elsewhere,
+        };
+        others.push(match fact.kind.as_str() {
             "owns" => Other::Owns {
                 what: fact.what,
                 schema: fact.schema,
@@ -97,18 +101,41 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
 
 /// The members of a scope that lose something with its part in this database: all but the credentials that were issued in `others`.
 pub fn members(scope: pg_sys::Oid, others: &[u32]) -> Result<Vec<String>, Error> {
-    let scope = u32::from(scope).to_string();
-    let members = identity::elevated(|| spi::facts::<Member>(MEMBERS, &[&scope]))?;
     let stays = |member: &Member| {
-        matches!(
-            label::read(member.role.into()),
-            Some(Ok(label)) if label.kind == Kind::Credential
-                && label.is_native
-                && label.database_oid.is_some_and(|database| others.contains(&database))
-        )
+        credential(member).is_some_and(|label| {
+            label.is_native
+                && label
+                    .database_oid
+                    .is_some_and(|database| others.contains(&database))
+        })
     };
-    let members = members.into_iter().filter(|member| !stays(member));
-    Ok(members.map(|member| member.name).collect())
+    let members = all_members(scope)?.into_iter();
+    Ok(members
+        .filter(|member| !stays(member))
+        .map(|member| member.name)
+        .collect())
+}
+
+/// Its members among the credentials that were issued in this database.
+pub fn credentials_of_here(scope: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
+    let here = server::database_name();
+    let is_ours =
+        |member: &Member| credential(member).is_some_and(|label| label::is_home(&label, &here));
+    let members = all_members(scope)?.into_iter();
+    Ok(members
+        .filter(is_ours)
+        .map(|member| member.role.into())
+        .collect())
+}
+
+fn all_members(scope: pg_sys::Oid) -> Result<Vec<Member>, Error> {
+    let scope = u32::from(scope).to_string();
+    identity::elevated(|| Ok(spi::facts::<Member>(MEMBERS, &[&scope])?))
+}
+
+fn credential(member: &Member) -> Option<Metadata> {
+    let label = label::read(member.role.into())?.ok()?;
+    (label.kind == Kind::Credential).then_some(label)
 }
 
 #[derive(Deserialize)]

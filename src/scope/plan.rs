@@ -73,8 +73,10 @@ pub struct Holdings {
     pub names: Names,
     pub schemas: BTreeMap<Object, u32>,
     /// All that no plan contains, in words: grant options, memberships, attributes, ownership,
-    /// grants on other kinds of objects and in other databases.
+    /// grants on other kinds of objects.
     pub others: Vec<Other>,
+    /// What it holds in, and on, other databases that have no part of it.
+    pub elsewhere: Vec<Other>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +98,11 @@ pub enum Other {
 }
 
 impl Holdings {
+    /// All that no plan contains, wherever it is.
+    pub fn all_others(&self) -> impl Iterator<Item = &Other> {
+        self.others.iter().chain(&self.elsewhere)
+    }
+
     /// Privileges on columns that go when others on their tables are revoked, as PostgreSQL does it:
     /// by each grantor.
     pub fn columns_lost_with(&self, revoked: &[Grant]) -> Vec<Grant> {

@@ -225,11 +225,6 @@ fn nobody_gets_the_password_of_a_login_that_others_have_widened() {
             "CREATE on database newest_widened".into(),
         ),
         (
-            format!("GRANT CONNECT ON DATABASE template1 TO {role}"),
-            format!("REVOKE CONNECT ON DATABASE template1 FROM {role}"),
-            "CONNECT on database template1".into(),
-        ),
-        (
             format!("GRANT SET ON PARAMETER session_replication_role TO {role}"),
             format!("REVOKE SET ON PARAMETER session_replication_role FROM {role}"),
             "session_replication_role".into(),

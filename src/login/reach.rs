@@ -1,0 +1,51 @@
+//! A credential was issued for what its scopes hold in one database. In others where they hold something too it would get more, which
+//! whoever issued it may not even be able to hand out.
+
+use pgrx::pg_sys;
+
+use crate::label::{self, Kind, Metadata};
+use crate::pg::{catalog, server, shdepend};
+
+/// Does the client ask for a database that has a part of its scopes, and is not its own? While it logs in, when no more can be
+/// read than labels.
+pub fn is_of_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
+    if metadata.kind != Kind::Credential {
+        return false;
+    }
+    let Some(asked) = server::database_asked_for() else {
+        return false;
+    };
+    if label::is_home(metadata, &asked) {
+        return false;
+    }
+    let Some(database) = server::database_of_name(&asked) else {
+        return false;
+    };
+    catalog::groups(role)
+        .into_iter()
+        .any(|group| match label::read_at_login(group) {
+            None => false,
+            Some(Err(_)) => true,
+            Some(Ok(scope)) => label::has_part_in(&scope, database.into()),
+        })
+}
+
+/// Is the session of such a login in another database than its own? There it may get something at any time.
+pub fn is_away(metadata: &Metadata) -> bool {
+    metadata.kind == Kind::Credential && !label::is_home(metadata, &server::database_name())
+}
+
+/// Does a login that is away reach something here? Whatever made it so: a part that this database got since, what somebody has granted by
+/// hand, a copy of a database, a restore that has not been adopted.
+pub fn gets_something_here(login: pg_sys::Oid) -> bool {
+    let here = server::database().into();
+    let is_given = |role| match label::read(role) {
+        None => false,
+        Some(Err(_)) => true,
+        Some(Ok(metadata)) => {
+            label::has_part_in(&metadata, here) || shdepend::holds_here(role, false)
+        }
+    };
+    // It was issued with nothing of its own, and may come by what everyone or its scope has.
+    shdepend::holds_here(login, true) || catalog::groups(login).into_iter().any(is_given)
+}
