@@ -121,7 +121,7 @@ fn survey() -> Survey {
     // Labels come first: a role that is dropped meanwhile is then seen to be gone.
     let mut survey = Survey::default();
     let mut labels = HashMap::new();
-    catalog::labelled_roles(|role, label| {
+    label::each(|role, label| {
         survey.labelled.insert(role.into());
         if let Some(seen) = label::glance(label)
             && seen.kind != Kind::Guarded
@@ -144,7 +144,7 @@ fn survey() -> Survey {
 /// The labels of some roles, in one pass.
 fn labels_of(roles: &HashSet<u32>) -> HashMap<u32, Metadata> {
     let mut found = HashMap::new();
-    catalog::labelled_roles(|role, label| {
+    label::each(|role, label| {
         let role = u32::from(role);
         if roles.contains(&role)
             && let Ok(metadata) = Metadata::parse(label)

@@ -29,7 +29,7 @@ use crate::guc;
 use crate::label::{self, Kind};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{identity, seclabel, xact};
+use crate::pg::{identity, xact};
 use alert::Alert;
 use effective::Effective;
 use rule::{Action, Class, Guards, MAX_WINDOW_SECONDS, Rule, Window};
@@ -297,7 +297,7 @@ fn write(role: pg_sys::Oid, guards: &Guards) {
     let label = Some(guards)
         .filter(|guards| **guards != Guards::default())
         .and_then(|guards| CString::new(guards.to_text()).ok());
-    seclabel::set_of(seclabel::GUARDS, role, label.as_ref());
+    label::set_guards(role, label.as_ref());
 }
 
 /// May this label of ours be set by hand? Why not, in a sentence.

@@ -4,9 +4,8 @@ mod comment;
 mod glance;
 mod text;
 
-use std::ffi::CString;
-
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -21,6 +20,11 @@ use crate::admission::Rules;
 use crate::pg::{catalog, clock, seclabel, server, shared_comment};
 use crate::timestamp;
 use crate::wakeup;
+
+pub const PROVIDER: &CStr = c"scope_roles";
+
+/// Keeps the guards of a role, which need not be ours.
+pub const GUARDS: &CStr = c"scope_roles_guard";
 
 /// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours
 /// but whose label can't be read: callers treat it as managed and disabled.
@@ -56,12 +60,12 @@ pub fn of(role: pg_sys::Oid) -> Result<Metadata, Unknown> {
 
 /// The metadata of a managed role, or of a login that is only guarded.
 pub fn read_any(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
-    seclabel::get(role).map(|label| parse(role, &label))
+    seclabel::get(PROVIDER, role).map(|label| parse(role, &label))
 }
 
 /// The same while a client logs in, where PostgreSQL can't read what it has moved out of the row.
 pub fn read_at_login(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {
-    let label = catalog::label_at_login(role)?;
+    let label = seclabel::get_at_login(PROVIDER, role)?;
     Some(label.map_or(Err(Invalid::TooLong), |label| parse(role, &label)))
 }
 
@@ -74,18 +78,39 @@ fn parse(role: pg_sys::Oid, label: &str) -> Result<Metadata, Invalid> {
     })
 }
 
+/// Every role with a label, as (OID, label text), in no order; also where there is no database.
+pub fn each(visit: impl FnMut(pg_sys::Oid, &str)) {
+    seclabel::each(PROVIDER, visit);
+}
+
+/// What can be seen at a glance of a role, if it has a label.
+pub fn glance_of(role: pg_sys::Oid) -> Option<Glance> {
+    glance(&seclabel::get(PROVIDER, role)?)
+}
+
 /// Takes a role's label away in this transaction.
 pub fn remove(role: pg_sys::Oid) {
-    seclabel::set(role, None);
+    seclabel::set(PROVIDER, role, None);
     wakeup::at_commit_before(i64::MAX);
 }
 
 /// Gives a role the guards of another one, as they stand.
 pub fn hand_on_guards(from: pg_sys::Oid, to: pg_sys::Oid) {
-    let guards = seclabel::get_of(seclabel::GUARDS, from).and_then(|text| CString::new(text).ok());
+    let guards = guards_of(from).and_then(|text| CString::new(text).ok());
     if guards.is_some() {
-        seclabel::set_of(seclabel::GUARDS, to, guards.as_ref());
+        set_guards(to, guards.as_ref());
     }
+}
+
+/// The label that keeps a role's guards.
+pub fn guards_of(role: pg_sys::Oid) -> Option<String> {
+    seclabel::get(GUARDS, role)
+}
+
+/// Writes it, or takes it away; sessions hear of it with the commit.
+pub fn set_guards(role: pg_sys::Oid, label: Option<&CString>) {
+    seclabel::set(GUARDS, role, label);
+    seclabel::tell_sessions(role);
 }
 
 /// Labels a role that was just made, in this database, for `caller`. False when there is no such
@@ -262,8 +287,8 @@ pub fn keep(scope: pg_sys::Oid) {
 /// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
     if let Ok(label) = CString::new(metadata.to_text()) {
-        let is_new = seclabel::get(role).is_none();
-        seclabel::set(role, Some(&label));
+        let is_new = seclabel::get(PROVIDER, role).is_none();
+        seclabel::set(PROVIDER, role, Some(&label));
         if let Some(Ok(text)) = comment::comment(metadata).map(CString::new) {
             shared_comment::keep(role, &text, comment::OURS, is_new);
         }

@@ -20,8 +20,9 @@ use crate::audit::{self, Class, Event};
 use crate::error::{NotPreloaded, Report};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{catalog, clock, identity, server, session_libraries, time_zone};
+use crate::pg::{catalog, clock, identity, server, time_zone};
 use crate::session::{gate, leftovers};
+use crate::session_libraries;
 use crate::wakeup;
 
 use policy::{Admission, Facts};

@@ -9,7 +9,7 @@ use super::holding::Object;
 use super::rights::{Class, PG_DATABASE_OWNER};
 use crate::label::{self, Glance, Kind};
 use crate::pg::acl::Acl;
-use crate::pg::{catalog, compat, seclabel, spi};
+use crate::pg::{catalog, compat, spi};
 
 /// PostgreSQL's own tables have smaller OIDs (access/transam.h).
 const FIRST_UNPINNED: u32 = 12_000;
@@ -26,7 +26,7 @@ pub fn graph_of(role: &catalog::Role) -> spi::SpiResult<Graph> {
         if !graph.nodes.contains_key(&oid)
             && let Some(role) = catalog::role_by_oid(oid.into())
         {
-            let seen = seclabel::get(role.oid).and_then(|label| label::glance(&label));
+            let seen = label::glance_of(role.oid);
             let node = node(role.name, role.superuser, role.valid_until, seen);
             graph.nodes.insert(oid, node);
         }
@@ -44,7 +44,7 @@ pub fn graph_of(role: &catalog::Role) -> spi::SpiResult<Graph> {
 pub fn whole_graph() -> spi::SpiResult<Graph> {
     let mut graph = Graph::default();
     let mut labels: HashMap<u32, Glance> = HashMap::new();
-    catalog::labelled_roles(|role, text| {
+    label::each(|role, text| {
         if let Some(seen) = label::glance(text) {
             labels.insert(role.into(), seen);
         }
@@ -53,6 +53,7 @@ pub fn whole_graph() -> spi::SpiResult<Graph> {
     catalog::each_role(|oid, name, superuser, inherits, deadline| {
         let oid = u32::from(oid);
         heirs.insert(oid, inherits);
+        let name = name.to_string_lossy().into_owned();
         let node = node(name, superuser, deadline, labels.get(&oid).copied());
         graph.nodes.insert(oid, node);
     });

@@ -4,7 +4,8 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use crate::guc;
-use crate::pg::{clock, identity, own_table, spi, worker, xact};
+use crate::own_tables;
+use crate::pg::{clock, identity, spi, worker, xact};
 use crate::waiting;
 
 const BATCH: i64 = 10_000;
@@ -35,7 +36,7 @@ pub fn run(mut goes_on: impl FnMut() -> bool) {
 /// How many rows older than `before` were deleted. Only from the extension's own table: in a database
 /// without it, one of that name is somebody else's, and so are its triggers.
 fn delete(before: i64) -> SpiResult<i64> {
-    if own_table::find(c"audit_log").is_none() {
+    if own_tables::find(c"audit_log").is_none() {
         return Ok(0);
     }
     let deleted = spi::query(

@@ -9,8 +9,9 @@ use super::{issue, itself};
 use crate::audit::{self, Action};
 use crate::authority::{self, Target};
 use crate::label;
+use crate::pg::clock;
 use crate::pg::name::Name;
-use crate::pg::{clock, session_libraries};
+use crate::session_libraries;
 use crate::waiting;
 use crate::{error, guc, timestamp, wakeup};
 

@@ -14,7 +14,8 @@ use crate::authority::{self, Target};
 use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog;
 use crate::pg::name::Name;
-use crate::pg::{clock, compat, identity, server, session_libraries, spi};
+use crate::pg::{clock, compat, identity, server, spi};
+use crate::session_libraries;
 use crate::waiting;
 use crate::{error, guc, timestamp};
 

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 
 use super::rule::{Action, Class, Guards, Rule};
 use crate::label::{self, Access, Kind};
-use crate::pg::{catalog, invalidation, seclabel};
+use crate::pg::{catalog, invalidation};
 
 /// What holds for a session's login and the role that it has taken; the strictest counts.
 #[derive(Debug, Default)]
@@ -268,5 +268,5 @@ fn groups_of(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 
 /// The guards of one role. A label that cannot be read guards nothing: only superusers write them.
 pub fn guards_of(role: pg_sys::Oid) -> Option<Guards> {
-    Guards::parse(&seclabel::get_of(seclabel::GUARDS, role)?).ok()
+    Guards::parse(&label::guards_of(role)?).ok()
 }

@@ -6,7 +6,8 @@
 use pgrx::prelude::*;
 
 use crate::error::{self, Report};
-use crate::pg::{catalog, identity, own_table, statement};
+use crate::own_tables;
+use crate::pg::{catalog, identity, relation, spi, statement};
 
 #[derive(Debug, thiserror::Error)]
 #[error("permission denied for {what}: \"{relation}\"")]
@@ -33,7 +34,7 @@ pub fn may_do_all() -> bool {
 
 pub fn is_sealed(relation: pg_sys::Oid) -> bool {
     let is_catalog = u32::from(relation) < pg_sys::FirstNormalObjectId;
-    relation != pg_sys::InvalidOid && (is_catalog || own_table::is_own(relation))
+    relation != pg_sys::InvalidOid && (is_catalog || own_tables::is_own(relation))
 }
 
 /// Refuses what is sealed.
@@ -51,9 +52,32 @@ pub fn refuse(what: &'static str, relation: pg_sys::Oid) {
 /// A trigger was made, a foreign key's among them: it would run with the rights of what writes here.
 pub fn after_trigger(trigger: pg_sys::Oid) {
     if let Some(made) = catalog::new_trigger(trigger)
-        && own_table::is_own(made.table)
+        && own_tables::is_own(made.table)
         && !may_do_all()
     {
         refuse("CREATE TRIGGER", made.table);
     }
 }
+
+/// A relation, and what the queries of views name.
+pub fn reached(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    if !relation::is_view(relation) {
+        return vec![relation];
+    }
+    let oid = u32::from(relation).to_string();
+    let oids = identity::elevated(|| spi::latest(REACHED, &[Some(&oid)]));
+    oids.iter()
+        .filter_map(|oid| oid.parse::<u32>().ok())
+        .map(pg_sys::Oid::from)
+        .collect()
+}
+
+/// The stored query has the OIDs of all tables in it; pg_depend leaves out PostgreSQL's own.
+const REACHED: &str = "
+WITH RECURSIVE reached(oid) AS (
+    SELECT $1::pg_catalog.oid
+     UNION
+    SELECT m.match[1]::pg_catalog.oid
+      FROM reached r JOIN pg_catalog.pg_rewrite w ON w.ev_class OPERATOR(pg_catalog.=) r.oid
+     CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':relid ([0-9]+)', 'g') AS m(match))
+SELECT oid::pg_catalog.text FROM reached";

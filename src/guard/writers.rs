@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use crate::pg::{catalog, identity, invalidation, own_table, spi, xact};
+use crate::own_tables;
+use crate::pg::{catalog, identity, spi, xact};
 
 thread_local! {
     static ALLOWED: RefCell<HashSet<u32>> = RefCell::default();
@@ -47,12 +48,12 @@ pub fn change(function: pg_sys::Oid, allowed: bool) -> Option<String> {
 
 /// Reads the list again when it may have changed. Inside a transaction, where statements can run.
 pub fn learn() {
-    let generation = invalidation::generation();
+    let generation = own_tables::generation();
     if READ_AT.get() == generation || identity::is_own_work() {
         return;
     }
-    invalidation::learn();
-    let functions = if own_table::has_rows(c"writing_function") {
+    own_tables::learn();
+    let functions = if own_tables::has_rows(c"writing_function") {
         // By name: one that is made anew is another function by number only.
         identity::elevated(|| {
             spi::latest(

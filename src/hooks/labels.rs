@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::pg::seclabel::{self, GUARDS, PROVIDER};
-use crate::{guard, label};
+use crate::guard;
+use crate::label::{self, GUARDS, PROVIDER};
+use crate::pg::seclabel;
 
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 static GUARDS_REGISTERED: AtomicBool = AtomicBool::new(false);

@@ -6,9 +6,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::guard::sealed::{self, is_sealed, may_do_all, refuse};
+use crate::own_tables;
 use crate::pg::list::elements;
-use crate::pg::own_table;
-use crate::pg::view;
 
 /// Is the statement one that may hold relations? The first question of the hook.
 ///
@@ -43,7 +42,7 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                     return;
                 }
                 for name in elements((*lock).relations) {
-                    for relation in view::reached(found(name.cast())) {
+                    for relation in sealed::reached(found(name.cast())) {
                         refuse("locking", relation);
                     }
                 }
@@ -72,7 +71,7 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                 for each in elements((*vacuum).rels) {
                     let named = found((*each.cast::<pg_sys::VacuumRelation>()).relation);
                     // Of the catalogues it is an owner's everyday work, and stands in no transaction that could stay open.
-                    if is_full && own_table::is_own(named) {
+                    if is_full && own_tables::is_own(named) {
                         refuse("VACUUM FULL", named);
                     }
                 }

@@ -98,7 +98,7 @@ extern "C-unwind" fn is_over() -> bool {
 
 #[pg_guard]
 extern "C-unwind" fn take_in() {
-    invalidation::generation();
+    invalidation::take_in();
 }
 
 #[pg_guard]

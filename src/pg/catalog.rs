@@ -6,7 +6,6 @@
 //! so whoever wants many reads them all once.
 
 mod function;
-mod label;
 mod trigger;
 mod types;
 
@@ -14,10 +13,10 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
+use super::scan::{Scan, cached};
 use super::{clock, compat};
 
 pub use function::{is_postgresqls, is_pure, look as look_at_function};
-pub use label::{label_at_login, labelled_roles};
 pub use trigger::{new_trigger, others_cascade_into_tables_of, owns};
 pub use types::{is_new_temporary_type, is_temporary_schema, path_names_temporary_schema};
 
@@ -39,8 +38,7 @@ pub struct Role {
 
 pub fn role_by_name(name: &str) -> Option<Role> {
     let name = CString::new(name).ok()?;
-    let key = pg_sys::Datum::from(name.as_ptr());
-    role(pg_sys::SysCacheIdentifier::AUTHNAME as i32, key)
+    role(pg_sys::SysCacheIdentifier::AUTHNAME, name.as_ptr())
 }
 
 /// `InvalidOid` when no role has the name.
@@ -49,29 +47,22 @@ pub fn oid_of(name: &str) -> pg_sys::Oid {
 }
 
 pub fn role_by_oid(oid: pg_sys::Oid) -> Option<Role> {
-    role(
-        pg_sys::SysCacheIdentifier::AUTHOID as i32,
-        pg_sys::Datum::from(oid),
-    )
+    role(pg_sys::SysCacheIdentifier::AUTHOID, oid)
 }
 
 /// Which version of the role's row is the current one: where it is, and who wrote it.
 pub fn role_version(oid: pg_sys::Oid) -> Option<(u32, u32, u16)> {
-    // SAFETY: inside a transaction; the tuple is released after its header is read.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::AUTHOID as i32,
-            pg_sys::Datum::from(oid),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let place = (*tuple).t_self;
+    let look = |tuple: pg_sys::HeapTuple, _: &pg_sys::FormData_pg_authid| {
+        // SAFETY: the row's header.
+        let (place, writer) = unsafe {
+            let writer = pg_sys::HeapTupleHeaderGetRawXmin((*tuple).t_data);
+            ((*tuple).t_self, writer)
+        };
         let block = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
-        let writer = pg_sys::HeapTupleHeaderGetRawXmin((*tuple).t_data);
-        pg_sys::ReleaseSysCache(tuple);
-        Some((writer.into(), block, place.ip_posid))
-    }
+        (writer.into(), block, place.ip_posid)
+    };
+    // SAFETY: inside a transaction; a row of that catalogue.
+    unsafe { cached(pg_sys::SysCacheIdentifier::AUTHOID, oid, look) }
 }
 
 /// Does `member` hold the privileges of `role`, directly or by inheritance?
@@ -103,44 +94,32 @@ pub fn groups(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     seen.split_off(1)
 }
 
-fn role(cache: i32, key: pg_sys::Datum) -> Option<Role> {
-    // SAFETY: inside a transaction; the key has the cache's type; the tuple is released after the
-    // fields are copied.
+fn role(cache: pg_sys::SysCacheIdentifier::Type, key: impl Into<pg_sys::Datum>) -> Option<Role> {
+    // SAFETY: inside a transaction; the key has the cache's type, and the columns theirs; a NAME is terminated.
     unsafe {
-        let tuple = pg_sys::SearchSysCache1(cache, key);
-        if tuple.is_null() {
-            return None;
-        }
-        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
-        let (mut is_null, mut no_password) = (false, false);
-        pg_sys::SysCacheGetAttr(
-            cache,
-            tuple,
-            pg_sys::Anum_pg_authid_rolpassword as i16,
-            &mut no_password,
-        );
-        let valid_until = pg_sys::SysCacheGetAttr(
-            cache,
-            tuple,
-            pg_sys::Anum_pg_authid_rolvaliduntil as i16,
-            &mut is_null,
-        );
-        let role = Role {
-            oid: form.oid,
-            name: CStr::from_ptr(form.rolname.data.as_ptr())
-                .to_string_lossy()
-                .into_owned(),
-            can_login: form.rolcanlogin,
-            superuser: form.rolsuper,
-            create_role: form.rolcreaterole,
-            replication: form.rolreplication,
-            bypass_rls: form.rolbypassrls,
-            inherits: form.rolinherit,
-            has_password: !no_password,
-            valid_until: (!is_null).then(|| clock::from_postgres(valid_until.value() as i64)),
-        };
-        pg_sys::ReleaseSysCache(tuple);
-        Some(role)
+        cached(cache, key, |tuple, form: &pg_sys::FormData_pg_authid| {
+            let attribute = |column: u32| {
+                let mut is_null = false;
+                let datum =
+                    pg_sys::SysCacheGetAttr(cache as i32, tuple, column as i16, &mut is_null);
+                (!is_null).then_some(datum)
+            };
+            let valid_until = attribute(pg_sys::Anum_pg_authid_rolvaliduntil);
+            Role {
+                oid: form.oid,
+                name: CStr::from_ptr(form.rolname.data.as_ptr())
+                    .to_string_lossy()
+                    .into_owned(),
+                can_login: form.rolcanlogin,
+                superuser: form.rolsuper,
+                create_role: form.rolcreaterole,
+                replication: form.rolreplication,
+                bypass_rls: form.rolbypassrls,
+                inherits: form.rolinherit,
+                has_password: attribute(pg_sys::Anum_pg_authid_rolpassword).is_some(),
+                valid_until: valid_until.map(|datum| clock::from_postgres(datum.value() as i64)),
+            }
+        })
     }
 }
 
@@ -151,19 +130,9 @@ pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 }
 
 pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: inside a transaction; the tuple is released after the owner is copied.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
-            pg_sys::Datum::from(schema),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_namespace>()).nspowner;
-        pg_sys::ReleaseSysCache(tuple);
-        Some(owner)
-    }
+    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_namespace| form.nspowner;
+    // SAFETY: inside a transaction; a row of that catalogue.
+    unsafe { cached(pg_sys::SysCacheIdentifier::NAMESPACEOID, schema, look) }
 }
 
 /// Gives a role its password, as the verifier that PostgreSQL would store. False when there is no such
@@ -173,34 +142,19 @@ pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
 /// which costs a whole hashing; and the verifier would be in the text of a statement.
 #[must_use]
 pub fn set_password(role: pg_sys::Oid, verifier: &str) -> bool {
-    // SAFETY: inside a transaction; the row is locked by the update, the column is a text, and what
-    // was opened and looked up is closed and released.
-    unsafe {
-        let relation =
-            pg_sys::table_open(pg_sys::AuthIdRelationId, pg_sys::RowExclusiveLock as i32);
-        let cache = pg_sys::SysCacheIdentifier::AUTHOID as i32;
-        let old = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(role));
-        if old.is_null() {
-            pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
-            return false;
-        }
-        let mut column = pg_sys::Anum_pg_authid_rolpassword as i32;
-        let mut value = pgrx::IntoDatum::into_datum(verifier).unwrap_or(pg_sys::Datum::null());
-        let mut is_null = false;
-        let new = pg_sys::heap_modify_tuple_by_cols(
-            old,
-            (*relation).rd_att,
-            1,
-            &raw mut column,
-            &raw mut value,
-            &raw mut is_null,
-        );
-        pg_sys::CatalogTupleUpdate(relation, &raw mut (*old).t_self, new);
-        pg_sys::ReleaseSysCache(old);
-        pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
-        pg_sys::CommandCounterIncrement();
-    }
-    true
+    let scan = Scan::by(
+        pg_sys::AuthIdRelationId,
+        pg_sys::AuthIdOidIndexId,
+        [(pg_sys::Anum_pg_authid_oid, role)],
+    );
+    let found = scan.changing().first(|row| {
+        let value = pgrx::IntoDatum::into_datum(verifier).unwrap_or(pg_sys::Datum::null());
+        // SAFETY: the column is a text.
+        unsafe { row.change(pg_sys::Anum_pg_authid_rolpassword, value) }
+    });
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::CommandCounterIncrement() }
+    found.is_some()
 }
 
 /// What a role is called; nothing when it is gone.
@@ -288,52 +242,28 @@ fn memberships_where(
     }
 }
 
-/// The condition that a column holds this OID, for a scan of a catalogue.
-pub(super) fn oid_key(column: u32, value: pg_sys::Oid) -> pg_sys::ScanKeyData {
-    let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: a record to be filled in; the operator and the value are of OIDs.
-    unsafe {
-        pg_sys::ScanKeyInit(
-            &mut key,
-            column as pg_sys::AttrNumber,
-            pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-            pg_sys::F_OIDEQ.into(),
-            pg_sys::Datum::from(value),
-        );
-    }
-    key
-}
-
 /// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
 pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
-    each_row(pg_sys::AuthIdRelationId, &mut |tuple, description| {
-        // SAFETY: the fixed part of a pg_authid row is a C struct.
-        let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>() };
-        let deadline = attribute(tuple, description, pg_sys::Anum_pg_authid_rolvaliduntil);
-        visit(
-            form.oid,
-            form.rolsuper,
-            deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
-        );
-    });
+    each_role(|oid, _, superuser, _, deadline| visit(oid, superuser, deadline));
 }
 
 /// OID, name, superuser, INHERIT and VALID UNTIL (Unix microseconds) of every role, in no order.
-pub fn each_role(mut visit: impl FnMut(pg_sys::Oid, String, bool, bool, Option<i64>)) {
-    each_row(pg_sys::AuthIdRelationId, &mut |tuple, description| {
+pub fn each_role(mut visit: impl FnMut(pg_sys::Oid, &CStr, bool, bool, Option<i64>)) {
+    Scan::all(pg_sys::AuthIdRelationId).each(|row| {
         // SAFETY: the fixed part of a pg_authid row is a C struct; a NAME is a terminated string.
         let (form, name) = unsafe {
-            let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
+            let form: &pg_sys::FormData_pg_authid = row.fixed();
             (form, CStr::from_ptr(form.rolname.data.as_ptr()))
         };
-        let deadline = attribute(tuple, description, pg_sys::Anum_pg_authid_rolvaliduntil);
+        let deadline = row.column(pg_sys::Anum_pg_authid_rolvaliduntil);
         visit(
             form.oid,
-            name.to_string_lossy().into_owned(),
+            name,
             form.rolsuper,
             form.rolinherit,
             deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
         );
+        true
     });
 }
 
@@ -348,71 +278,31 @@ pub struct Database {
 
 pub fn databases() -> Vec<Database> {
     let mut found = Vec::new();
-    each_row(pg_sys::DatabaseRelationId, &mut |tuple, _| {
-        // SAFETY: the fixed part of a pg_database row is a C struct.
-        let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
+    Scan::all(pg_sys::DatabaseRelationId).each(|row| {
+        // SAFETY: the fixed part of a pg_database row is a C struct; a NAME is a terminated string.
+        let (form, name) = unsafe {
+            let form: &pg_sys::FormData_pg_database = row.fixed();
+            (form, CStr::from_ptr(form.datname.data.as_ptr()))
+        };
         // A database whose DROP was interrupted (datconnlimit -2) can't be entered any more.
-        if form.datconnlimit == -2 {
-            return;
+        if form.datconnlimit != -2 {
+            found.push(Database {
+                oid: form.oid,
+                name: name.to_string_lossy().into_owned(),
+                is_template: form.datistemplate,
+                allows_connections: form.datallowconn,
+            });
         }
-        // SAFETY: a NAME is a terminated string.
-        let name = unsafe { CStr::from_ptr(form.datname.data.as_ptr()) };
-        found.push(Database {
-            oid: form.oid,
-            name: name.to_string_lossy().into_owned(),
-            is_template: form.datistemplate,
-            allows_connections: form.datallowconn,
-        });
+        true
     });
     found
-}
-
-/// Visits the committed rows of a shared catalogue.
-fn each_row(
-    catalogue: pg_sys::Oid,
-    visit: &mut dyn FnMut(*mut pg_sys::HeapTupleData, pg_sys::TupleDesc),
-) {
-    // SAFETY: inside a transaction with a snapshot; a row is valid until the scan goes on.
-    unsafe {
-        let relation = pg_sys::table_open(catalogue, pg_sys::AccessShareLock as i32);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            pgrx::check_for_interrupts!();
-            visit(tuple, (*relation).rd_att);
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-    }
-}
-
-/// A column of a row by its number in the catalogue; `None` when it is null.
-fn attribute(
-    tuple: *mut pg_sys::HeapTupleData,
-    description: pg_sys::TupleDesc,
-    number: u32,
-) -> Option<pg_sys::Datum> {
-    let mut is_null = false;
-    // SAFETY: called with a row of a running scan and its relation's description.
-    let datum = unsafe { pg_sys::heap_getattr(tuple, number as i32, description, &mut is_null) };
-    (!is_null).then_some(datum)
 }
 
 /// A copy of a `text` datum.
 ///
 /// # Safety
 /// The datum is a valid, non-null `text`.
-unsafe fn text(datum: pg_sys::Datum) -> String {
+pub(super) unsafe fn text(datum: pg_sys::Datum) -> String {
     // SAFETY: by contract.
     unsafe {
         let copy = pg_sys::text_to_cstring(datum.cast_mut_ptr());

@@ -1,84 +1,26 @@
-//! Hearing of changes to the extension's tables of issuers, revocations and functions that may write,
-//! and to roles.
-//!
-//! A trigger on each table sends PostgreSQL's own relation-cache invalidation with the commit: it
-//! reaches every backend, and with the WAL every standby. Of roles PostgreSQL tells by itself.
+//! Hearing of changes (utils/inval.h): of its catalogues PostgreSQL tells every backend with the commit, and with the WAL every standby.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::compat;
 
-/// Grows with each change of the tables. Backend-local.
-static GENERATION: AtomicU64 = AtomicU64::new(1);
-/// Grows with each change of roles, memberships, owners of databases or rights on settings.
-/// Backend-local.
-static ROLES: AtomicU64 = AtomicU64::new(1);
-/// Grows with each change of schemas. Backend-local.
-static SCHEMAS: AtomicU64 = AtomicU64::new(1);
-/// Grows with each change of functions. Backend-local.
-static FUNCTIONS: AtomicU64 = AtomicU64::new(1);
-/// Grows with each change of what privileges are granted on. Backend-local.
-static OBJECTS: AtomicU64 = AtomicU64::new(1);
-static LISTENING: AtomicBool = AtomicBool::new(false);
-
-const TABLES: [&std::ffi::CStr; 5] = [
-    c"jwt_issuer",
-    c"jwt_issuer_secret",
-    c"jwt_revoked_token",
-    c"jwt_revoked_subject",
-    c"writing_function",
-];
-/// Their OIDs in this database, as far as known.
-static WATCHED: [std::sync::atomic::AtomicU32; 5] =
-    [const { std::sync::atomic::AtomicU32::new(0) }; 5];
-
-/// Takes in what others have committed; the number differs from the last one if it may matter.
-pub fn generation() -> u64 {
-    listen();
-    // SAFETY: reading pending messages is allowed at any time inside a transaction.
-    unsafe { pg_sys::AcceptInvalidationMessages() }
-    known()
+/// What changes are counted of.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// Roles, memberships, owners of databases and rights on settings.
+    Roles,
+    Schemas,
+    Functions,
+    /// Relations, their columns and owned sequences, databases and default privileges.
+    Objects,
 }
 
-fn listen() {
-    if LISTENING.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    // SAFETY: callbacks of the right types, registered once.
-    unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(changed), pg_sys::Datum::null());
-        for &cache in compat::ROLE_CACHES {
-            pg_sys::CacheRegisterSyscacheCallback(
-                cache,
-                Some(roles_changed),
-                pg_sys::Datum::null(),
-            );
-        }
-        for cache in OBJECT_CACHES {
-            pg_sys::CacheRegisterSyscacheCallback(
-                cache,
-                Some(objects_changed),
-                pg_sys::Datum::null(),
-            );
-        }
-        pg_sys::CacheRegisterSyscacheCallback(
-            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
-            Some(schemas_changed),
-            pg_sys::Datum::null(),
-        );
-        pg_sys::CacheRegisterSyscacheCallback(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            Some(functions_changed),
-            pg_sys::Datum::null(),
-        );
-    }
-}
+/// Each grows with each change. Backend-local.
+static COUNTS: [AtomicU64; 4] = [const { AtomicU64::new(1) }; 4];
 
-/// Relations, their columns and owned sequences, databases and default privileges. Schemas and
-/// functions have counters of their own.
 const OBJECT_CACHES: [i32; 5] = [
     pg_sys::SysCacheIdentifier::RELOID as i32,
     pg_sys::SysCacheIdentifier::ATTNUM as i32,
@@ -87,107 +29,109 @@ const OBJECT_CACHES: [i32; 5] = [
     pg_sys::SysCacheIdentifier::DEFACLROLENSPOBJ as i32,
 ];
 
-/// Differs from the last ones if anything that a scope may hold privileges on may have changed, after
-/// taking in what others have committed.
-pub fn objects_generation() -> [u64; 3] {
-    generation();
-    [&OBJECTS, &SCHEMAS, &FUNCTIONS].map(|counter| counter.load(Ordering::Relaxed))
+fn count(of: Counted) -> u64 {
+    COUNTS
+        .get(of as usize)
+        .map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
-/// As [`generation`], of what has been taken in already.
-pub fn known() -> u64 {
-    GENERATION.load(Ordering::Relaxed)
+fn listen() {
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+    if LISTENING.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let caches: [(Counted, &[i32]); 4] = [
+        (Counted::Roles, compat::ROLE_CACHES),
+        (
+            Counted::Schemas,
+            &[pg_sys::SysCacheIdentifier::NAMESPACEOID as i32],
+        ),
+        (
+            Counted::Functions,
+            &[pg_sys::SysCacheIdentifier::PROCOID as i32],
+        ),
+        (Counted::Objects, &OBJECT_CACHES),
+    ];
+    for (of, caches) in caches {
+        for &cache in caches {
+            // SAFETY: a callback of the right type, registered once.
+            unsafe {
+                pg_sys::CacheRegisterSyscacheCallback(
+                    cache,
+                    Some(counted),
+                    pg_sys::Datum::from(of as usize),
+                );
+            }
+        }
+    }
+}
+
+/// Must not fail: PostgreSQL calls it while it processes invalidations.
+unsafe extern "C-unwind" fn counted(of: pg_sys::Datum, _cache: i32, _hash: u32) {
+    if let Some(count) = COUNTS.get(of.value()) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes in what others have committed.
+pub fn take_in() {
+    listen();
+    // SAFETY: reading pending messages is allowed at any time inside a transaction.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}
+
+/// Differs from the last ones if anything that privileges are granted on may have changed, after
+/// taking in what others have committed.
+pub fn objects_generation() -> [u64; 3] {
+    take_in();
+    [Counted::Objects, Counted::Schemas, Counted::Functions].map(count)
 }
 
 /// Differs from the last one if roles or memberships may have changed, of what has been taken in.
 pub fn roles() -> u64 {
-    ROLES.load(Ordering::Relaxed)
+    count(Counted::Roles)
 }
 
 /// Differs from the last one if a function may have changed, of what has been taken in.
 pub fn functions() -> u64 {
     listen();
-    FUNCTIONS.load(Ordering::Relaxed)
+    count(Counted::Functions)
 }
 
 /// As [`roles`], after taking in what others have committed.
 pub fn roles_generation() -> u64 {
-    generation();
+    take_in();
     roles()
-}
-
-/// Must not fail, as [`changed`].
-unsafe extern "C-unwind" fn roles_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    ROLES.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Differs from the last ones if roles, memberships or schemas may have changed, of what has been
 /// taken in.
 pub fn known_roles_and_schemas() -> (u64, u64) {
     listen();
-    (roles(), SCHEMAS.load(Ordering::Relaxed))
+    (roles(), count(Counted::Schemas))
 }
 
 /// Differs from the last ones if a relation or a schema may have changed, of what has been taken in.
 pub fn known_relations_and_schemas() -> (u64, u64) {
     listen();
-    (
-        OBJECTS.load(Ordering::Relaxed),
-        SCHEMAS.load(Ordering::Relaxed),
-    )
+    (count(Counted::Objects), count(Counted::Schemas))
 }
 
-/// Must not fail, as [`changed`].
-unsafe extern "C-unwind" fn schemas_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    SCHEMAS.fetch_add(1, Ordering::Relaxed);
+/// Tells everybody, with the commit, that this relation of this database has changed.
+pub fn of_relation(relation: pg_sys::Oid) {
+    // SAFETY: inside a transaction; the message goes out with the commit.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
 }
 
-/// Must not fail, as [`changed`].
-unsafe extern "C-unwind" fn objects_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    OBJECTS.fetch_add(1, Ordering::Relaxed);
-}
+static TOLD_OF_RELATIONS: OnceLock<fn(u32)> = OnceLock::new();
+static TOLD_OF_ROLES: OnceLock<fn()> = OnceLock::new();
 
-/// Must not fail, as [`changed`].
-unsafe extern "C-unwind" fn functions_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    FUNCTIONS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Must not fail: PostgreSQL calls it while it processes invalidations. 0 stands for all relations.
-unsafe extern "C-unwind" fn changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    let relation = u32::from(relation);
-    let watched = |table: &std::sync::atomic::AtomicU32| {
-        let table = table.load(Ordering::Relaxed);
-        // Not known yet: any relation may be it.
-        table == 0 || table == relation
-    };
-    if relation == 0 || WATCHED.iter().any(watched) {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// The statement trigger of these tables.
-#[pg_extern(sql = false)]
-fn jwt_tables_changed() {
-    learn();
-    for table in &WATCHED {
-        let table = table.load(Ordering::Relaxed);
-        if table != 0 {
-            // SAFETY: a relation of this database; the message goes out with the commit.
-            unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.into()) }
-        }
-    }
-}
-
-/// Looks up the tables' OIDs; before each reading of them, for the extension may have been created
-/// anew since.
-pub fn learn() {
-    // SAFETY: catalogue look-ups inside a transaction.
+/// Calls back on each change of a relation; with 0 of any. Once, in a process; it must not fail.
+pub fn tell_of_relations(changed: fn(u32)) {
+    TOLD_OF_RELATIONS.get_or_init(|| changed);
+    // SAFETY: a callback of the right type, registered once in this process.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"scope".as_ptr(), true);
-        for (table, name) in WATCHED.iter().zip(TABLES) {
-            let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
-            table.store(oid.into(), Ordering::Relaxed);
-        }
+        pg_sys::CacheRegisterRelcacheCallback(Some(a_relation_changed), pg_sys::Datum::null());
     }
 }
 
@@ -204,7 +148,12 @@ pub fn tell_of_roles(changed: fn()) {
     }
 }
 
-static TOLD_OF_ROLES: std::sync::OnceLock<fn()> = std::sync::OnceLock::new();
+/// Must not fail: PostgreSQL calls it while it processes invalidations.
+unsafe extern "C-unwind" fn a_relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    if let Some(changed) = TOLD_OF_RELATIONS.get() {
+        changed(relation.into());
+    }
+}
 
 /// Must not fail: PostgreSQL calls it while it processes invalidations.
 unsafe extern "C-unwind" fn a_role_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {

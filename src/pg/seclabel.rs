@@ -1,21 +1,21 @@
-//! Security labels on roles, of our two providers (docs/design.md, "What we know of a role is a security label on it").
+//! Security labels on roles (catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are fixed).
 
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-pub const PROVIDER: &CStr = c"scope_roles";
+use super::catalog::text;
+use super::scan::{Scan, cached};
 
-/// Keeps the guards of a role, which need not be ours.
-pub const GUARDS: &CStr = c"scope_roles_guard";
+const LABELS: pg_sys::Oid = pg_sys::Oid::from_u32(3592);
+const BY_OBJECT: u32 = 3593;
+const OBJECT: u32 = 1;
+const CLASS: u32 = 2;
+const PROVIDER: u32 = 3;
+const LABEL: u32 = 4;
 
-/// The label of a role, as its creator wrote it.
-pub fn get(role: pg_sys::Oid) -> Option<String> {
-    get_of(PROVIDER, role)
-}
-
-/// The label that one of our providers has put on a role.
-pub fn get_of(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
+/// The label that the provider has put on a role.
+pub fn get(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
     let object = address(role);
     // SAFETY: inside a transaction; GetSecurityLabel copies the label into our memory context.
     unsafe {
@@ -29,13 +29,8 @@ pub fn get_of(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// Writes (or with `None` removes) the label, without asking the callback: for the extension only.
-pub fn set(role: pg_sys::Oid, label: Option<&CString>) {
-    set_of(PROVIDER, role, label);
-}
-
-/// As [`set`], for one of our providers.
-pub fn set_of(provider: &CStr, role: pg_sys::Oid, label: Option<&CString>) {
+/// Writes (or with `None` removes) the label, without asking the provider's callback: for itself only.
+pub fn set(provider: &CStr, role: pg_sys::Oid, label: Option<&CString>) {
     let object = address(role);
     // SAFETY: inside a transaction; the strings outlive the call.
     unsafe {
@@ -46,26 +41,23 @@ pub fn set_of(provider: &CStr, role: pg_sys::Oid, label: Option<&CString>) {
         );
         pg_sys::CommandCounterIncrement();
     }
-    if provider == GUARDS {
-        tell_sessions(role);
-    }
 }
 
 /// Labels have no cache that sessions would hear of: they look again when the role changes, so it
 /// counts as changed. The message goes out with the commit, to standbys too.
 pub fn tell_sessions(role: pg_sys::Oid) {
-    // SAFETY: inside a transaction, as all changes of labels; the row of the cache is released after
-    // the last look at it.
-    unsafe {
-        let cache = pg_sys::SysCacheIdentifier::AUTHOID as i32;
-        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(role));
-        if !tuple.is_null() {
+    let tell = |tuple: pg_sys::HeapTuple, _: &pg_sys::FormData_pg_authid| {
+        // SAFETY: a row of pg_authid, inside a transaction, as all changes of labels.
+        unsafe {
             let relation =
                 pg_sys::table_open(pg_sys::AuthIdRelationId, pg_sys::AccessShareLock as i32);
             pg_sys::CacheInvalidateHeapTuple(relation, tuple, std::ptr::null_mut());
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-            pg_sys::ReleaseSysCache(tuple);
         }
+    };
+    // SAFETY: as above.
+    unsafe {
+        cached(pg_sys::SysCacheIdentifier::AUTHOID, role, tell);
         // No subtransaction may begin before the message has been taken in here, and that is done only
         // after a command that has changed something.
         pg_sys::GetCurrentCommandId(true);
@@ -79,4 +71,56 @@ fn address(role: pg_sys::Oid) -> pg_sys::ObjectAddress {
         objectId: role,
         objectSubId: 0,
     }
+}
+
+/// Every role with a label of the provider, as (OID, label text), in no order. Also where there is no database.
+pub fn each(provider: &CStr, mut visit: impl FnMut(pg_sys::Oid, &str)) {
+    Scan::all(LABELS).each(|row| {
+        if let (Some(class), Some(object), Some(theirs), Some(label)) = (
+            row.column(CLASS),
+            row.column(OBJECT),
+            row.column(PROVIDER),
+            row.column(LABEL),
+        ) && class.value() == u32::from(pg_sys::AuthIdRelationId) as usize
+        {
+            // SAFETY: both columns are of type text and not null.
+            unsafe {
+                if text(theirs).as_bytes() == provider.to_bytes() {
+                    // One that can't be read here is one that says nothing.
+                    let label = text_in_row(label).unwrap_or_default();
+                    visit(pg_sys::Oid::from(object.value() as u32), &label);
+                }
+            }
+        }
+        true
+    });
+}
+
+/// The label that the provider has put on a role, read without a database, by an index that PostgreSQL keeps at hand for logins;
+/// `Some(None)` for one that can't be.
+pub fn get_at_login(provider: &CStr, role: pg_sys::Oid) -> Option<Option<String>> {
+    let mut found = None;
+    let keys = [(OBJECT, role), (CLASS, pg_sys::AuthIdRelationId)];
+    Scan::by(LABELS, BY_OBJECT, keys).each(|row| {
+        if let (Some(theirs), Some(label)) = (row.column(PROVIDER), row.column(LABEL)) {
+            // SAFETY: both columns are of type text and not null.
+            unsafe {
+                if text(theirs).as_bytes() == provider.to_bytes() {
+                    found = Some(text_in_row(label));
+                }
+            }
+        }
+        true
+    });
+    found
+}
+
+/// As [`text`], but `None` for one that is moved out of its row: PostgreSQL ends a process that looks
+/// for it without a database.
+///
+/// # Safety
+/// As [`text`].
+unsafe fn text_in_row(datum: pg_sys::Datum) -> Option<String> {
+    // SAFETY: by contract.
+    unsafe { (!pgrx::varlena::varatt_is_1b_e(datum.cast_mut_ptr())).then(|| text(datum)) }
 }

@@ -1,6 +1,6 @@
 //! Facts about this server and this client connection.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 use pgrx::pg_sys;
 
@@ -64,6 +64,19 @@ pub fn setting(name: &CStr) -> Option<String> {
             None
         } else {
             Some(CStr::from_ptr(value).to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// What the server's own configuration says, before what is set for databases and roles.
+pub fn session_preload_libraries() -> CString {
+    // SAFETY: NULL or terminated.
+    unsafe {
+        let libraries = pg_sys::session_preload_libraries_string;
+        if libraries.is_null() {
+            CString::default()
+        } else {
+            CStr::from_ptr(libraries).to_owned()
         }
     }
 }

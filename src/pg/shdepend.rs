@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::catalog::oid_key;
+use super::scan::Scan;
 use super::{compat, server};
 
 /// A row of `pg_shdepend`: all of its columns are there and of one size.
@@ -26,34 +26,16 @@ pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
     const BY_REFERENCE: u32 = 1233;
     const REFERENCED_CLASS: u32 = 5;
     const REFERENCED_OBJECT: u32 = 6;
+    let keys = [
+        (REFERENCED_CLASS, pg_sys::AuthIdRelationId),
+        (REFERENCED_OBJECT, role),
+    ];
     let mut marks = Vec::new();
-    // SAFETY: inside a transaction; the keys have their columns' type; a row is copied before the scan
-    // goes on; what was opened is closed.
-    unsafe {
-        let mut keys = [
-            oid_key(REFERENCED_CLASS, pg_sys::AuthIdRelationId),
-            oid_key(REFERENCED_OBJECT, role),
-        ];
-        let lock = pg_sys::AccessShareLock as i32;
-        let relation = pg_sys::table_open(SHARED_DEPENDENCIES.into(), lock);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            BY_REFERENCE.into(),
-            true,
-            std::ptr::null_mut(),
-            keys.len() as i32,
-            keys.as_mut_ptr(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            marks.push(*pg_sys::GETSTRUCT(tuple).cast::<Mark>());
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, lock);
-    }
+    Scan::by(SHARED_DEPENDENCIES.into(), BY_REFERENCE, keys).each(|row| {
+        // SAFETY: a row of that catalogue.
+        marks.push(*unsafe { row.fixed::<Mark>() });
+        true
+    });
     marks
 }
 

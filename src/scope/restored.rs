@@ -34,7 +34,7 @@ fn adopt_restored() -> Result<
             return Err(Error::MayNotAdopt);
         }
         let mut roles = Vec::new();
-        catalog::labelled_roles(|role, _| roles.push(role));
+        label::each(|role, _| roles.push(role));
         // In one order, so that two calls never wait for each other.
         roles.sort_unstable_by_key(|&role: &pg_sys::Oid| u32::from(role));
         let mut rows = Vec::new();

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::switch_state;
-use crate::pg::role_settings::{self, Before, Stored};
+use crate::pg::db_role_setting::{self, Before, Stored};
 use crate::switch_text::Extent;
 
 thread_local! {
@@ -19,7 +19,7 @@ thread_local! {
 
 /// Those that a switch to the role takes over.
 pub fn of(role: pg_sys::Oid) -> Stored {
-    let mut stored = role_settings::of(role);
+    let mut stored = db_role_setting::of(role);
     stored.retain(|(name, _)| !is_the_extensions(name));
     stored
 }
@@ -42,10 +42,10 @@ pub fn begin(stored: &Stored, extent: Extent) {
     match extent {
         // The end of the transaction, or of the savepoint, undoes them.
         Extent::Transaction => {
-            role_settings::apply(stored, pg_sys::GucAction::GUC_ACTION_LOCAL);
+            db_role_setting::apply(stored, pg_sys::GucAction::GUC_ACTION_LOCAL);
         }
         Extent::Session => {
-            BEFORE.set(role_settings::apply(
+            BEFORE.set(db_role_setting::apply(
                 stored,
                 pg_sys::GucAction::GUC_ACTION_SET,
             ));
@@ -55,5 +55,5 @@ pub fn begin(stored: &Stored, extent: Extent) {
 
 /// The switch of the session ends. What was there is kept: a rollback brings the switch back.
 pub fn end() {
-    BEFORE.with_borrow(role_settings::put_back);
+    BEFORE.with_borrow(db_role_setting::put_back);
 }

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use super::switch_state::{self, Prepared};
 use super::{claim_settings, ends, leftovers, role_settings};
-use crate::pg::role_settings::Stored;
+use crate::pg::db_role_setting::Stored;
 use crate::switch_text::Extent;
 
 /// Switches to `role` and locks it; `settings` are the role's own.

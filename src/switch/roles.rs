@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use super::Error;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog::{self, Role};
-use crate::pg::role_settings::Stored;
+use crate::pg::db_role_setting::Stored;
 use crate::pg::{compat, identity, invalidation, server};
 use crate::session::{role_settings, switch_state};
 

@@ -16,7 +16,8 @@ use crate::claim_path::{ClaimPath, PathError};
 use crate::error;
 use crate::guc;
 use crate::jwt::{self, Algorithm, KeyError, KeySet, Policy};
-use crate::pg::{error_context, identity, invalidation, own_table, spi, xact};
+use crate::own_tables;
+use crate::pg::{error_context, identity, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -81,7 +82,7 @@ pub fn by_issuer(issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
 }
 
 fn with<R>(look: impl FnOnce(&Known) -> R) -> Result<R, Error> {
-    let generation = invalidation::known();
+    let generation = own_tables::known();
     let configuration = crate::pg::server::configuration_time();
     let is_current = KNOWN.with_borrow(|known| {
         known.as_ref().is_some_and(|known| {
@@ -122,8 +123,8 @@ struct Row {
 type Maps = (HashMap<String, Rc<Rules>>, HashMap<String, Rc<Rules>>);
 
 fn load() -> Result<Maps, Error> {
-    invalidation::learn();
-    if !own_table::has_rows(c"jwt_issuer") {
+    own_tables::learn();
+    if !own_tables::has_rows(c"jwt_issuer") {
         return Ok(Maps::default());
     }
     let rows = identity::elevated(|| {

@@ -11,7 +11,8 @@ use super::{Error, Rules};
 use crate::audit::{self, Action};
 use crate::error;
 use crate::jwt::{MAX_ID_BYTES, Verified};
-use crate::pg::{identity, invalidation, own_table, spi, xact};
+use crate::own_tables;
+use crate::pg::{identity, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -38,7 +39,7 @@ thread_local! {
 
 /// Changes with every commit that touches issuers or revocations.
 pub fn generation() -> u64 {
-    invalidation::generation()
+    own_tables::generation()
 }
 
 /// Refuses a token that is revoked by its `jti`, or by its `sub` and `iat`, as of the last commit
@@ -93,9 +94,9 @@ fn any() -> bool {
     {
         return any;
     }
-    invalidation::learn();
+    own_tables::learn();
     let any =
-        own_table::has_rows(c"jwt_revoked_token") || own_table::has_rows(c"jwt_revoked_subject");
+        own_tables::has_rows(c"jwt_revoked_token") || own_tables::has_rows(c"jwt_revoked_subject");
     ANY.set(Some((generation, any)));
     any
 }

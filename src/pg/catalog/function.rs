@@ -4,6 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use crate::pg::scan::cached;
+
 /// Is it a function of PostgreSQL's own that depends on its arguments alone?
 pub fn is_pure(function: pg_sys::Oid) -> bool {
     is_postgresqls(function, |_, volatility| {
@@ -29,17 +31,12 @@ pub fn look<R>(
     function: pg_sys::Oid,
     look: impl FnOnce(&pg_sys::FormData_pg_proc) -> R,
 ) -> Option<R> {
-    // SAFETY: by contract; the tuple is released after the last look at it.
+    // SAFETY: by contract; a row of that catalogue.
     unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            pg_sys::Datum::from(function),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let found = look(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>());
-        pg_sys::ReleaseSysCache(tuple);
-        Some(found)
+        cached(
+            pg_sys::SysCacheIdentifier::PROCOID,
+            function,
+            |_, form: &pg_sys::FormData_pg_proc| look(form),
+        )
     }
 }

@@ -3,8 +3,9 @@
 use pgrx::pg_sys;
 
 use crate::pg::identity;
+use crate::pg::scan::{Row, Scan, cached};
 
-use super::{each_row, has_privileges_of, oid_key};
+use super::has_privileges_of;
 
 /// Does the current user own the relation, as owner or as an heir of the owner? True when there is
 /// none, which PostgreSQL will say itself.
@@ -49,11 +50,9 @@ const CASCADES: [u32; 6] = [
 ];
 
 impl Trigger {
-    /// # Safety
-    /// A row of pg_trigger.
-    unsafe fn read(tuple: pg_sys::HeapTuple) -> Self {
-        // SAFETY: by contract.
-        let form = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>() };
+    fn read(row: &Row) -> Self {
+        // SAFETY: called with rows of pg_trigger.
+        let form: &pg_sys::FormData_pg_trigger = unsafe { row.fixed() };
         // Neither BEFORE nor INSTEAD OF (pg_trigger.h).
         let timing = pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD;
         Self {
@@ -90,85 +89,42 @@ impl Trigger {
 
 /// One that was just made.
 pub fn new_trigger(trigger: pg_sys::Oid) -> Option<Trigger> {
-    let (table, index) = (pg_sys::TriggerRelationId, pg_sys::TriggerOidIndexId.into());
-    // SAFETY: inside a transaction; the row is one of that table.
-    unsafe {
-        new_row(
-            (table, index, pg_sys::Anum_pg_trigger_oid),
-            trigger,
-            |tuple, _| Trigger::read(tuple),
-        )
-    }
+    new_row(
+        pg_sys::TriggerRelationId,
+        pg_sys::TriggerOidIndexId,
+        (pg_sys::Anum_pg_trigger_oid, trigger),
+    )
+    .first(Trigger::read)
 }
 
 /// Is there a foreign key that takes changes from tables of others into the role's?
 pub fn others_cascade_into_tables_of(role: pg_sys::Oid) -> bool {
     let mut found = false;
-    each_row(pg_sys::TriggerRelationId, &mut |tuple, _| {
-        // SAFETY: a row of that table.
-        found = found || unsafe { Trigger::read(tuple) }.cascades_into_tables_of(role);
+    Scan::all(pg_sys::TriggerRelationId).each(|row| {
+        found = Trigger::read(row).cascades_into_tables_of(role);
+        !found
     });
     found
 }
 
 fn is_over_expressions(index: pg_sys::Oid) -> bool {
-    let (table, by) = (pg_sys::IndexRelationId, pg_sys::IndexRelidIndexId.into());
-    // SAFETY: inside a transaction; a column of that table.
-    let without = unsafe {
-        new_row(
-            (table, by, pg_sys::Anum_pg_index_indexrelid),
-            index,
-            |tuple, columns| {
-                pg_sys::heap_attisnull(tuple, pg_sys::Anum_pg_index_indexprs as i32, columns)
-            },
-        )
-    };
-    without != Some(true)
+    let row = new_row(
+        pg_sys::IndexRelationId,
+        pg_sys::IndexRelidIndexId,
+        (pg_sys::Anum_pg_index_indexrelid, index),
+    );
+    row.first(|row| row.column(pg_sys::Anum_pg_index_indexprs).is_some()) != Some(false)
 }
 
-/// Looks at a row that may have just been written, by its OID: only this kind of snapshot sees it.
-///
-/// # Safety
-/// Inside a transaction; a catalogue, an index of it and the column that the index is on. `look` must
-/// not keep the row.
-pub(super) unsafe fn new_row<R>(
-    (table, index, column): (pg_sys::Oid, pg_sys::Oid, u32),
-    object: pg_sys::Oid,
-    look: impl FnOnce(pg_sys::HeapTuple, pg_sys::TupleDesc) -> R,
-) -> Option<R> {
-    // SAFETY: by contract; what was opened is closed.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let mut key = oid_key(column, object);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            index,
-            true,
-            &raw mut pg_sys::SnapshotSelfData,
-            1,
-            &mut key,
-        );
-        let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| look(tuple, (*relation).rd_att));
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        found
-    }
+/// A row that may have just been written, by its OID: only this kind of snapshot sees it.
+pub(super) fn new_row(catalogue: pg_sys::Oid, index: u32, oid: (u32, pg_sys::Oid)) -> Scan<1> {
+    Scan::by(catalogue, index, [oid]).seen_by(&raw mut pg_sys::SnapshotSelfData)
 }
 
 /// Does the role own the relation, or inherit from its owner? True when there is none.
 fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
-    // SAFETY: inside a transaction; the tuple is released after the owner is copied.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as i32,
-            pg_sys::Datum::from(relation),
-        );
-        if tuple.is_null() {
-            return true;
-        }
-        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        has_privileges_of(role, owner)
-    }
+    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
+    // SAFETY: inside a transaction; a row of that catalogue.
+    let owner = unsafe { cached(pg_sys::SysCacheIdentifier::RELOID, relation, look) };
+    owner.is_none_or(|owner| has_privileges_of(role, owner))
 }

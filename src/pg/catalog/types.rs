@@ -31,19 +31,13 @@ pub fn path_names_temporary_schema() -> bool {
 /// is not to be found.
 pub fn is_new_temporary_type(made: pg_sys::Oid) -> bool {
     let read = |made| {
-        let (table, index) = (pg_sys::TypeRelationId, pg_sys::TypeOidIndexId.into());
-        // SAFETY: inside a transaction; the row is one of that table.
-        unsafe {
-            new_row(
-                (table, index, pg_sys::Anum_pg_type_oid),
-                made,
-                |tuple, _| {
-                    let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
-                    let is_row = (*form).typtype as u8 == pg_sys::TYPTYPE_COMPOSITE;
-                    ((*form).typnamespace, is_row, (*form).typelem)
-                },
-            )
-        }
+        let key = (pg_sys::Anum_pg_type_oid, made);
+        new_row(pg_sys::TypeRelationId, pg_sys::TypeOidIndexId, key).first(|row| {
+            // SAFETY: a row of that table.
+            let form: &pg_sys::FormData_pg_type = unsafe { row.fixed() };
+            let is_row = form.typtype as u8 == pg_sys::TYPTYPE_COMPOSITE;
+            (form.typnamespace, is_row, form.typelem)
+        })
     };
     let Some((schema, is_row, element)) = read(made) else {
         return true;

@@ -1,0 +1,100 @@
+//! The extension's own tables in this database, and hearing of changes to those of issuers, revocations and functions that may write.
+//!
+//! Where the extension is not installed, what has the tables' names is somebody else's, and reading it with elevated rights would run
+//! what its owner likes.
+//!
+//! A trigger on each table sends PostgreSQL's own relation-cache invalidation with the commit: it reaches every backend, and with the
+//! WAL every standby.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::pg::{invalidation, relation};
+
+const EXTENSION: &CStr = c"scope_roles";
+const SCHEMA: &CStr = c"scope";
+
+/// The table `scope.name`, if it belongs to the extension. Inside a transaction.
+pub fn find(name: &CStr) -> Option<pg_sys::Oid> {
+    let table = relation::named(SCHEMA, name);
+    (table != pg_sys::InvalidOid && relation::belongs_to(table, EXTENSION)).then_some(table)
+}
+
+/// Is this one of them, or one of the views? For most a look into the cache.
+pub fn is_own(relation: pg_sys::Oid) -> bool {
+    relation::is_in_schema(relation, SCHEMA) && relation::belongs_to(relation, EXTENSION)
+}
+
+/// Is there such a table, with a row in it, as of the last commit of anybody? Not in parallel mode.
+pub fn has_rows(name: &CStr) -> bool {
+    find(name).is_some_and(relation::has_rows)
+}
+
+/// Grows with each change of the tables. Backend-local.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+const TABLES: [&CStr; 5] = [
+    c"jwt_issuer",
+    c"jwt_issuer_secret",
+    c"jwt_revoked_token",
+    c"jwt_revoked_subject",
+    c"writing_function",
+];
+/// Their OIDs in this database, as far as known.
+static WATCHED: [AtomicU32; 5] = [const { AtomicU32::new(0) }; 5];
+
+/// Takes in what others have committed; the number differs from the last one if it may matter.
+pub fn generation() -> u64 {
+    listen();
+    invalidation::take_in();
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// As [`generation`], of what has been taken in already.
+pub fn known() -> u64 {
+    listen();
+    GENERATION.load(Ordering::Relaxed)
+}
+
+fn listen() {
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+    if !LISTENING.load(Ordering::Relaxed) {
+        LISTENING.store(true, Ordering::Relaxed);
+        invalidation::tell_of_relations(changed);
+    }
+}
+
+/// Must not fail: PostgreSQL calls it while it processes invalidations. 0 stands for all relations.
+fn changed(relation: u32) {
+    let watched = |table: &AtomicU32| {
+        let table = table.load(Ordering::Relaxed);
+        // Not known yet: any relation may be it.
+        table == 0 || table == relation
+    };
+    if relation == 0 || WATCHED.iter().any(watched) {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The statement trigger of these tables.
+#[pg_extern(sql = false)]
+fn jwt_tables_changed() {
+    learn();
+    for table in &WATCHED {
+        let table = table.load(Ordering::Relaxed);
+        if table != 0 {
+            invalidation::of_relation(table.into());
+        }
+    }
+}
+
+/// Looks up the tables' OIDs; before each reading of them, for the extension may have been created
+/// anew since.
+pub fn learn() {
+    for (table, name) in WATCHED.iter().zip(TABLES) {
+        table.store(relation::named(SCHEMA, name).into(), Ordering::Relaxed);
+    }
+}
