@@ -1,6 +1,7 @@
 //! What this session's verified token says: read from the extension's own state, which no SQL can
 //! forge, not from a setting that it can.
 
+pub mod encoding;
 pub mod error;
 
 use std::cell::RefCell;

@@ -74,8 +74,7 @@ fn define() {
         c"scope_roles.jwt_secret",
         c"The key that verifies tokens.",
         c"A secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one. Never shown.",
-        checks::secret,
-        checks::secret_file,
+        checks::is_secret,
     );
     GucRegistry::define_bool_guc(
         c"scope_roles.jwt_secret_is_base64",

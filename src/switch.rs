@@ -14,13 +14,14 @@ use pgrx::prelude::*;
 
 use crate::audit::{self, Class, Event};
 use crate::claim_path::{ClaimPath, PathError, RoleClaim};
+use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt;
 use crate::pg::catalog::Role;
 use crate::pg::db_role_setting::Stored;
 use crate::pg::name::SharedName;
-use crate::pg::{error_context, identity, json, server, statement, xact};
+use crate::pg::{error_context, identity, server, statement, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{gate, leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
@@ -218,7 +219,7 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
         role: target,
         settings,
     } = permitted_now(&role, Grounds::now())?;
-    let claims = json::for_setting(&serde_json::json!({ "role": role }).to_string());
+    let claims = encoding::for_setting(&serde_json::json!({ "role": role }).to_string());
     let state = Prepared::new(&State {
         extent,
         role: target.oid.into(),

@@ -18,6 +18,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
 
+use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
@@ -223,7 +224,7 @@ fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error
         jwt::verify(token, &rules.keys, &rules.policy, now)
     }
     .map_err(Error::Token)?;
-    let recoded = json::recoded(&verified.payload);
+    let recoded = encoding::recoded(&verified.payload);
     Ok(Accepted {
         rules,
         verified,

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pgrx::guc::GucSetting;
 
 use super::class::{self, Class};
-use crate::pg::checked_setting::Wrong;
+use crate::pg::checked_setting::{self, Checked, Wrong};
 use crate::pg::compat;
-use crate::pg::own_setting::{self, Parsed};
 
 static SETTING: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
     c"login, switch, admin, expire, lock, ddl, denied, export",
@@ -23,7 +22,7 @@ pub fn classes() -> u32 {
 
 /// Defines it.
 pub fn define() {
-    own_setting::define_parsed::<Classes>(
+    checked_setting::define::<Classes>(
         c"scope_roles.audit",
         c"The classes of events that are written into the server log as JSON.",
         c"Of login, switch, admin, expire, lock, ddl, denied, export and statement, separated by commas; all; none.",
@@ -33,16 +32,23 @@ pub fn define() {
 
 struct Classes;
 
-impl Parsed for Classes {
-    fn parse(text: &str) -> Result<u32, Wrong> {
-        class::parse(text).ok_or_else(|| Wrong {
+impl Checked for Classes {
+    const STAYS: bool = false;
+
+    fn check(text: &str) -> Result<(), Wrong> {
+        class::parse(text).map(|_| ()).ok_or_else(|| Wrong {
             message: "scope_roles.audit is no list of classes",
             detail: "A class is unknown, or none stands beside others.".into(),
             hint: "Use login, switch, admin, expire, lock, ddl, denied, export and statement, separated by commas, or all, or none.",
         })
     }
 
-    fn assign(bits: u32) {
+    fn when_empty() -> Result<(), Wrong> {
+        Self::check("")
+    }
+
+    fn assign(text: &str) {
+        let bits = class::parse(text).unwrap_or_default();
         if bits & Class::Statement as u32 != 0 {
             compat::enable_query_id();
         }

@@ -4,12 +4,36 @@ use zeroize::Zeroizing;
 
 use crate::claim_path::ClaimPath;
 use crate::jwt::KeySet;
-use crate::pg::checked_setting::{Checked, Wrong};
+use crate::pg::checked_setting::{self, Checked, Wrong};
+use crate::pg::error_context;
 
 const SECRET_HINT: &str = "Use a random secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one.";
 
-/// `scope_roles.jwt_secret`. Whether it is base64 says another setting, which may be about to change.
-pub fn secret(text: &[u8]) -> Result<(), Wrong> {
+/// May `scope_roles.jwt_secret` be this? In words of ours: PostgreSQL's would show the value.
+pub fn is_secret(bytes: &[u8]) -> bool {
+    if bytes.is_empty() {
+        return true;
+    }
+    if let Some(path) = bytes.strip_prefix(b"@") {
+        if checked_setting::is_heard()
+            && let Err(wrong) = secret_file(&String::from_utf8_lossy(path))
+        {
+            checked_setting::warn(&wrong);
+        }
+        return true;
+    }
+    secret(bytes).map_or_else(
+        |wrong| {
+            // Nor does the statement go into the log.
+            error_context::hide_statement(|_| false);
+            checked_setting::refuse(&wrong)
+        },
+        |()| true,
+    )
+}
+
+/// Whether it is base64 says another setting, which may be about to change.
+fn secret(text: &[u8]) -> Result<(), Wrong> {
     match (KeySet::parse(text, false), KeySet::parse(text, true)) {
         (Err(problem), Err(_)) => Err(Wrong {
             message: "scope_roles.jwt_secret is not usable as a key",
@@ -21,7 +45,7 @@ pub fn secret(text: &[u8]) -> Result<(), Wrong> {
 }
 
 /// The file that `scope_roles.jwt_secret` names. It may be put there later.
-pub fn secret_file(path: &str) -> Result<(), Wrong> {
+fn secret_file(path: &str) -> Result<(), Wrong> {
     let bytes = std::fs::read(path).map(Zeroizing::new).map_err(|error| Wrong {
         message: "the file that scope_roles.jwt_secret names cannot be read",
         detail: format!("Reading it failed: {}.", error.kind()),

@@ -4,10 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::UnboxDatum;
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
-};
-use pgrx::{FromDatum, pg_sys, pgrx_resolved_type};
+use pgrx::pgrx_sql_entity_graph::impl_sql_translatable;
+use pgrx::{FromDatum, pg_sys};
 
 use super::name::Name;
 
@@ -101,20 +99,6 @@ argument!(Name);
 argument!(Cidr);
 argument!(JsonText);
 
-// SAFETY: names the built-in type that is read.
-unsafe impl SqlTranslatable for Cidr {
-    const TYPE_IDENT: &'static str = pgrx_resolved_type!(Cidr);
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("cidr"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("cidr")));
-}
+impl_sql_translatable!(Cidr, "cidr");
 
-// SAFETY: names the built-in type that is read.
-unsafe impl SqlTranslatable for JsonText {
-    const TYPE_IDENT: &'static str = pgrx_resolved_type!(JsonText);
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
-}
+impl_sql_translatable!(JsonText, "jsonb");

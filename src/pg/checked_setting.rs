@@ -11,6 +11,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::text;
+
 /// What is wrong with a value, without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
@@ -30,12 +32,16 @@ pub fn while_defining(define: impl FnOnce()) {
 }
 
 pub trait Checked {
+    /// Does a wrong value stay at the start of the server? Else the default takes its place.
+    const STAYS: bool = true;
     /// Of a text that is not empty.
     fn check(text: &str) -> Result<(), Wrong>;
     /// May it be empty?
     fn when_empty() -> Result<(), Wrong> {
         Ok(())
     }
+    /// It has this value. Must not fail.
+    fn assign(_text: &str) {}
 }
 
 /// Defines a text that only the configuration sets.
@@ -45,7 +51,7 @@ pub fn define<C: Checked>(
     long: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
 ) {
-    // SAFETY: the hook is guarded and has the type that PostgreSQL asks for.
+    // SAFETY: the hooks are guarded and have the types that PostgreSQL asks for.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             name,
@@ -55,7 +61,7 @@ pub fn define<C: Checked>(
             GucContext::Sighup,
             GucFlags::empty(),
             Some(check::<C>),
-            None,
+            Some(assign::<C>),
             None,
         );
     }
@@ -79,7 +85,21 @@ unsafe extern "C-unwind" fn check<C: Checked>(
     } else {
         C::check(&text)
     };
-    verdict.map_or_else(|wrong| refuse(&wrong), |()| true)
+    match verdict {
+        Ok(()) => true,
+        Err(wrong) if C::STAYS => refuse(&wrong),
+        Err(wrong) => {
+            fail(&wrong);
+            false
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign<C: Checked>(new_value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: NULL or a terminated text.
+    let text = unsafe { text::bytes(new_value) }.unwrap_or_default();
+    C::assign(&String::from_utf8_lossy(text));
 }
 
 /// For a check hook to return.
@@ -93,7 +113,7 @@ pub fn refuse(wrong: &Wrong) -> bool {
 }
 
 /// Words the refusal of a check hook that returns false.
-pub fn fail(wrong: &Wrong) {
+fn fail(wrong: &Wrong) {
     let text = |text: &str| {
         let text = CString::new(text).unwrap_or_default();
         // SAFETY: copied into the memory of errors, which PostgreSQL empties when it has reported this one.

@@ -16,8 +16,8 @@ pub use port::{
     remote_port, uses_tls,
 };
 pub use settings::{
-    SettingPlace, all_settings, changed_settings, define_mark_of_settings, find_setting,
-    reserve_setting_prefix, setting_alloc, setting_free, setting_string, settings,
+    all_settings, changed_settings, define_mark_of_settings, find_setting, reserve_setting_prefix,
+    setting_free, setting_string, settings,
 };
 
 /// May `session_user` do SET ROLE to `role`? From 16 on a membership may lack the SET option.
@@ -57,55 +57,57 @@ pub const PUBLIC_SCHEMA: u32 = 2200;
 
 /// Does the role hold CONNECT on the database? Inside a transaction.
 pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    holds_on_database(database, role, pg_sys::ACL_CONNECT)
+    may(
+        pg_sys::DatabaseRelationId,
+        database,
+        role,
+        pg_sys::ACL_CONNECT,
+    )
 }
 
 /// May the role make schemas in the database? Inside a transaction.
 pub fn may_make_schemas(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    holds_on_database(database, role, pg_sys::ACL_CREATE)
+    may(
+        pg_sys::DatabaseRelationId,
+        database,
+        role,
+        pg_sys::ACL_CREATE,
+    )
 }
 
-fn holds_on_database(database: pg_sys::Oid, role: pg_sys::Oid, privilege: u32) -> bool {
-    let privilege = privilege as pg_sys::AclMode;
-    // SAFETY: a catalogue look-up.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_database_aclcheck(database, role, privilege);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = pg_sys::object_aclcheck(pg_sys::DatabaseRelationId, database, role, privilege);
-        result == pg_sys::AclResult::ACLCHECK_OK
-    }
-}
-
-/// May the role create in the schema?
+/// May the role create in the schema? Inside a transaction.
 pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    let create = pg_sys::AclMode::from(pg_sys::ACL_CREATE);
-    // SAFETY: catalogue reads inside a transaction.
-    let result = unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_namespace_aclcheck(schema, role, create);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = pg_sys::object_aclcheck(pg_sys::NamespaceRelationId, schema, role, create);
-        result
-    };
-    result == pg_sys::AclResult::ACLCHECK_OK
+    may(
+        pg_sys::NamespaceRelationId,
+        schema,
+        role,
+        pg_sys::ACL_CREATE,
+    )
 }
 
-/// May everyone execute the function?
-///
-/// # Safety
-/// Inside a transaction, of a function that there is.
-pub unsafe fn all_may_execute(function: pg_sys::Oid) -> bool {
+/// May everyone execute the function? Inside a transaction, of a function that there is.
+pub fn all_may_execute(function: pg_sys::Oid) -> bool {
     let public = pg_sys::Oid::from(pg_sys::ACL_ID_PUBLIC);
-    let execute = pg_sys::AclMode::from(pg_sys::ACL_EXECUTE);
-    // SAFETY: by contract.
+    may(
+        pg_sys::ProcedureRelationId,
+        function,
+        public,
+        pg_sys::ACL_EXECUTE,
+    )
+}
+
+fn may(class: pg_sys::Oid, object: pg_sys::Oid, role: pg_sys::Oid, right: u32) -> bool {
+    let right = pg_sys::AclMode::from(right);
+    // SAFETY: a catalogue look-up inside a transaction.
     let result = unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_proc_aclcheck(function, public, execute);
+        match class {
+            pg_sys::DatabaseRelationId => pg_sys::pg_database_aclcheck(object, role, right),
+            pg_sys::NamespaceRelationId => pg_sys::pg_namespace_aclcheck(object, role, right),
+            _ => pg_sys::pg_proc_aclcheck(object, role, right),
+        }
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result =
-            pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, public, execute);
-        result
+        pg_sys::object_aclcheck(class, object, role, right)
     };
     result == pg_sys::AclResult::ACLCHECK_OK
 }

@@ -1,11 +1,11 @@
 //! What ALTER ROLE … SET says of a role (catalog/pg_db_role_setting.h), and having it in a session that has not logged in as it.
 
-use std::ffi::{CString, c_int};
+use std::ffi::CString;
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use super::scan::{Row, Scan};
-use super::{compat, server, session_settings};
+use super::{compat, server, session_settings, setting};
 
 const SETTINGS: pg_sys::Oid = pg_sys::Oid::from_u32(2964);
 const BY_DATABASE_AND_ROLE: u32 = 2965;
@@ -92,7 +92,7 @@ pub type Before = Vec<(CString, Option<CString>)>;
 pub fn apply(stored: &Stored, action: pg_sys::GucAction::Type) -> Before {
     let mut before = Before::new();
     for (name, value) in stored {
-        let record = compat::find_setting(name, &compat::SettingPlace::unknown());
+        let record = compat::find_setting(name);
         // SAFETY: NULL, or a valid record.
         let is_everybodys =
             record.is_null() || unsafe { (*record).context } == pg_sys::GucContext::PGC_USERSET;
@@ -101,20 +101,9 @@ pub fn apply(stored: &Stored, action: pg_sys::GucAction::Type) -> Before {
         }
         // SAFETY: as above.
         let known = unsafe { session_settings::of_session(record) };
-        // SAFETY: terminated texts. At WARNING no error is raised for a value.
-        let done = unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                action,
-                true,
-                pg_sys::WARNING as c_int,
-                false,
-            )
-        };
-        if done > 0 {
+        // At WARNING no error is raised for a value.
+        let context = pg_sys::GucContext::PGC_USERSET;
+        if setting::change(name, Some(value), context, action, pg_sys::WARNING) {
             before.push((name.clone(), known));
         }
     }

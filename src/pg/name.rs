@@ -3,12 +3,10 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use pgrx::IntoDatum;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::pg_sys;
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
-};
-use pgrx::{IntoDatum, pgrx_resolved_type};
+use pgrx::pgrx_sql_entity_graph::impl_sql_translatable;
 
 /// A role name of at most 63 bytes.
 #[derive(Debug, Clone)]
@@ -58,15 +56,7 @@ macro_rules! as_name {
             }
         }
 
-        // SAFETY: names the built-in type that into_datum produces.
-        unsafe impl SqlTranslatable for $type {
-            const TYPE_IDENT: &'static str = pgrx_resolved_type!($type);
-            const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-            const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> =
-                Ok(SqlMappingRef::literal("name"));
-            const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-                Ok(ReturnsRef::One(SqlMappingRef::literal("name")));
-        }
+        impl_sql_translatable!($type, "name");
     };
 }
 

@@ -1,4 +1,4 @@
-//! Settings of ours that hear of their values.
+//! Settings of a library that hear of their values.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
@@ -8,85 +8,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-
-use super::checked_setting::{self, Wrong};
-use super::compat;
-
-/// What a setting of ours means: bits.
-pub trait Parsed {
-    fn parse(text: &str) -> Result<u32, Wrong>;
-    /// Must not fail.
-    fn assign(bits: u32);
-}
-
-/// Defines a setting of the server's that means bits.
-pub fn define_parsed<P: Parsed>(
-    name: &'static CStr,
-    short: &'static CStr,
-    long: &'static CStr,
-    setting: &'static GucSetting<Option<CString>>,
-) {
-    // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            name,
-            short,
-            long,
-            setting,
-            GucContext::Sighup,
-            GucFlags::empty(),
-            Some(check_parsed::<P>),
-            Some(assign_parsed::<P>),
-            None,
-        );
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_parsed<P: Parsed>(
-    new_value: *mut *mut c_char,
-    extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL passes valid pointers; the memory for `extra` is its own from now on.
-    unsafe {
-        let text = if (*new_value).is_null() {
-            c""
-        } else {
-            CStr::from_ptr(*new_value)
-        };
-        let bits = match P::parse(&text.to_string_lossy()) {
-            Ok(bits) => bits,
-            Err(wrong) => {
-                // Also at the start of the server, where the default takes its place.
-                checked_setting::fail(&wrong);
-                return false;
-            }
-        };
-        let memory = compat::setting_alloc(size_of::<u32>()).cast::<u32>();
-        if memory.is_null() {
-            return false;
-        }
-        memory.write(bits);
-        *extra = memory.cast();
-        true
-    }
-}
-
-/// Must not fail.
-#[pg_guard]
-unsafe extern "C-unwind" fn assign_parsed<P: Parsed>(
-    _new_value: *const c_char,
-    extra: *mut c_void,
-) {
-    let bits = if extra.is_null() {
-        0
-    } else {
-        // SAFETY: what `check_parsed` made for this value.
-        unsafe { *extra.cast::<u32>() }
-    };
-    P::assign(bits);
-}
 
 /// The text of a setting, which PostgreSQL keeps for as long as it is the setting's value.
 pub struct Kept(AtomicPtr<c_char>);

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::compat;
+use super::{compat, setting};
 use crate::pinned::PINNED;
 
 struct Pin {
@@ -19,22 +19,17 @@ thread_local! {
 }
 
 /// Pins them all in the current nest level, which undoes it: a load and a branch for each that nobody has set.
-///
-/// # Safety
 /// Inside a transaction, in a nest level of the caller's.
-pub unsafe fn pin() {
+pub fn pin() {
     PINS.with(|pins| {
         for pin in pins.get_or_init(find) {
-            // SAFETY: PostgreSQL's own settings stay where they are for as long as the process; terminated constants.
-            unsafe {
-                if (*pin.setting).source > pg_sys::GucSource::PGC_S_GLOBAL {
-                    set(pin.name, pin.value);
-                }
+            // SAFETY: PostgreSQL's own settings stay where they are for as long as the process.
+            if unsafe { (*pin.setting).source } > pg_sys::GucSource::PGC_S_GLOBAL {
+                set(pin.name, pin.value);
             }
         }
     });
-    // SAFETY: by contract.
-    unsafe { set(c"search_path", c"pg_catalog, pg_temp") };
+    set(c"search_path", c"pg_catalog, pg_temp");
 }
 
 fn find() -> Vec<Pin> {
@@ -53,20 +48,7 @@ fn find() -> Vec<Pin> {
     PINNED.iter().filter_map(pin).collect()
 }
 
-/// # Safety
-/// As [`pin`].
-unsafe fn set(name: &CStr, value: &CStr) {
-    // SAFETY: by contract; terminated.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
+fn set(name: &CStr, value: &CStr) {
+    let action = pg_sys::GucAction::GUC_ACTION_SAVE;
+    setting::change(name, Some(value), pg_sys::GucContext::PGC_SUSET, action, 0);
 }

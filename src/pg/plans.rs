@@ -47,8 +47,7 @@ unsafe extern "C-unwind" fn is_such(function: pg_sys::Oid, _context: *mut c_void
     });
     found.is_some_and(|(language, is_immutable)| {
         let is_c = language == C || language == INTERNAL;
-        // SAFETY: inside a transaction; it is there.
-        let is_anybodys = || unsafe { compat::all_may_execute(function) };
+        let is_anybodys = || compat::all_may_execute(function);
         language == SQL || is_immutable && !(is_c && is_anybodys())
     })
 }

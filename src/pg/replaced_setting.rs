@@ -25,7 +25,7 @@ type Check = unsafe extern "C-unwind" fn(
 
 /// Once, in the postmaster, for a setting that is a text: there is one.
 pub fn install<R: Replaced>(name: &CStr) {
-    let setting = compat::find_setting(name, &compat::SettingPlace::unknown());
+    let setting = compat::find_setting(name);
     if setting.is_null() {
         return;
     }

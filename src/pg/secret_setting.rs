@@ -12,8 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
-use super::checked_setting::{self, Wrong};
-use super::{compat, error_context};
+use super::compat;
 
 const MASK: &CStr = c"********";
 
@@ -21,19 +20,13 @@ const MASK: &CStr = c"********";
 static VALUE: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 static mut SHOWN: *mut c_char = std::ptr::null_mut();
 
-/// What is wrong with a value; its message does not show it.
-type Check<T> = fn(&T) -> Result<(), Wrong>;
-static CHECKS: OnceLock<(Check<[u8]>, Check<str>)> = OnceLock::new();
+/// May it have this value? What it says of it does not show it.
+type Check = fn(&[u8]) -> bool;
+static CHECK: OnceLock<Check> = OnceLock::new();
 
-/// Defines it; there is one. `check` judges a text, `check_file` the file of that path.
-pub fn define(
-    name: &'static CStr,
-    short: &'static CStr,
-    long: &'static CStr,
-    check_text: Check<[u8]>,
-    check_file: Check<str>,
-) {
-    CHECKS.get_or_init(|| (check_text, check_file));
+/// Defines it; there is one.
+pub fn define(name: &'static CStr, short: &'static CStr, long: &'static CStr, is_right: Check) {
+    CHECK.get_or_init(|| is_right);
     // SAFETY: strings and the variable are static; the hooks have the types that PostgreSQL asks for.
     unsafe {
         pg_sys::DefineCustomStringVariable(
@@ -63,33 +56,6 @@ pub fn get() -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
 }
 
-/// In words of ours: PostgreSQL's would show the value.
-fn is_right(given: &CStr) -> bool {
-    let Some((check, check_file)) = CHECKS.get() else {
-        return true;
-    };
-    let bytes = given.to_bytes();
-    if bytes.is_empty() {
-        return true;
-    }
-    if let Some(path) = bytes.strip_prefix(b"@") {
-        if checked_setting::is_heard()
-            && let Err(wrong) = check_file(&String::from_utf8_lossy(path))
-        {
-            checked_setting::warn(&wrong);
-        }
-        return true;
-    }
-    match check(bytes) {
-        Ok(()) => true,
-        Err(wrong) => {
-            // Nor does the statement go into the log.
-            error_context::hide_statement(|_| false);
-            checked_setting::refuse(&wrong)
-        }
-    }
-}
-
 #[pg_guard]
 unsafe extern "C-unwind" fn check(
     new_value: *mut *mut c_char,
@@ -102,7 +68,10 @@ unsafe extern "C-unwind" fn check(
         if given.is_null() || CStr::from_ptr(given) == MASK {
             return true;
         }
-        if !is_right(CStr::from_ptr(given)) {
+        let is_right = CHECK
+            .get()
+            .is_none_or(|check| check(CStr::from_ptr(given).to_bytes()));
+        if !is_right {
             return false;
         }
         let mask = compat::setting_string(MASK);

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use pgrx::pg_sys;
 
 use super::compat::{self, Peer};
+use super::setting;
 
 /// The current database: its OID, 0 in a worker without one.
 pub fn database() -> pg_sys::Oid {
@@ -83,20 +84,16 @@ pub fn session_preload_libraries() -> CString {
 
 /// Overrides a setting that every session may set, until the (sub)transaction ends, either way.
 pub fn set_for_subtransaction(name: &CStr, value: &str) {
-    let value = std::ffi::CString::new(value).unwrap_or_default();
-    // SAFETY: terminated strings; inside a transaction, whose innermost level undoes it.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
+    let value = CString::new(value).unwrap_or_default();
+    // The innermost level of the transaction undoes it.
+    let action = pg_sys::GucAction::GUC_ACTION_SAVE;
+    setting::change(
+        name,
+        Some(&value),
+        pg_sys::GucContext::PGC_USERSET,
+        action,
+        0,
+    );
 }
 
 /// The current database's name.
@@ -115,7 +112,7 @@ pub fn name_of_database(database: pg_sys::Oid) -> Option<String> {
 
 /// The OID of the database of this name; inside a transaction, that of a login too.
 pub fn database_of_name(name: &str) -> Option<pg_sys::Oid> {
-    let name = std::ffi::CString::new(name).ok()?;
+    let name = CString::new(name).ok()?;
     // SAFETY: a terminated string; missing_ok.
     let found = unsafe { pg_sys::get_database_oid(name.as_ptr(), true) };
     (found != pg_sys::InvalidOid).then_some(found)

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 
 use pgrx::pg_sys;
 
-use super::compat;
+use super::{compat, setting};
 
 thread_local! {
     /// What the session had set for itself when it was remembered.
@@ -119,20 +119,14 @@ unsafe fn name<'a>(setting: *mut pg_sys::config_generic) -> &'a CStr {
 
 /// As SET does, inside a transaction; NULL is RESET.
 fn set(name: &CStr, value: Option<&CString>) -> bool {
-    // SAFETY: terminated texts. At WARNING no error is raised for a value.
-    let done = unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.map_or(std::ptr::null(), |value| value.as_ptr()),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SET,
-            true,
-            pg_sys::WARNING as c_int,
-            false,
-        )
-    };
-    done > 0
+    // At WARNING no error is raised for a value.
+    setting::change(
+        name,
+        value.map(CString::as_c_str),
+        pg_sys::GucContext::PGC_SUSET,
+        pg_sys::GucAction::GUC_ACTION_SET,
+        pg_sys::WARNING,
+    )
 }
 
 /// # Safety

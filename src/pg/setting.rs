@@ -1,6 +1,6 @@
 //! A setting by the record that PostgreSQL keeps of it.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -37,7 +37,7 @@ impl Setting {
         if !known.is_null() {
             return known;
         }
-        let record = compat::find_setting(self.name, &compat::SettingPlace::unknown());
+        let record = compat::find_setting(self.name);
         // SAFETY: a valid record.
         let stays = !record.is_null()
             && unsafe { (*record).flags } & pg_sys::GUC_CUSTOM_PLACEHOLDER as i32 == 0;
@@ -134,6 +134,31 @@ impl Setting {
             record.flags &= !flags.bits();
         }
     }
+}
+
+/// Changes a setting for the session, or as the action says; `None` is RESET. Below ERROR a value that is none is told at that level, and
+/// false. Inside a transaction.
+pub(super) fn change(
+    name: &CStr,
+    value: Option<&CStr>,
+    context: pg_sys::GucContext::Type,
+    action: pg_sys::GucAction::Type,
+    level: u32,
+) -> bool {
+    // SAFETY: terminated texts.
+    let done = unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.map_or(null(), CStr::as_ptr),
+            context,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            level as c_int,
+            false,
+        )
+    };
+    done > 0
 }
 
 /// Sets them one after the other, as a superuser would.

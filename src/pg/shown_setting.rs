@@ -133,7 +133,7 @@ pub fn reserve_in_all_spellings(prefix: &CStr) {
 
 /// Has a setting that there is show nothing.
 pub fn hide<S: Shown>(name: &CStr) {
-    let setting = compat::find_setting(name, &compat::SettingPlace::unknown());
+    let setting = compat::find_setting(name);
     if !setting.is_null() {
         // SAFETY: a valid record of ours.
         unsafe { show_by::<S>(setting, show_nothing) }
@@ -143,7 +143,7 @@ pub fn hide<S: Shown>(name: &CStr) {
 /// Makes a setting, or has the one that there is show what its slot does, if it has one.
 pub fn define<S: Shown>(name: &CStr, slot: Option<usize>) {
     let show = slot.and_then(show_of::<S>);
-    let setting = compat::find_setting(name, &compat::SettingPlace::unknown());
+    let setting = compat::find_setting(name);
     if !setting.is_null() {
         if let Some(show) = show {
             // SAFETY: a valid record of ours, or a placeholder that has become it.

@@ -1,67 +1,33 @@
 //! The records that PostgreSQL keeps of settings, and their memory.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::atomic::AtomicUsize;
-#[cfg(any(feature = "pg14", feature = "pg15"))]
-use std::sync::atomic::Ordering;
 
 use pgrx::pg_sys;
 
-/// Where a setting was found last, to look there first.
-#[cfg_attr(
-    not(any(feature = "pg14", feature = "pg15")),
-    allow(dead_code, reason = "a hash needs no place")
-)]
-pub struct SettingPlace(AtomicUsize);
-
-impl SettingPlace {
-    pub const fn unknown() -> Self {
-        Self(AtomicUsize::new(0))
-    }
-}
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+use crate::pg::setting;
 
 /// The record of a setting, NULL when there is none of that name. Never raises an error and
 /// allocates nothing, so that assign hooks may call it.
-#[cfg_attr(
-    not(any(feature = "pg14", feature = "pg15")),
-    allow(unused_variables, reason = "a hash needs no place")
-)]
-pub fn find_setting(name: &CStr, place: &SettingPlace) -> *mut pg_sys::config_generic {
+pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
     // Declared without the guard of pgrx's bindings: nothing here raises an error.
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     {
-        unsafe extern "C-unwind" {
-            fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
-            fn GetNumConfigOptions() -> i32;
-        }
-        // SAFETY: the array holds GetNumConfigOptions() valid pointers, sorted by name without
-        // regard to ASCII case (guc.c, guc_var_compare).
-        let settings = unsafe {
-            let count = usize::try_from(GetNumConfigOptions()).unwrap_or(0);
-            std::slice::from_raw_parts(get_guc_variables(), count)
-        };
+        // Sorted by name without regard to ASCII case (guc.c, guc_var_compare).
+        let settings = array();
         let wanted = name.to_bytes();
         let name_of = |setting: *mut pg_sys::config_generic| {
             // SAFETY: every entry is a valid record with a terminated name.
             unsafe { CStr::from_ptr((*setting).name) }.to_bytes()
         };
-        let last = settings.get(place.0.load(Ordering::Relaxed)).copied();
-        if let Some(setting) = last
-            && name_of(setting) == wanted
-        {
-            return setting;
-        }
         let found = settings.binary_search_by(|&setting| {
             name_of(setting)
                 .iter()
                 .map(u8::to_ascii_lowercase)
                 .cmp(wanted.iter().map(u8::to_ascii_lowercase))
         });
-        let Ok(index) = found else {
-            return std::ptr::null_mut();
-        };
-        place.0.store(index, Ordering::Relaxed);
-        settings.get(index).copied().unwrap_or(std::ptr::null_mut())
+        let place = found.ok().and_then(|place| settings.get(place));
+        place.copied().unwrap_or(std::ptr::null_mut())
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     {
@@ -112,17 +78,15 @@ pub fn changed_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
     {
         // SAFETY: inside a transaction; each link is part of a valid record, and the last is NULL.
         unsafe {
-            pg_sys::set_config_option(
-                MARK_OF_SETTINGS.as_ptr(),
-                c"on".as_ptr(),
+            let local = pg_sys::GucAction::GUC_ACTION_LOCAL;
+            setting::change(
+                MARK_OF_SETTINGS,
+                Some(c"on"),
                 pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_LOCAL,
-                true,
+                local,
                 0,
-                false,
             );
-            let mark = find_setting(MARK_OF_SETTINGS, &SettingPlace::unknown());
+            let mark = find_setting(MARK_OF_SETTINGS);
             if mark.is_null() {
                 return;
             }
@@ -138,25 +102,30 @@ pub fn changed_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
 
 /// Looks at every setting. No setting may be defined or changed meanwhile.
 pub fn all_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
-    // SAFETY: as in find_setting.
-    let settings = unsafe {
-        unsafe extern "C-unwind" {
-            fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
-            fn GetNumConfigOptions() -> i32;
-        }
-        let count = usize::try_from(GetNumConfigOptions()).unwrap_or(0);
-        std::slice::from_raw_parts(get_guc_variables(), count)
-    };
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-    // SAFETY: an array of so many valid records, which goes with the memory context.
-    let settings = unsafe {
-        let mut count = 0;
-        let settings = pg_sys::get_guc_variables(&mut count);
-        std::slice::from_raw_parts(settings, usize::try_from(count).unwrap_or(0))
-    };
+    let settings = array();
     for &setting in settings {
         look(setting);
+    }
+}
+
+/// Valid until a setting is defined, and no longer than the memory context.
+fn array<'a>() -> &'a [*mut pg_sys::config_generic] {
+    // SAFETY: an array of so many valid records.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let (settings, count) = {
+            unsafe extern "C-unwind" {
+                fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
+                fn GetNumConfigOptions() -> i32;
+            }
+            (get_guc_variables(), GetNumConfigOptions())
+        };
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let (settings, count) = {
+            let mut count = 0;
+            (pg_sys::get_guc_variables(&mut count), count)
+        };
+        std::slice::from_raw_parts(settings, usize::try_from(count).unwrap_or(0))
     }
 }
 
