@@ -100,8 +100,7 @@ fn create_authenticator(
         let valid_until = valid_for
             .map(|interval| credential::deadline_of(Some(interval)))
             .transpose()
-            .map_err(credential::Error::from)?
-            .or_else(credential::itself::ends_at);
+            .map_err(credential::Error::from)?;
         let new = New {
             role,
             roles: &roles,
@@ -182,11 +181,15 @@ impl New<'_> {
     /// has no password until that is rotated.
     pub fn make(&self, verifier: Option<&str>, connects: bool) -> Result<(), Error> {
         let caller = identity::current_user();
-        let metadata = self.metadata(caller);
+        let ends_at = credential::itself::ends_at();
+        let metadata = Metadata {
+            bound: ends_at.is_some(),
+            ..self.metadata(caller)
+        };
         let login = Login {
             role: self.role,
             verifier,
-            valid_until: self.valid_until,
+            valid_until: self.valid_until.or(ends_at),
             memberships: self.roles,
             inherits: false,
             options: self.options,

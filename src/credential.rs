@@ -127,8 +127,8 @@ fn create_credential(
         .map_err(report)
 }
 
-/// The deadline in Unix microseconds, judged against the administrator's limits, and no later than that of a
-/// login of ours which asks for it.
+/// The deadline in Unix microseconds, judged against the administrator's limits, and no later than the
+/// right of whoever asks for it ends.
 pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     let now = clock::now();
     let max = guc::max_ttl();
@@ -144,8 +144,11 @@ pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     match itself::ends_at() {
         Some(end) if end < deadline => {
             notice(
-                "it ends with the login that asks for it".to_owned(),
-                &format!("That is at {}.", timestamp::rfc3339(end)),
+                "it ends when whoever asks for it has the right to no more".to_owned(),
+                &format!(
+                    "Their login, or a temporary membership of theirs, ends at {}.",
+                    timestamp::rfc3339(end)
+                ),
                 "Have it issued by a role that does not end.",
             );
             Ok(end)

@@ -154,6 +154,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         rotated_at: None,
         successor: None,
         replaces: None,
+        bound: false,
         reason: None,
         temporary: None,
         error: None,

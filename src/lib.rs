@@ -119,6 +119,7 @@ pub extern "C-unwind" fn _PG_init() {
         hooks::install();
         login::init();
         guard::init();
+        temporary::init();
         verify::init();
         expiry::init();
     } else {

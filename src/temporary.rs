@@ -50,6 +50,8 @@ pub enum Error {
     AlreadyMember { role: String, to: String },
     #[error("permission denied to grant role \"{role}\"")]
     MayNotGrant { role: String, caller: String },
+    #[error("permission denied to grant role \"{role}\" for good")]
+    Outlasts { role: String },
     #[error(transparent)]
     Deadline(#[from] Unacceptable),
     #[error(transparent)]
@@ -83,6 +85,27 @@ pub struct StillThere {
     pub heir: String,
     /// Unix microseconds.
     pub since: i64,
+}
+
+pub fn init() {
+    credential::itself::ends_also(right_ends_at);
+}
+
+/// When what the session may do by temporary memberships ends, if it may do anything by one: as the role that it has taken, or by
+/// inheriting. What it issues meanwhile ends by then; nobody can tell by which of its rights that was. Unix microseconds.
+fn right_ends_at() -> Option<i64> {
+    let now = clock::now();
+    let acting = identity::now();
+    let login = identity::session_user();
+    let is_free = |role: pg_sys::Oid| catalog::role_by_oid(role).is_none_or(|role| role.superuser);
+    let taken = (acting.outer != login && !is_free(login))
+        .then(|| verdict::ends_for_good(&Catalog, login.into(), acting.outer.into(), now))
+        .flatten();
+    let inherited = [acting.current, acting.outer, login]
+        .into_iter()
+        .filter(|&role| !is_free(role))
+        .filter_map(|role| inherited::ends_at(role, now));
+    inherited.chain(taken).min()
 }
 
 /// A membership with a deadline. Documented in `sql/functions.sql`.

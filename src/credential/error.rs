@@ -209,9 +209,10 @@ impl Report for life::Error {
             Self::BeyondCap { .. } | Self::Overlap | Self::ReasonTooLong { .. } => {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
-            Self::Widened { .. } | Self::CutOff { .. } | Self::Outlasts { .. } => {
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
+            Self::Widened { .. }
+            | Self::Bound { .. }
+            | Self::CutOff { .. }
+            | Self::Outlasts { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Endless { .. } | Self::Replaced { .. } => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -234,7 +235,14 @@ impl Report for life::Error {
                 "The new login could not connect to this database. Its caller could not give it: {}.",
                 left_out.join("; ")
             ),
-            Self::Outlasts { .. } => "It lasts longer than the login that asks.".into(),
+            Self::Bound { beyond, .. } => format!(
+                "Whoever issued it had the right to for a time; its caller could not give it: {}.",
+                beyond.join("; ")
+            ),
+            Self::Outlasts { .. } => {
+                "It lasts longer than the login, or the temporary membership, of whoever asks."
+                    .into()
+            }
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),
             Self::ReasonTooLong { bytes, max } => {
@@ -251,6 +259,9 @@ impl Report for life::Error {
             Self::Widened { .. } => {
                 "Have that revoked, or have somebody who may grant all of it, or a superuser, rotate it; with an overlap it is left out. scope.revoke_role() ends the login."
                     .into()
+            }
+            Self::Bound { .. } => {
+                "Have somebody who may grant all of it, or a superuser, renew it.".into()
             }
             Self::Outlasts { .. } => {
                 "Call it as a role that does not end; scope.revoke_role() can be called.".into()

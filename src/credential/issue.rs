@@ -7,7 +7,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use zeroize::Zeroizing;
 
 use super::options::Options;
-use super::{Error, Secret, deadline_of, password, uri};
+use super::{Error, Secret, deadline_of, itself, password, uri};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind, MAX_PURPOSE_BYTES};
@@ -110,6 +110,7 @@ fn make(
     };
     let mut metadata = label::fresh(Kind::Credential, identity::current_user(), request.purpose);
     metadata.login = request.options.rules.clone();
+    metadata.bound = itself::ends_at().is_some();
     metadata.scopes = numbered(&membership.scopes);
     if !metadata.fits() {
         metadata.scopes.clear();

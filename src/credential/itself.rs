@@ -1,6 +1,8 @@
 //! A login of ours leaves roles alone: its password, settings, labels and memberships are whose who
 //! issued it. What it SETs in its own session is its own business.
 
+use std::sync::OnceLock;
+
 use crate::error;
 use crate::label::{self, Kind};
 use crate::pg::{catalog, identity};
@@ -46,12 +48,24 @@ pub fn enforce() {
     }
 }
 
-/// When the session's own login ends, if that is one of ours: what it hands out ends by then. Also in
-/// functions that run as their owner, whom it may be itself; not in a superuser's. Unix microseconds.
+static ALSO: OnceLock<fn() -> Option<i64>> = OnceLock::new();
+
+/// What else than a login of ours ends, and with it what is issued by its right: a room above knows. In the postmaster.
+pub fn ends_also(ends_at: fn() -> Option<i64>) {
+    ALSO.get_or_init(|| ends_at);
+}
+
+/// When the right of the session to issue ends, if it does: what it hands out ends by then. Unix microseconds.
 pub fn ends_at() -> Option<i64> {
     if identity::is_superuser() {
         return None;
     }
+    let also = ALSO.get().and_then(|ends_at| ends_at());
+    login_ends_at().into_iter().chain(also).min()
+}
+
+/// When the session's own login ends, if that is one of ours. Also in functions that run as their owner, whom it may be itself.
+fn login_ends_at() -> Option<i64> {
     let now = identity::now();
     [now.current, now.outer, identity::session_user()]
         .into_iter()

@@ -26,6 +26,8 @@ pub enum Error {
     Replaced { role: String, successor: String },
     #[error("permission denied to rotate the password of role \"{role}\"")]
     Widened { role: String, beyond: Vec<String> },
+    #[error("permission denied to renew role \"{role}\"")]
+    Bound { role: String, beyond: Vec<String> },
     #[error("permission denied to rotate the password of role \"{role}\"")]
     CutOff { role: String, left_out: Vec<String> },
     #[error("permission denied for role \"{role}\"")]
@@ -46,7 +48,7 @@ impl From<pgrx::spi::Error> for Error {
     }
 }
 
-/// A login of ours that ends does not get hold of one that goes on.
+/// Whose right to issue ends does not get hold of a login that goes on.
 pub fn require_no_longer(target: &Target) -> Result<(), Error> {
     match itself::ends_at() {
         Some(end) if target.deadline().is_none_or(|deadline| deadline > end) => {

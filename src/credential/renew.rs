@@ -5,10 +5,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::life::{Error, alter, require_no_longer};
-use super::{issue, itself};
+use super::{beyond, issue, itself};
 use crate::audit::{self, Action};
 use crate::authority::{self, Target};
-use crate::label;
+use crate::label::{self, Metadata};
 use crate::pg::clock;
 use crate::pg::name::Name;
 use crate::session_libraries;
@@ -67,9 +67,16 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     if deadline > latest || deadline <= now {
         return Err(Error::BeyondCap { role, latest });
     }
+    if target.metadata.bound {
+        require_giving(&target)?;
+    }
     alter(&role, &issue::valid_until(deadline))?;
     waiting::retrying(|| session_libraries::bind(target.role.oid));
-    label::write(target.role.oid, &target.metadata.until(Some(deadline)));
+    let renewed = Metadata {
+        bound: target.metadata.bound && itself::ends_at().is_some(),
+        ..target.metadata.until(Some(deadline))
+    };
+    label::write(target.role.oid, &renewed);
     wakeup::renewed_at_commit(target.role.oid);
     let fields = [
         ("valid_until", audit::deadline(Some(deadline))),
@@ -77,4 +84,22 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     ];
     audit::administered(Action::Renew, "renew_role", &role, &fields);
     Ok(deadline)
+}
+
+/// Who had the right to issue it for a time does not renew it afterwards: its caller could give all that it has.
+fn require_giving(target: &Target) -> Result<(), Error> {
+    let having = beyond::of(&target.role).map_err(super::Error::from)?;
+    let beyond: Vec<String> = having
+        .into_iter()
+        .filter(|having| !having.may && !having.is_idle)
+        .map(|having| having.what)
+        .collect();
+    if beyond.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Bound {
+            role: target.role.name.clone(),
+            beyond,
+        })
+    }
 }

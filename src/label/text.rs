@@ -195,6 +195,9 @@ pub struct Metadata {
     /// The login whose place it has taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// Whoever issued it had the right to for a time: it ends no later, and its creator alone does not renew it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bound: bool,
     /// Why it was revoked, or granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -344,6 +347,7 @@ mod tests {
             rotated_at: None,
             successor: None,
             replaces: None,
+            bound: false,
             reason: None,
             temporary: None,
             error: None,

@@ -7,6 +7,7 @@ use super::document::{Document, Membership, Mode};
 use super::state::{self, Member};
 use super::steps::{Actor, Found, Step, Work, missing};
 use super::{At, Error};
+use crate::credential::itself;
 use crate::label::{self, Kind};
 use crate::pg::{catalog, compat, identity, spi};
 use crate::temporary;
@@ -184,6 +185,7 @@ fn require_role(name: &str, at: &str) -> Result<(), Error> {
 /// PostgreSQL asks the same of who grants.
 fn require_admin(document: &Document, declared: &Membership, at: &str) -> Result<(), Error> {
     let caller = identity::current_user();
+    require_lasting(&declared.role, at)?;
     let may = match catalog::role_by_name(&declared.role) {
         Some(role) => catalog::is_admin_of(caller, role.oid),
         // Nobody but superusers is admin of a scope that is made now.
@@ -202,6 +204,17 @@ fn require_admin(document: &Document, declared: &Membership, at: &str) -> Result
     } else {
         Err(may_not(&declared.role)).at(at)
     }
+}
+
+/// A membership has no end, so that whose right ends grants none.
+fn require_lasting(role: &str, at: &str) -> Result<(), Error> {
+    if itself::ends_at().is_none() {
+        return Ok(());
+    }
+    Err(temporary::Error::Outlasts {
+        role: role.to_owned(),
+    })
+    .at(at)
 }
 
 fn may_not(role: &str) -> temporary::Error {
@@ -244,6 +257,7 @@ fn alter(
     let by = granted_by(Some(&row.grantor));
     let mut statements = Vec::new();
     if !options.is_empty() {
+        require_lasting(&row.role, at)?;
         statements.push(format!(
             "GRANT {role} TO {member} WITH {}{by}",
             options.join(", ")

@@ -12,7 +12,7 @@ impl Report for Error {
         match self {
             Self::Null(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Unknown { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-            Self::Superuser { .. } | Self::MayNotGrant { .. } => {
+            Self::Superuser { .. } | Self::MayNotGrant { .. } | Self::Outlasts { .. } => {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
             Self::Managed { .. } | Self::ManagedMember { .. } | Self::NotALogin { .. } => {
@@ -42,6 +42,10 @@ impl Report for Error {
             Self::MayNotGrant { caller, .. } => {
                 format!("\"{caller}\" has no ADMIN OPTION on it, nor made it.")
             }
+            Self::Outlasts { .. } => {
+                "The login, or a temporary membership, of whoever asks ends, and this would not."
+                    .into()
+            }
             Self::Deadline(error) => error.detail(),
             Self::Life(error) => error.detail(),
         }
@@ -68,6 +72,10 @@ impl Report for Error {
                     identifier(role),
                     identifier(caller)
                 )
+            }
+            Self::Outlasts { .. } => {
+                "Use scope.grant_temporary(), or have a role that does not end apply the spec."
+                    .into()
             }
             Self::Deadline(error) => error.hint(),
             Self::Life(error) => error.hint(),

@@ -117,6 +117,15 @@ pub fn enforce(role: pg_sys::Oid) {
     }
 }
 
+/// When something that the role inherits ends, if anything does.
+pub fn ends_at(role: pg_sys::Oid, now: i64) -> Option<i64> {
+    match verdict::judge_inherited(&Inheriting, role.into(), now) {
+        Inherited::Until(i64::MAX) => None,
+        Inherited::Until(until) => Some(until),
+        Inherited::Ended(_) => Some(now),
+    }
+}
+
 /// The same for whoever acts now.
 pub fn enforce_for_current() {
     enforce(identity::current_user());

@@ -92,6 +92,20 @@ fn still_gives(graph: &impl Graph, role: u32, then: i64) -> (Option<Membership>,
     (ended.map(|&(_, membership)| membership), ends.collect())
 }
 
+/// When a session that acts as a role may do so no more; `None` where no end of a membership takes that from it.
+pub fn ends_for_good(graph: &impl Graph, login: u32, acts_as: u32, now: i64) -> Option<i64> {
+    let reach = reach(graph, login, |membership| membership.ends_at > now);
+    let mut ends: Vec<i64> = reach
+        .passed
+        .iter()
+        .map(|membership| membership.ends_at)
+        .chain([now])
+        .collect();
+    ends.sort_unstable();
+    ends.into_iter()
+        .find(|&moment| judge(graph, login, acts_as, moment) == Verdict::Ended)
+}
+
 /// The role that a membership within reach of `start` gives until then; 0 when there is none.
 pub fn ends_then(graph: &impl Graph, start: u32, then: i64) -> u32 {
     let reach = reach(graph, start, |membership| membership.ends_at >= then);

@@ -94,3 +94,138 @@ fn attack_a_credential_makes_a_scope_that_stays() {
         s.refused(&format!("SELECT scope.{call}"), "42501");
     }
 }
+
+/// A person has a role for an hour, and what that role owns or may grant.
+#[test]
+fn attack_a_temporary_member_issues_what_outlives_the_membership() {
+    let f = Fixture::new("outlives_person");
+    let mut admin = f.admin();
+    let [owner, group] = ["owner", "group"].map(|suffix| f.role(suffix, "NOLOGIN"));
+    let [person, deputy, other] =
+        ["person", "deputy", "other"].map(|suffix| f.role(suffix, "LOGIN"));
+    admin.run(&format!(
+        "ALTER TABLE orders OWNER TO {owner}; GRANT {group} TO {owner} WITH ADMIN OPTION; GRANT {owner} TO {deputy};
+         GRANT CREATE ON SCHEMA public TO {person}, {owner};
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO PUBLIC"
+    ));
+    admin.run(&format!(
+        "SELECT scope.grant_temporary('{owner}', '{person}', '1 hour')"
+    ));
+    let end = admin.text("SELECT valid_until FROM scope.credentials WHERE kind = 'temporary'");
+    let ends = |admin: &mut Session, role: &str| {
+        admin.text(&format!(
+            "SELECT valid_until FROM scope.credentials WHERE role = '{role}'"
+        ))
+    };
+    let mut taken = f.login(&person);
+    taken.run(&format!("SET ROLE {owner}"));
+    let mut inherits = f.login(&person);
+    let mut made = Vec::new();
+    for s in [&mut taken, &mut inherits] {
+        for call in [
+            "scope.create_readonly_role('orders', valid_for => '365 days')",
+            "scope.create_readonly_role('orders')",
+            &format!(
+                "scope.create_authenticator('{person}_api{}', '{{{group}}}')",
+                made.len()
+            ),
+            &format!(
+                "scope.create_authenticator('{person}_api{}', '{{{group}}}', valid_for => '20 days')",
+                made.len() + 1
+            ),
+        ] {
+            let role = s.handed(call).role;
+            assert_eq!(ends(&mut admin, &role), end, "{call}");
+            made.push(role);
+        }
+        assert_eq!(
+            s.text(&format!(
+                "SELECT scope.grant_temporary('{group}', '{other}', '20 days')"
+            )),
+            end
+        );
+        for spec in [format!(
+            r#"{{"version": 1, "memberships": [{{"role": "{group}", "member": "{other}"}}]}}"#
+        )] {
+            let refusal = s.refused(&format!("SELECT * FROM scope.apply('{spec}')"), "42501");
+            assert!(refusal.hint.contains("grant_temporary"), "{refusal}");
+        }
+        s.run(&format!(
+            r#"SELECT * FROM scope.apply('{{"version": 1, "authenticators": [{{"name": "{person}_spec{}", "roles": ["{group}"]}}]}}')"#,
+            made.len()
+        ));
+        assert_eq!(
+            ends(&mut admin, &format!("{person}_spec{}", made.len())),
+            end
+        );
+        // What others have issued for longer they do not get hold of.
+        let longer = f
+            .login(&deputy)
+            .handed(&format!(
+                "scope.create_credential('{{{}}}')",
+                admin.scope_of(&made[0])
+            ))
+            .role;
+        assert_ne!(ends(&mut admin, &longer), end);
+        for call in ["renew_role('{}', '20 days')", "rotate_password('{}')"] {
+            if s.text("SELECT current_user") == owner {
+                s.refused(
+                    &format!("SELECT scope.{}", call.replace("{}", &longer)),
+                    "42501",
+                );
+            }
+        }
+        s.run(&format!(
+            "SELECT scope.renew_role('{}', '20 days')",
+            made.last().expect("one")
+        ));
+        assert_eq!(ends(&mut admin, made.last().expect("one")), end);
+    }
+    // What was issued as the person itself is the person's still, and no longer for that.
+    admin.run(&format!(
+        "SELECT scope.revoke_temporary('{owner}', '{person}')"
+    ));
+    let mut after = f.login(&person);
+    let own = admin.column(&format!(
+        "SELECT role FROM scope.credentials WHERE created_by = '{person}' AND kind IN ('credential', 'authenticator') ORDER BY 1"
+    ));
+    assert!(own.len() >= 4, "{own:?}");
+    for role in &own {
+        let refusal = after.refused(
+            &format!("SELECT scope.renew_role('{role}', '20 days')"),
+            "42501",
+        );
+        assert!(refusal.detail.contains("for a time"), "{refusal}");
+        after.refused(&format!("SELECT scope.rotate_password('{role}')"), "42501");
+        assert_eq!(ends(&mut admin, role), end);
+    }
+    // Who has the right for good prolongs what its role has issued, and then it is like any other.
+    let mut s = f.login(&deputy);
+    s.run(&format!(
+        "SET ROLE {owner}; SELECT scope.renew_role('{}', '20 days')",
+        made[0]
+    ));
+    assert_ne!(ends(&mut admin, &made[0]), end);
+    admin.run(&format!("SELECT scope.renew_role('{}', '20 days')", own[0]));
+    // Neither a membership that is held anyway nor one that ended binds anybody.
+    let free = after.attempt("SELECT scope.create_scope('outlives_own', '{SELECT}', '{orders}')");
+    assert_eq!(
+        free.err().map(|refusal| refusal.code),
+        Some("42501".to_owned())
+    );
+    after.run("CREATE TABLE own (i int)");
+    let free = after
+        .handed("scope.create_readonly_role('own', valid_for => '20 days')")
+        .role;
+    assert_ne!(ends(&mut admin, &free), end);
+    admin.run(&format!(
+        "SELECT scope.grant_temporary('{owner}', '{other}', '1 hour'); GRANT {owner} TO {other}"
+    ));
+    let free = f
+        .login(&other)
+        .handed("scope.create_readonly_role('orders', valid_for => '20 days')")
+        .role;
+    admin.assert_that(&format!(
+        "(SELECT time_left > interval '10 days' FROM scope.roles WHERE role = '{free}')"
+    ));
+}
