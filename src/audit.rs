@@ -8,6 +8,7 @@ pub mod event;
 mod floods;
 pub mod line;
 mod log;
+mod notification;
 pub mod redact;
 pub mod retention;
 pub mod running;
@@ -16,14 +17,15 @@ pub mod setting;
 pub mod watched;
 
 use std::cell::{Cell, RefCell};
+use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::buffer::Buffer;
 use crate::error::{self, Report};
-use crate::pg::log::Level;
-use crate::pg::{clock, identity, log as server_log, notify as notification, server, xact};
+use crate::log_line::{self, Level};
+use crate::pg::{clock, identity, server, xact};
 use crate::session::{gate, switch_state};
 use crate::timestamp::Second;
 use crate::waiting;
@@ -153,7 +155,7 @@ fn record_at(now: i64, event: Event<'_>) {
     common(&mut line, now);
     event.write(&mut line);
     let line = line.end();
-    server_log::write(level, &line, now);
+    log_line::write(level, &line, now);
     BUFFER.with(|kept| kept.give_back(line));
     if let Event::Alert { guard, blocked, .. } = event {
         notify(&event, guard, blocked);
@@ -268,7 +270,7 @@ pub fn ended(end: End) {
         line.field("outcome", Value::Text(outcome));
         line.members(&rest);
         let line = line.end();
-        server_log::write(Level::Log, &line, clock::now());
+        log_line::write(Level::Log, &line, clock::now());
         BUFFER.with(|kept| kept.give_back(line));
     }
 }
@@ -346,8 +348,10 @@ fn notify(event: &Event<'_>, guard: &str, blocked: bool) {
         0..=MAX_PAYLOAD => whole,
         _ => payload(false),
     };
-    if payload.len() <= MAX_PAYLOAD {
-        notification::at_commit(CHANNEL, &payload);
+    if payload.len() <= MAX_PAYLOAD
+        && let Ok(payload) = CString::from_vec_with_nul(payload)
+    {
+        notification::at_commit(CHANNEL, payload);
     }
 }
 

@@ -24,6 +24,7 @@ pub mod end;
 pub mod launcher;
 mod record;
 mod schedule;
+pub mod settings;
 mod terminate;
 mod waits;
 pub mod worker;

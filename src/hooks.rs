@@ -20,6 +20,7 @@ mod object_access;
 mod objects;
 mod owners;
 mod plan;
+mod query;
 mod quiet;
 mod refusals;
 mod sealed;

@@ -25,6 +25,7 @@ mod html;
 mod jwt;
 mod label;
 mod lock;
+mod log_line;
 mod log_prefix;
 mod login;
 mod login_facts;

@@ -1,9 +1,32 @@
-//! Taking roles out of others (`pg_auth_members`), whoever put them there.
+//! The roles that a role is in (`pg_auth_members`), and taking it out of them, whoever put it there.
 
 use pgrx::pg_sys;
 use pgrx::spi::SpiResult;
 
 use crate::pg::{catalog, compat, spi};
+
+/// Does `member` hold the privileges of a superuser, and with them the code that the superuser owns?
+pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
+    groups(member).into_iter().any(|group| {
+        catalog::role_by_oid(group).is_some_and(|role| role.superuser)
+            && catalog::has_privileges_of(member, group)
+    })
+}
+
+/// The roles that a role is a member of, through others too, whether or not it has their privileges.
+pub fn groups(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut seen = vec![member];
+    let mut next = 0;
+    while let Some(&role) = seen.get(next) {
+        next += 1;
+        for group in catalog::memberships(role) {
+            if !seen.contains(&group) {
+                seen.push(group);
+            }
+        }
+    }
+    seen.split_off(1)
+}
 
 /// Takes the role out of every role that it is a member of, whoever put it there, and takes back
 /// the memberships that it granted.

@@ -5,6 +5,7 @@ pub mod claim_settings;
 pub mod ends;
 pub mod gate;
 pub mod leftovers;
+pub mod parsing;
 pub mod planted;
 pub mod role_changers;
 pub mod role_settings;

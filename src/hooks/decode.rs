@@ -7,8 +7,8 @@ use pgrx::pg_sys;
 use super::owners;
 use crate::lock::verdict::Statement;
 use crate::pg::list::elements;
-use crate::pg::{catalog, compat, parsing, raw};
-use crate::session::{gate, leftovers, switch_state};
+use crate::pg::{catalog, compat, raw, setting};
+use crate::session::{gate, leftovers, parsing, switch_state};
 
 /// # Safety
 /// `node` is a valid utility statement.
@@ -155,7 +155,7 @@ pub(super) unsafe fn leaves_parsing_alone(node: *mut pg_sys::Node) -> bool {
         gate::is_closed()
             && sets(node).is_some_and(|(name, value)| {
                 parsing::is_settled(name)
-                    && value.is_none_or(|value| parsing::has_value(name, value))
+                    && value.is_none_or(|value| setting::has_value(name, value))
             })
     }
 }

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int};
 
 use pgrx::pg_sys;
 
-use crate::pg::{parsing, plans};
-use crate::session::gate;
+use super::query;
+use crate::session::{gate, parsing};
 
 static mut PREVIOUS_ANALYSIS: pg_sys::post_parse_analyze_hook_type = None;
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
@@ -38,7 +38,7 @@ unsafe extern "C-unwind" fn analysed(
 ) {
     // SAFETY: the arguments go on as they came.
     unsafe {
-        parsing::analysed(query);
+        parsing::analysed(|| query::holds_literal(query));
         if let Some(previous) = PREVIOUS_ANALYSIS {
             previous(state, query, jumbled);
         }
@@ -53,7 +53,7 @@ unsafe extern "C-unwind" fn plan(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: the arguments go on as they came. The planner writes into the query: it is looked at before.
     unsafe {
-        let is_a_roles = gate::is_closed() && plans::depends_on_role(query);
+        let is_a_roles = gate::is_closed() && query::depends_on_role(query);
         let planner = PREVIOUS_PLANNER.unwrap_or(standard_planner);
         let plan = planner(query, text, options, parameters);
         if is_a_roles {

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::expiry::{launcher, worker as expiry_worker};
+use crate::expiry::{launcher, settings, worker as expiry_worker};
 use crate::pg::worker;
 use crate::wakeup;
 
@@ -13,7 +13,7 @@ use crate::wakeup;
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn scope_roles_launcher(_argument: pg_sys::Datum) {
     worker::connect(None);
-    worker::settle();
+    settings::settle();
     launcher::run();
 }
 
@@ -23,7 +23,7 @@ pub unsafe extern "C-unwind" fn scope_roles_launcher(_argument: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn scope_roles_worker(database: pg_sys::Datum) {
     worker::connect(Some(pg_sys::Oid::from(database.value() as u32)));
-    worker::settle();
+    settings::settle();
     expiry_worker::run();
 }
 

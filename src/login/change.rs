@@ -13,7 +13,7 @@ use crate::label::{self, Kind, Metadata};
 use crate::pg::arguments::Cidr;
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{identity, server, time_zone, xact};
+use crate::pg::{identity, server, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -260,7 +260,7 @@ impl Given {
             rules.hours = options::hours(hours)?;
         }
         if let Some(zone) = self.time_zone {
-            let known = time_zone::named(&zone).map_err(credential::Error::from)?;
+            let known = time_zone(&zone).map_err(credential::Error::from)?;
             rules.zone = Some(known.ok_or(BadOption::TimeZone(zone))?);
         }
         if rules.hours.is_empty() {
@@ -276,4 +276,17 @@ impl Given {
         options::check_rules(&rules)?;
         Ok(rules)
     }
+}
+
+/// The name of a time zone as the database of zones writes it. `pg_tzset` would also take what looks
+/// like a POSIX rule ("UTC+2", which is two hours west).
+pub fn time_zone(name: &str) -> spi::SpiResult<Option<String>> {
+    let found = spi::query(
+        "SELECT name FROM pg_catalog.pg_timezone_names
+          WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower($1)
+          ORDER BY name OPERATOR(pg_catalog.<>) $1 LIMIT 1",
+        &[name.into()],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(found.into_iter().flatten().next())
 }

@@ -4,7 +4,8 @@
 use pgrx::pg_sys;
 
 use crate::label::{self, Kind, Metadata};
-use crate::pg::{catalog, server, shdepend};
+use crate::memberships;
+use crate::pg::{server, shdepend};
 
 /// Does the client ask for a database that has a part of its scopes, and is not its own? While it logs in, when no more can be
 /// read than labels.
@@ -21,7 +22,7 @@ pub fn is_of_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
     let Some(database) = server::database_of_name(&asked) else {
         return false;
     };
-    catalog::groups(role)
+    memberships::groups(role)
         .into_iter()
         .any(|group| match label::read_at_login(group) {
             None => false,
@@ -47,5 +48,5 @@ pub fn gets_something_here(login: pg_sys::Oid) -> bool {
         }
     };
     // It was issued with nothing of its own, and may come by what everyone or its scope has.
-    shdepend::holds_here(login, true) || catalog::groups(login).into_iter().any(is_given)
+    shdepend::holds_here(login, true) || memberships::groups(login).into_iter().any(is_given)
 }

@@ -71,29 +71,6 @@ pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(member, role) }
 }
 
-/// Does `member` hold the privileges of a superuser, and with them the code that the superuser owns?
-pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
-    groups(member).into_iter().any(|group| {
-        // SAFETY: a catalogue read inside a transaction.
-        unsafe { pg_sys::superuser_arg(group) && has_privileges_of(member, group) }
-    })
-}
-
-/// The roles that a role is a member of, through others too, whether or not it has their privileges.
-pub fn groups(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let mut seen = vec![member];
-    let mut next = 0;
-    while let Some(&role) = seen.get(next) {
-        next += 1;
-        for group in memberships(role) {
-            if !seen.contains(&group) {
-                seen.push(group);
-            }
-        }
-    }
-    seen.split_off(1)
-}
-
 fn role(cache: pg_sys::SysCacheIdentifier::Type, key: impl Into<pg_sys::Datum>) -> Option<Role> {
     // SAFETY: inside a transaction; the key has the cache's type, and the columns theirs; a NAME is terminated.
     unsafe {

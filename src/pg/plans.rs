@@ -1,53 +1,57 @@
-//! Plans that one role has made and another may run: PostgreSQL keeps them for a whole session, and makes a plan anew
-//! for another role only where row security or a foreign table asks for it.
+//! Plans that PostgreSQL keeps (utils/plancache.h), and the settings by which they are made.
 
-use std::ffi::c_void;
+use std::cell::RefCell;
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
-use super::{catalog, compat, walk};
+use super::{compat, raw, setting};
 
-/// catalog/pg_language.dat; fixed.
-const INTERNAL: u32 = 12;
-const C: u32 = 13;
-const SQL: u32 = 14;
+/// Constants are written as text by the planner, too.
+const OF_OUTPUT: [&CStr; 2] = [c"bytea_output", c"extra_float_digits"];
 
-/// Does the planner ask for the rights of the current user, or run something as that? It does so where it puts the
-/// result of an immutable function in place of the call, or the body of an SQL function.
-///
-/// # Safety
-/// A valid query that has not been planned, inside a transaction; owns nothing, because an error may jump over it.
-pub unsafe fn depends_on_role(query: *mut pg_sys::Query) -> bool {
-    // SAFETY: by contract.
-    unsafe { calls_such(query.cast(), std::ptr::null_mut()) }
+thread_local! {
+    /// Those of the planner, and of what it computes.
+    static PLANNERS: RefCell<Vec<*mut pg_sys::config_generic>> = const { RefCell::new(Vec::new()) };
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn calls_such(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-    // SAFETY: PostgreSQL passes valid nodes, and NULL.
-    unsafe {
-        !node.is_null()
-            && ((*node).type_ != pg_sys::NodeTag::T_Query
-                && pg_sys::check_functions_in_node(node, Some(is_such), context)
-                || walk::into(node, calls_such, context))
-    }
-}
-
-/// Of PostgreSQL's own none; of those of extensions that are written in C and that all may execute, none either.
-#[pg_guard]
-unsafe extern "C-unwind" fn is_such(function: pg_sys::Oid, _context: *mut c_void) -> bool {
-    if u32::from(function) < pg_sys::FirstNormalObjectId {
-        return false;
-    }
-    let found = catalog::look_at_function(function, |form| {
-        let language = u32::from(form.prolang);
-        let is_immutable = form.provolatile as u8 == pg_sys::PROVOLATILE_IMMUTABLE;
-        (language, is_immutable)
+/// Looks up the planner's settings. Inside a transaction.
+pub fn learn_settings() {
+    PLANNERS.take();
+    compat::all_settings(|setting| {
+        use pg_sys::config_group::*;
+        // SAFETY: a valid record, whose name is terminated.
+        let (group, name) = unsafe { ((*setting).group, CStr::from_ptr((*setting).name)) };
+        if matches!(
+            group,
+            QUERY_TUNING_METHOD | QUERY_TUNING_COST | QUERY_TUNING_GEQO | QUERY_TUNING_OTHER
+        ) || OF_OUTPUT.contains(&name)
+        {
+            PLANNERS.with_borrow_mut(|settings| settings.push(setting));
+        }
     });
-    found.is_some_and(|(language, is_immutable)| {
-        let is_c = language == C || language == INTERNAL;
-        let is_anybodys = || compat::all_may_execute(function);
-        language == SQL || is_immutable && !(is_c && is_anybodys())
-    })
+}
+
+/// Has one of them been set for the length of a transaction, or of a function?
+pub fn are_settings_set_for_a_time() -> bool {
+    // SAFETY: those of PostgreSQL's own stay where they are.
+    let is_set = |&setting: &_| unsafe { setting::is_set_for_a_time(setting) };
+    PLANNERS.with_borrow(|settings| settings.iter().any(is_set))
+}
+
+/// Where there is PL/pgSQL in this database. Inside a transaction.
+pub fn load_plpgsql() {
+    // SAFETY: terminated names.
+    unsafe {
+        if pg_sys::get_language_oid(c"plpgsql".as_ptr(), true) != pg_sys::InvalidOid {
+            pg_sys::load_file(c"$libdir/plpgsql".as_ptr(), false);
+        }
+    }
+}
+
+/// What is kept is analysed, planned and made ready again where it is used next, expressions of PL/pgSQL in the middle
+/// of a transaction too. Cannot fail.
+pub fn make_ready_anew() {
+    // SAFETY: marks entries of the backend's own table.
+    unsafe { raw::ResetPlanCache() }
 }

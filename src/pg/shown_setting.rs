@@ -113,24 +113,6 @@ pub fn take_over<S: Shown>(is_ours: impl Fn(&[u8]) -> bool, is_shown: impl Fn(&[
     }
 }
 
-/// Nobody makes settings of this prefix any more. PostgreSQL compares settings without regard to case, and reserved
-/// prefixes with it.
-pub fn reserve_in_all_spellings(prefix: &CStr) {
-    let mut spelling = prefix.to_bytes().to_vec();
-    for upper in 0..1_u32 << spelling.len() {
-        for (place, letter) in spelling.iter_mut().enumerate() {
-            if upper >> place & 1 == 1 {
-                letter.make_ascii_uppercase();
-            } else {
-                letter.make_ascii_lowercase();
-            }
-        }
-        if let Ok(spelling) = CString::new(spelling.clone()) {
-            compat::reserve_setting_prefix(&spelling);
-        }
-    }
-}
-
 /// Has a setting that there is show nothing.
 pub fn hide<S: Shown>(name: &CStr) {
     let setting = compat::find_setting(name);

@@ -4,7 +4,6 @@ use std::ffi::CString;
 
 use pgrx::pg_sys;
 
-use super::spi;
 use crate::admission::hours::Moment;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -31,17 +30,4 @@ pub fn moment(zone: &str, micros: i64) -> Option<Moment> {
             minute: u16::try_from((*clock).tm_hour * 60 + (*clock).tm_min).ok()?,
         })
     }
-}
-
-/// The name of a time zone as the database of zones writes it. `pg_tzset` would also take what looks
-/// like a POSIX rule ("UTC+2", which is two hours west).
-pub fn named(name: &str) -> Result<Option<String>, pgrx::spi::Error> {
-    let found = spi::query(
-        "SELECT name FROM pg_catalog.pg_timezone_names
-          WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower($1)
-          ORDER BY name OPERATOR(pg_catalog.<>) $1 LIMIT 1",
-        &[name.into()],
-        |row| row.get::<String>(1),
-    )?;
-    Ok(found.into_iter().flatten().next())
 }

@@ -10,6 +10,7 @@ use super::planned::Planned;
 use super::privilege::Privilege;
 use super::{Error, held, planning};
 use crate::label;
+use crate::memberships;
 use crate::pg::{catalog, server};
 
 /// The one who made a scope hands out what it holds only while they may grant that themselves: the
@@ -64,7 +65,7 @@ pub fn require_authority_everywhere(caller: pg_sys::Oid, scope: pg_sys::Oid) -> 
         return Ok(());
     }
     let mut beyond = Vec::new();
-    for role in std::iter::once(scope).chain(catalog::groups(scope)) {
+    for role in std::iter::once(scope).chain(memberships::groups(scope)) {
         let Some(Ok(metadata)) = label::read(role) else {
             continue;
         };

@@ -22,7 +22,7 @@ use pgrx::prelude::*;
 use super::switch_state;
 use crate::jwt;
 use crate::pg::shown_setting::{self, Shown};
-use crate::pg::xact;
+use crate::pg::{compat, xact};
 
 const PREFIX: &CStr = c"request";
 const ALL: &[u8] = b"request.";
@@ -139,7 +139,25 @@ extern "C-unwind" fn reserve() {
         |name| starts_with(name, CLAIM),
     );
     shown_setting::define::<Claims>(switch_state::CLAIMS, None);
-    shown_setting::reserve_in_all_spellings(PREFIX);
+    reserve_in_all_spellings(PREFIX);
+}
+
+/// Nobody makes settings of this prefix any more. PostgreSQL compares settings without regard to case, and reserved
+/// prefixes with it.
+fn reserve_in_all_spellings(prefix: &CStr) {
+    let mut spelling = prefix.to_bytes().to_vec();
+    for upper in 0..1_u32 << spelling.len() {
+        for (place, letter) in spelling.iter_mut().enumerate() {
+            if upper >> place & 1 == 1 {
+                letter.make_ascii_uppercase();
+            } else {
+                letter.make_ascii_lowercase();
+            }
+        }
+        if let Ok(spelling) = CString::new(spelling.clone()) {
+            compat::reserve_setting_prefix(&spelling);
+        }
+    }
 }
 
 struct Claims;

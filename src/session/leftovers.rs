@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::parsing;
 use super::switch_state;
 use crate::pg::xact_end::{self, Ending, Moment};
-use crate::pg::{dblink, discard, parsing, prepared, session_settings};
+use crate::pg::{dblink, discard, prepared, session_settings, xact};
 use crate::switch_text::Extent;
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
@@ -181,10 +182,13 @@ fn forget() {
     discard::advisory_locks();
 }
 
-/// Closes the connections of dblink.
+/// Closes the connections of dblink. A failure is no reason to fail: none is open, most likely.
 fn disconnect() {
     if CONNECTED.swap(false, Ordering::Relaxed) {
-        dblink::disconnect();
+        let names = xact::subtransaction(dblink::connections).unwrap_or_default();
+        for name in names.into_iter().map(Some).chain([None]) {
+            let _closed = xact::subtransaction(|| dblink::disconnect(name));
+        }
     }
 }
 

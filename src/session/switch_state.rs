@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use pgrx::guc::{GucContext, GucFlags, GucSetting};
 use pgrx::pg_sys;
 
+use super::parsing;
 use super::{ends, gate};
 use crate::pg::own_setting::{self, Kept, Value, Watched};
 use crate::pg::setting::{self, Setting};
-use crate::pg::{parsing, xact};
+use crate::pg::xact;
 use crate::switch_text::{Extent, State};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);

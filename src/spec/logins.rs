@@ -10,7 +10,8 @@ use crate::authority::Target;
 use crate::credential::options::{self, Given};
 use crate::credential::{self, BadOption, issue};
 use crate::label::Metadata;
-use crate::pg::{catalog, time_zone};
+use crate::login;
+use crate::pg::catalog;
 
 pub fn steps(document: &Document, found: &mut Found) -> Result<(), Error> {
     for (index, login) in document.logins.iter().enumerate() {
@@ -73,7 +74,7 @@ impl<'a> Policy<'a> {
         let hours = self.allowed_hours.iter().cloned().map(Some).collect();
         let zone = match self.time_zone {
             Some(zone) if before.zone.as_deref() != Some(zone) => {
-                let known = time_zone::named(zone)?;
+                let known = login::change::time_zone(zone)?;
                 Some(known.ok_or_else(|| bad(BadOption::TimeZone(zone.to_owned()))))
                     .transpose()
                     .at(&format!("{at}/time_zone"))?

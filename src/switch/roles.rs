@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use super::Error;
 use crate::label::{self, Kind, Metadata};
+use crate::memberships;
 use crate::pg::catalog::{self, Role};
 use crate::pg::db_role_setting::Stored;
 use crate::pg::{compat, identity, invalidation, server};
@@ -150,7 +151,7 @@ pub fn privileged(role: &Role) -> Option<&'static str> {
         Some("may write files of the server (pg_write_server_files)")
     } else if reaches(pg_sys::ROLE_PG_READ_SERVER_FILES) {
         Some("may read files of the server (pg_read_server_files)")
-    } else if catalog::inherits_from_superuser(role.oid) {
+    } else if memberships::inherits_from_superuser(role.oid) {
         Some("has the rights of a superuser, being its member")
     } else if switch_state::settings().any(|name| compat::may_set_parameter(role.oid, name)) {
         Some("may set a setting that the lock rests on (GRANT SET ON PARAMETER)")
