@@ -17,7 +17,7 @@ import sys
 
 # From the roof down. A room imports only rooms that stand below its own floor, or later on the same one.
 FLOORS = [
-    ["lib"],
+    ["lib", "sql"],
     ["hooks"],
     ["spec", "page", "review", "map"],
     ["expiry", "authenticator", "temporary", "guard", "login"],

@@ -275,6 +275,22 @@ pub fn is_home(metadata: &Metadata, database: &str) -> bool {
     }
 }
 
+/// The credentials that were issued in this database, and not in one of another cluster.
+pub fn issued_here() -> Vec<pg_sys::Oid> {
+    let here = server::database_name();
+    let mut found = Vec::new();
+    each(|role, label| {
+        if let Ok(metadata) = parse(role, label)
+            && metadata.kind == Kind::Credential
+            && metadata.is_native
+            && is_home(&metadata, &here)
+        {
+            found.push(role);
+        }
+    });
+    found
+}
+
 /// Somebody has named the scope: it is there to stay. The caller controls it.
 pub fn keep(scope: pg_sys::Oid) {
     if let Some(Ok(mut metadata)) = read(scope)

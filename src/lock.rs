@@ -3,6 +3,7 @@
 
 mod error;
 pub mod reach;
+pub mod triggers;
 pub mod verdict;
 
 use crate::audit::{self, Class};

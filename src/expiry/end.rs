@@ -67,12 +67,13 @@ pub fn drop_plain(due: &[Managed]) -> SpiResult<Vec<Managed>> {
     let claimed: Vec<Managed> = due.iter().filter_map(claim).collect();
     let oids: Vec<pg_sys::Oid> = claimed.iter().map(|role| role.oid).collect();
     let held = dependencies::holding(&oids)?;
+    let preparing = waits::with_prepared_transactions(&oids)?;
     let plain: Vec<Managed> = claimed
         .into_iter()
         .filter(|role| role.metadata.kind != Kind::Temporary)
         .filter(|role| !held.contains(&role.oid))
         .filter(|role| sessions::of_roles(|other| other == role.oid).is_empty())
-        .filter(|role| matches!(waits::prepared_transaction(role.oid), Ok(None)))
+        .filter(|role| !preparing.contains(&role.oid))
         .collect();
     if !plain.is_empty() {
         let names: Vec<String> = plain

@@ -1,5 +1,7 @@
 //! Who keeps the end of a role waiting, and whom it keeps.
 
+use std::collections::HashSet;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
@@ -31,6 +33,20 @@ pub fn is_waited_for() -> SpiResult<bool> {
         |_| Ok(()),
     )?;
     Ok(!found.is_empty())
+}
+
+/// Which of the roles have prepared transactions.
+pub fn with_prepared_transactions(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
+    if !server::takes_prepared_transactions() {
+        return Ok(HashSet::new());
+    }
+    let found = spi::query(
+        "SELECT r.oid FROM pg_catalog.pg_prepared_xacts p JOIN pg_catalog.pg_authid r ON r.rolname = p.owner
+          WHERE r.oid = ANY ($1)",
+        &[roles.to_vec().into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    )?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// A prepared transaction of the role, in words: it keeps its locks until somebody decides about it.

@@ -12,7 +12,7 @@ use super::judge::{
 use super::{guards, sealed};
 use super::{quiet, statements};
 use crate::lock::verdict::{Event, Statement, Violation};
-use crate::lock::{self, is_bound};
+use crate::lock::{self, is_bound, triggers};
 use crate::login;
 use crate::pg::error_context::explaining;
 use crate::pg::{catalog, compat, prepared, timer};
@@ -136,12 +136,12 @@ extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
     let (Some(role), Some(made)) = (switching::locked_to(), catalog::new_trigger(trigger)) else {
         return;
     };
-    if !made.is_own() {
+    if !triggers::is_own(&made) {
         lock::enforce(&Event::Utility(Statement::Trigger { own: false }));
     }
     if compat::CASCADES_FIRE_TRIGGERS_AS_WHO_BEGAN
-        && (made.cascades_into_tables_of(role)
-            || made.runs_code_after() && catalog::others_cascade_into_tables_of(role))
+        && (triggers::cascades_into_tables_of(&made, role)
+            || triggers::runs_code_after(&made) && triggers::others_cascade_into_tables_of(role))
     {
         lock::enforce(&Event::Utility(Statement::Cascade));
     }

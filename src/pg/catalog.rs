@@ -17,7 +17,7 @@ use super::scan::{Scan, cached};
 use super::{clock, compat};
 
 pub use function::{is_postgresqls, is_pure, look as look_at_function};
-pub use trigger::{new_trigger, others_cascade_into_tables_of, owns};
+pub use trigger::{Trigger, any_trigger, is_over_expressions, is_owned_by, new_trigger, owns};
 pub use types::{is_new_temporary_type, is_temporary_schema, path_names_temporary_schema};
 
 /// A row of `pg_authid`.

@@ -1,8 +1,10 @@
 //! The statements that close PUBLIC's defaults in this database, and what each would break.
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 
 use super::Error;
+use crate::label;
 use crate::pg::{identity, spi};
 
 pub struct Step {
@@ -16,7 +18,8 @@ pub struct Step {
 
 /// In the order in which they are to run: what is in use gets its own grant before PUBLIC loses it.
 pub fn plan() -> Result<Vec<Step>, Error> {
-    let none: [DatumWithOid<'_>; 0] = [];
+    let issued: Vec<pg_sys::Oid> = label::issued_here();
+    let (none, issued): ([DatumWithOid<'_>; 0], _) = ([], [issued.into()]);
     let step = |row: spi::Row<'_>| {
         Ok(Step {
             statement: row.get(1)?,
@@ -26,7 +29,8 @@ pub fn plan() -> Result<Vec<Step>, Error> {
         })
     };
     let mut steps = Vec::new();
-    for sql in [DATABASE, SCHEMAS, FUNCTIONS, FUTURE] {
+    steps.extend(identity::elevated(|| spi::read(DATABASE, &issued, step))?);
+    for sql in [SCHEMAS, FUNCTIONS, FUTURE] {
         steps.extend(identity::elevated(|| spi::read(sql, &none, step))?);
     }
     Ok(steps)
@@ -73,8 +77,7 @@ WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d
      managed AS (
        SELECT l.objoid AS oid, l.label::jsonb ->> 'kind' AS kind, (l.label::jsonb ->> 'creator_oid')::oid AS creator,
               l.label::jsonb ->> 'creator' AS creator_name,
-              coalesce((l.label::jsonb ->> 'database_oid')::oid = (SELECT oid FROM pg_database WHERE datname = current_database()),
-                       l.label::jsonb ->> 'database' = current_database()) AS is_issued_here
+              l.objoid = ANY ($1) AS is_issued_here
          FROM pg_shseclabel l WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'),
      gives(role) AS (
        SELECT a.grantee FROM d, aclexplode(d.acl) a WHERE a.privilege_type = 'CONNECT' AND a.is_grantable

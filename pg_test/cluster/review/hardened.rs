@@ -54,6 +54,26 @@ fn hardening_leaves_issuers_what_they_have_issued() {
     );
 }
 
+/// A label of another cluster may name this database's number, and somebody here by number and name.
+#[test]
+fn attack_a_login_of_another_cluster_gets_nobody_a_grant_option() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "hardened_restored");
+    let mut admin = f.admin();
+    let alice = f.issuer("alice");
+    admin.run(&format!("CREATE SCHEMA shop AUTHORIZATION {alice}"));
+    let mut s = f.login(&alice);
+    s.run("CREATE TABLE shop.goods (id int)");
+    let login = s.issue("'shop.goods'").role;
+    let options = "SELECT statement FROM scope.harden() WHERE statement LIKE '%WITH GRANT OPTION%'";
+    assert_eq!(admin.column(options).len(), 1);
+    admin.run(&format!(
+        "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE {login} IS %L',
+           (SELECT label::jsonb || '{{\"system\": 1}}' FROM pg_shseclabel WHERE provider = 'scope_roles' AND objoid = '{login}'::regrole)); END $$"
+    ));
+    assert_eq!(admin.column(options), [""; 0]);
+}
+
 #[test]
 fn rotation_counts_no_connect_that_everyone_has_and_hands_out_no_login_that_cannot_connect() {
     let server = Server::start(Options::default());

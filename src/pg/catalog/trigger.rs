@@ -26,28 +26,18 @@ pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
     }
 }
 
-/// A trigger: what the lock must know of it.
+/// A row of pg_trigger.
 pub struct Trigger {
     pub table: pg_sys::Oid,
     /// The other table of a foreign key.
-    other: pg_sys::Oid,
+    pub other: pg_sys::Oid,
     /// PostgreSQL has made it for a constraint.
-    is_internal: bool,
-    is_after: bool,
-    function: pg_sys::Oid,
+    pub is_internal: bool,
+    pub is_after: bool,
+    pub function: pg_sys::Oid,
     /// That its constraint has.
-    index: pg_sys::Oid,
+    pub index: pg_sys::Oid,
 }
-
-/// What changes the referencing table when the referenced one changes (pg_proc.dat).
-const CASCADES: [u32; 6] = [
-    pg_sys::F_RI_FKEY_CASCADE_DEL,
-    pg_sys::F_RI_FKEY_CASCADE_UPD,
-    pg_sys::F_RI_FKEY_SETNULL_DEL,
-    pg_sys::F_RI_FKEY_SETNULL_UPD,
-    pg_sys::F_RI_FKEY_SETDEFAULT_DEL,
-    pg_sys::F_RI_FKEY_SETDEFAULT_UPD,
-];
 
 impl Trigger {
     fn read(row: &Row) -> Self {
@@ -64,27 +54,6 @@ impl Trigger {
             index: form.tgconstrindid,
         }
     }
-
-    /// Does the current user own its table? True of PostgreSQL's own triggers.
-    pub fn is_own(&self) -> bool {
-        self.is_internal || is_owned_by(identity::current_user(), self.table)
-    }
-
-    /// Does it run code of the table's owner after the change? PostgreSQL's own do when they check an
-    /// index over expressions again.
-    pub fn runs_code_after(&self) -> bool {
-        self.is_after && !self.is_internal
-            || self.function == pg_sys::F_UNIQUE_KEY_RECHECK.into()
-                && is_over_expressions(self.index)
-    }
-
-    /// Is it one of a foreign key that takes changes from a table of others into one of the role's?
-    pub fn cascades_into_tables_of(&self, role: pg_sys::Oid) -> bool {
-        self.is_internal
-            && CASCADES.contains(&self.function.to_u32())
-            && !is_owned_by(role, self.table)
-            && is_owned_by(role, self.other)
-    }
 }
 
 /// One that was just made.
@@ -97,17 +66,18 @@ pub fn new_trigger(trigger: pg_sys::Oid) -> Option<Trigger> {
     .first(Trigger::read)
 }
 
-/// Is there a foreign key that takes changes from tables of others into the role's?
-pub fn others_cascade_into_tables_of(role: pg_sys::Oid) -> bool {
+/// Is there such a one?
+pub fn any_trigger(is_such: impl Fn(&Trigger) -> bool) -> bool {
     let mut found = false;
     Scan::all(pg_sys::TriggerRelationId).each(|row| {
-        found = Trigger::read(row).cascades_into_tables_of(role);
+        found = is_such(&Trigger::read(row));
         !found
     });
     found
 }
 
-fn is_over_expressions(index: pg_sys::Oid) -> bool {
+/// True also when it is not to be found.
+pub fn is_over_expressions(index: pg_sys::Oid) -> bool {
     let row = new_row(
         pg_sys::IndexRelationId,
         pg_sys::IndexRelidIndexId,
@@ -122,7 +92,7 @@ pub(super) fn new_row(catalogue: pg_sys::Oid, index: u32, oid: (u32, pg_sys::Oid
 }
 
 /// Does the role own the relation, or inherit from its owner? True when there is none.
-fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
+pub fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
     let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
     // SAFETY: inside a transaction; a row of that catalogue.
     let owner = unsafe { cached(pg_sys::SysCacheIdentifier::RELOID, relation, look) };
