@@ -284,7 +284,7 @@ impl Report for itself::NotItsOwn {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
     fn detail(&self) -> String {
-        "A role that cannot log in has settings for the sessions that a token switches to it."
+        "A role that cannot log in, or that tokens take, has settings for the sessions that a token switches to it."
             .into()
     }
     fn hint(&self) -> String {

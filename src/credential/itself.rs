@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::error;
 use crate::label::{self, Kind};
-use crate::pg::{catalog, identity};
+use crate::pg::{catalog, identity, spi};
 use pgrx::pg_sys;
 
 #[derive(Debug, thiserror::Error)]
@@ -21,15 +21,30 @@ pub struct NotItsOwn {
     pub role: String,
 }
 
-/// Called when ALTER ROLE … SET is about to run. Raises 42501 for a role that cannot log in: its settings are those of the
-/// sessions that a token switches to it. Its code may run where no token is, in an index that is analysed, say.
+/// Called when ALTER ROLE … SET is about to run. Raises 42501 for a role that cannot log in, or that tokens take: its settings are those of
+/// the sessions that a token switches to it. Its code may run where no token is, in an index that is analysed, say.
 pub fn enforce_settings() {
-    let role = catalog::role_by_oid(identity::current_user());
-    let is_its_own = |role: &catalog::Role| role.can_login || role.create_role || role.superuser;
-    if let Some(role) = role.filter(|role| !is_its_own(role)) {
+    let Some(role) = catalog::role_by_oid(identity::current_user()) else {
+        return;
+    };
+    if !role.create_role && !role.superuser && (!role.can_login || is_taken_by_tokens(role.oid)) {
         error::raise(&NotItsOwn { role: role.name });
     }
 }
+
+/// Is an authenticator a member of the role, through others too?
+fn is_taken_by_tokens(role: pg_sys::Oid) -> bool {
+    let found = identity::elevated(|| spi::read(AUTHENTICATORS_OF, &[role.into()], |_| Ok(())));
+    // What is not known is refused.
+    !found.is_ok_and(|found| found.is_empty())
+}
+
+const AUTHENTICATORS_OF: &str = "
+WITH RECURSIVE m(oid) AS (
+  SELECT $1 UNION SELECT a.member FROM pg_catalog.pg_auth_members a JOIN m ON a.roleid OPERATOR(pg_catalog.=) m.oid)
+SELECT FROM m JOIN pg_catalog.pg_shseclabel l ON l.objoid OPERATOR(pg_catalog.=) m.oid
+ WHERE l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.provider OPERATOR(pg_catalog.=) 'scope_roles'
+   AND l.label::pg_catalog.jsonb OPERATOR(pg_catalog.->>) 'kind' OPERATOR(pg_catalog.=) 'authenticator' LIMIT 1";
 
 /// Called when a statement is about to change a role: CREATE, ALTER, DROP or RENAME it, its settings,
 /// memberships or labels. Raises 42501 when it is a managed role that does it.

@@ -148,14 +148,49 @@ fn settings_of_a_role_that_would_undo_the_lock() {
 /// A role may change its own settings, by PostgreSQL's rules: whoever takes it next would begin with them.
 #[test]
 fn settings_of_its_own_role_for_the_next() {
-    let g = Gate::new("role_settings_p");
+    own_settings_are_refused(&Gate::new("role_settings_p"));
+}
+
+/// The same of a role that can log in, whose login is not a token's; nor does its code, wherever it runs.
+#[test]
+fn attack_settings_of_a_login_that_tokens_take() {
+    let g = Gate::new("role_settings_n");
+    let mut admin = g.f.admin();
+    let reader = &g.reader;
+    admin.run(&format!(
+        "ALTER ROLE {reader} LOGIN; CREATE SCHEMA his AUTHORIZATION {reader}"
+    ));
+    own_settings_are_refused(&g);
+    admin.run(&format!(
+        "CREATE ROLE role_settings_n_group; GRANT {reader} TO role_settings_n_group"
+    ));
+    admin.handed("scope.create_authenticator('role_settings_n_api', '{role_settings_n_group}')");
+    let mut own = g.f.login(reader);
+    own.refused("ALTER ROLE CURRENT_USER SET search_path = his", "42501");
+    own.run(
+        "CREATE TABLE his.t (i int); INSERT INTO his.t VALUES (1);
+         CREATE FUNCTION his.plant(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+           $$ BEGIN EXECUTE 'ALTER ROLE CURRENT_USER SET search_path = his'; RETURN i; EXCEPTION WHEN OTHERS THEN RETURN i; END $$;
+         CREATE INDEX ON his.t (his.plant(i))",
+    );
+    admin.run("ANALYZE his.t");
+    admin.assert_that(&format!(
+        "NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = '{reader}'::regrole)"
+    ));
+    // A login that no token takes has its own.
+    let free = g.f.role("free", "LOGIN");
+    g.f.login(&free)
+        .run("ALTER ROLE CURRENT_USER SET search_path = his; ALTER ROLE CURRENT_USER RESET ALL");
+}
+
+fn own_settings_are_refused(g: &Gate<'_>) {
     let mut s = g.login();
     for set in [
         "ALTER ROLE CURRENT_USER SET search_path = evil".to_owned(),
         format!("ALTER ROLE {} SET statement_timeout = 1", g.reader),
         format!(
-            "ALTER ROLE {} IN DATABASE role_settings_p SET statement_timeout = 1",
-            g.reader
+            "ALTER ROLE {} IN DATABASE {} SET statement_timeout = 1",
+            g.reader, g.f.name
         ),
         "ALTER ROLE CURRENT_USER RESET ALL".into(),
         "DO $$ BEGIN ALTER ROLE CURRENT_USER SET search_path = evil; END $$".into(),
