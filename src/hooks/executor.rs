@@ -15,7 +15,7 @@ use crate::pg::compat;
 use crate::pg::compat::Running;
 use crate::pg::error_context::{explaining, running};
 use crate::pg::list::elements;
-use crate::session::{claim_settings, switch_state};
+use crate::session::{claim_settings, switch_state, switching};
 use crate::{login, temporary};
 
 unsafe extern "C-unwind" {
@@ -46,8 +46,16 @@ impl Running for Query {
             let is_quiet = before_run(query);
             guards::rows::run_query(query, is_quiet, || running(query, next));
             statements::ran(query);
+            if switching::is_unsettled() {
+                settle();
+            }
         }
     }
+}
+
+#[pg_guard]
+extern "C-unwind" fn settle() {
+    switching::settle();
 }
 
 /// In `es_top_eflags`, where PostgreSQL's own EXEC_FLAG_… are the lowest bits.

@@ -88,15 +88,21 @@ fn values(row: &Row) -> Vec<String> {
 pub type Before = Vec<(CString, Option<CString>)>;
 
 /// Sets those that everybody may set, as whoever is logged in would; a value that is none any more is a WARNING. What the session had
-/// before.
-pub fn apply(stored: &Stored, action: pg_sys::GucAction::Type) -> Before {
+/// before, and those that a function's SET clause would undo when it ends.
+pub fn apply(stored: &Stored, action: pg_sys::GucAction::Type) -> (Before, Stored) {
     let mut before = Before::new();
+    let mut waiting = Stored::new();
     for (name, value) in stored {
         let record = compat::find_setting(name);
         // SAFETY: NULL, or a valid record.
         let is_everybodys =
             record.is_null() || unsafe { (*record).context } == pg_sys::GucContext::PGC_USERSET;
         if !is_everybodys {
+            continue;
+        }
+        // SAFETY: as above.
+        if unsafe { setting::is_saved(record) } {
+            waiting.push((name.clone(), value.clone()));
             continue;
         }
         // SAFETY: as above.
@@ -107,7 +113,7 @@ pub fn apply(stored: &Stored, action: pg_sys::GucAction::Type) -> Before {
             before.push((name.clone(), known));
         }
     }
-    before
+    (before, waiting)
 }
 
 /// Gives the session back what it had.

@@ -94,21 +94,8 @@ impl Setting {
 
     /// Would a change made now be undone by the function around it, whose SET clause names the setting?
     pub fn is_saved(&self) -> bool {
-        let record = self.record();
-        if record.is_null() {
-            return false;
-        }
-        // SAFETY: a valid record; its stack is a terminated list of valid entries.
-        unsafe {
-            let mut entry = (*record).stack;
-            while !entry.is_null() {
-                if (*entry).state == pg_sys::GucStackState::GUC_SAVE {
-                    return true;
-                }
-                entry = (*entry).prev;
-            }
-        }
-        false
+        // SAFETY: NULL, or a valid record.
+        unsafe { is_saved(self.record()) }
     }
 
     /// Is it set for the length of a transaction, or of a function?
@@ -182,6 +169,27 @@ pub fn set_all<const N: usize>(settings: [(&CStr, &CStr); N], action: pg_sys::Gu
             }
         });
     }
+}
+
+/// Does the SET clause of a function that is running name the setting?
+///
+/// # Safety
+/// NULL, or a valid record.
+pub(super) unsafe fn is_saved(record: *const pg_sys::config_generic) -> bool {
+    // SAFETY: by contract; the stack is a terminated list of valid entries.
+    unsafe {
+        let mut entry = match record.as_ref() {
+            Some(record) => record.stack,
+            None => return false,
+        };
+        while !entry.is_null() {
+            if (*entry).state == pg_sys::GucStackState::GUC_SAVE {
+                return true;
+            }
+            entry = (*entry).prev;
+        }
+    }
+    false
 }
 
 /// Is the setting set for the length of a transaction, or of a function?

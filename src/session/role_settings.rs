@@ -3,19 +3,34 @@
 //! They are what the role starts with, no limits: whoever is switched may SET something else, as after a login. Only what everybody
 //! may set is taken, and nothing that says who acts or what the token claims.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 
-use super::switch_state;
+use super::switch_state::{self, Identity};
 use crate::pg::db_role_setting::{self, Before, Stored};
+use crate::pg::xact_end::{self, Ending, Moment};
 use crate::switch_text::Extent;
 
-thread_local! {
-    /// What the session had before it was switched as a whole.
-    static BEFORE: RefCell<Before> = const { RefCell::new(Vec::new()) };
+/// What the session had before it was switched as a whole, by the switch: a rollback brings an earlier one back.
+struct Switched {
+    by: Identity,
+    before: Before,
 }
+
+thread_local! {
+    /// The last one is of the switch that was made last; those before it are for a rollback of this transaction.
+    static SWITCHED: RefCell<Vec<Switched>> = const { RefCell::new(Vec::new()) };
+    /// How many there were when the transaction began.
+    static COMMITTED: Cell<usize> = const { Cell::new(0) };
+    /// What the function around a switch would undo, and as of which change of the switch.
+    static WAITING: RefCell<(u64, Extent, Stored)> = const { RefCell::new((0, Extent::Transaction, Vec::new())) };
+}
+
+static IS_CHANGED: AtomicBool = AtomicBool::new(false);
+static IS_WAITING: AtomicBool = AtomicBool::new(false);
 
 /// Those that a switch to the role takes over.
 pub fn of(role: pg_sys::Oid) -> Stored {
@@ -39,21 +54,88 @@ fn is_the_extensions(name: &CStr) -> bool {
 
 /// Once the switch has been made.
 pub fn begin(stored: &Stored, extent: Extent) {
-    match extent {
+    if extent == Extent::Session {
+        static LISTENING: AtomicBool = AtomicBool::new(false);
+        if !LISTENING.swap(true, Ordering::Relaxed) {
+            xact_end::tell::<Transactions>();
+        }
+        IS_CHANGED.store(true, Ordering::Relaxed);
+        if let Some(by) = switch_state::identity() {
+            let before = Before::new();
+            SWITCHED.with_borrow_mut(|switched| switched.push(Switched { by, before }));
+        }
+    }
+    set(stored, extent);
+}
+
+fn set(stored: &Stored, extent: Extent) {
+    let action = match extent {
         // The end of the transaction, or of the savepoint, undoes them.
-        Extent::Transaction => {
-            db_role_setting::apply(stored, pg_sys::GucAction::GUC_ACTION_LOCAL);
-        }
-        Extent::Session => {
-            BEFORE.set(db_role_setting::apply(
-                stored,
-                pg_sys::GucAction::GUC_ACTION_SET,
-            ));
-        }
+        Extent::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
+        Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
+    };
+    let (before, waiting) = db_role_setting::apply(stored, action);
+    if extent == Extent::Session {
+        SWITCHED.with_borrow_mut(|switched| {
+            if let Some(last) = switched.last_mut() {
+                last.before.extend(before);
+            }
+        });
+    }
+    IS_WAITING.store(!waiting.is_empty(), Ordering::Relaxed);
+    WAITING.set((switch_state::epoch(), extent, waiting));
+}
+
+/// The function with a SET clause in which the switch was made may have ended.
+#[inline]
+pub fn are_waiting() -> bool {
+    IS_WAITING.load(Ordering::Relaxed)
+}
+
+/// Sets what waits for the end of that function, as far as that has ended.
+pub fn catch_up() {
+    let (epoch, extent, waiting) = WAITING.replace((0, Extent::Transaction, Vec::new()));
+    IS_WAITING.store(false, Ordering::Relaxed);
+    if epoch == switch_state::epoch() {
+        set(&waiting, extent);
     }
 }
 
-/// The switch of the session ends. What was there is kept: a rollback brings the switch back.
-pub fn end() {
-    BEFORE.with_borrow(db_role_setting::put_back);
+/// The switch of the session, `by`, ends. What was there is kept: a rollback brings the switch back.
+pub fn end(by: Option<Identity>) {
+    SWITCHED.with_borrow(|switched| {
+        let of_it = |switched: &&Switched| Some(switched.by) == by;
+        if let Some(found) = switched.iter().rev().find(of_it) {
+            db_role_setting::put_back(&found.before);
+        }
+    });
+}
+
+struct Transactions;
+
+impl Ending for Transactions {
+    #[inline]
+    fn is_awaited(moment: Moment) -> bool {
+        IS_CHANGED.load(Ordering::Relaxed)
+            && !matches!(moment, Moment::BeforeCommit | Moment::BeforePrepare)
+    }
+
+    fn at(moment: Moment) {
+        IS_CHANGED.store(false, Ordering::Relaxed);
+        SWITCHED.with_borrow_mut(|switched| {
+            if moment == Moment::Aborted {
+                switched.truncate(COMMITTED.get());
+            } else {
+                let now = switch_state::identity();
+                let last = switched
+                    .iter()
+                    .rposition(|switched| Some(switched.by) == now);
+                *switched = last
+                    .map(|last| switched.swap_remove(last))
+                    .into_iter()
+                    .collect();
+            }
+            COMMITTED.set(switched.len());
+        });
+    }
 }

@@ -134,6 +134,14 @@ pub fn with<R>(look: impl FnOnce(&State<'_>) -> R) -> Option<R> {
         .flatten()
 }
 
+/// What tells one switch from another: its role and its token.
+pub type Identity = (u32, u128);
+
+/// That of the switch as it is now.
+pub fn identity() -> Option<Identity> {
+    with(|state| (state.role, state.tag))
+}
+
 /// Sets a switch, and nothing that goes with one.
 pub(super) fn set(role: &CStr, claims: &CStr, state: &Prepared) {
     let _internal = Internal::enter();

@@ -23,9 +23,24 @@ pub fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored)
 
 /// Ends a session's switch: the session is its login role again.
 pub fn deactivate() {
+    let by = switch_state::identity();
     switch_state::unset();
-    role_settings::end();
+    role_settings::end(by);
     leftovers::session_ended();
+}
+
+/// What the role's settings are waiting for may be over: the function in which the switch was made.
+#[inline]
+pub fn settle() {
+    if role_settings::are_waiting() {
+        role_settings::catch_up();
+    }
+}
+
+/// Is there something to settle?
+#[inline]
+pub fn is_unsettled() -> bool {
+    role_settings::are_waiting()
 }
 
 /// The role that this session is locked to.
@@ -40,6 +55,7 @@ pub fn locked_to() -> Option<pg_sys::Oid> {
                 switch_state::guard();
             }
             claim_settings::catch_up();
+            settle();
             Some(pg_sys::Oid::from(role))
         }
     }

@@ -211,3 +211,85 @@ fn own_settings_are_refused(g: &Gate<'_>) {
         g.reader
     ));
 }
+
+#[test]
+fn a_rollback_brings_back_what_an_earlier_switch_of_the_session_will_give_back() {
+    let g = Gate::new("role_settings_b");
+    g.f.admin().run(&format!(
+        "ALTER ROLE {r} SET work_mem = '5MB'; ALTER ROLE {w} SET timezone = 'Asia/Tokyo'; ALTER ROLE {w} SET work_mem = '9MB'",
+        r = g.reader,
+        w = g.writer
+    ));
+    let names = ["work_mem", "TimeZone"];
+    let first = g.token(json!({}));
+    let second = g.token(json!({"role": g.writer}));
+    for (undo, agains) in [
+        ("ROLLBACK", [&second, &first]),
+        ("ROLLBACK TO a; COMMIT", [&second, &second]),
+    ] {
+        let mut s = g.login();
+        s.run("SET work_mem = '6MB'");
+        let before = shown(&mut s, &names);
+        s.run(&switch_session(&first));
+        for again in agains {
+            s.run(&format!("BEGIN; SAVEPOINT a; {}", end_session(&first)));
+            s.run("SET work_mem = '7MB'");
+            s.run(&switch_session(again));
+            s.run(undo);
+            assert_eq!(shown(&mut s, &names), ["5MB", &before[1]], "{undo}");
+        }
+        s.run(&end_session(&first));
+        assert_eq!(shown(&mut s, &names), before, "{undo}");
+        // Nor is anything of the second left, once it was there for good.
+        s.run("SET work_mem = '6MB'");
+        s.run(&switch_session(&first));
+        s.run(&format!("BEGIN; {}", end_session(&first)));
+        s.run(&switch_session(&second));
+        s.run("COMMIT");
+        assert_eq!(shown(&mut s, &names), ["9MB", "Asia/Tokyo"]);
+        s.run(&end_session(&second));
+        assert_eq!(shown(&mut s, &names), before, "{undo}");
+    }
+}
+
+/// As functions that wrap others are to be written.
+#[test]
+fn a_wrapper_with_a_set_clause_leaves_the_role_its_settings() {
+    let g = Gate::new("role_settings_w");
+    g.f.admin().run(&format!(
+        "CREATE SCHEMA shop; CREATE TABLE shop.goods (i int); GRANT USAGE ON SCHEMA shop TO {r}; GRANT SELECT ON shop.goods TO {r};
+         ALTER ROLE {r} SET search_path = shop, public; ALTER ROLE {r} SET work_mem = '5MB';
+         CREATE FUNCTION enter(token text) RETURNS name LANGUAGE sql SET search_path = pg_catalog AS 'SELECT scope.set_jwt_role(token)';
+         CREATE FUNCTION enter_deeply(token text) RETURNS name LANGUAGE plpgsql SET search_path = public SET work_mem = '7MB' AS
+           $$ BEGIN PERFORM 1; PERFORM enter(token); PERFORM 1; RETURN current_user; END $$;
+         CREATE FUNCTION enter_for_good(token text) RETURNS name LANGUAGE sql SET search_path = pg_catalog AS 'SELECT scope.set_jwt_session(token)'",
+        r = g.reader
+    ));
+    let names = ["search_path", "work_mem"];
+    let token = g.token(json!({}));
+    let mut s = g.login();
+    let before = shown(&mut s, &names);
+    for function in ["enter", "enter_deeply"] {
+        s.run(&format!("BEGIN; SELECT {function}({})", literal(&token)));
+        s.rows("SELECT * FROM goods");
+        assert_eq!(shown(&mut s, &names), ["shop, public", "5MB"], "{function}");
+        s.run("COMMIT");
+        assert_eq!(shown(&mut s, &names), before);
+        // What is undone is not made up for.
+        s.run(&format!(
+            "BEGIN; SAVEPOINT a; SELECT {function}({}); ROLLBACK TO a",
+            literal(&token)
+        ));
+        assert_eq!(shown(&mut s, &names), before);
+        s.run("ROLLBACK");
+        s.fails(&format!(
+            "SELECT {function}({}), 1 / (length(current_user) - length(current_user))",
+            literal(&token)
+        ));
+        assert_eq!(shown(&mut s, &names), before);
+    }
+    s.run(&format!("SELECT enter_for_good({})", literal(&token)));
+    assert_eq!(shown(&mut s, &names), ["shop, public", "5MB"]);
+    s.run(&end_session(&token));
+    assert_eq!(shown(&mut s, &names), before);
+}
