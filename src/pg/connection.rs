@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use super::compat::Peer;
 use super::text::bytes;
-use super::{compat, raw, setting};
+use super::{compat, identity, setting};
 
 /// NULL without a client.
 fn port() -> *mut pg_sys::Port {
@@ -27,8 +27,8 @@ pub fn with_names<R>(look: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> R 
     // SAFETY: reads of backend globals; the strings are terminated and not changed meanwhile.
     unsafe {
         let port = port();
-        let session = raw::GetSessionUserId();
-        let login = raw::GetAuthenticatedUserId();
+        let session = identity::session_user();
+        let login = identity::authenticated_user();
         let user = if !port.is_null()
             && session == pg_sys::InvalidOid
             && !AUTHENTICATED.load(Ordering::Relaxed)
@@ -42,7 +42,7 @@ pub fn with_names<R>(look: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> R 
             // A background worker.
             null()
         };
-        let outer = raw::GetOuterUserId();
+        let outer = identity::outer_user();
         let role = if user.is_null() || outer == session || outer == pg_sys::InvalidOid {
             user
         } else {

@@ -20,19 +20,31 @@ pub struct Identity {
     pub security_context: i32,
 }
 
+/// Before the client has logged in, and in a process that is nobody's, all are [`pg_sys::InvalidOid`].
 pub fn now() -> Identity {
-    let mut current = pg_sys::InvalidOid;
-    let mut security_context = 0;
-    // SAFETY: both out-pointers are valid; the functions only read backend globals.
-    let outer = unsafe {
-        raw::GetUserIdAndSecContext(&mut current, &mut security_context);
-        raw::GetOuterUserId()
-    };
+    let (current, security_context) = current_and_context();
     Identity {
         current,
-        outer,
+        outer: outer_user(),
         security_context,
     }
+}
+
+fn current_and_context() -> (pg_sys::Oid, i32) {
+    let (mut current, mut security_context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: both out-pointers are valid; reads backend globals.
+    unsafe { raw::GetUserIdAndSecContext(&mut current, &mut security_context) };
+    (current, security_context)
+}
+
+/// What `ask` says of the session; nobody where PostgreSQL does not know its user yet, and must not be asked: the
+/// current user is the last that it sets.
+fn once_known(ask: unsafe extern "C-unwind" fn() -> pg_sys::Oid) -> pg_sys::Oid {
+    if current_user() == pg_sys::InvalidOid {
+        return pg_sys::InvalidOid;
+    }
+    // SAFETY: reads a backend global, which is set.
+    unsafe { ask() }
 }
 
 /// Does the session act as its own login, and is that this one?
@@ -47,7 +59,7 @@ pub fn is_login_itself(role: u32) -> bool {
 }
 
 pub fn current_user() -> pg_sys::Oid {
-    now().current
+    current_and_context().0
 }
 
 /// Is the current user a superuser? Inside a transaction.
@@ -57,14 +69,17 @@ pub fn is_superuser() -> bool {
 }
 
 pub fn session_user() -> pg_sys::Oid {
-    // SAFETY: reads a backend global.
-    unsafe { raw::GetSessionUserId() }
+    once_known(raw::GetSessionUserId)
+}
+
+/// As whom the client has logged in, whatever SET SESSION AUTHORIZATION has made of it.
+pub fn authenticated_user() -> pg_sys::Oid {
+    once_known(raw::GetAuthenticatedUserId)
 }
 
 /// What SET ROLE last set, else the session user.
 pub fn outer_user() -> pg_sys::Oid {
-    // SAFETY: reads a backend global.
-    unsafe { raw::GetOuterUserId() }
+    once_known(raw::GetOuterUserId)
 }
 
 pub fn is_parallel_worker() -> bool {
@@ -80,11 +95,8 @@ pub fn role_taken() -> pg_sys::Oid {
 
 /// As whom the client of this session has logged in; `None` in a process without one, and outside transactions.
 pub fn client_login() -> Option<pg_sys::Oid> {
-    // SAFETY: reads of backend globals; the login is known where a transaction can be.
-    unsafe {
-        (!pg_sys::MyProcPort.is_null() && raw::IsTransactionState())
-            .then(|| raw::GetAuthenticatedUserId())
-    }
+    // SAFETY: reads of backend globals.
+    unsafe { !pg_sys::MyProcPort.is_null() && raw::IsTransactionState() }.then(authenticated_user)
 }
 
 /// True inside a SECURITY DEFINER function, where PostgreSQL forbids changing `role`.
