@@ -120,7 +120,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'adopt_restored_wrapper';
 COMMENT ON FUNCTION scope.adopt_restored() IS
 'After a restore into another cluster (pg_dumpall for the roles, pg_dump for the databases), in each restored database: managed roles belong to whoever has the name of their creator here, and to the database that has the name of theirs; scopes that this database declares have a part in it. One row for each role that was changed. created_by NULL: no role has that name, and superusers alone manage it; database NULL: there is none of that name.
-Until then superusers alone manage restored roles. Call it when all roles are restored.
+Until then superusers alone manage restored roles. Call it when all roles are restored. One call adopts at most 1000 roles; a NOTICE says when there are more.
 Errors: 42501 not a superuser; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.restrict_function(f regprocedure, scopes name[] DEFAULT '{}')

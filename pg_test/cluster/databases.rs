@@ -970,3 +970,37 @@ fn a_review_knows_a_login_whose_database_has_another_name_now() {
         .admin("several_home_renamed")
         .assert_that("NOT EXISTS (SELECT FROM scope.review() WHERE code = 'login_widened')");
 }
+
+/// Each role that is adopted is locked, in a table of limited size.
+#[test]
+fn adopting_takes_a_thousand_roles_a_call_and_locks_no_others() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "several_many");
+    let mut admin = f.admin();
+    admin.run(
+        "SELECT scope.create_scope('several_many_native', '{SELECT}', '{orders}');
+         DO $$ DECLARE label text := regexp_replace((SELECT label FROM pg_seclabels WHERE objoid = 'several_many_native'::regrole AND provider = 'scope_roles'),
+                                                    '\"system\":\\d+', '\"system\":5');
+         BEGIN FOR i IN 1..1100 LOOP
+           EXECUTE format('CREATE ROLE %I', 'many_' || i);
+           EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE %I IS %L', 'many_' || i, label);
+         END LOOP; END $$",
+    );
+    let _told = admin.notices();
+    let adopted = |admin: &mut Session| {
+        admin.run("BEGIN");
+        let count = admin.text("SELECT count(*) FROM scope.adopt_restored()");
+        let locks = admin.text(
+            "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'",
+        );
+        admin.run("COMMIT");
+        (count, locks, admin.notices().len())
+    };
+    for (count, told) in [("1000", 1), ("100", 0), ("0", 0)] {
+        assert_eq!(
+            adopted(&mut admin),
+            (count.to_owned(), count.to_owned(), told)
+        );
+    }
+    admin.assert_that("(SELECT count(*) = 1101 FROM scope.scopes)");
+}

@@ -20,6 +20,7 @@ use crate::pg::{identity, spi, xact};
 use crate::waiting;
 use queries::{
     ANY, FORGET, FORGET_OTHERS, INSERT, IS_HERE, NEWCOMERS, OF_ALL, OF_ONE, REMOVE, REPLACED,
+    ROLES_HERE,
 };
 pub use rows::Replaced;
 use rows::{Fact, Newcomer, Row, collect};
@@ -36,6 +37,12 @@ pub fn is_here(scope: pg_sys::Oid, name: &str) -> Result<bool, Error> {
     let scope = u32::from(scope).to_string();
     let found = identity::elevated(|| spi::facts::<bool>(ANY, &[&scope, name]))?;
     Ok(!found.is_empty())
+}
+
+/// The roles of all scopes of which [`is_here`] would say so.
+pub fn roles_here() -> Result<BTreeSet<u32>, Error> {
+    let found = identity::elevated(|| spi::facts::<u32>(ROLES_HERE, &[]))?;
+    Ok(found.into_iter().collect())
 }
 
 /// Those of all scopes that have any here, by role.

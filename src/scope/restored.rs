@@ -1,13 +1,15 @@
 //! Roles that a restore has brought from another cluster. Their labels name creators and databases by OIDs of that one; a superuser
 //! says that the names mean the same here.
 
+use std::collections::BTreeSet;
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::{Error, change, declared, held, writable};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action};
-use crate::error::{report, require_preload};
+use crate::error::{notice, report, require_preload};
 use crate::label::{self, Kind, Metadata, Parts, Temporary};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server};
@@ -35,11 +37,22 @@ fn adopt_restored() -> Result<
         }
         let mut roles = Vec::new();
         label::each(|role, _| roles.push(role));
+        let here = declared::roles_here()?;
+        roles.retain(|&role| is_to_adopt(role, &here));
         // In one order, so that two calls never wait for each other.
         roles.sort_unstable_by_key(|&role: &pg_sys::Oid| u32::from(role));
+        let left = roles.split_off(roles.len().min(AT_ONCE)).len();
         let mut rows = Vec::new();
         for role in roles {
-            rows.extend(adopt(role)?);
+            pgrx::check_for_interrupts!();
+            rows.extend(adopt(role, &here)?);
+        }
+        if left > 0 {
+            notice(
+                format!("{left} roles are still to be adopted"),
+                &format!("One call adopts {AT_ONCE} at most."),
+                "Call it again.",
+            );
         }
         Ok(rows)
     };
@@ -58,8 +71,24 @@ fn adopt_restored() -> Result<
     })))
 }
 
-/// What it is now, if that has changed.
-fn adopt(role: pg_sys::Oid) -> Result<Option<(String, Metadata)>, Error> {
+/// Each is locked until the transaction ends, in a table of limited size.
+const AT_ONCE: usize = 1_000;
+
+/// Has a restore brought it, or this database a part of it that its label does not know?
+fn is_to_adopt(role: pg_sys::Oid, here: &BTreeSet<u32>) -> bool {
+    matches!(label::read_any(role), Some(Ok(label)) if !label.is_native || is_to_join(role, &label, here))
+}
+
+fn is_to_join(role: pg_sys::Oid, label: &Metadata, here: &BTreeSet<u32>) -> bool {
+    let database = server::database().into();
+    label.kind == Kind::Scope
+        && here.contains(&role.into())
+        && label.parts.access_in(database).is_none()
+        && !label.parts.more
+}
+
+/// What it is now, if that has changed. `here`: the scopes that this database declares.
+fn adopt(role: pg_sys::Oid, here: &BTreeSet<u32>) -> Result<Option<(String, Metadata)>, Error> {
     let Some(Ok(_)) = label::read_any(role) else {
         return Ok(None);
     };
@@ -71,7 +100,8 @@ fn adopt(role: pg_sys::Oid) -> Result<Option<(String, Metadata)>, Error> {
     if !before.is_native {
         label::write(role, &native(role, &before)?);
     }
-    if before.kind == Kind::Scope && declared::is_here(role, &name)? {
+    let is_here = before.kind == Kind::Scope && here.contains(&role.into());
+    if is_here && (!before.is_native || is_to_join(role, &before, here)) {
         change::redeclare(role, true)?;
     }
     let Some(Ok(after)) = label::read_any(role) else {

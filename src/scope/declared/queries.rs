@@ -40,6 +40,10 @@ macro_rules! resolved {
                 WHERE coalesce(o.oid, n.oid) IS NOT NULL AND "),
             $condition,
             "),
+             functions AS MATERIALIZED (
+               SELECT p.oid, p.oid::pg_catalog.regprocedure::text AS name FROM pg_catalog.pg_proc p
+                WHERE p.oid >= 16384 AND EXISTS (
+                      SELECT FROM declared d LEFT JOIN pg_catalog.pg_proc k ON k.oid = d.object_oid AND d.native WHERE d.class = 'function' AND k.oid IS NULL)),
              known AS (
                SELECT d.*, c.oid, 0::oid AS number, c.relnamespace AS schema, pg_catalog.format('%I.%I', n.nspname, c.relname) AS sql,
                       '' AS within, c.relowner AS owner
@@ -64,17 +68,16 @@ macro_rules! resolved {
                UNION ALL
                SELECT d.*, p.oid, 0, p.pronamespace, p.oid::pg_catalog.regprocedure::text, '', p.proowner
                  FROM declared d
-                 JOIN pg_catalog.pg_proc p ON p.oid = coalesce(
-                        (SELECT k.oid FROM pg_catalog.pg_proc k WHERE k.oid = d.object_oid AND d.native),
-                        (SELECT k.oid FROM pg_catalog.pg_proc k
-                          WHERE k.oid >= 16384 AND k.oid::pg_catalog.regprocedure::text = d.object))
+                 LEFT JOIN pg_catalog.pg_proc k ON k.oid = d.object_oid AND d.native
+                 LEFT JOIN functions f ON k.oid IS NULL AND f.name = d.object
+                 JOIN pg_catalog.pg_proc p ON p.oid = coalesce(k.oid, f.oid)
                 WHERE d.class = 'function'
                UNION ALL
                SELECT d.*, n.oid, 0, n.oid, pg_catalog.quote_ident(n.nspname), '', n.nspowner
                  FROM declared d
                  JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(
                         (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE k.oid = d.object_oid AND d.native),
-                        (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE pg_catalog.quote_ident(k.nspname) = d.object))
+                        pg_catalog.to_regnamespace(CASE WHEN d.class = 'schema' THEN d.object END)::oid)
                 WHERE d.class = 'schema'
                UNION ALL
                SELECT d.*, h.oid, 0, 0, pg_catalog.quote_ident(h.datname), '', h.datdba FROM declared d CROSS JOIN here h WHERE d.class = 'database'
@@ -83,10 +86,10 @@ macro_rules! resolved {
                  FROM declared d
                  JOIN pg_catalog.pg_namespace n ON n.oid = coalesce(
                         (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE k.oid = d.object_oid AND d.native),
-                        (SELECT k.oid FROM pg_catalog.pg_namespace k WHERE pg_catalog.quote_ident(k.nspname) = d.object))
+                        pg_catalog.to_regnamespace(CASE WHEN d.class LIKE 'future %' THEN d.object END)::oid)
                  JOIN pg_catalog.pg_authid r ON r.oid = coalesce(
                         (SELECT k.oid FROM pg_catalog.pg_authid k WHERE k.oid = d.part_oid AND d.native),
-                        (SELECT k.oid FROM pg_catalog.pg_authid k WHERE pg_catalog.quote_ident(k.rolname) = d.part))
+                        pg_catalog.to_regrole(CASE WHEN d.class LIKE 'future %' THEN d.part END)::oid)
                 WHERE d.class LIKE 'future %') ",
             $rest
         )
@@ -113,16 +116,19 @@ pub const OF_ONE: &str = facts!(own!(""));
 /// What was declared under a name that something else has taken since: that is not declared, and the scope cannot use it.
 pub const REPLACED: &str = resolved!(
     "true",
-    ", taken AS MATERIALIZED (
+    ", named AS MATERIALIZED (
+       SELECT p.oid, p.oid::pg_catalog.regprocedure::text AS name FROM pg_catalog.pg_proc p
+        WHERE p.oid >= 16384 AND EXISTS (SELECT FROM declared WHERE class = 'function')),
+     taken AS MATERIALIZED (
        SELECT d.role, d.class, d.declared_as, d.privilege, k.oid,
               CASE WHEN d.class IN ('table', 'sequence', 'column') THEN (
                           SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass(d.declared_as)::oid AND (c.relkind = 'S') = (d.class = 'sequence'))
-                   WHEN d.class = 'function' THEN (
-                          SELECT p.oid FROM pg_catalog.pg_proc p WHERE p.oid >= 16384 AND p.oid::pg_catalog.regprocedure::text = d.declared_as)
-                   ELSE (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE pg_catalog.quote_ident(n.nspname) = d.declared_as) END AS other,
+                   WHEN d.class = 'function' THEN f.oid
+                   ELSE pg_catalog.to_regnamespace(d.declared_as)::oid END AS other,
               CASE WHEN d.class = 'column' THEN coalesce(k.sql, d.part) ELSE '' END AS part,
               coalesce(CASE WHEN d.class = 'column' OR d.class LIKE 'future %' THEN k.within ELSE k.sql END, '') AS today
          FROM declared d LEFT JOIN known k ON k.place = d.place
+         LEFT JOIN named f ON d.class = 'function' AND f.name = d.declared_as
         WHERE d.stance = 'required' AND d.class NOT IN ('database', 'future sequences', 'future functions')
           -- USAGE comes along with what is in the schema.
           AND (d.class <> 'schema' OR d.privilege = 'CREATE'))
@@ -150,6 +156,13 @@ pub const ANY: &str = here!(concat!(
     " SELECT 'true' FROM scope.scope_declaration s CROSS JOIN here WHERE ",
     own!(" LIMIT 1")
 ));
+
+pub const ROLES_HERE: &str = here!(
+    " SELECT DISTINCT coalesce(o.oid, n.oid)::bigint::text FROM scope.scope_declaration s CROSS JOIN here
+        LEFT JOIN pg_catalog.pg_authid o ON o.oid = s.scope_oid AND s.origin = here.origin
+        LEFT JOIN pg_catalog.pg_authid n ON o.oid IS NULL AND n.rolname = s.scope
+       WHERE coalesce(o.oid, n.oid) IS NOT NULL"
+);
 
 /// $3: the request, in a row of a class of its own, of which no object is known.
 pub const REMEMBER: &str = here!(concat!(
