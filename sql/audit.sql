@@ -1,7 +1,5 @@
 -- Written by the extension alone, in the transaction of what it records. Dumped by pg_dump.
 CREATE TABLE scope.audit_log (
-    -- No sequence: members of pg_write_all_data could set it back, and what is recorded would fail.
-    id uuid DEFAULT pg_catalog.gen_random_uuid() PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     event text NOT NULL,
     function text NOT NULL,
@@ -13,9 +11,11 @@ CREATE TABLE scope.audit_log (
     jti text,
     client inet,
     application_name text NOT NULL,
+    details json NOT NULL,
     pid integer NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
-    details json NOT NULL
+    -- No sequence: members of pg_write_all_data could set it back, and what is recorded would fail.
+    id uuid DEFAULT pg_catalog.gen_random_uuid() PRIMARY KEY
 );
 COMMENT ON TABLE scope.audit_log IS
 'Administrative events of this database: what was done (event, function), to what (object), by whom (login, acting role, issuer, subject and jti of the token), from where. details: the fields that the event has in the server log. The worker deletes rows older than scope_roles.audit_retention.';

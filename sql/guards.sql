@@ -13,7 +13,7 @@ AS 'MODULE_PATHNAME', 'set_guard_wrapper';
 COMMENT ON FUNCTION scope.set_guard(name, bigint, bigint, interval, text[], text) IS
 'Guards a scope (for all who have its rights), a credential, an authenticator, or any role that is switched to. It replaces the guard with the same action; without limits and classes it takes it away. It holds from the commit on, in sessions that are open too.
 max_rows: rows that one statement may return to the client, over all fetches. window_rows: rows in a window, in all sessions of a login or switched role together. window: 1 second to 366 days. forbid: ddl, copy_program, copy_to, listen, lock, do, temp, large_objects, set. action: block refuses (42501, for rows 54000) and reports; alert reports only: a line in the server log, and NOTIFY scope_alert with the next commit. A role can have one guard of each action.
-Callers: whoever made the role, for roles of others those with ADMIN OPTION; what a superuser has set, superusers change. Nobody guards their own role.
+Callers: the role''s creator, and for roles that others made those with ADMIN OPTION; a guard that a superuser has set is changed by superusers only. Nobody guards their own role.
 Errors: 42704 no such role; 42501 not yours; 22023 bad class, action, number or window, or a superuser; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
 CREATE VIEW scope.guards AS
@@ -46,7 +46,7 @@ SELECT pg_catalog.pg_extension_config_dump('scope.writing_function', '');
 ALTER TABLE scope.writing_function
     ALTER function SET STATISTICS 0, ALTER allowed_by SET STATISTICS 0, ALTER allowed_at SET STATISTICS 0;
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON scope.writing_function
-    FOR EACH STATEMENT EXECUTE FUNCTION scope.jwt_tables_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION _scope.jwt_tables_changed();
 ALTER TABLE scope.writing_function ENABLE ALWAYS TRIGGER changed;
 
 CREATE FUNCTION scope.allow_writes(f regprocedure, allowed boolean DEFAULT true)

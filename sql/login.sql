@@ -40,12 +40,12 @@ COMMENT ON FUNCTION scope.unguard_login(name) IS
 'Takes away what scope.guard_login() has set. For the same callers.
 Errors: 42704 no such role; 42809 managed; 42501 not the caller''s; 55000 not guarded, a label that cannot be read, or not preloaded; 22004 NULL; 25006 read-only.';
 
-CREATE FUNCTION scope.login_facts()
+CREATE FUNCTION _scope.login_facts()
 RETURNS TABLE (role oid, logins bigint, last_login timestamptz, last_address text, last_refusal timestamptz, last_refusal_reason text,
                addresses text[], since timestamptz)
 LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1000
 AS 'MODULE_PATHNAME', 'login_facts_wrapper';
-COMMENT ON FUNCTION scope.login_facts() IS
+COMMENT ON FUNCTION _scope.login_facts() IS
 'When, how often and from where managed and guarded roles have logged in to this server, as scope.credentials and scope.guarded_logins show it, by OID. last_address: an address, or local for Unix sockets. last_refusal_reason: one word of label, state, kind, deadline, local, address, tls, hours, replication, database (issued in another, and its scopes have a part in this one too).
 addresses: from where it has come in the last 30 days, the latest first, eight at most: IPv4 addresses, and of IPv6 the network of 64 bits, within which machines change theirs; to the hour.
 Counted is who passes authentication and these rules. The row without a role stands for what found no room in the table of scope_roles.login_facts roles: how often and when last; its column since says from when on this server has counted, NULL just after a promotion. Without that table there is no row.

@@ -1,17 +1,17 @@
 -- Every GRANT of the extension. It starts closed: what is granted neither here nor by tokens.sql, a superuser grants.
-REVOKE ALL ON ALL TABLES IN SCHEMA scope FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scope FROM PUBLIC;
-REVOKE ALL ON SCHEMA scope FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA scope, _scope FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scope, _scope FROM PUBLIC;
+REVOKE ALL ON SCHEMA scope, _scope FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA scope TO PUBLIC;
+GRANT USAGE ON SCHEMA scope, _scope TO PUBLIC;
 -- Each sees what is theirs: the views and the function look for membership in pg_monitor for the rest.
 GRANT SELECT ON scope.roles, scope.credentials, scope.scopes, scope.scope_declarations, scope.guarded_logins TO PUBLIC;
-GRANT EXECUTE ON FUNCTION scope.login_facts() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION _scope.login_facts() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers, scope.audit_log, scope.guards TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;
 -- Each sees what is theirs; the functions ask for membership in pg_monitor for the rest.
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;
--- For whoever may see scope.roles.
+-- scope.roles calls it.
 GRANT EXECUTE ON FUNCTION scope.is_preloaded() TO PUBLIC;
 -- pg_dump locks what it dumps and reads it. The database's owner could dump before there was the extension, and can after it.
 DO $dumped$
@@ -21,12 +21,12 @@ BEGIN
     FOR dumped IN
         SELECT c.oid FROM pg_catalog.pg_class c
          WHERE c.relkind OPERATOR(pg_catalog.=) 'r'
-           AND c.relnamespace OPERATOR(pg_catalog.=) (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) 'scope')
+           AND c.relnamespace OPERATOR(pg_catalog.=) ANY ('{scope,_scope}'::pg_catalog.regnamespace[])
     LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER only_superusers BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %1$s
-                                       FOR EACH STATEMENT EXECUTE FUNCTION scope.only_superusers();
+                                       FOR EACH STATEMENT EXECUTE FUNCTION _scope.only_superusers();
                                    ALTER TABLE %1$s ENABLE ALWAYS TRIGGER only_superusers', dumped);
-        IF dumped OPERATOR(pg_catalog.<>) 'scope.jwt_issuer_secret'::pg_catalog.regclass THEN
+        IF dumped OPERATOR(pg_catalog.<>) '_scope.jwt_issuer_secret'::pg_catalog.regclass THEN
             EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pg_database_owner', dumped);
         END IF;
     END LOOP;

@@ -1,6 +1,6 @@
 -- The review: what is wrong with the access in this cluster and database, and the SQL that fixes it.
 
-CREATE TABLE scope.accepted_finding (
+CREATE TABLE _scope.accepted_finding (
     code text NOT NULL,
     role text NOT NULL,
     object text NOT NULL,
@@ -10,9 +10,9 @@ CREATE TABLE scope.accepted_finding (
     accepted_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (code, role, object)
 );
-COMMENT ON TABLE scope.accepted_finding IS 'Findings accepted by scope.accept_finding(); an empty role or object stands for none.';
+COMMENT ON TABLE _scope.accepted_finding IS 'Findings accepted by scope.accept_finding(); an empty role or object stands for none.';
 
-CREATE TABLE scope.attestation (
+CREATE TABLE _scope.attestation (
     role text NOT NULL,
     role_oid oid NOT NULL,
     note text NOT NULL,
@@ -21,17 +21,17 @@ CREATE TABLE scope.attestation (
     access text[] NOT NULL,
     PRIMARY KEY (role_oid, attested_at)
 );
-COMMENT ON TABLE scope.attestation IS 'Signatures made by scope.attest(), with the access that each was for; never changed.';
+COMMENT ON TABLE _scope.attestation IS 'Signatures made by scope.attest(), with the access that each was for; never changed.';
 
-SELECT pg_catalog.pg_extension_config_dump('scope.accepted_finding', '');
-SELECT pg_catalog.pg_extension_config_dump('scope.attestation', '');
+SELECT pg_catalog.pg_extension_config_dump('_scope.accepted_finding', '');
+SELECT pg_catalog.pg_extension_config_dump('_scope.attestation', '');
 
 -- No samples.
-ALTER TABLE scope.accepted_finding
+ALTER TABLE _scope.accepted_finding
     ALTER code SET STATISTICS 0, ALTER role SET STATISTICS 0, ALTER object SET STATISTICS 0,
     ALTER reason SET STATISTICS 0, ALTER until SET STATISTICS 0, ALTER accepted_by SET STATISTICS 0,
     ALTER accepted_at SET STATISTICS 0;
-ALTER TABLE scope.attestation
+ALTER TABLE _scope.attestation
     ALTER role SET STATISTICS 0, ALTER role_oid SET STATISTICS 0, ALTER note SET STATISTICS 0,
     ALTER attested_by SET STATISTICS 0, ALTER attested_at SET STATISTICS 0, ALTER access SET STATISTICS 0;
 
@@ -43,7 +43,7 @@ AS 'MODULE_PATHNAME', 'review_wrapper';
 COMMENT ON FUNCTION scope.review() IS
 'What is wrong with the roles of this cluster and the privileges in this database, worst first: severity (critical, high, medium, low), code (explained in docs/review.md), the role and the object, since when as far as that is known, and in fix the SQL that ends it. It changes nothing.
 Findings that scope.accept_finding() has accepted come last, with the reason and until when. What PUBLIC may do is looked for in this database only: review each.
-For members of pg_monitor. Errors: none of its own.';
+For members of pg_monitor. Errors: none.';
 
 CREATE FUNCTION scope.accept_finding(code text, role name, reason text, valid_for interval, object text DEFAULT NULL)
 RETURNS timestamptz
@@ -75,10 +75,10 @@ RETURNS timestamptz
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'attest_wrapper';
 COMMENT ON FUNCTION scope.attest(regrole, text) IS
-'Signs, as the session''s own login, that what a role can do in this database today is right: its access (scope.effective_access(), without what everyone has) is kept in scope.attestation. From then on scope.review() tells what has changed since, and when the signature is older than 90 days. note: 1 to 200 bytes.
+'Signs, as the session''s own login, that what a role can do in this database today is right: its access (scope.effective_access(), without what everyone has) is kept in _scope.attestation. From then on scope.review() tells what has changed since, and when the signature is older than 90 days. note: 1 to 200 bytes.
 Errors: 42704 no such role; 42501 one''s own role; 22023 bad note; 22004 NULL; 25006 read-only.';
 
-REVOKE ALL ON scope.accepted_finding, scope.attestation FROM PUBLIC;
+REVOKE ALL ON _scope.accepted_finding, _scope.attestation FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scope.review(), scope.accept_finding(text, name, text, interval, text), scope.harden(boolean),
     scope.prune(boolean, boolean), scope.attest(regrole, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION scope.review() TO pg_monitor;

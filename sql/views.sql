@@ -2,7 +2,7 @@ CREATE FUNCTION scope.is_preloaded() RETURNS boolean
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'is_preloaded_wrapper';
 COMMENT ON FUNCTION scope.is_preloaded() IS
-'Whether the server has loaded the library by shared_preload_libraries. Without it nothing locks a role, checks a login of guard_login() or ends anything, and managed logins are refused. Errors: none of its own.';
+'Whether the server has loaded the library by shared_preload_libraries. Without it nothing locks a role, checks a login of guard_login() or ends anything, and managed logins are refused. Errors: none.';
 
 -- Who may see a row: members of pg_monitor all of them, others those of roles that they, or a role whose privileges they have, made: over
 -- which they have authority. A barrier, or a cheap function in a WHERE would see the other rows.
@@ -30,7 +30,7 @@ SELECT r.rolname AS role,
                                  AND pg_catalog.starts_with(a.query, 'waiting ')) END,
                    m.label ->> 'error'), '')
             WHEN m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope' AND NOT (SELECT scope.is_preloaded())
-            THEN pg_catalog.concat_ws('; ', 'the server runs without the library: nothing checks it, and nothing ends it',
+            THEN pg_catalog.concat_ws('; ', 'the server runs without the library: nothing checks or ends it',
                    m.label ->> 'error')
             ELSE m.label ->> 'error' END AS last_error,
        ARRAY(SELECT s.rolname
@@ -64,7 +64,7 @@ COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
 CREATE VIEW scope.credentials WITH (security_barrier) AS
-  WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
+  WITH facts AS MATERIALIZED (SELECT * FROM _scope.login_facts())
 SELECT r.rolname AS role,
        m.label ->> 'kind' AS kind,
        e.state,
@@ -84,7 +84,7 @@ SELECT r.rolname AS role,
        (SELECT t.rolname FROM pg_catalog.pg_authid t
          WHERE t.oid OPERATOR(pg_catalog.=) (m.label -> 'temporary' ->> 'to')::pg_catalog.oid) AS granted_to,
        CASE WHEN f.role IS NOT NULL THEN f.logins
-            -- One that found no room is not one that never came.
+            -- No entry: it may have found no room, so it is not known that it never logged in.
             WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
                  OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
        f.last_address,
@@ -151,16 +151,16 @@ SELECT r.rolname AS role,
                       AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (last_error: as in scope.roles; waiting_for: databases with grants still to be revoked).
-granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see scope.login_facts(); logins NULL: not known.
+granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see _scope.login_facts(); logins NULL: not known.
 valid_until: the earlier of the recorded deadline and VALID UNTIL, which is the one that holds. changed_by_hand: what ALTER ROLE has changed past the extension (VALID UNTIL, NOLOGIN, LOGIN); scope.review() proposes how to undo it.';
 
 CREATE VIEW scope.guarded_logins WITH (security_barrier) AS
-  WITH facts AS MATERIALIZED (SELECT * FROM scope.login_facts())
+  WITH facts AS MATERIALIZED (SELECT * FROM _scope.login_facts())
 SELECT r.rolname AS role,
        NOT r.rolsuper AS in_force,
        f.last_login,
        CASE WHEN f.role IS NOT NULL THEN f.logins
-            -- One that found no room is not one that never came.
+            -- No entry: it may have found no room, so it is not known that it never logged in.
             WHEN n.last_login OPERATOR(pg_catalog.<) (m.label ->> 'created_at')::pg_catalog.timestamptz
                  OR n.logins OPERATOR(pg_catalog.=) 0 THEN 0 END AS logins,
        f.last_address,
@@ -196,9 +196,10 @@ COMMENT ON VIEW scope.guarded_logins IS
 
 CREATE VIEW scope.scopes WITH (security_barrier) AS
 SELECT r.rolname AS scope,
+       m.label ->> 'state' AS state,
        (SELECT pg_catalog.count(DISTINCT a.member)::pg_catalog.int4 FROM pg_catalog.pg_auth_members a
          WHERE a.roleid OPERATOR(pg_catalog.=) r.oid) AS members,
-       -- Of other databases nothing can be told from here.
+       -- What it holds in other databases cannot be seen from here.
        CASE WHEN pg_catalog.current_database() OPERATOR(pg_catalog.=) ANY (p.databases)
                  OR m.label -> 'parts' -> 'more' IS NOT NULL THEN ARRAY(
            SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.>) 10
@@ -250,9 +251,8 @@ SELECT r.rolname AS scope,
                     GROUP BY i.type, i.schema, i.identity) h
             GROUP BY h.type, h.schema, h.privileges
             ORDER BY h.type, h.schema, h.privileges) END AS privileges,
-       m.label ->> 'purpose' AS purpose,
-       m.label ->> 'state' AS state,
        m.label ->> 'error' AS last_error,
+       m.label ->> 'purpose' AS purpose,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
        COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
@@ -292,7 +292,7 @@ COMMENT ON VIEW scope.scopes IS
 CREATE VIEW scope.scope_declarations WITH (security_barrier) AS
 SELECT r.rolname AS scope, d.class, d.object, NULLIF(d.part, '') AS part,
        pg_catalog.array_agg(d.privilege ORDER BY d.privilege) AS privileges, d.stance, pg_catalog.min(d.declared_at) AS declared_at
-  FROM scope.scope_declaration d
+  FROM _scope.scope_declaration d
   JOIN pg_catalog.pg_roles r
     ON r.rolname OPERATOR(pg_catalog.=) d.scope
  -- Calls that are known, for when they are made again.
@@ -308,6 +308,6 @@ class: table, column, sequence, function, schema, database, future tables, futur
 CREATE VIEW scope.jwt_issuers AS
   WITH issuers AS NOT MATERIALIZED (
        SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at
-         FROM scope.jwt_issuer)
+         FROM _scope.jwt_issuer)
 SELECT * FROM issuers;
 COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys.';

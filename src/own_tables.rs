@@ -15,33 +15,47 @@ use pgrx::prelude::*;
 use crate::pg::{invalidation, relation};
 
 const EXTENSION: &CStr = c"scope_roles";
+/// What users call and read is in the first, what is behind it in the second.
 const SCHEMA: &CStr = c"scope";
+const INTERNAL: &CStr = c"_scope";
 
-/// The table `scope.name`, if it belongs to the extension. Inside a transaction.
-pub fn find(name: &CStr) -> Option<pg_sys::Oid> {
-    let table = relation::named(SCHEMA, name);
+/// A table's schema and name.
+type Table = (&'static CStr, &'static CStr);
+
+pub const AUDIT_LOG: Table = (SCHEMA, c"audit_log");
+pub const WRITING_FUNCTION: Table = (SCHEMA, c"writing_function");
+pub const ISSUER: Table = (INTERNAL, c"jwt_issuer");
+pub const REVOKED_TOKEN: Table = (INTERNAL, c"jwt_revoked_token");
+pub const REVOKED_SUBJECT: Table = (INTERNAL, c"jwt_revoked_subject");
+
+/// The table, if it belongs to the extension. Inside a transaction.
+pub fn find((schema, name): Table) -> Option<pg_sys::Oid> {
+    let table = relation::named(schema, name);
     (table != pg_sys::InvalidOid && relation::belongs_to(table, EXTENSION)).then_some(table)
 }
 
 /// Is this one of them, or one of the views? For most a look into the cache.
 pub fn is_own(relation: pg_sys::Oid) -> bool {
-    relation::is_in_schema(relation, SCHEMA) && relation::belongs_to(relation, EXTENSION)
+    [SCHEMA, INTERNAL]
+        .iter()
+        .any(|schema| relation::is_in_schema(relation, schema))
+        && relation::belongs_to(relation, EXTENSION)
 }
 
 /// Is there such a table, with a row in it, as of the last commit of anybody? Not in parallel mode.
-pub fn has_rows(name: &CStr) -> bool {
-    find(name).is_some_and(relation::has_rows)
+pub fn has_rows(table: Table) -> bool {
+    find(table).is_some_and(relation::has_rows)
 }
 
 /// Grows with each change of the tables. Backend-local.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
-const TABLES: [&CStr; 5] = [
-    c"jwt_issuer",
-    c"jwt_issuer_secret",
-    c"jwt_revoked_token",
-    c"jwt_revoked_subject",
-    c"writing_function",
+const TABLES: [Table; 5] = [
+    ISSUER,
+    (INTERNAL, c"jwt_issuer_secret"),
+    REVOKED_TOKEN,
+    REVOKED_SUBJECT,
+    WRITING_FUNCTION,
 ];
 /// Their OIDs in this database, as far as known.
 static WATCHED: [AtomicU32; 5] = [const { AtomicU32::new(0) }; 5];
@@ -94,7 +108,7 @@ fn jwt_tables_changed() {
 /// Looks up the tables' OIDs; before each reading of them, for the extension may have been created
 /// anew since.
 pub fn learn() {
-    for (table, name) in WATCHED.iter().zip(TABLES) {
-        table.store(relation::named(SCHEMA, name).into(), Ordering::Relaxed);
+    for (table, (schema, name)) in WATCHED.iter().zip(TABLES) {
+        table.store(relation::named(schema, name).into(), Ordering::Relaxed);
     }
 }

@@ -45,7 +45,7 @@ pub enum Error {
     Oneself { role: String },
     #[error("{what} must have 1 to {MAX_TEXT_BYTES} bytes")]
     Text { what: &'static str, bytes: usize },
-    #[error("a finding cannot be accepted for so long or so short")]
+    #[error("a finding cannot be accepted for that time")]
     Duration,
     #[error("cannot record a review in a read-only transaction")]
     ReadOnly,
@@ -395,7 +395,7 @@ fn attest(
         ];
         let at = identity::elevated(|| {
             spi::query(
-                "INSERT INTO scope.attestation (role, role_oid, note, attested_by, access) VALUES ($1, $2, $3, $4, $5) RETURNING attested_at",
+                "INSERT INTO _scope.attestation (role, role_oid, note, attested_by, access) VALUES ($1, $2, $3, $4, $5) RETURNING attested_at",
                 &arguments,
                 |row| row.get::<TimestampWithTimeZone>(1),
             )

@@ -4,6 +4,9 @@ use crate::harness::*;
 
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
+function _scope.jwt_tables_changed() | 
+function _scope.login_facts() | PUBLIC EXECUTE
+function _scope.only_superusers() | 
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
 function scope.adopt_restored() | 
@@ -32,9 +35,6 @@ function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
-function scope.jwt_tables_changed() | 
-function scope.login_facts() | PUBLIC EXECUTE
-function scope.only_superusers() | 
 function scope.plan(pg_catalog.jsonb) | 
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
@@ -58,15 +58,16 @@ function scope.set_login_policy(pg_catalog.name,pg_catalog.cidr[],boolean,boolea
 function scope.unguard_login(pg_catalog.name) | 
 function scope.verify_jwt(pg_catalog.text) | 
 function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
+schema _scope | PUBLIC USAGE
 schema scope | PUBLIC USAGE
-table scope.accepted_finding | pg_database_owner SELECT
-table scope.attestation | pg_database_owner SELECT
+table _scope.accepted_finding | pg_database_owner SELECT
+table _scope.attestation | pg_database_owner SELECT
+table _scope.jwt_issuer | pg_database_owner SELECT
+table _scope.jwt_issuer_secret | 
+table _scope.jwt_revoked_subject | pg_database_owner SELECT
+table _scope.jwt_revoked_token | pg_database_owner SELECT
+table _scope.scope_declaration | pg_database_owner SELECT
 table scope.audit_log | pg_monitor SELECT, pg_database_owner SELECT
-table scope.jwt_issuer | pg_database_owner SELECT
-table scope.jwt_issuer_secret | 
-table scope.jwt_revoked_subject | pg_database_owner SELECT
-table scope.jwt_revoked_token | pg_database_owner SELECT
-table scope.scope_declaration | pg_database_owner SELECT
 table scope.writing_function | pg_database_owner SELECT
 view scope.credentials | PUBLIC SELECT
 view scope.guarded_logins | PUBLIC SELECT
@@ -253,10 +254,10 @@ fn signatures_are_the_contracts() {
 fn nothing_of_the_extension_is_owned_by_or_open_to_an_ordinary_creator() {
     let f = Fixture::new("catalogue_owner");
     f.admin().assert_that(
-        "NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'scope'::regnamespace AND prosecdef AND coalesce(proconfig::text, '') !~ 'search_path')",
+        "NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = ANY ('{scope,_scope}'::regnamespace[]) AND prosecdef AND coalesce(proconfig::text, '') !~ 'search_path')",
     );
     f.admin()
-        .assert_that("(SELECT nspowner = 10 FROM pg_namespace WHERE nspname = 'scope')");
+        .assert_that("(SELECT bool_and(nspowner = 10) AND count(*) = 2 FROM pg_namespace WHERE nspname IN ('scope', '_scope'))");
     let creator = f.role("creator", "LOGIN");
     f.server.admin("postgres").run(&format!(
         "CREATE DATABASE catalogue_owner_two OWNER {creator}"
@@ -274,7 +275,7 @@ fn it_can_be_dropped_and_made_again() {
     let cred = admin.issue("'orders', valid_for => '1 hour'");
     for _ in 0..2 {
         admin.run("DROP EXTENSION scope_roles");
-        admin.assert_that("to_regnamespace('scope') IS NULL");
+        admin.assert_that("to_regnamespace('scope') IS NULL AND to_regnamespace('_scope') IS NULL");
         // A credential does not depend on the SQL objects.
         cred.connect().rows("SELECT * FROM orders");
         admin.run("CREATE EXTENSION scope_roles");
@@ -311,7 +312,7 @@ fn every_column_has_a_comment() {
     let f = Fixture::new("catalogue_columns");
     let without = f.admin().column(
         "SELECT format('%s.%s', c.relname, a.attname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-          WHERE c.relnamespace = 'scope'::regnamespace AND c.relkind IN ('v', 'r') AND a.attnum > 0 AND NOT a.attisdropped
+          WHERE c.relnamespace = ANY ('{scope,_scope}'::regnamespace[]) AND c.relkind IN ('v', 'r') AND a.attnum > 0 AND NOT a.attisdropped
             AND coalesce(col_description(c.oid, a.attnum), '') = '' ORDER BY 1",
     );
     assert_eq!(without, [""; 0]);

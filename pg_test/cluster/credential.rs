@@ -421,7 +421,7 @@ fn issuers_see_what_they_issued_and_no_more() {
                 &owner,
             ),
             (
-                "SELECT role::regrole FROM scope.login_facts() WHERE role IS NOT NULL",
+                "SELECT role::regrole FROM _scope.login_facts() WHERE role IS NOT NULL",
                 &mine.role,
             ),
         ] {
@@ -462,7 +462,7 @@ fn issuers_see_what_they_issued_and_no_more() {
             );
         }
         assert_eq!(
-            s.text("SELECT count(*) FROM scope.login_facts() WHERE role IS NOT NULL"),
+            s.text("SELECT count(*) FROM _scope.login_facts() WHERE role IS NOT NULL"),
             "0"
         );
     }

@@ -314,7 +314,7 @@ fn dropping_a_scope_in_one_database_leaves_the_part_of_the_other() {
         .expect("login")
         .rows("SELECT * FROM orders");
     f.admin().assert_that(&format!(
-        "NOT pg_has_role('{}', '{scope}', 'MEMBER') AND NOT EXISTS (SELECT FROM scope.scope_declaration WHERE scope = '{scope}')",
+        "NOT pg_has_role('{}', '{scope}', 'MEMBER') AND NOT EXISTS (SELECT FROM _scope.scope_declaration WHERE scope = '{scope}')",
         here.role
     ));
     s.refused(&format!("SELECT scope.drop_scope('{scope}')"), "55000");
@@ -490,7 +490,7 @@ fn the_owner_of_another_database_neither_joins_nor_holds_up_anybodys_scope() {
         s.refused(&format!("SELECT {attack}"), code);
     }
     for attack in [
-        format!("INSERT INTO scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
+        format!("INSERT INTO _scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
                  SELECT '{scope}', 0, 'request', '', 0, '', 0, '', '', ''"),
         format!("SECURITY LABEL FOR scope_roles ON ROLE {scope} IS '{{}}'"),
     ] {

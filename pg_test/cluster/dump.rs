@@ -49,7 +49,7 @@ fn fill(f: &Fixture<'_>) {
          SELECT scope.revoke_token('jti-1', now() + '1 hour'), scope.revoke_subject('sub-1');
          SELECT scope.create_scope('{}_s', tables => '{{orders}}');
          CREATE FUNCTION w() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT scope.allow_writes('w()');
-         INSERT INTO scope.accepted_finding VALUES ('public_create', '', '', 'known', now() + '1 day', 'somebody');
+         INSERT INTO _scope.accepted_finding VALUES ('public_create', '', '', 'known', now() + '1 day', 'somebody');
          SELECT scope.attest('{1}_s', 'all is well')",
         literal(&jwks(&[&Key::rsa("dump")])),
         f.name,
@@ -117,7 +117,7 @@ fn what_they_have_dumped_is_restored_and_secrets_are_set_anew() {
     let dumpers = dumpers(&f);
     fill(&f);
     let keys = |admin: &mut Session| {
-        admin.rows("SELECT name, issuer, keys FROM scope.jwt_issuer ORDER BY 1")
+        admin.rows("SELECT name, issuer, keys FROM _scope.jwt_issuer ORDER BY 1")
     };
     let before = keys(&mut f.admin());
     for (number, login) in dumpers.iter().enumerate() {
@@ -132,14 +132,14 @@ fn what_they_have_dumped_is_restored_and_secrets_are_set_anew() {
         let mut admin = f.server.admin(&copy);
         assert_eq!(keys(&mut admin), before);
         for table in [
-            "jwt_revoked_token",
-            "jwt_revoked_subject",
-            "writing_function",
-            "accepted_finding",
-            "attestation",
+            "_scope.jwt_revoked_token",
+            "_scope.jwt_revoked_subject",
+            "scope.writing_function",
+            "_scope.accepted_finding",
+            "_scope.attestation",
         ] {
             assert_eq!(
-                admin.text(&format!("SELECT count(*) FROM scope.{table}")),
+                admin.text(&format!("SELECT count(*) FROM {table}")),
                 "1",
                 "{table}"
             );
@@ -178,7 +178,7 @@ fn those_who_dump_read_no_secret_and_write_nothing() {
     fill(&f);
     let mut admin = f.admin();
     admin.run("ANALYZE; SELECT scope.add_jwt_issuer('mixed', 'https://mixed.example.org', '{\"keys\":[{\"kty\":\"oct\",\"k\":\"bWl4ZWRtaXhlZG1peGVkbWl4ZWRtaXhlZG1peGVkbWl4ZWQ\"}]}')");
-    let tables = admin.column("SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'scope'::regnamespace AND relkind = 'r'");
+    let tables = admin.column("SELECT oid::regclass::text FROM pg_class WHERE relnamespace = ANY ('{scope,_scope}'::regnamespace[]) AND relkind = 'r'");
     assert!(tables.len() >= 9, "{tables:?}");
     for login in &all {
         let mut s = f.login(login);
@@ -218,7 +218,7 @@ fn those_who_dump_read_no_secret_and_write_nothing() {
         );
         assert!(seen.contains("https://hmac.example.org"), "{login}: {seen}");
         for sql in [
-            "SELECT stavalues1::text FROM pg_statistic WHERE starelid = 'scope.jwt_issuer_secret'::regclass",
+            "SELECT stavalues1::text FROM pg_statistic WHERE starelid = '_scope.jwt_issuer_secret'::regclass",
             "SELECT * FROM pg_stats WHERE tablename = 'jwt_issuer_secret'",
             "SELECT * FROM scope.jwt_issuers",
         ] {
@@ -228,10 +228,10 @@ fn those_who_dump_read_no_secret_and_write_nothing() {
         }
     }
     // An issuer that is made anew has nothing of the one before it.
-    admin.run("DELETE FROM scope.jwt_issuer WHERE name = 'hmac'");
+    admin.run("DELETE FROM _scope.jwt_issuer WHERE name = 'hmac'");
     admin.run("SELECT scope.add_jwt_issuer('hmac', 'https://hmac.example.org', 'another-another-another-another-another')");
     assert_eq!(
-        admin.text("SELECT keys FROM scope.jwt_issuer_secret WHERE name = 'hmac'"),
+        admin.text("SELECT keys FROM _scope.jwt_issuer_secret WHERE name = 'hmac'"),
         "another-another-another-another-another"
     );
     // Public keys take the secret's place, and the other way round.
@@ -239,7 +239,7 @@ fn those_who_dump_read_no_secret_and_write_nothing() {
         "SELECT scope.set_jwt_keys('hmac', {})",
         literal(&jwks(&[&Key::rsa("then")]))
     ));
-    admin.assert_that("NOT EXISTS (SELECT FROM scope.jwt_issuer_secret WHERE name = 'hmac') AND (SELECT keys IS NOT NULL FROM scope.jwt_issuer WHERE name = 'hmac')");
+    admin.assert_that("NOT EXISTS (SELECT FROM _scope.jwt_issuer_secret WHERE name = 'hmac') AND (SELECT keys IS NOT NULL FROM _scope.jwt_issuer WHERE name = 'hmac')");
     admin.run("SELECT scope.set_jwt_keys('hmac', 'another-another-another-another-another'); SELECT scope.drop_jwt_issuer('hmac')");
-    admin.assert_that("NOT EXISTS (SELECT FROM scope.jwt_issuer_secret WHERE name = 'hmac')");
+    admin.assert_that("NOT EXISTS (SELECT FROM _scope.jwt_issuer_secret WHERE name = 'hmac')");
 }

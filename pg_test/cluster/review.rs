@@ -189,7 +189,7 @@ const FAULTS: &[Fault] = &[
         "left_trigger rv_joe trigger rv_t on public.orders",
         "DROP FUNCTION rv_f() CASCADE; DROP ROLE rv_joe",
     ),
-    fault("DELETE FROM scope.scope_declaration", "scope_undeclared rv_scope", ""),
+    fault("DELETE FROM _scope.scope_declaration", "scope_undeclared rv_scope", ""),
     // Ours from here on: its label says what is to be found.
     fault(
         "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE rv_cred IS %L',
@@ -293,7 +293,7 @@ fn a_member_of_pg_monitor_reviews_and_nobody_else() {
     ] {
         w.denied(&format!("SELECT {call}"), "42501");
     }
-    w.denied("SELECT * FROM scope.attestation", "42501");
+    w.denied("SELECT * FROM _scope.attestation", "42501");
     f.login(&joe)
         .denied("SELECT * FROM scope.review()", "42501");
 }
@@ -335,7 +335,7 @@ fn worse_findings_come_first_and_accepted_ones_last_with_their_reason() {
             "superuser rv_two"
         ]
     );
-    admin.run("UPDATE scope.accepted_finding SET until = now() - interval '1 second'");
+    admin.run("UPDATE _scope.accepted_finding SET until = now() - interval '1 second'");
     assert_eq!(findings(&mut admin).len(), 4);
     for (call, sqlstate) in [
         ("'nothing', NULL, 'x', '1 day'", "42704"),
@@ -383,7 +383,7 @@ fn hardening_says_what_it_breaks_and_keeps_what_is_in_use() {
     admin.assert_that("has_database_privilege('stranger', 'review_harden', 'CONNECT')");
     let breaks =
         admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
-    assert_eq!(breaks, "can connect no more: stranger");
+    assert_eq!(breaks, "can no longer connect: stranger");
     let after = admin.rows("SELECT statement, done FROM scope.harden(true) ORDER BY 1");
     assert!(
         after.iter().all(|row| row[1].as_deref() == Some("t")),
@@ -457,7 +457,7 @@ fn hardening_leaves_issuers_their_credentials() {
     let breaks =
         admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
     assert!(
-        breaks.contains("can issue logins for it no more: bob"),
+        breaks.contains("can no longer issue logins for it: bob"),
         "{breaks}"
     );
     assert_eq!(
@@ -571,7 +571,7 @@ fn attestations_tell_what_has_changed_and_what_is_overdue() {
     );
     admin.run("SELECT scope.attest('rv_joe', 'writes now')");
     assert_eq!(findings(&mut admin), NOTHING);
-    admin.run("UPDATE scope.attestation SET attested_at = attested_at - interval '91 days'");
+    admin.run("UPDATE _scope.attestation SET attested_at = attested_at - interval '91 days'");
     assert_eq!(findings(&mut admin), ["attestation_overdue rv_joe"]);
     let fix = admin.text("SELECT fix FROM scope.review()");
     admin.run(&fix);
@@ -589,7 +589,7 @@ fn attestations_tell_what_has_changed_and_what_is_overdue() {
     reviewer.refused("SELECT scope.attest('rv_joe', 'fine')", "42501");
     // The signature is the login's.
     assert_eq!(
-        admin.text("SELECT attested_by FROM scope.attestation ORDER BY attested_at DESC LIMIT 1"),
+        admin.text("SELECT attested_by FROM _scope.attestation ORDER BY attested_at DESC LIMIT 1"),
         "rv_reviewer"
     );
     admin.refused("SELECT scope.attest('rv_joe', '')", "22023");
@@ -787,11 +787,11 @@ fn a_login_that_nobody_uses_is_found_and_pruned_only_when_this_server_has_seen_i
     let server = Server::start(Options::default());
     let f = clean(&server, "review_unused");
     let mut admin = f.admin();
-    let remembers = admin.holds("to_regprocedure('scope.login_facts()') IS NOT NULL");
+    let remembers = admin.holds("to_regprocedure('_scope.login_facts()') IS NOT NULL");
     if !remembers {
         admin.run(
             "CREATE TABLE public.seen (role oid, last_login timestamptz);
-             CREATE FUNCTION scope.login_facts() RETURNS TABLE (role oid, last_login timestamptz) LANGUAGE sql AS 'SELECT * FROM public.seen'",
+             CREATE FUNCTION _scope.login_facts() RETURNS TABLE (role oid, last_login timestamptz) LANGUAGE sql AS 'SELECT * FROM public.seen'",
         );
     }
     let cred = admin.issue("'orders'").role;

@@ -13,7 +13,7 @@ const RELATIONS: &str = "
 /// A hash of everything in it.
 fn content(admin: &mut Session) -> String {
     let tables = admin.rows(
-        "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'scope'::regnamespace AND c.relkind = 'r' ORDER BY 1",
+        "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = ANY ('{scope,_scope}'::regnamespace[]) AND c.relkind = 'r' ORDER BY 1",
     );
     let hash = |table: &str| {
         format!(
@@ -66,7 +66,7 @@ fn nothing_that_is_kept_can_be_written_by_any_role_but_superusers() {
     filled(&f);
     let attackers = attackers(&f);
     let mut admin = f.admin();
-    admin.assert_that("NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'scope'::regnamespace AND relkind = 'S')");
+    admin.assert_that("NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = ANY ('{scope,_scope}'::regnamespace[]) AND relkind = 'S')");
     let relations = admin.column(RELATIONS);
     assert!(relations.len() >= 15, "{relations:?}");
     for attacker in &attackers {
@@ -154,7 +154,7 @@ fn issuers_cannot_be_rewritten_through_their_view() {
     f.admin()
         .assert_that("(SELECT role_claim IS NULL FROM scope.jwt_issuers)");
     f.admin().assert_that(
-        "NOT EXISTS (SELECT FROM information_schema.views WHERE table_schema = 'scope' AND (is_updatable = 'YES' OR is_insertable_into = 'YES'))",
+        "NOT EXISTS (SELECT FROM information_schema.views WHERE table_schema IN ('scope', '_scope') AND (is_updatable = 'YES' OR is_insertable_into = 'YES'))",
     );
 }
 
@@ -179,7 +179,7 @@ fn locks_through_views_hold_nothing_up() {
         "LOCK TABLE vv IN SHARE MODE",
         "LOCK TABLE scope.audit_log",
         "LOCK TABLE scope.jwt_issuers",
-        "DO $$ BEGIN LOCK TABLE scope.jwt_issuer; END $$",
+        "DO $$ BEGIN LOCK TABLE _scope.jwt_issuer; END $$",
         "DO $$ BEGIN PERFORM FROM pg_group FOR NO KEY UPDATE; END $$",
     ] {
         let refused = session.denied(sql, "42501");
@@ -202,7 +202,7 @@ fn attack_samples_of_our_tables_in_the_statistics() {
     filled(&f);
     let mut admin = f.admin();
     admin.run("SELECT scope.revoke_subject('secret-subject-1'); SELECT scope.revoke_subject('secret-subject-2')");
-    for table in admin.column("SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'scope'::regnamespace AND relkind = 'r'") {
+    for table in admin.column("SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = ANY ('{scope,_scope}'::regnamespace[]) AND relkind = 'r'") {
         admin.run(&format!("ANALYZE {table}"));
     }
     let reader = f.role("reader", "LOGIN IN ROLE pg_read_all_data");
@@ -211,7 +211,7 @@ fn attack_samples_of_our_tables_in_the_statistics() {
             "SELECT s.starelid::regclass || '.' || a.attname
                FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid
                JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum
-              WHERE c.relnamespace = 'scope'::regnamespace AND s.starelid::regclass || '.' || a.attname <> 'scope.audit_log.at'"
+              WHERE c.relnamespace = ANY ('{scope,_scope}'::regnamespace[]) AND s.starelid::regclass || '.' || a.attname <> 'scope.audit_log.at'"
         ),
         Vec::<String>::new()
     );
@@ -229,7 +229,7 @@ fn owners_vacuum_the_catalogues_of_their_database() {
     s.run("VACUUM (FULL false) scope.audit_log");
     for sql in [
         "VACUUM FULL scope.audit_log",
-        "VACUUM (FULL, ANALYZE) scope.jwt_issuer",
+        "VACUUM (FULL, ANALYZE) _scope.jwt_issuer",
         "VACUUM (FULL on) pg_catalog.pg_am, scope.audit_log",
     ] {
         s.refused(sql, "42501");
@@ -263,15 +263,15 @@ fn secrets_of_issuers_cannot_be_read_by_those_who_read_all_data() {
             literal(&keys)
         ));
     }
-    admin.run("ANALYZE scope.jwt_issuer_secret; ANALYZE");
+    admin.run("ANALYZE _scope.jwt_issuer_secret; ANALYZE");
     let reader = f.role("reader", "LOGIN IN ROLE pg_read_all_data");
     let mut session = f.login(&reader);
-    session.assert_that("NOT EXISTS (SELECT FROM scope.jwt_issuer_secret) AND (SELECT bool_and(keys IS NULL) FROM scope.jwt_issuer)");
+    session.assert_that("NOT EXISTS (SELECT FROM _scope.jwt_issuer_secret) AND (SELECT bool_and(keys IS NULL) FROM _scope.jwt_issuer)");
     let toast = admin.text(
-        "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'scope.jwt_issuer_secret'::regclass",
+        "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '_scope.jwt_issuer_secret'::regclass",
     );
     assert_eq!(session.text(&format!("SELECT count(*) FROM {toast}")), "0");
-    assert_eq!(session.text("SELECT count(*) FROM pg_statistic WHERE starelid = 'scope.jwt_issuer_secret'::regclass AND staattnum = 2"), "0");
+    assert_eq!(session.text("SELECT count(*) FROM pg_statistic WHERE starelid = '_scope.jwt_issuer_secret'::regclass AND staattnum = 2"), "0");
     // What would have to leave the row is refused.
     let keys = format!(
         "{{\"keys\":[{{\"kty\":\"oct\",\"k\":\"{}\"}}]}}",
@@ -313,9 +313,9 @@ fn what_is_kept_is_not_the_creators_once_he_has_fallen() {
     admin.run(&format!("ALTER ROLE {creator} NOSUPERUSER"));
     let mut session = f.login(&creator);
     for sql in [
-        "SELECT * FROM scope.jwt_issuer",
-        "UPDATE scope.jwt_issuer SET keys = 'x'",
-        "ALTER TABLE scope.jwt_issuer DISABLE ROW LEVEL SECURITY",
+        "SELECT * FROM _scope.jwt_issuer",
+        "UPDATE _scope.jwt_issuer SET keys = 'x'",
+        "ALTER TABLE _scope.jwt_issuer DISABLE ROW LEVEL SECURITY",
         "CREATE OR REPLACE VIEW scope.roles AS SELECT 1",
     ] {
         session.denied(sql, "42501");
@@ -373,8 +373,8 @@ fn no_failure_of_the_record_stops_a_revocation() {
             let what = find(f.server, &json!({ "event": "unrecorded", "function": function, "database": f.name }));
             assert!(!what.is_empty(), "{name}: {function}: not told");
         }
-        admin.assert_that(&format!("NOT EXISTS (SELECT FROM scope.jwt_issuer WHERE name = 'i{name}')"));
-        admin.assert_that(&format!("EXISTS (SELECT FROM scope.jwt_revoked_subject WHERE sub = '{name}')"));
+        admin.assert_that(&format!("NOT EXISTS (SELECT FROM _scope.jwt_issuer WHERE name = 'i{name}')"));
+        admin.assert_that(&format!("EXISTS (SELECT FROM _scope.jwt_revoked_subject WHERE sub = '{name}')"));
         one(f.server, json!({ "event": "revoke", "outcome": "ok", "object": a }));
         // What gives something out is not done unrecorded.
         if name == "check" {

@@ -85,7 +85,7 @@ fn life(session: &mut Session, look: &mut Session, name: &str) -> Vec<String> {
          ALTER TABLE public.\"Odd Name\" RENAME TO between; ALTER TABLE public.between RENAME TO \"Odd Name\""
     ));
     let mut left = look.column(&format!(
-        "SELECT concat_ws('|', class, object, part, privilege, stance) FROM scope.scope_declaration WHERE scope = '{name}' ORDER BY 1"
+        "SELECT concat_ws('|', class, object, part, privilege, stance) FROM _scope.scope_declaration WHERE scope = '{name}' ORDER BY 1"
     ));
     left.push(look.text(&format!("SELECT concat_ws('|', settings, scopes, valid_until - now() BETWEEN '23 hours' AND '25 hours') FROM scope.credentials WHERE role = '{name}_c'")));
     left.push(session.text(&format!("SELECT scope.export_spec(ARRAY['{name}'::name])")));
@@ -99,7 +99,7 @@ fn life(session: &mut Session, look: &mut Session, name: &str) -> Vec<String> {
         "SELECT scope.revoke_role('{name}_c', 'x'); SELECT scope.drop_scope('{name}', force => true)"
     ));
     left.push(look.text(&format!(
-        "SELECT count(*) FROM scope.scope_declaration WHERE scope = '{name}'"
+        "SELECT count(*) FROM _scope.scope_declaration WHERE scope = '{name}'"
     )));
     left.into_iter().map(strip).collect()
 }
@@ -145,7 +145,7 @@ fn a_rename_by_a_bystander_touches_nothing_and_holds_nothing() {
         "SELECT scope.create_scope('{}_s', tables => '{{orders}}', schemas => '{{public}}'); GRANT CREATE ON SCHEMA public TO PUBLIC",
         f.name
     ));
-    let rows = "SELECT string_agg(concat_ws(' ', ctid, xmin, xmax, d::text), '/' ORDER BY ctid) FROM scope.scope_declaration d";
+    let rows = "SELECT string_agg(concat_ws(' ', ctid, xmin, xmax, d::text), '/' ORDER BY ctid) FROM _scope.scope_declaration d";
     let before = admin.text(rows);
     let bystander = f.role("bystander", "LOGIN");
     let mut session = f.login(&bystander);
@@ -158,21 +158,21 @@ fn a_rename_by_a_bystander_touches_nothing_and_holds_nothing() {
          BEGIN; ALTER TABLE t RENAME a TO b; ALTER TABLE own RENAME TO own2; ALTER FUNCTION own() RENAME TO own3",
     );
     let held = "SELECT string_agg(relation::regclass::text, ' ') FROM pg_locks
-                 WHERE relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'scope'::regnamespace) AND pid <> pg_backend_pid()";
+                 WHERE relation IN (SELECT oid FROM pg_class WHERE relnamespace = ANY ('{scope,_scope}'::regnamespace[])) AND pid <> pg_backend_pid()";
     assert_eq!(admin.text(held), "");
     session.run("COMMIT");
     assert_eq!(admin.text(rows), before);
     // And waits for nobody.
     let mut holder = f.admin();
-    holder.run("BEGIN; LOCK TABLE scope.scope_declaration");
+    holder.run("BEGIN; LOCK TABLE _scope.scope_declaration");
     session.run("SET statement_timeout = '5s'; ALTER TABLE own2 RENAME TO own4");
     holder.run("ROLLBACK");
     // Whose rename it is, is told.
     admin.run("SET quote_all_identifiers = on; ALTER TABLE orders RENAME TO \"Bestellungen\"");
     admin.assert_that(
-        "EXISTS (SELECT FROM scope.scope_declaration WHERE object = 'public.\"Bestellungen\"')",
+        "EXISTS (SELECT FROM _scope.scope_declaration WHERE object = 'public.\"Bestellungen\"')",
     );
     admin.assert_that(
-        "NOT EXISTS (SELECT FROM scope.scope_declaration WHERE object LIKE '\"public\"%')",
+        "NOT EXISTS (SELECT FROM _scope.scope_declaration WHERE object LIKE '\"public\"%')",
     );
 }

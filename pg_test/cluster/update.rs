@@ -179,7 +179,7 @@ fn an_update_keeps_the_data_and_leaves_what_a_fresh_install_has() {
     let older = format!(
         "{}\nCREATE FUNCTION scope.former() RETURNS int LANGUAGE sql AS 'SELECT 1';
          DROP VIEW scope.jwt_issuers;
-         ALTER TABLE scope.jwt_revoked_token ADD COLUMN former int;",
+         ALTER TABLE _scope.jwt_revoked_token ADD COLUMN former int;",
         installed_by(NOW)
     );
     let view = installed_by(NOW);
@@ -195,7 +195,7 @@ fn an_update_keeps_the_data_and_leaves_what_a_fresh_install_has() {
         .collect();
     let update = format!(
         "DROP FUNCTION scope.former();
-         ALTER TABLE scope.jwt_revoked_token DROP COLUMN former;
+         ALTER TABLE _scope.jwt_revoked_token DROP COLUMN former;
          {}
          GRANT SELECT ON scope.jwt_issuers TO pg_monitor;
          {comments}",
@@ -220,7 +220,7 @@ fn an_update_keeps_the_data_and_leaves_what_a_fresh_install_has() {
     let credential = admin.issue("'orders', 'update_data_early', '1 hour'");
     admin.run("ALTER EXTENSION scope_roles UPDATE");
     assert_same(&catalogue(&mut admin), &fresh, "updated");
-    admin.assert_that("(SELECT jti FROM scope.jwt_revoked_token) = 'kept'");
+    admin.assert_that("(SELECT jti FROM _scope.jwt_revoked_token) = 'kept'");
     credential.connect().rows("SELECT * FROM orders");
 }
 
@@ -231,19 +231,19 @@ fn what_an_update_forgets_is_found() {
     let fresh = catalogue(&mut admin);
     for change in [
         "COMMENT ON FUNCTION scope.jwt_subject() IS 'another'",
-        "COMMENT ON COLUMN scope.jwt_issuer.name IS 'another'",
+        "COMMENT ON COLUMN _scope.jwt_issuer.name IS 'another'",
         "GRANT EXECUTE ON FUNCTION scope.expire_roles() TO PUBLIC",
         "REVOKE SELECT ON scope.roles FROM PUBLIC",
-        "GRANT SELECT (name) ON scope.jwt_issuer TO PUBLIC",
+        "GRANT SELECT (name) ON _scope.jwt_issuer TO PUBLIC",
         "ALTER FUNCTION scope.jwt_subject() COST 7",
         "ALTER FUNCTION scope.jwt_subject() SECURITY DEFINER",
         "ALTER FUNCTION scope.jwt_subject() SET search_path = public",
-        "ALTER TABLE scope.jwt_issuer_secret DISABLE ROW LEVEL SECURITY",
-        "ALTER TABLE scope.jwt_issuer DISABLE TRIGGER only_superusers",
-        "ALTER TABLE scope.jwt_issuer ENABLE TRIGGER changed",
-        "ALTER TABLE scope.jwt_issuer ADD COLUMN more text",
-        "ALTER TABLE scope.jwt_issuer ALTER COLUMN require_exp DROP DEFAULT",
-        "ALTER TABLE scope.jwt_issuer DROP CONSTRAINT jwt_issuer_issuer_key",
+        "ALTER TABLE _scope.jwt_issuer_secret DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE _scope.jwt_issuer DISABLE TRIGGER only_superusers",
+        "ALTER TABLE _scope.jwt_issuer ENABLE TRIGGER changed",
+        "ALTER TABLE _scope.jwt_issuer ADD COLUMN more text",
+        "ALTER TABLE _scope.jwt_issuer ALTER COLUMN require_exp DROP DEFAULT",
+        "ALTER TABLE _scope.jwt_issuer DROP CONSTRAINT jwt_issuer_issuer_key",
         "ALTER VIEW scope.roles RESET (security_barrier)",
         "ALTER EXTENSION scope_roles DROP FUNCTION scope.jwt_subject()",
         "CREATE FUNCTION scope.more() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER EXTENSION scope_roles ADD FUNCTION scope.more()",

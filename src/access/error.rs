@@ -24,7 +24,7 @@ impl Report for Error {
             Self::Null(what) => format!("The call gives no {what}."),
             Self::NoSuchRole { .. } => "It may have been dropped meanwhile.".into(),
             Self::NoSuchObject { .. } => {
-                "Nothing in this database, and none of what databases share, has this name.".into()
+                "Nothing in this database or shared by all databases has this name.".into()
             }
             Self::NoSuchRight { .. } => "PostgreSQL has no privilege of this name.".into(),
             Self::Misfit { fitting, .. } => format!("There are {}.", fitting.join(", ")),

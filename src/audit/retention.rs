@@ -36,7 +36,7 @@ pub fn run(mut goes_on: impl FnMut() -> bool) {
 /// How many rows older than `before` were deleted. Only from the extension's own table: in a database
 /// without it, one of that name is somebody else's, and so are its triggers.
 fn delete(before: i64) -> SpiResult<i64> {
-    if own_tables::find(c"audit_log").is_none() {
+    if own_tables::find(own_tables::AUDIT_LOG).is_none() {
         return Ok(0);
     }
     let deleted = spi::query(

@@ -45,7 +45,7 @@ impl Report for BadOption {
     fn detail(&self) -> String {
         match self {
             Self::TooMany { count, max, .. } => {
-                format!("It has {count}; at most {max} are looked at.")
+                format!("It has {count}; at most {max} are allowed.")
             }
             Self::NullElement(option) => format!("Each element of {option} must have a value."),
             Self::NoWayIn => {
@@ -58,7 +58,9 @@ impl Report for BadOption {
                     .into()
             }
             Self::TimeZone(_) => "It is not in the view pg_timezone_names.".into(),
-            Self::NoTimeZone => "What the clock shows depends on where it hangs.".into(),
+            Self::NoTimeZone => {
+                "Hours are local times, and it is not said of which time zone.".into()
+            }
             Self::ConnectionLimit => "With fewer the role could never log in.".into(),
             Self::Duration { .. } => {
                 "It must be between 0 and 2147483647 milliseconds, without months or years.".into()
@@ -173,10 +175,12 @@ impl Report for BadScopes {
             Self::None => "Without one it could read nothing.".into(),
             Self::Unknown { .. } => "No role has that name.".into(),
             Self::NotAScope { .. } => "It was not made by scope_roles as a scope.".into(),
-            Self::Ending { .. } => "It has been dropped, and the worker is still at it.".into(),
+            Self::Ending { .. } => {
+                "It has been dropped, and the background worker has not finished yet.".into()
+            }
             Self::Elsewhere { databases, .. } => crate::scope::elsewhere(databases),
             Self::NotYours { caller, .. } => format!(
-                "\"{caller}\" neither is its creator or a member of that role, nor has ADMIN OPTION on it."
+                "\"{caller}\" is neither its creator nor a member of that role, and has no ADMIN OPTION on it."
             ),
             Self::Privileged { why, .. } => format!("It {why}: somebody has changed it by hand."),
         }
@@ -288,7 +292,7 @@ impl Report for itself::NotItsOwn {
             .into()
     }
     fn hint(&self) -> String {
-        "Have who made the role, or a superuser, change them; SET changes a setting for the session.".into()
+        "Have the role's creator, or a superuser, change them; SET changes a setting for the session.".into()
     }
 }
 

@@ -53,7 +53,7 @@ impl Patience {
         const HOLDERS: usize = 10;
         const ASK_AGAIN: Duration = Duration::from_millis(10);
         if self.is_over {
-            return "others wait for what this call has ended; the worker goes on, or the next call"
+            return "others are waiting for locks of this call; the worker does the rest, or the next call"
                 .to_owned();
         }
         self.left_to_others += 1;
@@ -71,7 +71,7 @@ impl Patience {
             self.asked_at = Some(Instant::now());
         }
         format!(
-            "another transaction is in the way{}; the worker goes on, or the next call",
+            "another transaction is in the way{}; the worker does the rest, or the next call",
             holder.map_or_else(String::new, |holder| format!(": {holder}"))
         )
     }
@@ -121,7 +121,7 @@ pub fn all_at_once(due: &[Managed]) -> Vec<Ended> {
         action: Action::Ending,
         sessions_terminated: terminated.count(role.oid),
         detail: Some(format!(
-            "one call drops at most {AT_ONCE} roles; the worker goes on, or the next call"
+            "one call drops at most {AT_ONCE} roles; the worker does the rest, or the next call"
         )),
     }));
     ended

@@ -178,7 +178,7 @@ fn wait_for_takers(
             ended_at: committed.then(|| timestamp::rfc3339(clock::now())),
             ..temporary.clone()
         });
-        let reason = "the sessions that it was for are being looked for".to_owned();
+        let reason = "its sessions are being looked for".to_owned();
         label::write(due.oid, &due.metadata);
         return set_aside(&due, State::Ending, Action::Ending, reason, Vec::new()).map(Some);
     };

@@ -83,13 +83,13 @@ impl Report for Error {
                     .into()
             }
             Self::Rows(_) => "It must not be negative.".into(),
-            Self::HalfAWindow => "Rows without a time, or a time without rows, say nothing.".into(),
+            Self::HalfAWindow => "window_rows and window are given together, or not at all.".into(),
             Self::Window => {
                 "It must be between 1 second and 366 days, without months or years.".into()
             }
-            Self::Superuser { .. } => "Superusers are above guards.".into(),
+            Self::Superuser { .. } => "Guards do not limit superusers.".into(),
             Self::NotYours { caller, .. } => format!(
-                "Role \"{caller}\" has neither made it nor ADMIN OPTION on it."
+                "Role \"{caller}\" did not make it and has no ADMIN OPTION on it."
             ),
             Self::Oneself { .. } => "Nobody changes the guards that hold for their own session.".into(),
             Self::OfADba { .. } => "A superuser has set this guard.".into(),
@@ -114,7 +114,7 @@ impl Report for Error {
             Self::Window => "Pass a positive interval such as '1 hour'.".into(),
             Self::Superuser { .. } => "Take SUPERUSER from the role, or guard another.".into(),
             Self::NotYours { .. } | Self::Oneself { .. } => {
-                "Ask whoever made the role, or a superuser.".into()
+                "Ask the role's creator, or a superuser.".into()
             }
             Self::OfADba { .. } => "Ask a superuser to change it.".into(),
         }

@@ -21,10 +21,10 @@ impl Report for Sealed {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
     fn detail(&self) -> String {
-        "It would hold up, undo or change what scope_roles keeps.".into()
+        "It could block, undo or change what scope_roles keeps.".into()
     }
     fn hint(&self) -> String {
-        "Use the functions of the schema scope; only superusers may do this.".into()
+        "Only superusers may do this; use the functions of schema scope.".into()
     }
 }
 

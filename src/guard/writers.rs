@@ -53,7 +53,7 @@ pub fn learn() {
         return;
     }
     own_tables::learn();
-    let functions = if own_tables::has_rows(c"writing_function") {
+    let functions = if own_tables::has_rows(own_tables::WRITING_FUNCTION) {
         // By name: one that is made anew is another function by number only.
         identity::elevated(|| {
             spi::latest(

@@ -28,7 +28,7 @@ impl Report for Violation {
             Self::Ownership => {
                 "A function or view of another role would run with that role's rights.".into()
             }
-            Self::RoleSettings => "Whoever takes the role next would begin with them.".into(),
+            Self::RoleSettings => "The next one to take the role would start with them.".into(),
             Self::Cast => {
                 "A foreign key would run its function with the rights of the owner of the referenced table."
                     .into()
@@ -42,7 +42,7 @@ impl Report for Violation {
                     .into()
             }
             Self::Planted => {
-                "It would find what stands later in its search_path instead, temporary objects of its caller's.".into()
+                "It would find what comes later in its search_path instead: temporary objects of its caller.".into()
             }
             Self::Prepared => {
                 "Connections of an authenticator are shared: its text may hold another user's values, or token.".into()
@@ -54,13 +54,13 @@ impl Report for Violation {
                 "Connections of an authenticator are shared: their texts may hold other users' values, and tokens.".into()
             }
             Self::Hold => {
-                "It would go on yielding the role's rows after the end of the switch.".into()
+                "It would go on returning the role's rows after the switch has ended.".into()
             }
             Self::PrepareTransaction => {
-                "Only its owner, the role of the token, may commit it, and only outside of transactions, where the login is nobody.".into()
+                "Only its owner, the role of the token, may commit it, and COMMIT PREPARED runs outside transactions, where no token is active.".into()
             }
             Self::Earlier => {
-                "It would go on yielding rows that the role before the switch could read.".into()
+                "It would go on returning rows that the role before the switch could read.".into()
             }
             _ => "The switch holds until the transaction, or the session that was switched, ends."
                 .into(),
@@ -73,7 +73,7 @@ impl Report for Violation {
             Self::RoleSettings => "Have an administrator change them; SET changes them for this switch.".into(),
             Self::Cast | Self::Trigger | Self::Cascade => "Have an administrator create it.".into(),
             Self::Prepared => "Run it by the protocol, or PREPARE it by SQL in this transaction.".into(),
-            Self::Planted => "Name the schema in the function, or have a role own it that no token takes.".into(),
+            Self::Planted => "Qualify the names in the function with the schema, or give the function to an owner that no token can take.".into(),
             Self::TemporaryType => "Use a composite type, or a type of a schema that an administrator has made.".into(),
             Self::PreparedTexts => "Keep a list of them in the client.".into(),
             Self::Hold => "Leave out WITH HOLD, or switch the session with scope.set_jwt_session().".into(),

@@ -40,7 +40,7 @@ impl Report for Error {
             Self::Unreadable { problem, .. } => sentence(problem),
             Self::NotGuarded { .. } => "scope.guard_login() has not named it.".into(),
             Self::NotYours { caller, .. } => format!(
-                "\"{caller}\" is no superuser, nor another role with CREATEROLE and ADMIN OPTION on it."
+                "\"{caller}\" is not a superuser and does not have both CREATEROLE and ADMIN OPTION on it."
             ),
             Self::Authority(error) => error.detail(),
             Self::Credential(error) => error.detail(),

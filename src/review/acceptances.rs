@@ -29,7 +29,7 @@ pub fn current() -> Result<HashMap<(String, String, String), Accepted>, Error> {
     let rows = identity::elevated(|| {
         spi::read(
             "SELECT code, role, object, reason, accepted_by, (extract(epoch FROM until) * 1000000)::bigint
-               FROM scope.accepted_finding WHERE until > now()",
+               FROM _scope.accepted_finding WHERE until > now()",
             &none,
             |row| {
                 let key = (column(&row, 1)?, column(&row, 2)?, column(&row, 3)?);
@@ -98,7 +98,7 @@ fn accept_finding(
         ];
         identity::elevated(|| {
             spi::query(
-                "INSERT INTO scope.accepted_finding (code, role, object, reason, until, accepted_by) VALUES ($1, $2, $3, $4, $5, $6)
+                "INSERT INTO _scope.accepted_finding (code, role, object, reason, until, accepted_by) VALUES ($1, $2, $3, $4, $5, $6)
                  ON CONFLICT (code, role, object) DO UPDATE
                     SET reason = excluded.reason, until = excluded.until, accepted_by = excluded.accepted_by, accepted_at = excluded.accepted_at",
                 &arguments,

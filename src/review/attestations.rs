@@ -30,7 +30,7 @@ pub fn findings() -> Result<Vec<Finding>, Error> {
     let last = identity::elevated(|| {
         spi::read(
             "SELECT DISTINCT ON (a.role_oid) a.role_oid, r.rolname::text, a.attested_by, (extract(epoch FROM a.attested_at) * 1000000)::bigint, a.access
-               FROM scope.attestation a JOIN pg_authid r ON r.oid = a.role_oid AND r.rolname = a.role
+               FROM _scope.attestation a JOIN pg_authid r ON r.oid = a.role_oid AND r.rolname = a.role
               ORDER BY a.role_oid, a.attested_at DESC",
             &none,
             |row| {

@@ -140,7 +140,7 @@ impl Scope {
                 SCOPE_NARROWED,
                 Severity::Low,
                 format!(
-                    "declared {} on what had this name and is {}; what has the name now it does not hold",
+                    "declared {} on the object that had this name and is {} now; it holds nothing on the one that has the name now",
                     object.privileges.join(", "),
                     match object.today.as_str() {
                         "" => "gone".to_owned(),
@@ -160,7 +160,7 @@ impl Scope {
             ..self.holder.finding(
                 SCOPE_UNDECLARED,
                 Severity::Low,
-                "declares nothing, so that nobody can tell what it was made for from what it was given by hand"
+                "declares nothing, so what it was made with cannot be told from what was granted by hand"
                     .to_owned(),
             )
         }
@@ -197,7 +197,7 @@ impl Drift<'_> {
             finding.what += WITH_THE_FIX;
             finding.what += "its logins lose what it does not declare";
             if self.held.all_others().any(owns) {
-                finding.what += ", and so do views and functions of its own, whoever uses them";
+                finding.what += ", and so do its own views and functions, for all who use them";
             }
         }
         found.extend(self.others());
@@ -327,7 +327,7 @@ impl Drift<'_> {
                 ..self.holder.finding(
                     self.holder.widened,
                     Severity::High,
-                    format!("declares no such thing, and has {what}"),
+                    format!("does not declare it, and has {what}"),
                 )
             })
             .collect()

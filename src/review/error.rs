@@ -30,7 +30,7 @@ impl Report for Error {
             Self::NoSuchRole { .. } => "It may have been dropped meanwhile.".into(),
             Self::Oneself { .. } => "It is the role that would sign.".into(),
             Self::Text { bytes, .. } => format!("It has {bytes}."),
-            Self::Duration => "valid_for is not positive, or longer than a year.".into(),
+            Self::Duration => "valid_for must be positive and at most a year.".into(),
             Self::ReadOnly => READ_ONLY.into(),
             Self::Sql(problem) => sentence(problem),
             Self::Access(error) => error.detail(),

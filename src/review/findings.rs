@@ -3,7 +3,7 @@
 
 use super::check::{Check, Severity, ours};
 
-/// What `o` owns here goes to a role that nobody is: no other would be right to run its triggers, policies and functions as.
+/// What `o` owns here goes to a role that nobody can use: no other would be right to run its triggers, policies and functions as.
 macro_rules! given_away {
     () => {
         "CASE WHEN NOT EXISTS (SELECT FROM pg_authid n WHERE n.rolname = format('left_by_%s', o.oid)) THEN format('CREATE ROLE left_by_%s NOLOGIN; ', o.oid) ELSE '' END
@@ -37,7 +37,7 @@ SELECT rolname::text, NULL, 'is a superuser besides the one that initdb made: no
     Check {
         code: "superuser_member",
         severity: Severity::Critical,
-        stops: "it has no longer what it has by that role alone",
+        stops: "it loses what it has through that role only",
         sql: "
 WITH RECURSIVE below(role, via, parent, grantor) AS (
        SELECT m.member, s.oid, m.roleid, m.grantor FROM pg_authid s JOIN pg_auth_members m ON m.roleid = s.oid WHERE s.rolsuper
@@ -94,7 +94,7 @@ SELECT r.rolname::text, NULL, format('is a member of %s: it can read or change w
     Check {
         code: "md5_password",
         severity: Severity::High,
-        stops: "whoever logs in as it needs the password that is set then",
+        stops: "its users need the new password",
         sql: "
 SELECT rolname::text, NULL, 'has an MD5 password: what is stored is enough to log in, and quick to guess from', NULL,
        -- psql ends a command of its own with the line: a name with a line break would leave it.
@@ -112,7 +112,7 @@ SELECT rolname::text, NULL, 'has BYPASSRLS: no row security policy binds it', NU
     Check {
         code: "createrole",
         severity: Severity::High,
-        stops: "it can make and change no roles",
+        stops: "it can no longer create or change roles",
         sql: "
 SELECT rolname::text, NULL, 'has CREATEROLE: it can make roles, and change or join those of others (before PostgreSQL 16 all but superusers)', NULL,
        format('ALTER ROLE %I NOCREATEROLE;', rolname)
@@ -129,7 +129,7 @@ SELECT rolname::text, NULL, 'has REPLICATION: it can copy the whole cluster', NU
     Check {
         code: "definer_search_path",
         severity: Severity::High,
-        stops: "it finds in pg_catalog and its own schema alone what it names without a schema",
+        stops: "names without a schema are found in pg_catalog and its own schema only",
         sql: "
 SELECT r.rolname::text, p.oid::regprocedure::text,
        'is SECURITY DEFINER without a search_path of its own: who calls it chooses which objects it meets, and acts as its owner', NULL,
@@ -180,7 +180,7 @@ SELECT NULL, format('%I.%I', n.nspname, c.relname),
     Check {
         code: "left_trigger",
         severity: Severity::High,
-        stops: "what it does is no longer done",
+        stops: "the trigger no longer does its work",
         // Whoever may act as the table's owner needs no trigger to do so.
         sql: "
 SELECT r.rolname::text, format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname),
@@ -193,7 +193,7 @@ SELECT r.rolname::text, format('trigger %I on %I.%I', t.tgname, n.nspname, c.rel
     Check {
         code: "default_privileges",
         severity: Severity::Medium,
-        stops: "what is created from then on needs a GRANT to be used or handed on by others",
+        stops: "objects created from then on need a GRANT before others can use them or hand them on",
         sql: "
 SELECT r.rolname::text, format('%s%s', CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
                                             WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'large objects' END,
@@ -293,7 +293,7 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         sql: ours!(
             "SELECT rolname::text, NULL,
                     CASE WHEN valid_by_hand IS NULL THEN 'has lost its VALID UNTIL by hand'
-                         WHEN valid_by_hand > recorded THEN format('was prolonged by hand until %s; it ends when it was to end all the same', valid_by_hand)
+                         WHEN valid_by_hand > recorded THEN format('was prolonged by hand until %s; it still ends at the recorded deadline', valid_by_hand)
                          ELSE format('was shortened by hand, from %s', recorded) END, NULL::timestamptz,
                     format('ALTER ROLE %I VALID UNTIL %L;', rolname, recorded)
                FROM (SELECT *, (label ->> 'valid_until')::timestamptz AS recorded FROM o) o
@@ -312,7 +312,7 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         severity: Severity::Medium,
         stops: "",
         sql: ours!(concat!(
-            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s; with the fix, they belong to a role that nobody is, and it goes',
+            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s; with the fix, they belong to a role that nobody can use, and it goes',
                                                 ': ' || (label ->> 'error')), rolvaliduntil,
                     CASE WHEN ",
             owns_here!(),
@@ -425,10 +425,10 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
         stops: "its clients need the new login within the hour",
         sql: ours!(
             "SELECT o.rolname::text, NULL,
-                    format('has been in use from %s addresses in 30 days (%s): one credential for each service tells them apart, and ends one alone',
+                    format('has been in use from %s addresses in 30 days (%s): with one credential for each service they can be told apart, and ended one by one',
                            CASE WHEN count(*) < 8 THEN '' ELSE 'at least ' END || count(*), string_agg(a.address, ', ' ORDER BY a.address)), NULL,
                     format('SELECT * FROM scope.rotate_password(%L, ''1 hour'');', o.rolname)
-               FROM o JOIN (SELECT f.role, unnest(f.addresses) AS address FROM scope.login_facts() f
+               FROM o JOIN (SELECT f.role, unnest(f.addresses) AS address FROM _scope.login_facts() f
                             UNION SELECT s.usesysid, CASE family(s.client_addr) WHEN 4 THEN host(s.client_addr)
                                                      ELSE network(set_masklen(s.client_addr, 64))::text END
                               FROM pg_stat_get_activity(NULL) s WHERE s.client_addr IS NOT NULL) a ON a.role = o.oid
@@ -446,15 +446,15 @@ pub const NEVER_SEEN: &str = "has never logged in to this server";
 pub const UNUSED: Check = Check {
     code: "unused",
     severity: Severity::Medium,
-    stops: "whoever logs in as it after all is refused",
+    stops: "its logins are refused",
     sql: ours!(
         "SELECT o.rolname::text, NULL,
                 CASE WHEN f.last_login IS NOT NULL THEN 'has not logged in for long'
-                     WHEN EXISTS (SELECT FROM scope.login_facts() n
+                     WHEN EXISTS (SELECT FROM _scope.login_facts() n
                                    WHERE n.role IS NULL AND n.logins = 0 AND n.since < now() - make_interval(secs => $2))
                      THEN 'has never logged in, for as long as this server has counted logins' ELSE 'has never logged in to this server' END,
                 greatest(f.last_login, (label ->> 'created_at')::timestamptz), format('SELECT scope.revoke_role(%L, ''unused'');', o.rolname)
-           FROM o LEFT JOIN scope.login_facts() f ON f.role = o.oid
+           FROM o LEFT JOIN _scope.login_facts() f ON f.role = o.oid
           WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'
             AND greatest(f.last_login, (label ->> 'created_at')::timestamptz) < now() - make_interval(secs => $2)
             AND NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.usesysid = o.oid)"

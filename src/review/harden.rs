@@ -109,8 +109,8 @@ SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC',
   UNION ALL
   SELECT 2, '', format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', d.datname), 'every login may connect to this database',
          nullif(concat_ws('; ',
-           (SELECT 'can connect no more: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses),
-           (SELECT 'can issue logins for it no more: ' || string_agg(DISTINCT quote_ident(r.rolname), ', ')
+           (SELECT 'can no longer connect: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses),
+           (SELECT 'can no longer issue logins for it: ' || string_agg(DISTINCT quote_ident(r.rolname), ', ')
               FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'scope', aclexplode(p.proacl) a JOIN pg_authid r ON r.oid = a.grantee
              WHERE p.proname ~ '^create_' AND NOT r.rolsuper AND r.oid NOT IN (SELECT role FROM gives) AND r.oid NOT IN (SELECT oid FROM issuers))), '')
     FROM d WHERE EXISTS (SELECT FROM open WHERE privilege_type = 'CONNECT')
@@ -120,7 +120,7 @@ SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC',
     FROM loses l, d WHERE l.privilege_type = 'TEMPORARY' AND l.makes_temporary
   UNION ALL
   SELECT 4, '', format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', d.datname), 'everyone may make temporary tables in this database',
-         (SELECT 'can make temporary tables no more: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname)
+         (SELECT 'can no longer make temporary tables: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname)
             FROM loses l WHERE l.privilege_type = 'TEMPORARY' AND l.uses AND NOT l.makes_temporary)
     FROM d WHERE EXISTS (SELECT FROM open WHERE privilege_type = 'TEMPORARY')) steps
  ORDER BY place, name";
@@ -152,7 +152,7 @@ SELECT CASE WHEN coalesce(s.calls, 0) = 0 THEN format('REVOKE EXECUTE ON ROUTINE
        CASE WHEN coalesce(s.calls, 0) = 0 THEN 'SECURITY DEFINER, and everyone may execute it'
             ELSE format('%s is SECURITY DEFINER and everyone may execute it, but it has been called %s times: grant EXECUTE to those who call it, and revoke it from PUBLIC',
                         p.oid::regprocedure, s.calls) END,
-       CASE WHEN coalesce(s.calls, 0) = 0 THEN format('can execute it no more: all but %s and those with EXECUTE of their own', quote_ident(r.rolname)) END, NULL
+       CASE WHEN coalesce(s.calls, 0) = 0 THEN format('can no longer execute it: all but %s and those with their own EXECUTE', quote_ident(r.rolname)) END, NULL
   FROM pg_proc p JOIN pg_authid r ON r.oid = p.proowner
   LEFT JOIN (SELECT oid, pg_stat_get_function_calls(oid) AS calls FROM pg_proc) s ON s.oid = p.oid
  WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
@@ -162,7 +162,7 @@ SELECT CASE WHEN coalesce(s.calls, 0) = 0 THEN format('REVOKE EXECUTE ON ROUTINE
 /// For those who own functions here.
 const FUTURE: &str = "
 SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE EXECUTE ON ROUTINES FROM PUBLIC', r.rolname),
-       format('everyone may execute what %I is going to create', r.rolname),
+       format('everyone may execute the functions that %I will create', r.rolname),
        'functions that are created from now on need a GRANT EXECUTE', NULL
   FROM pg_authid r
  WHERE r.oid IN (SELECT p.proowner FROM pg_proc p WHERE p.oid >= 16384

@@ -92,7 +92,7 @@ fn told(finding: Finding) -> Finding {
     let what = finding
         .what
         .replace("declares nothing, and holds ", "holds ");
-    let what = what.replace("declares no such thing, and has ", "has ");
+    let what = what.replace("does not declare it, and has ", "has ");
     Finding {
         what: format!("{what}, which no login is issued with{WITH_THE_FIX}it loses that"),
         ..finding
@@ -173,7 +173,7 @@ const BESIDES: &str = ours!(concat!(
       GROUP BY l.kind, l.rolname, d.datname
      UNION ALL
      SELECT o.kind, o.rolname::text, 'what it owns',
-            format('owns %s here, which keeps it from going when it ends; with the fix, that belongs to a role that nobody is', plan), ",
+            format('owns %s here, so that it cannot be dropped when it ends; with the fix, they belong to a role that nobody can use', plan), ",
     given_away!(),
     "
        FROM (SELECT l.*, (SELECT array_to_string((array_agg(pg_describe_object(s.classid, s.objid, s.objsubid) ORDER BY s.objid))[1:5], ', ')

@@ -1,4 +1,4 @@
-//! The declarations of scopes, kept in scope.scope_declaration of the database of their objects.
+//! The declarations of scopes, kept in _scope.scope_declaration of the database of their objects.
 //!
 //! They are written with the grants, after the caller's authority over the scope has been asked for,
 //! under the lock on its name. Roles and objects are found by OID in the database that wrote a row,

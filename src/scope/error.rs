@@ -23,7 +23,7 @@ impl Report for BadName {
             Self::Character { position } => format!(
                 "Character {position} is not one of a-z, 0-9 and _, or a digit comes first."
             ),
-            Self::Duration => "It stands where a name is expected.".into(),
+            Self::Duration => "A name is expected in this place.".into(),
             Self::TooLong { bytes } => {
                 format!("It has {bytes} bytes; PostgreSQL keeps 63.")
             }
@@ -35,7 +35,7 @@ impl Report for BadName {
     }
     fn hint(&self) -> String {
         if matches!(self, Self::Duration) {
-            return "For how long the login is valid is the argument after it; pass it by its name: valid_for => '8 hours'."
+            return "How long the login is valid is the next argument; pass it by name: valid_for => '8 hours'."
                 .into();
         }
         "Use lower-case letters, digits and underscores, so that the name never needs quoting; or leave role_name out to have one made."
@@ -91,7 +91,7 @@ impl Report for Error {
         match self {
             Self::Null(what) => format!("The argument {what} is needed, without NULL elements."),
             Self::TooMany { count, max, .. } => {
-                format!("There are {count} or more; at most {max} are taken at a time.")
+                format!("There are {count} or more; at most {max} are allowed in one list.")
             }
             Self::Verb(error) => verb_problem(error),
             Self::Action(_) => "It is \"add\" or \"remove\".".into(),
@@ -99,7 +99,7 @@ impl Report for Error {
                 "None of tables, sequences, functions and schemas names an object.".into()
             }
             Self::ColumnsOfWhat => {
-                "Columns are of one table, and of none that a whole schema brings.".into()
+                "Columns can be given for one table only, which is named, not for the tables of a whole schema.".into()
             }
             Self::NoColumns => "NULL stands for whole tables.".into(),
             Self::FutureOfWhat => {
@@ -129,7 +129,7 @@ impl Report for Error {
                 )
             }
             Self::MayNotActForCreators { creators, .. } => format!(
-                "Default privileges are each creator's own, and the caller may act for none of: {}.",
+                "Default privileges belong to the role that creates, and the caller is not a member of any of these: {}.",
                 creators.join(", ")
             ),
             Self::MayNotRestrict { caller, .. } => {
@@ -139,10 +139,10 @@ impl Report for Error {
                 creator, caller, ..
             } => format!("\"{creator}\" has made it; \"{caller}\" is not a member of that role."),
             Self::MayNotAdopt => {
-                "It gives restored roles to whoever has the names of their creators now.".into()
+                "It gives restored roles to the roles that have the names of their creators now.".into()
             }
             Self::ByALogin { caller } => {
-                format!("\"{caller}\" is a login that ends; a scope stays.")
+                format!("\"{caller}\" is a login that ends, and a scope would outlive it.")
             }
             Self::Unknown { .. } => "No role has this name.".into(),
             Self::NotAScope { what, .. } => (*what).into(),
@@ -264,7 +264,7 @@ impl Report for Error {
                 "Remove the privilege on the table, then add the columns that remain.".into()
             }
             Self::NotDone { .. } => {
-                "Look who has granted what (\\dp), and have them change it.".into()
+                "See who has granted what (\\dp), and have them change it.".into()
             }
             Self::PurposeTooLong { .. } => "Say it in fewer words.".into(),
             Self::ReadOnly => "Change scopes on the primary; standbys follow.".into(),
@@ -288,7 +288,7 @@ pub fn elsewhere(databases: &[String]) -> String {
 
 fn verb_problem(error: &BadVerb) -> String {
     match error {
-        BadVerb::Unknown { .. } => "It is no privilege of PostgreSQL's by that word.".into(),
+        BadVerb::Unknown { .. } => "PostgreSQL has no privilege of that name.".into(),
         BadVerb::NoMaintain => "It came with PostgreSQL 17.".into(),
         BadVerb::NotForScopes(_) => {
             "A scope may connect to its own database, and to no other.".into()

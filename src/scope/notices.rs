@@ -99,7 +99,7 @@ fn tell_left_out(scope: pg_sys::Oid, request: &Request) -> Result<(), Error> {
     const LEFT_OUT: &str = "
         SELECT pg_catalog.json_build_object('scope', d.scope, 'schema', pg_catalog.quote_ident(n.nspname),
                    'privileges', pg_catalog.string_agg(DISTINCT d.privilege, ',' ORDER BY d.privilege))::text
-          FROM scope.scope_declaration d
+          FROM _scope.scope_declaration d
           JOIN pg_catalog.pg_authid h ON h.rolname = d.scope AND h.oid <> $2::pg_catalog.oid
           JOIN pg_catalog.pg_namespace n ON n.oid = d.object_oid AND n.oid = ANY ($1::pg_catalog.oid[])
          WHERE d.class = 'future tables' AND d.stance = 'required'
@@ -125,7 +125,7 @@ fn tell_left_out(scope: pg_sys::Oid, request: &Request) -> Result<(), Error> {
         );
         error::notice(
             format!(
-                "what this login creates in schema {schema} is out of reach of scope \"{scope}\""
+                "what this login creates in schema {schema} will not be covered by scope \"{scope}\""
             ),
             "The scope has the future tables of those who created there when it was made.",
             Some(hint.as_str()),
@@ -148,10 +148,10 @@ fn tell_planting(request: &Request) {
                 "{} lets the login leave code that others run",
                 words.join(", ")
             ),
-            "A trigger (TRIGGER) runs as whoever writes to the table, its owner and superusers too; a foreign key (REFERENCES) acts on \
+            "A trigger (TRIGGER) runs as the role that writes to the table, its owner and superusers too; a foreign key (REFERENCES) acts on \
              each change to the table that it names; a function or an operator (CREATE) can be taken for another by whoever has the \
              schema in their search_path. They stay when the login has ended.",
-            Some("scope.review() finds what has been given, and triggers that others have left."),
+            Some("scope.review() lists such privileges, and triggers that others have left."),
         );
     }
 }

@@ -58,7 +58,7 @@ impl Report for Error {
                 format!("The spec declares it as one at \"{pointer}\".")
             }
             Self::Circle { pointer, .. } => {
-                format!("It would be so by what the spec declares at \"{pointer}\".")
+                format!("What the spec declares at \"{pointer}\" would make it one.")
             }
             Self::TooNew { pointer, .. } => {
                 format!("It came with PostgreSQL 16; the spec has it at \"{pointer}\".")
@@ -67,7 +67,7 @@ impl Report for Error {
                 format!("What the spec declares at \"{pointer}\" takes EXECUTE on it.")
             }
             Self::Changed { expected, found } => {
-                format!("Expected was digest {expected}; now it is {found}.")
+                format!("The expected digest is {expected}; now it is {found}.")
             }
             Self::NotReached { left } => format!("Still to do: {left}."),
             Self::ReadOnly => READ_ONLY.into(),
@@ -112,7 +112,7 @@ impl Report for Error {
                 "Review scope.plan() again: the spec or the database has changed since.".into()
             }
             Self::NotReached { .. } => {
-                "Nothing was changed. Look who has granted what (\\dp), and have them change it."
+                "Nothing was changed. See who has granted what (\\dp), and have them change it."
                     .into()
             }
             Self::ReadOnly => "Apply specs on the primary; standbys follow.".into(),

@@ -126,7 +126,7 @@ fn update(existing: &Issuer, declared: &Issuer) -> String {
         .map(|((column, value), _)| format!("{column} = {value}"))
         .collect();
     format!(
-        "UPDATE scope.jwt_issuer SET {} WHERE name = {}",
+        "UPDATE _scope.jwt_issuer SET {} WHERE name = {}",
         changes.join(", "),
         spi::literal(&declared.name)
     )
@@ -148,12 +148,12 @@ pub fn write(change: &IssuerChange) -> Result<(), Error> {
     } = change.issuer.clone();
     // Without keys, until scope.set_jwt_keys() brings some; nor any that an issuer of the name once had.
     let sql = if change.is_new {
-        "WITH earlier AS (DELETE FROM scope.jwt_issuer_secret WHERE name = $1)
-         INSERT INTO scope.jwt_issuer
+        "WITH earlier AS (DELETE FROM _scope.jwt_issuer_secret WHERE name = $1)
+         INSERT INTO _scope.jwt_issuer
            (name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age)
          VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.make_interval(secs => $8), $9, pg_catalog.make_interval(secs => $10))"
     } else {
-        "UPDATE scope.jwt_issuer
+        "UPDATE _scope.jwt_issuer
             SET issuer = $2, audiences = $3, algorithms = $4, role_claim = $5, allowed_roles = $6, anon_role = $7,
                 leeway = pg_catalog.make_interval(secs => $8), require_exp = $9,
                 max_age = pg_catalog.make_interval(secs => $10), changed_at = pg_catalog.now()

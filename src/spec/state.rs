@@ -147,7 +147,7 @@ SELECT pg_catalog.jsonb_build_object('name', r.rolname, 'kind', l.label ->> 'kin
  WHERE l.label ->> 'state' = 'active'
    AND CASE WHEN l.label ->> 'kind' = 'scope'
             THEN l.label -> 'parts' -> 'read' @> d.oid OR l.label -> 'parts' -> 'write' @> d.oid OR l.label -> 'parts' -> 'create' @> d.oid
-                 OR EXISTS (SELECT FROM scope.scope_declaration s WHERE s.scope = r.rolname)
+                 OR EXISTS (SELECT FROM _scope.scope_declaration s WHERE s.scope = r.rolname)
             WHEN l.label -> 'oid' = r.oid::bigint::text::pg_catalog.jsonb AND l.label -> 'system' = (SELECT system_identifier::text::pg_catalog.jsonb FROM pg_catalog.pg_control_system())
             THEN l.label -> 'database_oid' = d.oid
             ELSE l.label ->> 'database' = d.datname END
@@ -162,7 +162,7 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'allowed_roles', i.allowed_roles, 'anon_role', i.anon_role, 'require_exp', i.require_exp,
          'leeway', pg_catalog.floor(EXTRACT(epoch FROM i.leeway))::bigint,
          'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint))::text
-  FROM scope.jwt_issuer i ORDER BY i.name";
+  FROM _scope.jwt_issuer i ORDER BY i.name";
 
 /// PostgreSQL leaves out the schema of its own.
 const WRITING_FUNCTIONS: &str = "

@@ -63,10 +63,10 @@ impl Report for Error {
                 "It was set past PostgreSQL's settings (as set_user() does), and the end of the switch would take it away.".into()
             }
             Self::OpenCursors => {
-                "They would go on yielding rows that the role before the switch could read.".into()
+                "They would go on returning rows that the role before the switch could read.".into()
             }
             Self::NotAlone => {
-                "What else is called in the statement, or around it, would go on after the switch, as the login.".into()
+                "Anything else in the statement, or around it, would go on as the login after the switch has ended.".into()
             }
             Self::AlreadyLocked => "Another token has already set the role.".into(),
             Self::Replication => {

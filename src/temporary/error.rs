@@ -40,7 +40,7 @@ impl Report for Error {
                 "That membership has no deadline, so nothing would end.".into()
             }
             Self::MayNotGrant { caller, .. } => {
-                format!("\"{caller}\" has no ADMIN OPTION on it, nor made it.")
+                format!("\"{caller}\" did not make it and has no ADMIN OPTION on it.")
             }
             Self::Outlasts { .. } => {
                 "The login, or a temporary membership, of whoever asks ends, and this would not."
@@ -88,7 +88,7 @@ impl Report for HasEnded {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
     fn detail(&self) -> String {
-        "Its deadline has passed, or it was revoked; the session acts as the role still.".into()
+        "Its deadline has passed, or it was revoked; the session still acts as the role.".into()
     }
     fn hint(&self) -> String {
         "RESET ROLE, after ROLLBACK inside a transaction.".into()
@@ -102,14 +102,14 @@ impl Report for StillThere {
     fn detail(&self) -> String {
         let heir = &self.heir;
         match self.since {
-            i64::MIN => format!("It was revoked; role \"{heir}\" inherits through it still."),
+            i64::MIN => format!("It was revoked; role \"{heir}\" still inherits through it."),
             since => format!(
-                "It ended at {}; role \"{heir}\" inherits through it until it has been taken away.",
+                "It ended at {}; role \"{heir}\" inherits through it until the worker has revoked it.",
                 timestamp::rfc3339(since)
             ),
         }
     }
     fn hint(&self) -> String {
-        "Try again when the worker has taken it away, or have an administrator call scope.expire_roles().".into()
+        "Try again when the worker has revoked it, or have an administrator call scope.expire_roles().".into()
     }
 }

@@ -148,7 +148,7 @@ impl Report for revocation::Bad {
             Self::ReadOnly => "Revoke on the primary; standbys follow.".into(),
             Self::TooLong { what: "issuer", .. } => "Leave issuer out: NULL stands for any.".into(),
             Self::TooLong { .. } => {
-                "Nothing is to be done: tokens with so long a claim are refused anyway.".into()
+                "There is nothing to do: tokens with so long a claim are refused anyway.".into()
             }
             Self::Missing(_) => "Pass the jti or sub claim as the token has it, and a time.".into(),
             Self::Sql(_) => "Look at the server log.".into(),

@@ -1,4 +1,4 @@
-//! Registered issuers: the table `scope.jwt_issuer`, and what each backend keeps of it.
+//! Registered issuers: the table `_scope.jwt_issuer`, and what each backend keeps of it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -124,7 +124,7 @@ type Maps = (HashMap<String, Rc<Rules>>, HashMap<String, Rc<Rules>>);
 
 fn load() -> Result<Maps, Error> {
     own_tables::learn();
-    if !own_tables::has_rows(c"jwt_issuer") {
+    if !own_tables::has_rows(own_tables::ISSUER) {
         return Ok(Maps::default());
     }
     let rows = identity::elevated(|| {
@@ -135,7 +135,7 @@ fn load() -> Result<Maps, Error> {
                       -- Without keys there is one that nobody knows.
                       'keys', COALESCE(s.keys, i.keys, pg_catalog.gen_random_uuid()::text OPERATOR(pg_catalog.||)
                                                        pg_catalog.gen_random_uuid()::text))
-               FROM scope.jwt_issuer i LEFT JOIN scope.jwt_issuer_secret s ON s.name OPERATOR(pg_catalog.=) i.name",
+               FROM _scope.jwt_issuer i LEFT JOIN _scope.jwt_issuer_secret s ON s.name OPERATOR(pg_catalog.=) i.name",
             &[],
         )
     });
@@ -185,7 +185,7 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, Bad> {
         .collect()
 }
 
-/// As much as stays in the row of `scope.jwt_issuer_secret`: out of line, members of pg_read_all_data could read it.
+/// As much as stays in the row of `_scope.jwt_issuer_secret`: out of line, members of pg_read_all_data could read it.
 const MAX_BYTES_WITH_SECRETS: usize = 7_000;
 
 /// Where keys are kept.
@@ -255,7 +255,7 @@ fn add_jwt_issuer(
         let audit_audiences = audiences.clone();
         let inserted = identity::elevated(|| {
             spi::query(
-                "INSERT INTO scope.jwt_issuer
+                "INSERT INTO _scope.jwt_issuer
                    (name, issuer, keys, audiences, algorithms, role_claim, allowed_roles, anon_role,
                     leeway, require_exp, max_age)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -301,7 +301,7 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
         let kept = check_keys(keys, &[])?;
         let algorithms = identity::elevated(|| {
             spi::latest(
-                "SELECT pg_catalog.to_jsonb(algorithms)::text FROM scope.jwt_issuer
+                "SELECT pg_catalog.to_jsonb(algorithms)::text FROM _scope.jwt_issuer
                   WHERE name OPERATOR(pg_catalog.=) $1",
                 &[Some(name)],
             )
@@ -314,7 +314,7 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
         change(
             "set_jwt_keys",
             name,
-            "UPDATE scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
+            "UPDATE _scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
               WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
             Some((kept == Kept::WithIssuer).then_some(keys)),
             (kept == Kept::Apart).then_some(keys),
@@ -330,7 +330,7 @@ fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
         change(
             "drop_jwt_issuer",
             present("name", name)?,
-            "DELETE FROM scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
+            "DELETE FROM _scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
             None,
             None,
         )
@@ -342,13 +342,13 @@ fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
 fn keep_apart(name: &str, secret: Option<&str>) -> Result<(), Bad> {
     identity::elevated(|| {
         spi::query(
-            "DELETE FROM scope.jwt_issuer_secret WHERE name OPERATOR(pg_catalog.=) $1",
+            "DELETE FROM _scope.jwt_issuer_secret WHERE name OPERATOR(pg_catalog.=) $1",
             &[name.into()],
             |_| Ok(()),
         )?;
         if let Some(keys) = secret {
             spi::query(
-                "INSERT INTO scope.jwt_issuer_secret (name, keys) VALUES ($1, $2)",
+                "INSERT INTO _scope.jwt_issuer_secret (name, keys) VALUES ($1, $2)",
                 &[name.into(), keys.into()],
                 |_| Ok(()),
             )?;

@@ -1,4 +1,4 @@
-//! Revoked tokens and subjects: the tables `scope.jwt_revoked_token` and `…_subject`.
+//! Revoked tokens and subjects: the tables `_scope.jwt_revoked_token` and `…_subject`.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -59,12 +59,12 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
         .map(|at| crate::timestamp::rfc3339(at.clamp(EARLIEST, LATEST)));
     let revoked = identity::elevated(|| {
         spi::latest(
-            "SELECT 1 FROM scope.jwt_revoked_token
+            "SELECT 1 FROM _scope.jwt_revoked_token
               WHERE jti OPERATOR(pg_catalog.=) $1
                 AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
                 AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
              UNION ALL
-             SELECT 1 FROM scope.jwt_revoked_subject
+             SELECT 1 FROM _scope.jwt_revoked_subject
               WHERE sub OPERATOR(pg_catalog.=) $2
                 AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
                 AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)",
@@ -95,8 +95,8 @@ fn any() -> bool {
         return any;
     }
     own_tables::learn();
-    let any =
-        own_tables::has_rows(c"jwt_revoked_token") || own_tables::has_rows(c"jwt_revoked_subject");
+    let any = own_tables::has_rows(own_tables::REVOKED_TOKEN)
+        || own_tables::has_rows(own_tables::REVOKED_SUBJECT);
     ANY.set(Some((generation, any)));
     any
 }
@@ -114,12 +114,12 @@ fn revoke_token(
         let until = until.ok_or(Bad::Missing("until"))?;
         // Entries past their date refuse nothing any more.
         write(
-            "DELETE FROM scope.jwt_revoked_token
+            "DELETE FROM _scope.jwt_revoked_token
               WHERE until OPERATOR(pg_catalog.<) pg_catalog.now()",
             &[],
         )?;
         write(
-            "INSERT INTO scope.jwt_revoked_token AS t (jti, issuer, until) VALUES ($1, $2, $3)
+            "INSERT INTO _scope.jwt_revoked_token AS t (jti, issuer, until) VALUES ($1, $2, $3)
              ON CONFLICT (jti, issuer)
              DO UPDATE SET until = GREATEST(t.until, EXCLUDED.until)",
             &[jti.into(), issuer.unwrap_or_default().into(), until.into()],
@@ -143,7 +143,7 @@ fn revoke_subject(
         let issuer = of_issuer(issuer)?;
         let issued_before = issued_before.ok_or(Bad::Missing("issued_before"))?;
         write(
-            "INSERT INTO scope.jwt_revoked_subject AS s (sub, issuer, issued_before)
+            "INSERT INTO _scope.jwt_revoked_subject AS s (sub, issuer, issued_before)
              VALUES ($1, $2, $3)
              ON CONFLICT (sub, issuer)
              DO UPDATE SET issued_before = GREATEST(s.issued_before, EXCLUDED.issued_before)",

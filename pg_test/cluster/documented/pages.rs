@@ -1,7 +1,9 @@
 //! The lists of the pages against what is there: links, functions, views, settings, reasons.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use super::sql::pages;
 use crate::harness::*;
@@ -154,11 +156,11 @@ fn assert_same(there: Vec<String>, documented: &BTreeSet<String>) {
 #[test]
 fn the_reference_lists_every_function_as_the_server_has_it() {
     let f = Fixture::new("reference_functions");
-    // Without the type that PostgreSQL says again after a default. The three are for views and triggers of the extension itself.
+    // Without the type that PostgreSQL says again after a default.
     let there = f.admin().column(
         r"SELECT p.proname || '(' || regexp_replace(pg_get_function_arguments(p.oid), '(DEFAULT (NULL|''[^'']*''))::[a-z ]+(\[\])?', '\1', 'g')
                 || ') RETURNS ' || pg_get_function_result(p.oid)
-         FROM pg_proc p WHERE p.pronamespace = 'scope'::regnamespace AND p.proname NOT IN ('jwt_tables_changed', 'only_superusers', 'login_facts')",
+         FROM pg_proc p WHERE p.pronamespace = 'scope'::regnamespace",
     );
     let functions = section(REFERENCE, "## Functions");
     assert_same(there, &listed(functions));
@@ -180,7 +182,7 @@ fn the_reference_lists_every_view_as_the_server_has_it() {
         "SELECT c.relname || '(' || string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum) || ')'
          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
          WHERE c.relnamespace = 'scope'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
-           AND (c.relkind = 'v' OR c.relname IN ('audit_log', 'writing_function'))
+           AND c.relkind IN ('v', 'r')
          GROUP BY c.oid",
     );
     let views = section(REFERENCE, "## Views and tables");
@@ -192,6 +194,81 @@ fn the_reference_lists_every_view_as_the_server_has_it() {
             "no row on {name}"
         );
     }
+}
+
+/// What psql offers after `typed` and TAB: names that begin with `scope.`.
+fn offered(server: &Server, typed: &str) -> BTreeSet<String> {
+    let psql = server.client("psql");
+    let quoted = |part: &std::ffi::OsStr| literal(part.to_str().expect("UTF-8"));
+    let line: Vec<_> = std::iter::once(psql.get_program())
+        .chain(psql.get_args())
+        .map(quoted)
+        .collect();
+    let settings = std::env::temp_dir().join(format!("scope-inputrc-{}", std::process::id()));
+    std::fs::write(
+        &settings,
+        "set show-all-if-ambiguous on\nset completion-query-items -1\nset page-completions off\nset completion-display-width 0\n",
+    )
+    .expect("readline's settings");
+    // readline completes for terminals only, and `script` gives it one.
+    let mut terminal = Command::new("script");
+    for (name, value) in psql.get_envs() {
+        terminal.env(name, value.unwrap_or_default());
+    }
+    let mut child = terminal
+        .args(["-qefc", &format!("{} -X", line.join(" ")), "/dev/null"])
+        .env("INPUTRC", &settings)
+        .env("TERM", "dumb")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script, of util-linux");
+    let mut input = child.stdin.take().expect("its input");
+    let mut output = child.stdout.take().expect("its output");
+    let mut shown = Vec::new();
+    // What is typed before the prompt is not readline's yet.
+    while !shown.ends_with(b"=# ") {
+        let mut byte = [0];
+        output.read_exact(&mut byte).expect("a prompt");
+        shown.extend(byte);
+    }
+    write!(input, "{typed}\t\x15\\q\n").expect("to type");
+    output.read_to_end(&mut shown).expect("the rest");
+    child.wait().expect("psql");
+    let _ = std::fs::remove_file(settings);
+    String::from_utf8_lossy(&shown)
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("scope."))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Nothing that no user calls or reads is in the way.
+#[test]
+fn completion_of_the_schema_offers_what_the_reference_lists() {
+    let server = Server::start(Options::default());
+    server.admin("postgres").run("CREATE EXTENSION scope_roles");
+    let names = |heading| -> BTreeSet<String> {
+        let name = |entry: String| entry.split('(').next().unwrap_or_default().to_owned();
+        listed(section(REFERENCE, heading))
+            .into_iter()
+            .map(name)
+            .collect()
+    };
+    assert_eq!(
+        offered(&server, "TABLE scope."),
+        names("## Views and tables")
+    );
+    assert_eq!(
+        offered(&server, "DROP FUNCTION scope."),
+        names("## Functions")
+    );
+    // Only one schema begins like this.
+    assert_eq!(
+        offered(&server, "TABLE sco\t"),
+        names("## Views and tables")
+    );
 }
 
 #[test]

@@ -142,22 +142,22 @@ fn reading_and_writing_all_data_is_not_reading_and_writing_keys() {
     let all =
         g.f.role("all", "LOGIN IN ROLE pg_read_all_data, pg_write_all_data");
     let mut s = g.f.login(&all);
-    assert!(s.rows("SELECT * FROM scope.jwt_issuer_secret").is_empty());
-    s.assert_that("(SELECT keys IS NULL FROM scope.jwt_issuer)");
+    assert!(s.rows("SELECT * FROM _scope.jwt_issuer_secret").is_empty());
+    s.assert_that("(SELECT keys IS NULL FROM _scope.jwt_issuer)");
     for table in [
         "jwt_issuer",
         "jwt_issuer_secret",
         "jwt_revoked_token",
         "jwt_revoked_subject",
     ] {
-        s.denied(&format!("DELETE FROM scope.{table}"), "42501");
+        s.denied(&format!("DELETE FROM _scope.{table}"), "42501");
     }
     s.denied(
-        "INSERT INTO scope.jwt_issuer (name, issuer, keys) VALUES ('x', 'https://x', repeat('k', 32))",
+        "INSERT INTO _scope.jwt_issuer (name, issuer, keys) VALUES ('x', 'https://x', repeat('k', 32))",
         "42501",
     );
-    admin.assert_that("(SELECT count(*) = 1 FROM scope.jwt_issuer)");
-    admin.assert_that("(SELECT count(*) = 1 FROM scope.jwt_revoked_token)");
+    admin.assert_that("(SELECT count(*) = 1 FROM _scope.jwt_issuer)");
+    admin.assert_that("(SELECT count(*) = 1 FROM _scope.jwt_revoked_token)");
 }
 
 #[test]

@@ -527,11 +527,11 @@ fn a_dropped_issuer_is_refused_from_the_commit_on_in_warm_sessions() {
     ));
     one.refused_with(&switch(&token), "28000", "unknown_key");
     // By hand, as a superuser may.
-    admin.run("TRUNCATE scope.jwt_issuer");
+    admin.run("TRUNCATE _scope.jwt_issuer");
     one.refused_with(&switch(&token), "28000", "algorithm");
     admin.run(&registration("a", &jwks(&[&RSA]), ""));
     takes(&mut one, &token, &g.reader);
-    admin.run("DELETE FROM scope.jwt_issuer");
+    admin.run("DELETE FROM _scope.jwt_issuer");
     one.refused_with(&switch(&token), "28000", "algorithm");
 }
 
@@ -810,21 +810,21 @@ fn issuers_are_for_superusers() {
         "SELECT scope.set_jwt_keys('a', repeat('k', 64))",
         "SELECT scope.drop_jwt_issuer('a')",
         "SELECT scope.verify_jwt('x')",
-        "SELECT scope.jwt_tables_changed()",
+        "SELECT _scope.jwt_tables_changed()",
         "SELECT scope.revoke_token('x', now())",
         "SELECT scope.revoke_subject('x')",
         "SELECT scope.create_authenticator('x', '{y}')",
-        "SELECT * FROM scope.jwt_issuer",
-        "SELECT keys FROM scope.jwt_issuer",
-        "SELECT count(*) FROM scope.jwt_issuer",
-        "COPY scope.jwt_issuer TO STDOUT",
-        "SELECT * FROM scope.jwt_revoked_token",
-        "SELECT * FROM scope.jwt_revoked_subject",
-        "INSERT INTO scope.jwt_issuer (name, issuer, keys) VALUES ('x', 'y', repeat('k', 64))",
-        "UPDATE scope.jwt_issuer SET role_claim = 'x'",
-        "DELETE FROM scope.jwt_revoked_token",
-        "TRUNCATE scope.jwt_revoked_subject",
-        "ALTER TABLE scope.jwt_issuer DISABLE TRIGGER changed",
+        "SELECT * FROM _scope.jwt_issuer",
+        "SELECT keys FROM _scope.jwt_issuer",
+        "SELECT count(*) FROM _scope.jwt_issuer",
+        "COPY _scope.jwt_issuer TO STDOUT",
+        "SELECT * FROM _scope.jwt_revoked_token",
+        "SELECT * FROM _scope.jwt_revoked_subject",
+        "INSERT INTO _scope.jwt_issuer (name, issuer, keys) VALUES ('x', 'y', repeat('k', 64))",
+        "UPDATE _scope.jwt_issuer SET role_claim = 'x'",
+        "DELETE FROM _scope.jwt_revoked_token",
+        "TRUNCATE _scope.jwt_revoked_subject",
+        "ALTER TABLE _scope.jwt_issuer DISABLE TRIGGER changed",
         "CREATE TABLE scope.mine (x int)",
     ] {
         for s in [&mut plain, &mut strong, &mut seeing, &mut locked] {

@@ -59,7 +59,7 @@ fn attack_a_switch_that_outlives_its_key_or_its_issuer() {
                 "28000"
             },
         );
-        admin.run("DELETE FROM scope.jwt_issuer");
+        admin.run("DELETE FROM _scope.jwt_issuer");
     }
 }
 

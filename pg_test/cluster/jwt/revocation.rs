@@ -79,10 +79,10 @@ fn a_revoked_token_is_refused_from_the_commit_on_in_every_session() {
     revoked(&mut s, &other);
     s.run("ROLLBACK");
     // Who revokes in error takes it back.
-    admin.run("DELETE FROM scope.jwt_revoked_token WHERE jti = 'lost'");
+    admin.run("DELETE FROM _scope.jwt_revoked_token WHERE jti = 'lost'");
     takes(&mut s, &lost, &g.reader);
     revoked(&mut s, &other);
-    admin.run("TRUNCATE scope.jwt_revoked_token");
+    admin.run("TRUNCATE _scope.jwt_revoked_token");
     takes(&mut s, &other, &g.reader);
 }
 
@@ -224,14 +224,14 @@ fn until_bounds_a_revocation_and_never_shortens_another() {
     admin.run("SELECT scope.revoke_token('brief', now() + interval '1 second')");
     revoked(&mut s, &brief);
     wait_until("the short revocation ends", 5, || {
-        admin.holds("(SELECT bool_and(until < clock_timestamp()) FROM scope.jwt_revoked_token WHERE jti = 'brief')")
+        admin.holds("(SELECT bool_and(until < clock_timestamp()) FROM _scope.jwt_revoked_token WHERE jti = 'brief')")
     });
     takes(&mut s, &brief, &g.reader);
     revoked(&mut s, &twice);
     // The next revocation sweeps out what refuses nothing any more.
     admin.run(&revoke("last"));
     assert_eq!(
-        admin.column("SELECT jti FROM scope.jwt_revoked_token ORDER BY jti"),
+        admin.column("SELECT jti FROM _scope.jwt_revoked_token ORDER BY jti"),
         ["ever", "last", "twice"]
     );
     for (sql, code) in [
@@ -374,9 +374,9 @@ fn a_helper_who_may_revoke_sees_and_undoes_nothing() {
     helper.run(&revoke("lost"));
     revoked(&mut s, &lost);
     for sql in [
-        "SELECT * FROM scope.jwt_revoked_token",
-        "DELETE FROM scope.jwt_revoked_token",
-        "UPDATE scope.jwt_revoked_token SET until = now()",
+        "SELECT * FROM _scope.jwt_revoked_token",
+        "DELETE FROM _scope.jwt_revoked_token",
+        "UPDATE _scope.jwt_revoked_token SET until = now()",
     ] {
         helper.denied(sql, "42501");
     }

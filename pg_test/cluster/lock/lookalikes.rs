@@ -10,16 +10,16 @@ use crate::jwt::Gate;
 /// for every column that is read.
 fn plant(owner: &mut Session) {
     owner.run(
-        "CREATE SCHEMA scope; GRANT USAGE ON SCHEMA scope TO PUBLIC;
+        "CREATE SCHEMA scope; CREATE SCHEMA _scope; GRANT USAGE ON SCHEMA scope, _scope TO PUBLIC;
          CREATE TABLE public.ran (by name); GRANT ALL ON public.ran TO PUBLIC;
          CREATE FUNCTION public.evil() RETURNS text LANGUAGE plpgsql AS
              'BEGIN INSERT INTO public.ran VALUES (current_user); RETURN ''pg_catalog.now()''; END';
          CREATE VIEW scope.writing_function AS SELECT public.evil() AS function;
-         CREATE VIEW scope.jwt_issuer AS SELECT public.evil() AS name, public.evil() AS issuer;
-         CREATE VIEW scope.jwt_revoked_token AS SELECT public.evil() AS jti, ''::text AS issuer, now() AS until;
-         CREATE VIEW scope.jwt_revoked_subject AS SELECT public.evil() AS sub, ''::text AS issuer, now() AS issued_before;
+         CREATE VIEW _scope.jwt_issuer AS SELECT public.evil() AS name, public.evil() AS issuer;
+         CREATE VIEW _scope.jwt_revoked_token AS SELECT public.evil() AS jti, ''::text AS issuer, now() AS until;
+         CREATE VIEW _scope.jwt_revoked_subject AS SELECT public.evil() AS sub, ''::text AS issuer, now() AS issued_before;
          CREATE TABLE scope.audit_log (id int, at timestamptz);
-         GRANT SELECT ON ALL TABLES IN SCHEMA scope TO PUBLIC",
+         GRANT SELECT ON ALL TABLES IN SCHEMA scope, _scope TO PUBLIC",
     );
 }
 

@@ -113,7 +113,7 @@ fn facts_tell_who_came_from_where_and_why_not() {
     // Of others nothing is kept: superusers, strangers; of guarded ones it is, until they are no more.
     let bob = f.role("bob", "LOGIN");
     f.server.login(&bob, &f.name);
-    let known = "SELECT count(*) FROM scope.login_facts() WHERE role IS NOT NULL";
+    let known = "SELECT count(*) FROM _scope.login_facts() WHERE role IS NOT NULL";
     assert_eq!(admin.text(known), "1");
     admin.run(&format!("SELECT scope.guard_login('{bob}')"));
     f.server.login(&bob, &f.name);
@@ -131,7 +131,7 @@ fn facts_tell_who_came_from_where_and_why_not() {
         facts(&mut f.login(&monitor), &cred.role),
         format!("{logins} local local")
     );
-    let of_others = "SELECT count(role) FROM scope.login_facts()";
+    let of_others = "SELECT count(role) FROM _scope.login_facts()";
     assert_eq!(f.login(&bob).text(of_others), "0");
 }
 
@@ -310,7 +310,7 @@ fn facts_of_more_roles_than_there_is_room_for_are_not_known_and_keep_nobody_out(
         ))
     });
     assert_eq!(count(&server, "scope_roles.login_facts is too low"), 1);
-    admin.assert_that("(SELECT logins >= 2 AND last_login IS NOT NULL FROM scope.login_facts() WHERE role IS NULL)");
+    admin.assert_that("(SELECT logins >= 2 AND last_login IS NOT NULL FROM _scope.login_facts() WHERE role IS NULL)");
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn facts_of_an_older_file_are_read() {
     ));
     // Since when is not in it.
     admin.assert_that(&format!(
-        "(SELECT since > '{begun}' FROM scope.login_facts() WHERE role IS NULL)"
+        "(SELECT since > '{begun}' FROM _scope.login_facts() WHERE role IS NULL)"
     ));
     assert_eq!(count(&server, "are ignored"), 0);
 }
@@ -433,7 +433,7 @@ fn facts_of_a_standby_are_its_own() {
         on_standby() == "2 local -"
     });
     // What it knows of absence ends with its promotion.
-    let since = "SELECT since FROM scope.login_facts() WHERE role IS NULL";
+    let since = "SELECT since FROM _scope.login_facts() WHERE role IS NULL";
     let as_standby = standby.admin(&f.name).text(since);
     standby.promote();
     let mut admin = standby.admin(&f.name);
@@ -457,6 +457,6 @@ fn facts_need_no_preload() {
     let server = Server::start(Options::without_preload());
     server.admin("postgres").run("CREATE EXTENSION scope_roles");
     let mut admin = server.admin("postgres");
-    assert_eq!(admin.rows("SELECT * FROM scope.login_facts()").len(), 0);
+    assert_eq!(admin.rows("SELECT * FROM _scope.login_facts()").len(), 0);
     assert_eq!(admin.rows("SELECT * FROM scope.credentials").len(), 0);
 }

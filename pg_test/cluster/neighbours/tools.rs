@@ -164,9 +164,9 @@ fn told(server: &Server, estate: &Estate) -> Vec<Vec<Vec<Option<String>>>> {
         "SELECT label, objoid::regrole FROM pg_shseclabel WHERE objoid::regrole::text <> $due$",
         "SELECT role, kind, state, scopes, created_by, purpose, valid_until FROM scope.credentials WHERE role <> $due$",
         "SELECT scope, privileges, created_by FROM scope.scopes",
-        "SELECT * FROM scope.jwt_issuer",
-        "SELECT * FROM scope.jwt_revoked_token",
-        "SELECT * FROM scope.jwt_revoked_subject",
+        "SELECT * FROM _scope.jwt_issuer",
+        "SELECT * FROM _scope.jwt_revoked_token",
+        "SELECT * FROM _scope.jwt_revoked_subject",
     ]
     .map(|sql| {
         let sql = sql.replace("$due$", &literal(&estate.due.role));

@@ -22,7 +22,7 @@ fn an_end_that_was_planned_is_no_change_and_one_that_was_not_is() {
     let f = scene(&server, "attest_ends");
     let mut admin = f.admin();
     admin.run("SELECT scope.grant_temporary('team', 'person', '3 seconds'); SELECT scope.attest('person', 'until then')");
-    admin.assert_that("(SELECT bool_or(line ~ 'SELECT on table public.orders .* until 20') FROM scope.attestation, unnest(access) line)");
+    admin.assert_that("(SELECT bool_or(line ~ 'SELECT on table public.orders .* until 20') FROM _scope.attestation, unnest(access) line)");
     assert_eq!(findings(&mut admin), NOTHING);
     wait_until("it has ended", 30, || {
         !admin.holds("EXISTS (SELECT FROM scope.credentials WHERE kind = 'temporary')")

@@ -293,7 +293,7 @@ fn a_scope_that_declares_nothing_is_said_so_and_declares_what_it_holds() {
     assert_eq!(admin.column(SHOWN), ["scope_narrowed public.orders"]);
     // The call that made a scope declares it too, when that is what it holds.
     admin.run(
-        "SELECT scope.create_scope('again', tables => '{orders}'); SELECT scope.create_credential('{again}', 'again_login'); DELETE FROM scope.scope_declaration WHERE scope = 'again'",
+        "SELECT scope.create_scope('again', tables => '{orders}'); SELECT scope.create_credential('{again}', 'again_login'); DELETE FROM _scope.scope_declaration WHERE scope = 'again'",
     );
     assert!(findings(&mut admin).contains(&"scope_undeclared again".to_owned()));
     admin.run("SELECT scope.create_scope('again', tables => '{orders}', if_not_exists => true)");
@@ -510,7 +510,7 @@ fn the_declaration_ends_with_the_scope() {
     let f = scene(&server);
     let mut admin = f.admin();
     admin.run("SELECT scope.create_scope('kept', tables => '{orders}'); SELECT scope.create_credential('{kept}', 'kept_login'); SELECT scope.drop_scope('sc', true)");
-    let scopes = "SELECT DISTINCT scope FROM scope.scope_declaration ORDER BY 1";
+    let scopes = "SELECT DISTINCT scope FROM _scope.scope_declaration ORDER BY 1";
     assert_eq!(admin.column(scopes), ["kept"]);
     // Undone with it.
     admin.run("BEGIN; SELECT scope.create_scope('undone', tables => '{orders}'); ROLLBACK");
@@ -558,21 +558,21 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
     f.login(&alice).run(
         "SELECT scope.create_scope('drift_forge_s', privileges => '{SELECT}', tables => '{orders}')",
     );
-    let rows = "SELECT s::text FROM scope.scope_declaration s ORDER BY 1";
+    let rows = "SELECT s::text FROM _scope.scope_declaration s ORDER BY 1";
     let before = admin.column(rows);
     assert_eq!(before.len(), 4, "{before:?}");
     for role in [&alice, &mallory] {
         let mut session = f.login(role);
         for forged in [
-            "INSERT INTO scope.scope_declaration VALUES ('drift_forge_s', 0, 'table', 'public.orders', 0, '', 0, 'DELETE', 'required', '')",
-            "UPDATE scope.scope_declaration SET privilege = 'DELETE'",
-            "DELETE FROM scope.scope_declaration",
-            "TRUNCATE scope.scope_declaration",
-            "SELECT * FROM scope.scope_declaration FOR UPDATE",
-            "SELECT * FROM scope.scope_declaration",
+            "INSERT INTO _scope.scope_declaration VALUES ('drift_forge_s', 0, 'table', 'public.orders', 0, '', 0, 'DELETE', 'required', '')",
+            "UPDATE _scope.scope_declaration SET privilege = 'DELETE'",
+            "DELETE FROM _scope.scope_declaration",
+            "TRUNCATE _scope.scope_declaration",
+            "SELECT * FROM _scope.scope_declaration FOR UPDATE",
+            "SELECT * FROM _scope.scope_declaration",
             "SELECT * FROM scope.scope_declarations FOR UPDATE",
-            "ALTER TABLE scope.scope_declaration DISABLE ROW LEVEL SECURITY",
-            "CREATE TRIGGER t BEFORE INSERT ON scope.scope_declaration FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "ALTER TABLE _scope.scope_declaration DISABLE ROW LEVEL SECURITY",
+            "CREATE TRIGGER t BEFORE INSERT ON _scope.scope_declaration FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         ] {
             session.denied(forged, "42501");
         }
@@ -604,7 +604,7 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
         "SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)",
     );
     assert_eq!(admin.column(rows), before);
-    admin.run("BEGIN; DELETE FROM scope.scope_declaration; COMMIT");
+    admin.run("BEGIN; DELETE FROM _scope.scope_declaration; COMMIT");
     session.run(
         "SELECT scope.create_scope('drift_forge_s', tables => '{orders}', if_not_exists => true)",
     );
@@ -617,9 +617,9 @@ fn nobody_declares_for_a_scope_that_is_not_theirs() {
     assert_eq!(before.len(), 4, "the owner's own call declares");
     let mut session = f.login(&writer);
     for forged in [
-        "DELETE FROM scope.scope_declaration",
-        "UPDATE scope.scope_declaration SET privilege = 'DELETE'",
-        "INSERT INTO scope.scope_declaration VALUES ('x', 0, 'table', 'public.orders', 0, '', 0, 'DELETE', 'required', '')",
+        "DELETE FROM _scope.scope_declaration",
+        "UPDATE _scope.scope_declaration SET privilege = 'DELETE'",
+        "INSERT INTO _scope.scope_declaration VALUES ('x', 0, 'table', 'public.orders', 0, '', 0, 'DELETE', 'required', '')",
     ] {
         session.denied(forged, "42501");
     }
@@ -682,7 +682,7 @@ fn a_spec_declares_what_it_finds_done_already() {
     assert!(!apply(&mut admin, SPEC).is_empty());
     admin.run("SELECT scope.create_credential('{sp}', 'sp_login')");
     assert_eq!(findings(&mut admin), NOTHING);
-    let rows = "SELECT s::text FROM scope.scope_declaration s ORDER BY 1";
+    let rows = "SELECT s::text FROM _scope.scope_declaration s ORDER BY 1";
     let before = admin.column(rows);
     assert_eq!(apply(&mut admin, SPEC), NOTHING);
     assert_eq!(admin.column(rows), before, "a second time");
@@ -707,7 +707,7 @@ fn a_spec_declares_what_it_finds_done_already() {
     assert_eq!(apply(&mut admin, &all), NOTHING);
     assert_eq!(findings(&mut admin), NOTHING);
     // A plan declares nothing.
-    admin.run("DELETE FROM scope.scope_declaration");
+    admin.run("DELETE FROM _scope.scope_declaration");
     admin.run(&format!("SELECT * FROM scope.plan({})", literal(&all)));
     assert_eq!(findings(&mut admin), ["scope_undeclared sp"]);
     // Scopes that are not in it, in schemas that are.
@@ -739,7 +739,7 @@ fn issuing_at_once_never_fails_and_writes_nothing_for_scopes_that_exist() {
         }
     });
     assert_eq!(
-        admin.column("SELECT class || ' ' || object FROM scope.scope_declaration ORDER BY 1"),
+        admin.column("SELECT class || ' ' || object FROM _scope.scope_declaration ORDER BY 1"),
         [
             "database drift_crowd",
             "database drift_crowd",
@@ -757,7 +757,7 @@ fn issuing_at_once_never_fails_and_writes_nothing_for_scopes_that_exist() {
     session.run("BEGIN");
     session.issue("'t1'");
     session.assert_that(
-        "(SELECT seq_scan + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del = 0 FROM pg_stat_xact_all_tables WHERE relid = 'scope.scope_declaration'::regclass)",
+        "(SELECT seq_scan + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del = 0 FROM pg_stat_xact_all_tables WHERE relid = '_scope.scope_declaration'::regclass)",
     );
     session.run("COMMIT");
 }
@@ -860,6 +860,6 @@ fn a_table_that_was_replaced_by_renames_is_missed() {
     f.login("c4").run("SELECT * FROM app.daily");
     f.login("c1").run("INSERT INTO app.daily VALUES (1)");
     // A dump knows both names.
-    let names = "SELECT scope, object, declared_as FROM scope.scope_declaration WHERE declared_as IS NOT NULL ORDER BY 1, 2, 3";
+    let names = "SELECT scope, object, declared_as FROM _scope.scope_declaration WHERE declared_as IS NOT NULL ORDER BY 1, 2, 3";
     assert!(!admin.rows(names).is_empty());
 }

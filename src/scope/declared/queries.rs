@@ -1,4 +1,4 @@
-//! The statements about scope.scope_declaration. They run with search_path pinned. `origin` is the database that an OID is of; pg_upgrade keeps the
+//! The statements about _scope.scope_declaration. They run with search_path pinned. `origin` is the database that an OID is of; pg_upgrade keeps the
 //! OIDs of databases and tables, but not those of schemas and functions.
 
 macro_rules! here {
@@ -34,7 +34,7 @@ macro_rules! resolved {
                SELECT s.ctid AS place, coalesce(o.oid, n.oid) AS role, coalesce(o.rolname, n.rolname) AS role_name, s.class, s.object,
                       s.object_oid, s.part, s.part_oid, s.privilege, s.stance, s.scope, s.origin, s.origin = here.origin AS native,
                       coalesce(s.declared_as, s.object) AS declared_as
-                 FROM scope.scope_declaration s CROSS JOIN here
+                 FROM _scope.scope_declaration s CROSS JOIN here
                  LEFT JOIN pg_catalog.pg_authid o ON o.oid = s.scope_oid AND s.origin = here.origin
                  LEFT JOIN pg_catalog.pg_authid n ON o.oid IS NULL AND n.rolname = s.scope
                 WHERE coalesce(o.oid, n.oid) IS NOT NULL AND "),
@@ -150,10 +150,10 @@ pub const IS_HERE: &str = "
 SELECT 'true' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
   JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
- WHERE n.nspname = 'scope' AND c.relname = 'scope_declaration' AND e.extname = 'scope_roles'";
+ WHERE n.nspname = '_scope' AND c.relname = 'scope_declaration' AND e.extname = 'scope_roles'";
 
 pub const ANY: &str = here!(concat!(
-    " SELECT 'true' FROM scope.scope_declaration s CROSS JOIN here WHERE ",
+    " SELECT 'true' FROM _scope.scope_declaration s CROSS JOIN here WHERE ",
     own!(" LIMIT 1")
 ));
 
@@ -166,20 +166,20 @@ pub const ROLES_HERE: &str = here!(
 
 /// $3: the request, in a row of a class of its own, of which no object is known.
 pub const REMEMBER: &str = here!(concat!(
-    " INSERT INTO scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
+    " INSERT INTO _scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
      SELECT $2, $1::oid, 'request', $3, 0, '', 0, '', '', here.origin FROM here
-      WHERE NOT EXISTS (SELECT FROM scope.scope_declaration s WHERE s.class = 'request' AND s.object = $3 AND ",
+      WHERE NOT EXISTS (SELECT FROM _scope.scope_declaration s WHERE s.class = 'request' AND s.object = $3 AND ",
     own!(")")
 ));
 
 pub const REMEMBERED: &str = here!(concat!(
-    " SELECT 'true' FROM scope.scope_declaration s CROSS JOIN here WHERE s.class = 'request' AND s.object = $3 AND ",
+    " SELECT 'true' FROM _scope.scope_declaration s CROSS JOIN here WHERE s.class = 'request' AND s.object = $3 AND ",
     own!("")
 ));
 
 /// $3: the rows as they are to be.
 pub const REMOVE: &str = here!(concat!(
-    " DELETE FROM scope.scope_declaration s USING here
+    " DELETE FROM _scope.scope_declaration s USING here
      WHERE ",
     own!(
         " AND s.class <> 'request' AND (s.origin <> here.origin OR s.scope_oid <> $1::oid OR s.scope <> $2
@@ -192,17 +192,17 @@ pub const REMOVE: &str = here!(concat!(
 
 /// After REMOVE: what is there already is as it is to be.
 pub const INSERT: &str = here!(
-    " INSERT INTO scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
+    " INSERT INTO _scope.scope_declaration (scope, scope_oid, class, object, object_oid, part, part_oid, privilege, stance, origin)
      SELECT $2, $1::oid, w.class, w.object, w.object_oid, w.part, w.part_oid, w.privilege, w.stance, here.origin
        FROM here, pg_catalog.jsonb_to_recordset($3::jsonb)
          AS w(class text, object text, object_oid oid, part text, part_oid oid, privilege text, stance text)
       WHERE (w.class, w.object_oid, w.part_oid, w.privilege) NOT IN (
-            SELECT s.class, s.object_oid, s.part_oid, s.privilege FROM scope.scope_declaration s
+            SELECT s.class, s.object_oid, s.part_oid, s.privilege FROM _scope.scope_declaration s
              WHERE s.scope_oid = $1::oid AND s.origin = (SELECT origin FROM here))"
 );
 
 pub const FORGET: &str = here!(concat!(
-    " DELETE FROM scope.scope_declaration s USING here WHERE ",
+    " DELETE FROM _scope.scope_declaration s USING here WHERE ",
     own!("")
 ));
 
@@ -214,17 +214,17 @@ pub const ANCHORS: &str = resolved!(
 
 /// $1: those found by [`ANCHORS`].
 pub const ANCHOR: &str = here!(
-    " UPDATE scope.scope_declaration s
+    " UPDATE _scope.scope_declaration s
         SET scope_oid = k.role, object_oid = k.object, part_oid = k.part, origin = here.origin
        FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS k(place tid, role oid, object oid, part oid) CROSS JOIN here
       WHERE s.ctid = k.place AND s.origin <> here.origin
-        AND s.ctid IN (SELECT l.ctid FROM scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
+        AND s.ctid IN (SELECT l.ctid FROM _scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
 );
 
 /// Somebody else may be at it, and then need not be waited for.
 pub const FORGET_OTHERS: &str = here!(
-    " DELETE FROM scope.scope_declaration WHERE ctid IN (
-       SELECT s.ctid FROM scope.scope_declaration s CROSS JOIN here
+    " DELETE FROM _scope.scope_declaration WHERE ctid IN (
+       SELECT s.ctid FROM _scope.scope_declaration s CROSS JOIN here
         WHERE s.origin = here.origin
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = s.scope_oid OR a.rolname = s.scope)
           FOR UPDATE OF s SKIP LOCKED)"
@@ -236,7 +236,7 @@ macro_rules! today {
         here!(concat!(
     ", today AS MATERIALIZED (
        SELECT s.ctid AS place, a.rolname AS scope, x.object, x.part
-         FROM scope.scope_declaration s JOIN here ON here.origin = s.origin
+         FROM _scope.scope_declaration s JOIN here ON here.origin = s.origin
          LEFT JOIN pg_catalog.pg_authid a ON a.oid = s.scope_oid
          LEFT JOIN pg_catalog.pg_class c ON c.oid = s.object_oid AND s.class IN ('table', 'sequence', 'column')
          LEFT JOIN pg_catalog.pg_attribute t ON t.attrelid = c.oid AND t.attnum::int4::oid = s.part_oid AND s.class = 'column' AND NOT t.attisdropped
@@ -261,20 +261,20 @@ macro_rules! is_stale {
 }
 
 pub const STALE: &str = today!(concat!(
-    " SELECT 'true' FROM scope.scope_declaration s JOIN today k ON s.ctid = k.place WHERE ",
+    " SELECT 'true' FROM _scope.scope_declaration s JOIN today k ON s.ctid = k.place WHERE ",
     is_stale!(),
     " LIMIT 1"
 ));
 
 /// Those whose names are no longer the ones that are stored.
 pub const REFRESH: &str = today!(concat!(
-    " UPDATE scope.scope_declaration s
+    " UPDATE _scope.scope_declaration s
         SET scope = coalesce(k.scope, s.scope), object = coalesce(k.object, s.object), part = coalesce(k.part, s.part),
             declared_as = CASE WHEN s.object <> k.object THEN coalesce(s.declared_as, s.object) ELSE s.declared_as END
        FROM today k
       WHERE s.ctid = k.place AND ",
     is_stale!(),
-    " AND s.ctid IN (SELECT l.ctid FROM scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
+    " AND s.ctid IN (SELECT l.ctid FROM _scope.scope_declaration l WHERE l.ctid = k.place FOR UPDATE SKIP LOCKED)"
 ));
 
 /// $1: schemas with their creators.

@@ -1,4 +1,4 @@
-//! Rows of scope.scope_declaration: as they are stored, and with what they mean today.
+//! Rows of _scope.scope_declaration: as they are stored, and with what they mean today.
 
 use std::collections::BTreeMap;
 
