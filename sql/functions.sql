@@ -171,7 +171,7 @@ COMMENT ON FUNCTION scope.rotate_password(name, interval) IS
 'Makes a new password for a credential or authenticator, shown this once. Sessions that are open stay.
 overlap 0: the same login, and the old password is worth nothing from the commit on. A positive overlap: a second login with the same scopes, options, settings and deadline is returned, and the old one ends after that time, or at its own deadline if that is earlier.
 The caller must be its creator, a member of that role, or a superuser, and not the login itself.
-Nobody gets more than they could give: a login that others have granted more to by hand is refused without an overlap; with one, the second login has the memberships and CONNECT that the caller could grant, and left_out (NULL: nothing), a NOTICE and the audit trail say what it has not.
+Nobody gets more than they could give: a login to which others have granted more by hand is refused without an overlap; with one, the second login has the memberships and CONNECT that the caller could grant, and left_out (NULL: nothing), a NOTICE and the audit trail say what it lacks.
 Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s, or it has more than the caller could give; 22023 bad overlap; 55000 not preloaded, has ended, was replaced already; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.revoke_role(role name, reason text DEFAULT NULL)
@@ -189,7 +189,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'grant_temporary_wrapper';
 COMMENT ON FUNCTION scope.grant_temporary(name, name, interval, text) IS
 'Makes a person''s own login a member of a role until a deadline, which it returns. At the deadline the membership is revoked, and sessions that have SET ROLE to it fail at their next statement (42501; RESET ROLE is allowed). Called again for the same two, the new deadline counts. valid_for: positive, at most scope_roles.max_ttl. reason: at most 200 bytes, shown in scope.credentials.
-The caller needs ADMIN OPTION on the role, or must be the creator of the scope and still able to grant what it holds. The login inherits the role if the caller may arrange for it: a superuser, a member of it, who has ADMIN OPTION on it, before PostgreSQL 16 CREATEROLE. Granted by others it takes SET ROLE.
+The caller needs ADMIN OPTION on the role, or must be the creator of the scope and still able to grant what it holds. The login inherits the role if the caller has a say over the login: a superuser, a member of it, a role with ADMIN OPTION on it, or before PostgreSQL 16 one with CREATEROLE. When others grant it, the login has to take the role by SET ROLE.
 Errors: 42704 no such role; 42501 may not be granted, or a superuser; 42809 a credential, or not a login; 0LP01 a circle; 42710 a member without a deadline already; 22023 bad valid_for or reason; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.revoke_temporary(role name, to_role name)
@@ -206,7 +206,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'expire_roles_wrapper';
 COMMENT ON FUNCTION scope.expire_roles() IS
 'Ends every credential whose deadline has passed, as the background worker does by itself: terminates its sessions, revokes its grants in this database, drops it. One row per credential.
-action: dropped; ending (detail says what it waits for: the worker goes on, or the next call); quarantined (it owns objects, which are never dropped: reassign them, and it goes).
+action: dropped; ending (detail says what it waits for: the worker does the rest, or the next call); quarantined (it owns objects, which are never dropped: reassign them, and it is dropped).
 What it ends stays locked until the transaction ends, so it waits for nobody''s locks longer than 100 ms in all (a quarter of deadlock_timeout, if that is less): a role that another transaction holds is left as ending. Two calls take turns, for at most 10 s.
 Errors: 25006 read-only; 55000 not preloaded.';
 
@@ -227,7 +227,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_authenticator_wrapper';
 COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
 'Makes a gated login for a service that passes tokens on: it can take the given roles by scope.set_jwt_role() only (scope.set_jwt_session(): see scope_roles.session_switches), never by SET ROLE, and without a token it is itself, with no rights of its own. The password and the URI are shown this once.
-valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds. What it is granted by hand, or is a member of through a role, tokens do not give; scope.apply() changes the list.
+valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds. Tokens do not give roles that it was granted by hand or has through another role; scope.apply() changes the list.
 Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks or roles; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
 CREATE FUNCTION scope.verify_jwt(token text)
@@ -262,7 +262,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'set_jwt_keys_wrapper';
 COMMENT ON FUNCTION scope.set_jwt_keys(text, text) IS
-'Replaces the keys of an issuer, in every backend from the commit on. To rotate, pass old and new keys in one JWKS first, and the new ones alone when the old tokens have ended.
+'Replaces the keys of an issuer, in every backend from the commit on. To rotate, pass old and new keys in one JWKS first, and the new ones alone once the old tokens have expired.
 Errors: 42704 no such issuer; 22023 bad keys, or none for the issuer''s algorithms; 22004 NULL.';
 
 CREATE FUNCTION scope.drop_jwt_issuer(name text)
@@ -270,14 +270,14 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'drop_jwt_issuer_wrapper';
 COMMENT ON FUNCTION scope.drop_jwt_issuer(text) IS
-'Forgets an issuer: its tokens are refused from the commit on. Errors: 42704 no such issuer; 22004 NULL.';
+'Removes an issuer: its tokens are refused from the commit on. Errors: 42704 no such issuer; 22004 NULL.';
 
 CREATE FUNCTION scope.revoke_token(jti text, until timestamptz, issuer text DEFAULT NULL)
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'revoke_token_wrapper';
 COMMENT ON FUNCTION scope.revoke_token(text, timestamptz, text) IS
-'Refuses the tokens with this jti claim (RFC 7519 section 4.1.7) until a moment, best the token''s exp: from the commit on, in every backend, cached or not, and at the next statement of a transaction that it has already switched. issuer: the iss; NULL: any. Entries past their date go by themselves.
+'Refuses the tokens with this jti claim (RFC 7519 section 4.1.7) until a moment, best the token''s exp: from the commit on, in every backend, cached or not, and at the next statement of a transaction that it has already switched. issuer: the iss; NULL: any. Entries are removed after that time.
 Errors: 22004 NULL or empty; 22023 over 1,024 bytes (tokens with a longer jti are refused anyway).';
 
 CREATE FUNCTION scope.revoke_subject(sub text, issued_before timestamptz DEFAULT now(), issuer text DEFAULT NULL)

@@ -22,7 +22,7 @@ use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::text::visible;
 use crate::waiting;
 use crate::{access, guc, scope};
-use check::{Check, Severity, has_part_here, parts};
+use check::{Check, Severity, is_empty};
 use findings::{CHECKS, NOT_PRELOADED, UNUSED};
 
 const MAX_TEXT_BYTES: usize = 200;
@@ -291,24 +291,17 @@ fn harden(
     })))
 }
 
-/// Scopes of this database that nobody has, and that hold nothing together. Those that somebody has named, a migration for one, only when
+/// Scopes of this database that nobody needs. Those that somebody has named, a migration for one, only when
 /// $1 says so.
 const EMPTY_SCOPES: &str = concat!(
     "
 SELECT r.rolname::text, format('SELECT scope.drop_scope(%L)', r.rolname), 'a scope without members'
   FROM pg_authid r JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
  WHERE l.label::jsonb ->> 'kind' = 'scope' AND l.label::jsonb ->> 'state' = 'active'
-   AND (",
-    has_part_here!("l.label::jsonb", "r.oid"),
-    " OR l.label::jsonb ->> 'database' = current_database() AND NOT EXISTS (
-          SELECT FROM pg_database d WHERE ",
-    parts!("l.label::jsonb", "r.oid"),
-    " @> to_jsonb(d.oid::bigint)))
    AND ($1 OR l.label::jsonb ->> 'on_request' = 'true')
-   AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid)
-   AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
-                      AND (d.deptype = 'r' OR d.deptype = 'o' AND d.classid <> 'pg_default_acl'::regclass))
- ORDER BY 1"
+   AND ",
+    is_empty!("l.label::jsonb", "r.oid"),
+    " ORDER BY 1"
 );
 
 #[pg_extern(sql = false)]

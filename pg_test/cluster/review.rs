@@ -384,6 +384,15 @@ fn hardening_says_what_it_breaks_and_keeps_what_is_in_use() {
     let breaks =
         admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
     assert_eq!(breaks, "can no longer connect: stranger");
+    admin.run("BEGIN");
+    admin.run("DO $$ BEGIN FOR n IN 1..250 LOOP EXECUTE format('CREATE ROLE many_%s LOGIN', n); END LOOP; END $$");
+    let breaks =
+        admin.text("SELECT breaks FROM scope.harden() WHERE statement LIKE 'REVOKE CONNECT%'");
+    assert!(
+        breaks.ends_with(" and 231 more") && breaks.len() < 400,
+        "{breaks}"
+    );
+    admin.run("ROLLBACK");
     let after = admin.rows("SELECT statement, done FROM scope.harden(true) ORDER BY 1");
     assert!(
         after.iter().all(|row| row[1].as_deref() == Some("t")),

@@ -20,7 +20,7 @@ pub enum KeyError {
     #[error("the secret is not base64")]
     NotBase64,
     /// The text starts like a JWK or JWKS and is not strict JSON.
-    #[error("the text starts with a brace but is not a JSON object without duplicate members")]
+    #[error("the text starts with a brace but is not valid JSON, or names a member twice")]
     NotJson,
     /// A text that others can know would be the secret with which tokens are signed.
     #[error("the text {0}, and would be a secret that others know")]

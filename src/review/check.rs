@@ -77,4 +77,18 @@ macro_rules! has_part_here {
     };
 }
 
-pub(super) use {has_part_here, ours, parts};
+/// Is a scope one that `drop_scope()` can end from this database, and that neither members, objects nor policies need?
+macro_rules! is_empty {
+    ($label:literal, $oid:literal) => {
+        concat!(
+            "(", crate::review::check::has_part_here!($label, $oid),
+            " OR ", $label, " ->> 'database' = current_database() AND NOT EXISTS (
+                SELECT FROM pg_database d WHERE ", crate::review::check::parts!($label, $oid), " @> to_jsonb(d.oid::bigint)))
+             AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = ", $oid, ")
+             AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = ", $oid, "
+                                AND (d.deptype = 'r' OR d.deptype = 'o' AND d.classid <> 'pg_default_acl'::regclass))"
+        )
+    };
+}
+
+pub(super) use {has_part_here, is_empty, ours, parts};

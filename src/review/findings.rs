@@ -1,7 +1,7 @@
 //! What a review looks for: each code with its severity and the query that finds it. Documented in
 //! docs/review.md, which a test compares with this list.
 
-use super::check::{Check, Severity, ours};
+use super::check::{Check, Severity, is_empty, ours};
 
 /// What `o` owns here goes to a role that nobody can use: no other would be right to run its triggers, policies and functions as.
 macro_rules! given_away {
@@ -411,13 +411,13 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
         code: "empty_scope",
         severity: Severity::Low,
         stops: "",
-        sql: ours!(
+        sql: ours!(concat!(
             "SELECT rolname::text, NULL, 'is a scope without members; with the fix, '
                     || CASE WHEN label ->> 'on_request' = 'true' THEN 'the call that needs it makes it again'
                             ELSE 'it can be given to no login until a migration makes it again' END, (label ->> 'created_at')::timestamptz, format('SELECT scope.drop_scope(%L);', rolname)
-               FROM o WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active'
-                AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = o.oid)"
-        ),
+               FROM o WHERE label ->> 'kind' = 'scope' AND label ->> 'state' = 'active' AND ",
+            is_empty!("label", "o.oid")
+        )),
     },
     Check {
         code: "many_addresses",

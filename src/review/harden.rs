@@ -56,9 +56,23 @@ pub fn towards(steps: &[Step], revoke: &str) -> Option<(String, Option<String>)>
     (!statements.is_empty()).then_some((statements, breaks))
 }
 
+/// Twenty names, and how many there are besides: a cluster may have thousands.
+macro_rules! names_of {
+    ($name:literal) => {
+        concat!(
+            "array_to_string((array_agg(quote_ident(",
+            $name,
+            ") ORDER BY ",
+            $name,
+            "))[:20], ', ')
+                || coalesce(' and ' || nullif(greatest(count(*) - 20, 0), 0) || ' more', '')"
+        )
+    };
+}
+
 /// Roles that hold something here themselves or by a role that they inherit from or may become: they are
 /// taken to use the database. Credentials have their right from their scope, as all of theirs; who has issued them goes on giving it.
-const DATABASE: &str = "
+const DATABASE: &str = concat!("
 WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d', datdba)) AS acl FROM pg_database WHERE datname = current_database()),
      open AS (SELECT a.privilege_type FROM d, aclexplode(d.acl) a WHERE a.grantee = 0),
      has(role, privilege) AS (
@@ -109,7 +123,7 @@ SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC',
   UNION ALL
   SELECT 2, '', format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', d.datname), 'every login may connect to this database',
          nullif(concat_ws('; ',
-           (SELECT 'can no longer connect: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses),
+           (SELECT 'can no longer connect: ' || ", names_of!("l.rolname"), " FROM loses l WHERE l.privilege_type = 'CONNECT' AND NOT l.uses),
            (SELECT 'can no longer issue logins for it: ' || string_agg(DISTINCT quote_ident(r.rolname), ', ')
               FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'scope', aclexplode(p.proacl) a JOIN pg_authid r ON r.oid = a.grantee
              WHERE p.proname ~ '^create_' AND NOT r.rolsuper AND r.oid NOT IN (SELECT role FROM gives) AND r.oid NOT IN (SELECT oid FROM issuers))), '')
@@ -120,10 +134,10 @@ SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC',
     FROM loses l, d WHERE l.privilege_type = 'TEMPORARY' AND l.makes_temporary
   UNION ALL
   SELECT 4, '', format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', d.datname), 'everyone may make temporary tables in this database',
-         (SELECT 'can no longer make temporary tables: ' || string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname)
+         (SELECT 'can no longer make temporary tables: ' || ", names_of!("l.rolname"), "
             FROM loses l WHERE l.privilege_type = 'TEMPORARY' AND l.uses AND NOT l.makes_temporary)
     FROM d WHERE EXISTS (SELECT FROM open WHERE privilege_type = 'TEMPORARY')) steps
- ORDER BY place, name";
+ ORDER BY place, name");
 
 /// Who owns something in the schema is taken to create there.
 const SCHEMAS: &str = "
@@ -143,7 +157,7 @@ SELECT statement, reason, breaks, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC
    WHERE NOT r.rolsuper AND NOT EXISTS (SELECT FROM has h WHERE h.schema = n.oid AND h.role = r.oid)
   UNION ALL
   SELECT n.nspname, 2, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', n.nspname), 'everyone may create in this schema',
-         'can create there no more: all who own nothing there and have no CREATE of their own'
+         'can no longer create there: all who own nothing there and have not been granted CREATE'
     FROM n) steps
  ORDER BY nspname, place, statement";
 

@@ -164,7 +164,7 @@ fn already_there(
     }
     error::notice(
         format!("scope \"{name}\" already exists, skipping"),
-        "It has just these privileges.",
+        "It has exactly these privileges.",
         None,
     );
     Ok(())

@@ -280,10 +280,10 @@ impl Report for Error {
 /// Where a scope is, in words.
 pub fn elsewhere(databases: &[String]) -> String {
     if databases.is_empty() {
-        return "No database has.".to_owned();
+        return "No database has a part of it.".to_owned();
     }
     let names: Vec<String> = databases.iter().map(|name| format!("\"{name}\"")).collect();
-    format!("Those that have: {}.", some_of(&names))
+    format!("Databases that have a part of it: {}.", some_of(&names))
 }
 
 fn verb_problem(error: &BadVerb) -> String {

@@ -238,3 +238,26 @@ fn what_stops_with_a_fix_is_said_and_nothing_else_does() {
     }
     run_application(&f).expect("the application works on");
 }
+
+/// An admin scope that owns a schema's tables has no members between two migrations, and one of another database cannot be dropped from here.
+#[test]
+fn an_empty_scope_is_found_where_its_fix_works() {
+    let server = Server::start(Options::default());
+    let f = clean(&server, "review_empty");
+    let mut admin = f.admin();
+    admin.run("SELECT scope.create_scope('empty_s', tables => '{orders}'); CREATE SCHEMA app");
+    admin.run("CREATE DATABASE review_empty_two");
+    drop(migrate(&mut admin, "migrates", "CREATE TABLE app.t ()"));
+    admin.run("SELECT scope.revoke_role('migrates')");
+    wait_until("the login has gone", 30, || {
+        admin.holds("to_regrole('migrates') IS NULL")
+    });
+    let empty = "SELECT role_name FROM scope.review() WHERE code = 'empty_scope'";
+    let mut two = server.admin("review_empty_two");
+    two.run("CREATE EXTENSION scope_roles");
+    assert_eq!(two.column(empty), NOTHING, "it has no part of any");
+    assert_eq!(admin.column(empty), ["empty_s"], "the other owns app.t");
+    let fix = admin.text("SELECT fix FROM scope.review() WHERE code = 'empty_scope'");
+    admin.run(&fix);
+    assert_eq!(admin.column(empty), NOTHING);
+}
