@@ -160,7 +160,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'renew_role_wrapper';
 COMMENT ON FUNCTION scope.renew_role(name, interval) IS
 'Moves the deadline of a credential or authenticator to valid_for from now, and returns it. Never beyond scope_roles.max_ttl from its issue, which a rotation does not change. valid_for: positive; NULL: scope_roles.default_ttl, as far as that allows.
-The caller must be its creator, a member of that role, or a superuser, and not the login itself. One that was issued by a login of ours, or under a temporary membership, is renewed by who could grant all that it has.
+The caller must be its creator, a member of that role, or a superuser, and not the login itself. One that was issued by a managed login, or under a temporary membership, is renewed by those who could grant all that it has.
 Errors: 42704 no such role; 42809 not a credential; 42501 not the caller''s, or lasts longer than the right of the caller; 22023 bad valid_for, or beyond the limit; 55000 not preloaded, has ended, was replaced by a rotation, has no deadline; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.rotate_password(role name, overlap interval DEFAULT '0')

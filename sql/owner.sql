@@ -1,4 +1,4 @@
--- Whoever creates the extension is a superuser today. What it keeps must not stay theirs when they no longer are one: an owner passes
+-- The role that creates the extension is a superuser today. What it keeps must not stay that role's when it no longer is one: an owner passes
 -- row security and may put triggers on the tables, and a view works with its owner's rights.
 DO $owner$
 DECLARE

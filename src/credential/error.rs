@@ -240,12 +240,11 @@ impl Report for life::Error {
                 left_out.join("; ")
             ),
             Self::Bound { beyond, .. } => format!(
-                "Whoever issued it had the right to for a time; its caller could not give it: {}.",
+                "Its issuer had the right only for a time; the caller could not give it: {}.",
                 beyond.join("; ")
             ),
             Self::Outlasts { .. } => {
-                "It lasts longer than the login, or the temporary membership, of whoever asks."
-                    .into()
+                "It lasts longer than the caller's own login or temporary membership.".into()
             }
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),

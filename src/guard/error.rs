@@ -28,7 +28,7 @@ impl Report for Refusal {
                 format!("forbid: the guard of role \"{of}\" names {}.", class.name())
             }
             Self::ReadOnly { .. } => {
-                "Its scopes only read, and that holds inside functions too, whoever owns them."
+                "Its scopes only read, and that holds inside functions too, no matter who owns them."
                     .into()
             }
         }

@@ -38,7 +38,7 @@ impl Report for Violation {
                     .into()
             }
             Self::Cascade => {
-                "Before PostgreSQL 18 triggers that a foreign key sets off after a change run as whoever changes the referenced table."
+                "Before PostgreSQL 18 triggers that a foreign key sets off after a change run as the role that changes the referenced table."
                     .into()
             }
             Self::Planted => {

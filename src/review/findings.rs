@@ -312,7 +312,7 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         severity: Severity::Medium,
         stops: "",
         sql: ours!(concat!(
-            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s; with the fix, they belong to a role that nobody can use, and it goes',
+            "SELECT rolname::text, NULL, format('has ended but owns objects, and waits for a decision%s; with the fix, they belong to a role that nobody can use, and it is dropped',
                                                 ': ' || (label ->> 'error')), rolvaliduntil,
                     CASE WHEN ",
             owns_here!(),

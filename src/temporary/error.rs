@@ -43,8 +43,7 @@ impl Report for Error {
                 format!("\"{caller}\" did not make it and has no ADMIN OPTION on it.")
             }
             Self::Outlasts { .. } => {
-                "The login, or a temporary membership, of whoever asks ends, and this would not."
-                    .into()
+                "The caller's login or temporary membership ends, and this would not.".into()
             }
             Self::Deadline(error) => error.detail(),
             Self::Life(error) => error.detail(),
