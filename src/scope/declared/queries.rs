@@ -158,7 +158,7 @@ pub const ANY: &str = here!(concat!(
 ));
 
 pub const ROLES_HERE: &str = here!(
-    " SELECT DISTINCT coalesce(o.oid, n.oid)::bigint::text FROM scope.scope_declaration s CROSS JOIN here
+    " SELECT DISTINCT coalesce(o.oid, n.oid)::bigint::text FROM _scope.scope_declaration s CROSS JOIN here
         LEFT JOIN pg_catalog.pg_authid o ON o.oid = s.scope_oid AND s.origin = here.origin
         LEFT JOIN pg_catalog.pg_authid n ON o.oid IS NULL AND n.rolname = s.scope
        WHERE coalesce(o.oid, n.oid) IS NOT NULL"
