@@ -29,6 +29,7 @@ mod set_config;
 mod statements;
 mod transaction;
 mod utility;
+mod what_runs;
 mod workers;
 
 use crate::pg::error_context;

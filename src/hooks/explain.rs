@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::refusals;
-use crate::pg::timer;
+use crate::session::cancelling;
 use crate::session::ends::{self, Ended};
 
 const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
@@ -26,7 +26,7 @@ unsafe extern "C-unwind" {
 /// # Safety
 /// Inside error reporting.
 pub unsafe fn explain() {
-    if !refusals::may_be() && !timer::has_ended() {
+    if !refusals::may_be() && !cancelling::has_ended() {
         return;
     }
     // SAFETY: inside error reporting, where these functions are meant to be called; the copy is
@@ -82,7 +82,7 @@ unsafe fn explain_end() -> bool {
         let is_session = match pg_sys::geterrcode() {
             code if code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32 => false,
             code if code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as i32
-                && timer::ends_session() =>
+                && cancelling::ends_session() =>
             {
                 true
             }

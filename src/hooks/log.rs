@@ -6,12 +6,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::explain::explain_as_sent;
+use super::what_runs;
 use crate::audit::line::MAX_TEXT;
 use crate::audit::{self, Class, Event, Problem, redact, watched};
 use crate::guc::{self, AuditText};
 use crate::jwt;
 use crate::pg::log::{self, Heard};
-use crate::pg::statement;
 use crate::pg::text::bytes;
 
 /// Once, in the postmaster.
@@ -171,12 +171,12 @@ unsafe extern "C-unwind" fn denied(error: *mut pg_sys::ErrorData) {
         }
         let wanted = guc::audit_text();
         let text = match wanted {
-            AuditText::Full => statement::sent_text(MAX_TEXT).map(|text| redact::redact(&text)),
+            AuditText::Full => what_runs::sent_text(MAX_TEXT).map(|text| redact::redact(&text)),
             _ => None,
         };
         audit::record(Event::Denied {
-            tag: statement::running_tag(),
-            query_id: statement::sent_query_id().filter(|_| wanted != AuditText::Off),
+            tag: what_runs::tag(),
+            query_id: what_runs::sent_query_id().filter(|_| wanted != AuditText::Off),
             text: text.as_deref(),
             problem: Problem {
                 sqlstate: "42501",

@@ -11,11 +11,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::objects::objects;
+use super::what_runs::{self, is_ddl};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
-use crate::pg::statement::{self, add_relation, is_ddl, tag};
+use crate::pg::statement::{self, add_relation, tag};
 use crate::pg::{clock, compat, error_context, identity, invalidation, server, wire, xact};
 
 unsafe extern "C-unwind" {
@@ -173,7 +174,7 @@ const CALL: usize = 1;
 pub extern "C-unwind" fn called(function: pg_sys::Oid) {
     static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
     let arrived = server::statement_time();
-    if !statement::is_function_call() || LAST.swap(arrived, Ordering::Relaxed) == arrived {
+    if !what_runs::is_function_call() || LAST.swap(arrived, Ordering::Relaxed) == arrived {
         return;
     }
     let name = statement::signature(function);

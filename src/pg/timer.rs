@@ -1,15 +1,16 @@
-//! Cancelling the statement that is running, at a time.
+//! A timer (utils/timeout.h), and what its signal handler may do to the statement that is running.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
 use super::{clock, compat, raw, wire};
 
-/// Asked in a signal handler, with the time: why what runs is to be cancelled; 0: it is not.
-type Ask = fn(i64) -> u8;
+/// Called in a signal handler, with the time: it only reads and writes memory, and calls what is here.
+type Handle = fn(i64);
 
-static ASK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+static HANDLE: OnceLock<Handle> = OnceLock::new();
 
 // utils/timeout.h, which pgrx does not bind.
 unsafe extern "C-unwind" {
@@ -20,49 +21,33 @@ unsafe extern "C-unwind" {
 
 /// The number of our timeout in this process; 0 (PostgreSQL's own) before it is registered.
 static TIMEOUT: AtomicU32 = AtomicU32::new(0);
-/// Why the running statement was cancelled; 0 when it was not.
-static ENDED: AtomicU8 = AtomicU8::new(0);
 /// For when the timer is set, in Unix microseconds; from then on it repeats itself.
 static SET_FOR: AtomicI64 = AtomicI64::new(i64::MAX);
-/// How often one statement has been cancelled: a block with an exception handler may swallow it.
-static CANCELLED: AtomicU32 = AtomicU32::new(0);
-const PATIENCE: u32 = 20;
-/// The session is being ended, for the same reason.
-static ENDS_SESSION: AtomicBool = AtomicBool::new(false);
 /// When the protocol's function call arrived that was seen last: no text of a statement tells that it runs.
 static CALLED_AT: AtomicI64 = AtomicI64::new(0);
-/// Where the timer repeats itself.
-const INTERVAL_MS: i32 = 100;
-/// How long a statement has been running at least when it is cancelled. What begins after the deadline is
-/// refused by itself unless it is a COMMIT or another that is allowed, which then has the time that it takes.
-const GRACE: i64 = 1_000 * INTERVAL_MS as i64;
 
-/// Makes sure that the timer runs for then, in Unix microseconds; `i64::MAX`: it need not. PostgreSQL stops all timers after an error.
-/// `ask` is the same for all of a process.
-pub fn ensure(at: i64, ask: Ask) {
-    if at == i64::MAX {
-        stop();
-        return;
-    }
+/// Makes sure that the timer runs for then, in Unix microseconds, or earlier, and again and again; true when it is set anew. PostgreSQL
+/// stops all timers after an error. `handle` is the same for all of a process.
+pub fn ensure(at: i64, interval_ms: i32, handle: Handle) -> bool {
     // SAFETY: registered once per process, outside signal handlers; the handler only sets flags.
     unsafe {
         let mut id = TIMEOUT.load(Ordering::Relaxed);
         if id == 0 {
-            ASK.store(ask as *mut (), Ordering::Relaxed);
+            HANDLE.get_or_init(|| handle);
             id = RegisterTimeout(compat::USER_TIMEOUT, handler);
             TIMEOUT.store(id, Ordering::Relaxed);
         }
         wire::watch();
         let is_active = get_timeout_active(id);
         if is_active && SET_FOR.load(Ordering::Relaxed) <= at {
-            return;
+            return false;
         }
         if is_active {
             disable_timeout(id, false);
         }
-        CANCELLED.store(0, Ordering::Relaxed);
         SET_FOR.store(at, Ordering::Relaxed);
-        compat::enable_timeout_every(id, clock::to_postgres(at), INTERVAL_MS);
+        compat::enable_timeout_every(id, clock::to_postgres(at), interval_ms);
+        true
     }
 }
 
@@ -79,7 +64,6 @@ pub fn called() {
 
 /// Stops the timer. Cannot fail: called from an assign hook.
 pub fn stop() {
-    ENDED.store(0, Ordering::Relaxed);
     let id = TIMEOUT.load(Ordering::Relaxed);
     // SAFETY: a registered timeout. Stopping one reads the clock, whether it runs or not.
     unsafe {
@@ -89,53 +73,32 @@ pub fn stop() {
     }
 }
 
-/// Why the error being reported is a cancellation of ours; 0 when it is none. Told once.
-pub fn take_reason() -> u8 {
-    ENDED.swap(0, Ordering::Relaxed)
-}
-
-/// Has something of ours cancelled a statement?
-pub fn has_ended() -> bool {
-    ENDED.load(Ordering::Relaxed) != 0
-}
-
-/// Has something of ours ended the session? Where PostgreSQL waits for the client, it cancels nothing.
-pub fn ends_session() -> bool {
-    ENDS_SESSION.load(Ordering::Relaxed)
-}
-
-/// Runs in a signal handler: sets flags that PostgreSQL looks at when it is safe to.
 unsafe extern "C-unwind" fn handler() {
-    // SAFETY: reads the clock.
-    let now = clock::from_postgres(unsafe { raw::GetCurrentTimestamp() });
-    let ask = ASK.load(Ordering::Relaxed);
-    if ask.is_null() {
-        return;
+    if let Some(handle) = HANDLE.get() {
+        handle(clock::now());
     }
-    // SAFETY: stored from such a function.
-    let why = unsafe { std::mem::transmute::<*mut (), Ask>(ask) }(now);
-    if why == 0 {
-        return;
-    }
+}
+
+/// For how long a statement, or a function call of the protocol, has been running, in microseconds; `None` when none is. For signal
+/// handlers.
+pub fn running_for() -> Option<i64> {
     // SAFETY: plain reads, and the clock's; no statement is running where there is no text of one, but a function
     // call may be.
-    let is_due = unsafe {
+    unsafe {
         let arrived = raw::GetCurrentStatementStartTimestamp();
         let calls = || CALLED_AT.load(Ordering::Relaxed) == arrived && !wire::has_answered(arrived);
         (!pg_sys::debug_query_string.is_null() || calls())
-            && raw::GetCurrentTimestamp().saturating_sub(arrived) >= GRACE
-    };
-    if !is_due {
-        return;
+            .then(|| raw::GetCurrentTimestamp().saturating_sub(arrived))
     }
-    ENDED.store(why, Ordering::Relaxed);
-    if CANCELLED.fetch_add(1, Ordering::Relaxed) >= PATIENCE {
-        ENDS_SESSION.store(true, Ordering::Relaxed);
-        // SAFETY: what the handler of SIGTERM does (tcop/postgres.c).
-        unsafe { pg_sys::ProcDiePending = 1 }
-    }
-    // SAFETY: what StatementCancelHandler does (tcop/postgres.c).
+}
+
+/// Cancels what is running, and with it ends the session where that is asked for, as soon as it is safe to. For signal handlers.
+pub fn cancel(with_session: bool) {
+    // SAFETY: what StatementCancelHandler does, and the handler of SIGTERM (tcop/postgres.c).
     unsafe {
+        if with_session {
+            pg_sys::ProcDiePending = 1;
+        }
         pg_sys::InterruptPending = 1;
         pg_sys::QueryCancelPending = 1;
         pg_sys::SetLatch(pg_sys::MyLatch);

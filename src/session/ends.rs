@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
+use super::cancelling;
 use crate::pg::xact_end::{self, Ending, Moment};
-use crate::pg::{identity, server, timer};
+use crate::pg::{identity, server};
 use crate::wakeup;
 
 static TOKEN: AtomicI64 = AtomicI64::new(i64::MAX);
@@ -168,7 +169,7 @@ impl Ending for Transactions {
             place.by.store(i64::MIN, Ordering::Relaxed);
         }
         if next() == i64::MAX {
-            timer::stop();
+            cancelling::stop();
         }
     }
 }
@@ -191,18 +192,18 @@ pub fn of_token() -> i64 {
 /// again for what else ends.
 pub fn token_ends(at: i64) {
     TOKEN.store(at, Ordering::Relaxed);
-    timer::stop();
+    cancelling::stop();
 }
 
 /// Makes sure that the timer runs; PostgreSQL stops all timers after an error. In a backend, where
 /// something ends.
 pub fn ensure() {
-    timer::ensure(next(), reason);
+    cancelling::ensure(next(), reason);
 }
 
 /// Why the error being reported is a cancellation of ours, if it is one; asks once.
 pub fn take_ended() -> Option<Ended> {
-    match timer::take_reason() {
+    match cancelling::take_reason() {
         1 => Some(Ended::Token),
         2 => Some(Ended::Login),
         3 => Some(Ended::Inheritance),

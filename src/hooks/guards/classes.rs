@@ -6,8 +6,9 @@ use pgrx::pg_sys;
 
 use super::temporary::{is_about_temporary, is_temporary_table};
 use crate::guard::rule::Class;
+use crate::hooks::what_runs;
+use crate::pg::identity;
 use crate::pg::list::elements;
-use crate::pg::{identity, statement};
 
 /// Does a statement change data, or what holds them? Temporary objects are the session's own.
 ///
@@ -59,7 +60,7 @@ pub(super) unsafe fn prepares(node: *mut pg_sys::Node) -> bool {
 /// A valid statement, inside a transaction.
 pub(super) unsafe fn is_ddl(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract. What EXECUTE runs comes by itself.
-    unsafe { (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt && statement::is_ddl(node) }
+    unsafe { (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt && what_runs::is_ddl(node) }
 }
 
 /// DDL that makes something new.
