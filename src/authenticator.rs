@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::credential::issue::{self, Login};
-use crate::credential::{self, Issued, Options, Secret};
+use crate::credential::{self, BadOption, Issued, Options, Secret, hands_out};
 use crate::error::{report, require_preload};
 use crate::label::{self, Kind, Metadata};
 use crate::pg::arguments::Cidr;
@@ -43,99 +43,75 @@ impl From<pgrx::spi::Error> for Error {
     }
 }
 
-/// A login that can only take the given roles, by token. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn create_authenticator(
+hands_out!(
+    /// A login that can only take the given roles, by token. Documented in `sql/functions.sql`.
+    create_authenticator(
+        role_name: Option<&str>,
+        roles: Option<Vec<Option<String>>>,
+        valid_for: Option<Interval>,
+        purpose: Option<&str>,
+    ),
+    |options| create(role_name, roles, valid_for, purpose, options)
+);
+
+fn create(
     role_name: Option<&str>,
     roles: Option<Vec<Option<String>>>,
     valid_for: Option<Interval>,
     purpose: Option<&str>,
-    allowed_ips: Option<Vec<Option<Cidr>>>,
-    allow_local: Option<bool>,
-    require_tls: Option<bool>,
-    connection_limit: Option<i32>,
-    statement_timeout: Option<Interval>,
-    idle_in_transaction_session_timeout: Option<Interval>,
-    search_path: Option<Vec<Option<String>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(password, String),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    let create = || -> Result<_, Error> {
-        let role = role_name.ok_or(Error::Null("role_name"))?;
-        let roles = roles
-            .ok_or(Error::Null("roles"))?
-            .into_iter()
-            .collect::<Option<Vec<String>>>()
-            .ok_or(Error::Null("an element of roles"))?;
-        if roles.is_empty() {
-            return Err(Error::NoRoles);
-        }
-        if xact::is_read_only() {
-            return Err(credential::Error::ReadOnly.into());
-        }
-        name::check(role).map_err(credential::Error::from)?;
-        issue::check_purpose(purpose)?;
-        let options = credential::options(
-            allowed_ips,
-            allow_local,
-            require_tls,
-            connection_limit,
-            statement_timeout,
-            idle_in_transaction_session_timeout,
-            search_path,
-        )
+    options: Result<Options, BadOption>,
+) -> Result<Issued, Error> {
+    let role = role_name.ok_or(Error::Null("role_name"))?;
+    let roles = roles
+        .ok_or(Error::Null("roles"))?
+        .into_iter()
+        .collect::<Option<Vec<String>>>()
+        .ok_or(Error::Null("an element of roles"))?;
+    if roles.is_empty() {
+        return Err(Error::NoRoles);
+    }
+    if xact::is_read_only() {
+        return Err(credential::Error::ReadOnly.into());
+    }
+    name::check(role).map_err(credential::Error::from)?;
+    issue::check_purpose(purpose)?;
+    let options = options.map_err(credential::Error::from)?;
+    issue::check_tls(&options)?;
+    let valid_until = valid_for
+        .map(|interval| credential::deadline_of(Some(interval)))
+        .transpose()
         .map_err(credential::Error::from)?;
-        issue::check_tls(&options)?;
-        let valid_until = valid_for
-            .map(|interval| credential::deadline_of(Some(interval)))
-            .transpose()
-            .map_err(credential::Error::from)?;
-        let new = New {
-            role,
-            roles: &roles,
-            purpose,
-            options: &options,
-            valid_until,
-        };
-        let before = new.check()?;
-        issue::require_free(role)?;
-        let secret = Secret::generate()?;
-        // What was true before a wait may not be so any more.
-        let again = || {
-            let now = new.check()?;
-            if now.granted == before.granted {
-                Ok(now)
-            } else {
-                Err(Error::Replaced)
-            }
-        };
-        waiting::giving_way(|| {
-            again()?;
-            issue::claim_free(role)?;
-            new.make(Some(&secret.verifier), again()?.connects)?;
-            again().map(|_| ())
-        })?;
-        Ok(Issued {
-            role: role.to_owned(),
-            uri: issue::connection_uri(role, &secret.password, &options.rules),
-            password: secret.password,
-            valid_until,
-        })
+    let new = New {
+        role,
+        roles: &roles,
+        purpose,
+        options: &options,
+        valid_until,
     };
-    create()
-        .map(|issued| TableIterator::once(issued.into_row()))
-        .map_err(report)
+    let before = new.check()?;
+    issue::require_free(role)?;
+    let secret = Secret::generate()?;
+    // What was true before a wait may not be so any more.
+    let again = || {
+        let now = new.check()?;
+        if now.granted == before.granted {
+            Ok(now)
+        } else {
+            Err(Error::Replaced)
+        }
+    };
+    waiting::giving_way(|| {
+        again()?;
+        issue::claim_free(role)?;
+        new.make(Some(&secret.verifier), again()?.connects)?;
+        again().map(|_| ())
+    })?;
+    Ok(Issued {
+        role: role.to_owned(),
+        uri: issue::connection_uri(role, &secret.password, &options.rules),
+        password: secret.password,
+        valid_until,
+    })
 }
 
 /// An authenticator that is to be made.

@@ -75,40 +75,35 @@ impl From<password::NoRandomness> for Error {
     }
 }
 
-/// A member of scopes that exist. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn create_credential(
-    scopes: Option<Vec<Option<Name>>>,
-    role_name: Option<&str>,
-    valid_for: Option<Interval>,
-    purpose: Option<&str>,
-    allowed_ips: Option<Vec<Option<Cidr>>>,
-    allow_local: Option<bool>,
-    require_tls: Option<bool>,
-    connection_limit: Option<i32>,
-    statement_timeout: Option<Interval>,
-    idle_in_transaction_session_timeout: Option<Interval>,
-    search_path: Option<Vec<Option<String>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(password, String),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    let issued = || {
-        let request = Request {
-            role_name,
-            valid_for,
-            purpose,
-            options: options(
+/// A function that hands out a login, after the arguments that all of them have.
+macro_rules! hands_out {
+    ($(#[$about:meta])* $function:ident($($arguments:tt)*), |$options:ident| $issued:expr) => {
+        $(#[$about])*
+        #[pg_extern(sql = false)]
+        #[allow(clippy::too_many_arguments, clippy::type_complexity)]
+        fn $function(
+            $($arguments)*
+            allowed_ips: Option<Vec<Option<Cidr>>>,
+            allow_local: Option<bool>,
+            require_tls: Option<bool>,
+            connection_limit: Option<i32>,
+            statement_timeout: Option<Interval>,
+            idle_in_transaction_session_timeout: Option<Interval>,
+            search_path: Option<Vec<Option<String>>>,
+        ) -> Result<
+            TableIterator<
+                'static,
+                (
+                    name!(role_name, Name),
+                    name!(password, String),
+                    name!(valid_until, Option<TimestampWithTimeZone>),
+                    name!(connection_uri, String),
+                ),
+            >,
+            ErrorReport,
+        > {
+            require_preload()?;
+            let $options = $crate::credential::options(
                 allowed_ips,
                 allow_local,
                 require_tls,
@@ -116,16 +111,36 @@ fn create_credential(
                 statement_timeout,
                 idle_in_transaction_session_timeout,
                 search_path,
-            )?,
+            );
+            let issued: Result<Issued, _> = $issued;
+            issued
+                .map(|issued| TableIterator::once(issued.into_row()))
+                .map_err(report)
+        }
+    };
+}
+pub(crate) use hands_out;
+
+hands_out!(
+    /// A member of scopes that exist. Documented in `sql/functions.sql`.
+    create_credential(
+        scopes: Option<Vec<Option<Name>>>,
+        role_name: Option<&str>,
+        valid_for: Option<Interval>,
+        purpose: Option<&str>,
+    ),
+    |options| options.map_err(Error::from).and_then(|options| {
+        let request = Request {
+            role_name,
+            valid_for,
+            purpose,
+            options,
             verb: "login",
         };
         let scopes = scopes::named(scopes)?;
         issue(request, || scopes::membership(&scopes))
-    };
-    issued()
-        .map(|issued| TableIterator::once(issued.into_row()))
-        .map_err(report)
-}
+    })
+);
 
 /// The deadline in Unix microseconds, judged against the administrator's limits, and no later than the
 /// right of whoever asks for it ends.

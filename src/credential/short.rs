@@ -6,8 +6,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{Error, Issued, Membership, Options, issue, options};
-use crate::error;
+use super::{Error, Issued, Membership, Options, hands_out, issue};
+use crate::error::{report, require_preload};
 use crate::pg::arguments::Cidr;
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity, server};
@@ -25,54 +25,26 @@ enum Form {
 /// They differ in the objects that they take. Documented in `sql/functions.sql`.
 macro_rules! classic {
     ($function:ident($($first:tt)*), ($($between:tt)*), $form:expr, $table:expr, $schemas:expr) => {
-        #[pg_extern(sql = false)]
-        #[allow(clippy::too_many_arguments, clippy::type_complexity)]
-        fn $function(
-            $($first)*
-            role_name: Option<&str>,
-            valid_for: Option<Interval>,
-            purpose: Option<&str>,
-            tables: Option<Vec<Option<pg_sys::Oid>>>,
-            $($between)*
-            future_tables: Option<bool>,
-            allowed_ips: Option<Vec<Option<Cidr>>>,
-            allow_local: Option<bool>,
-            require_tls: Option<bool>,
-            connection_limit: Option<i32>,
-            statement_timeout: Option<Interval>,
-            idle_in_transaction_session_timeout: Option<Interval>,
-            search_path: Option<Vec<Option<String>>>,
-        ) -> Result<
-            TableIterator<
-                'static,
-                (
-                    name!(role_name, Name),
-                    name!(password, String),
-                    name!(valid_until, Option<TimestampWithTimeZone>),
-                    name!(connection_uri, String),
-                ),
-            >,
-            ErrorReport,
-        > {
-            error::require_preload()?;
-            let options = options(
-                allowed_ips,
-                allow_local,
-                require_tls,
-                connection_limit,
-                statement_timeout,
-                idle_in_transaction_session_timeout,
-                search_path,
-            );
-            let login = Login {
-                role_name,
-                valid_for,
-                purpose,
-                options: options.map_err(error::report)?,
-            };
-            run($form, $table, tables, $schemas, future_tables, login)
-                .map(|issued| TableIterator::once(issued.into_row()))
-        }
+        hands_out!(
+            $function(
+                $($first)*
+                role_name: Option<&str>,
+                valid_for: Option<Interval>,
+                purpose: Option<&str>,
+                tables: Option<Vec<Option<pg_sys::Oid>>>,
+                $($between)*
+                future_tables: Option<bool>,
+            ),
+            |options| options.map_err(Error::from).and_then(|options| {
+                let login = Login {
+                    role_name,
+                    valid_for,
+                    purpose,
+                    options,
+                };
+                run($form, $table, tables, $schemas, future_tables, login)
+            })
+        );
     };
 }
 
@@ -113,19 +85,16 @@ fn run(
     schemas: Option<Vec<Option<pg_sys::Oid>>>,
     future: Option<bool>,
     login: Login<'_>,
-) -> Result<Issued, ErrorReport> {
-    let issued = || -> Result<_, Error> {
-        let request = request(form, table, tables, schemas, future)?;
-        let wanted = super::Request {
-            role_name: login.role_name,
-            valid_for: login.valid_for,
-            purpose: login.purpose,
-            options: login.options,
-            verb: form.verb(),
-        };
-        issue(wanted, || membership(form, &request))
+) -> Result<Issued, Error> {
+    let request = request(form, table, tables, schemas, future)?;
+    let wanted = super::Request {
+        role_name: login.role_name,
+        valid_for: login.valid_for,
+        purpose: login.purpose,
+        options: login.options,
+        verb: form.verb(),
     };
-    issued().map_err(error::report)
+    issue(wanted, || membership(form, &request))
 }
 
 impl Form {

@@ -6,12 +6,12 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucSetting};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::text;
+use super::{own_setting, text};
 
 /// What is wrong with a value, without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,20 +51,10 @@ pub fn define<C: Checked>(
     long: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
 ) {
-    // SAFETY: the hooks are guarded and have the types that PostgreSQL asks for.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            name,
-            short,
-            long,
-            setting,
-            GucContext::Sighup,
-            GucFlags::empty(),
-            Some(check::<C>),
-            Some(assign::<C>),
-            None,
-        );
-    }
+    let (context, flags) = (GucContext::Sighup, GucFlags::empty());
+    let hooks = (Some(check::<C> as _), Some(assign::<C> as _));
+    // SAFETY: both hooks are guarded.
+    unsafe { own_setting::register(name, short, long, setting, context, flags, hooks) }
 }
 
 #[pg_guard]

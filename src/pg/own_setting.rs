@@ -80,18 +80,28 @@ pub fn define_watched<W: Watched>(
     context: GucContext,
     flags: GucFlags,
 ) {
-    // SAFETY: both hooks are guarded and have the types that PostgreSQL asks for.
+    let hooks = (Some(check::<W> as _), Some(assign::<W> as _));
+    // SAFETY: both hooks are guarded.
+    unsafe { register(name, short, long, setting, context, flags, hooks) }
+}
+
+/// Registers a text with hooks on its values.
+///
+/// # Safety
+/// The hooks are guarded.
+pub(super) unsafe fn register(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    context: GucContext,
+    flags: GucFlags,
+    (check, assign): (pg_sys::GucStringCheckHook, pg_sys::GucStringAssignHook),
+) {
+    // SAFETY: by contract; the hooks have the types that PostgreSQL asks for.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
-            name,
-            short,
-            long,
-            setting,
-            context,
-            flags,
-            Some(check::<W>),
-            Some(assign::<W>),
-            None,
+            name, short, long, setting, context, flags, check, assign, None,
         );
     }
 }
