@@ -82,7 +82,7 @@ pub struct HasEnded {
 #[error("the temporary membership in role \"{role}\" has ended")]
 pub struct StillThere {
     pub role: String,
-    pub heir: String,
+    pub inheritor: String,
     /// Unix microseconds.
     pub since: i64,
 }

@@ -49,17 +49,19 @@ pub fn whole_graph() -> spi::SpiResult<Graph> {
             labels.insert(role.into(), seen);
         }
     });
-    let mut heirs = HashMap::new();
+    let mut inheriting = HashMap::new();
     catalog::each_role(|oid, name, superuser, inherits, deadline| {
         let oid = u32::from(oid);
-        heirs.insert(oid, inherits);
+        inheriting.insert(oid, inherits);
         let name = name.to_string_lossy().into_owned();
         let node = node(name, superuser, deadline, labels.get(&oid).copied());
         graph.nodes.insert(oid, node);
     });
     let rows = spi::read(&memberships(""), &[], membership)?;
     connect(&mut graph, rows);
-    database_owner(&mut graph, |role| heirs.get(&role).copied().unwrap_or(true))?;
+    database_owner(&mut graph, |role| {
+        inheriting.get(&role).copied().unwrap_or(true)
+    })?;
     graph.forget_gone();
     Ok(graph)
 }

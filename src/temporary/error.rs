@@ -99,11 +99,11 @@ impl Report for StillThere {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
     fn detail(&self) -> String {
-        let heir = &self.heir;
+        let inheritor = &self.inheritor;
         match self.since {
-            i64::MIN => format!("It was revoked; role \"{heir}\" still inherits through it."),
+            i64::MIN => format!("It was revoked; role \"{inheritor}\" still inherits through it."),
             since => format!(
-                "It ended at {}; role \"{heir}\" inherits through it until the worker has revoked it.",
+                "It ended at {}; role \"{inheritor}\" inherits through it until the worker has revoked it.",
                 timestamp::rfc3339(since)
             ),
         }

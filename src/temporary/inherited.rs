@@ -111,7 +111,7 @@ pub fn enforce(role: pg_sys::Oid) {
         }
         Inherited::Ended(membership) => raise(&StillThere {
             role: catalog::name_of(membership.role.into()),
-            heir: catalog::name_of(role),
+            inheritor: catalog::name_of(role),
             since: membership.ends_at,
         }),
     }

@@ -249,9 +249,12 @@ mod tests {
             (OTHER, ALICE),
         ];
         let graph = roles(100, &edges);
-        for heir in [ALICE, OTHER] {
-            assert_eq!(judge_inherited(&graph, heir, 99), Inherited::Until(100));
-            assert_eq!(judge_inherited(&graph, heir, 100), ended);
+        for inheritor in [ALICE, OTHER] {
+            assert_eq!(
+                judge_inherited(&graph, inheritor, 99),
+                Inherited::Until(100)
+            );
+            assert_eq!(judge_inherited(&graph, inheritor, 100), ended);
         }
         let untouched = Inherited::Until(i64::MAX);
         assert_eq!(judge_inherited(&graph, OWNER, 200), untouched);

@@ -7,7 +7,7 @@ use crate::pg::scan::{Row, Scan, cached};
 
 use super::has_privileges_of;
 
-/// Does the current user own the relation, as owner or as an heir of the owner? True when there is
+/// Does the current user own the relation, as owner or by inheriting from the owner? True when there is
 /// none, which PostgreSQL will say itself.
 ///
 /// # Safety
