@@ -1,6 +1,6 @@
 # Each target is a script, which says what it does and installs what is missing; this file only names them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test upgrade regress bench curves fuzz mutants lint install package package-test freeze env clean
+.PHONY: help demo demo-stop test upgrade regress bench curves fuzz mutants lint all install package package-test package-twice release freeze env clean
 
 PG ?=
 ONLY ?=
@@ -8,23 +8,23 @@ PG_CONFIG ?=
 SUDO ?=
 SECONDS ?= 60
 FROM ?=
-PROFILE ?=
+DESTDIR ?=
 WITHOUT_PGBOUNCER ?=
-export PG ONLY PG_CONFIG SUDO FROM PROFILE WITHOUT_PGBOUNCER
+export PG ONLY PG_CONFIG SUDO DESTDIR FROM WITHOUT_PGBOUNCER
 
 help: ## this list
 	@echo 'scope_roles: scope roles, a JWT role switch that SQL cannot undo, certain expiry'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, package, env)'
+	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, package…, env)'
 	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz, mutants)'
 	@echo '  SECONDS=60         how long, all targets together                  (fuzz)'
 	@echo '  FROM=15 PG=18      the old server and the new one                  (upgrade)'
-	@echo '  PROFILE=release    the build to try: dev unless told otherwise     (package-test)'
 	@echo '  WITHOUT_PGBOUNCER=1  a run without the curve of clients is whole   (bench, curves)'
-	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (install)'
+	@echo '  PG_CONFIG=/path    the pg_config of the server to install into     (all, install)'
 	@echo '  SUDO=sudo          build as yourself, copy the files with sudo     (install)'
+	@echo '  DESTDIR=/folder    put the files below it, as packagers do         (install)'
 
 demo: ## the whole story in psql, on a throw-away server
 	@pg_test/demo/demo.sh
@@ -56,14 +56,23 @@ mutants: ## each defence of the lock taken away once: a test must fail, about ha
 lint: ## formatting, clippy, scripts, licences of dependencies: warnings are errors
 	@.ci/lint.sh
 
-install: ## a release build into a server of yours
-	@.ci/install.sh
+all: ## a release build for a server of yours
+	@.ci/install.sh build
 
-package: ## a Debian package and a tarball of the release build, in target/package
+install: ## a release build into a server of yours
+	@.ci/install.sh install
+
+package: ## Debian packages and tarballs of the release build, of PG or of all versions, in target/package
 	@.ci/package.sh
 
-package-test: ## install the Debian package where there is nothing but PostgreSQL, and use it
+package-test: ## the same, installed where there is nothing but PostgreSQL, and used
 	@.ci/package_test.sh
+
+package-twice: ## the packages built in two folders are the same to the byte
+	@.ci/package_twice.sh
+
+release: ## all files of a release, tested, with their checksums, in target/release-files
+	@.ci/release.sh
 
 freeze: ## for a release: keep what this version installs, for the tests of later ones
 	@.ci/freeze.sh

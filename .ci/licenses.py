@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Licences of the crates in the library, out of `cargo metadata` and the sources that cargo has already fetched. No network.
 
-licenses.py check PLATFORM           refuses licences that are not in ALLOWED, and crates in two versions that are not in TWICE
-licenses.py texts PLATFORM           every crate with its licence and the texts, each text once
-licenses.py copyright PLATFORM FILE  the same as Debian wants it: after FILE, and Apache's text named instead of repeated
+licenses.py check PLATFORM      refuses licences that are not in ALLOWED, crates in two versions that are not in TWICE, an old debian/copyright
+licenses.py texts PLATFORM      every crate with its licence and the texts, each text once
+licenses.py copyright PLATFORM  debian/copyright, in Debian's machine-readable format
 """
 
 import json
@@ -115,6 +115,9 @@ def check(data):
         wrong.append(f"{name} is in the library as {' and '.join(versions[name])}")
     for name in sorted(TWICE.keys() - twice):
         wrong.append(f"{name} is there once: take it out of TWICE")
+    with open(os.path.join(ROOT, "debian/copyright"), encoding="utf-8") as file:
+        if file.read() != copyright_file(data):
+            wrong.append("debian/copyright is not of these crates: python3 .ci/licenses.py copyright PLATFORM >debian/copyright")
     if wrong:
         sys.exit("\n".join(wrong))
     print(f"{len(data['packages'])} packages with allowed licences; {len(twice)} in two versions, all known")
@@ -177,6 +180,55 @@ def collect(data):
     return [name for name, _ in crates], holders
 
 
+def holders_of(texts, authors):
+    """Who holds the copyright, as the texts say.
+
+    >>> holders_of(["Copyright (c) 2020 A\\n * Copyright 2021 B\\nCOPYRIGHT\\nHOLDERS BE\\nCopyright [yyyy] [name]\\n"], [])
+    ['2020 A', '2021 B']
+    >>> holders_of([""], ["C <c@example.org>"]), holders_of(["Copyright (c) 2015--2017\\n\\nPermission"], ["C", "D"])
+    (['C <c@example.org>'], ['2015--2017 C, D'])
+    """
+    pattern = r"^[^\w\n]*Copyright:?\s+(?:(?:\([Cc]\)|©)\s*(?=\w)|(?=[A-Z0-9]))(.*)$"
+    said = (re.sub(r"\s+", " ", line).strip(" */.") for text in texts for line in re.findall(pattern, text, re.M))
+    named = [line for line in said if not re.match("notice|licen[cs]e", line, re.I)]
+    # Years alone stand for the authors.
+    named = [line if re.search("[a-z]", line, re.I) else f"{line} {', '.join(authors)}" for line in named]
+    return list(dict.fromkeys(named)) or authors
+
+
+def field(name, lines):
+    """One field of Debian's control format: what follows the first line is indented, and an empty line is a dot."""
+    return f"{name}:" + "\n".join(f" {line.rstrip()}" if line.strip() else " ." for line in lines) + "\n"
+
+
+def copyright_file(data):
+    """All crates in the library, by the folders that `cargo vendor --versioned-dirs` gives them."""
+    with open(os.path.join(ROOT, "LICENSE"), encoding="utf-8") as file:
+        title, _, ours = file.read().strip().partition("\n\n")
+    holder, _, ours = ours.partition("\n\n")
+    parts = [
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: scope_roles\n"
+        + field("Comment", [
+            "Made by .ci/licenses.py. The library contains these crates, which the build fetches (their folders are named as",
+            "`cargo vendor` names them), and what it uses of Rust's standard library (Copyright The Rust Project Contributors,",
+            "MIT or Apache-2.0). Where a licence leaves a choice, it is made here: the first of " + ", ".join(PREFERRED),
+            "among them.",
+        ]),
+        "Files: *\n" + field("Copyright", [holder.removeprefix("Copyright (c) ")]) + field("License", ["PostgreSQL", *ours.splitlines()]),
+    ]
+    for package in shipped(data):
+        texts, licences = texts_of(package), chosen(package["license"])
+        body = [] if licences == ["MIT"] else "\n".join(map(without_apache, texts)).splitlines()
+        parts.append(
+            f"Files: vendor/{package['name']}-{package['version']}/*\n"
+            + field("Copyright", holders_of(texts, package["authors"]) or [f"the authors of {package['name']}"])
+            + field("License", [" and ".join(licences), *body])
+            + (field("Comment", [f"Offered as {package['license'].replace('/', ' OR ')}."]) if package["license"] != " AND ".join(licences) else "")
+        )
+    parts.append(field("License", ["MIT", *MIT.splitlines()]))
+    return "\n".join(parts)
+
+
 def without_apache(text):
     """Debian has this text on every machine, and wants it named."""
     pattern = r"[ \t]*Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS"
@@ -184,22 +236,19 @@ def without_apache(text):
 
 
 def main():
-    mode, platform, *more = sys.argv[1:]
+    mode, platform = sys.argv[1:]
     data = metadata(platform)
     if mode == "check":
         return check(data)
+    if mode == "copyright":
+        return print(copyright_file(data), end="")
     crates, holders = collect(data)
-    if more:
-        with open(more[0], encoding="utf-8") as file:
-            print(file.read().strip() + "\n")
     print("The library contains these crates, each under the licence that it names; where that leaves a choice, under the first\n"
           "of " + ", ".join(PREFERRED) + " among them.\n")
     for name in crates:
         print(f"  {name}")
     print("\nTheir notices and texts:")
     for text, names in holders.items():
-        if mode == "copyright":
-            text = without_apache(text)
         print(f"\n{'-' * 80}\n{', '.join(names)}\n{'-' * 80}\n\n{text}", end="")
 
 

@@ -4,7 +4,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
 cd "$ROOT"
-mapfile -t scripts < <(find .ci pg_test -type f \( -name '*.sh' -o -path .ci/run \) | sort)
+mapfile -t scripts < <(find .ci pg_test debian -type f \( -name '*.sh' -o -path .ci/run -o -path debian/tests/story -o -name 'postinst.in' \) | sort)
 say "bash -n: ${scripts[*]}"
 for script in "${scripts[@]}"; do bash -n "$script"; done
 if have shellcheck; then
@@ -24,10 +24,15 @@ fi
 
 find_cache
 alone ensure_commands python3:python3
-say "floors of the house, licences and duplicates of dependencies, META.json"
-for script in .ci/floors.py .ci/licenses.py .ci/meta.py; do python3 -B -m doctest "$script"; done
+say "floors of the house, licences and duplicates of dependencies, META.json, debian/"
+for script in .ci/floors.py .ci/licenses.py .ci/sbom.py .ci/meta.py; do python3 -B -m doctest "$script"; done
 python3 .ci/floors.py
 python3 .ci/meta.py
+if have pg_buildext; then
+  PG_SUPPORTED_VERSIONS=$(supported_versions) PG_UPDATECONTROL=no pg_buildext checkcontrol
+else
+  say "debian/control: SKIPPED, pg_buildext is not installed"
+fi
 
 prepare "${PG:-$DEFAULT_PG}"
 # Offline, but the sources must be there.

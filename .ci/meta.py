@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""META.json is what PGXN's specification 1.0.0 asks for, and says what Cargo.toml says."""
+"""META.json is what PGXN's specification 1.0.0 asks for; it, debian/ and Cargo.toml say the same."""
 
 import json
 import os
@@ -21,9 +21,9 @@ VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-?[a-zA-Z][-0-9A
 TERM = re.compile(r"[^\s/\\\x00-\x1f\x7f]{2,}")
 
 
-def faults(meta, cargo):
+def faults(meta, cargo, versions, changelog):
     """
-    >>> faults({}, "")[0]
+    >>> faults({}, "", [], "")[0]
     'required: abstract'
     """
     for key in ("abstract", "license", "maintainer", "meta-spec", "name", "provides", "version"):
@@ -40,6 +40,9 @@ def faults(meta, cargo):
     for of in (meta, *meta["provides"].values()):
         require(VERSION.fullmatch(of.get("version", "")), f"{of.get('version')} is no semantic version")
         require(f'\nversion = "{of.get("version")}"\n' in cargo, f"Cargo.toml has another version than {of.get('version')}")
+    oldest = meta.get("prereqs", {}).get("runtime", {}).get("requires", {}).get("PostgreSQL")
+    require(oldest == f"{versions[0]}.0.0", f"debian/pgversions begins with another version than {oldest}")
+    require(changelog.startswith(f"scope-roles ({meta['version']}-"), "debian/changelog begins with another version")
     for name, extension in meta["provides"].items():
         require(TERM.fullmatch(name), f"{name} is no term")
         for key in ("file", "docfile"):
@@ -57,11 +60,13 @@ def faults(meta, cargo):
     return wrong
 
 
+def read(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+        return file.read()
+
+
 if __name__ == "__main__":
-    with open(os.path.join(ROOT, "META.json"), encoding="utf-8") as file:
-        meta = json.load(file)
-    with open(os.path.join(ROOT, "Cargo.toml"), encoding="utf-8") as file:
-        cargo = file.read()
-    wrong = faults(meta, cargo)
+    versions = re.findall(r"^\d+$", read("debian/pgversions"), re.M)
+    wrong = faults(json.loads(read("META.json")), read("Cargo.toml"), versions, read("debian/changelog"))
     if wrong:
         sys.exit("META.json: " + "; ".join(wrong))

@@ -1,155 +1,192 @@
 #!/usr/bin/env bash
-# make package-test [PG=…] [PROFILE=dev]: builds the Debian package, of the development build unless told otherwise, and installs it
-# where there is nothing but PostgreSQL: unpacked beside a private server; and by apt-get in a fresh Debian, where root, debootstrap
-# and the network allow it and Debian has that version.
+# make package-test [PG=…]: builds the packages and uses them where there is nothing but PostgreSQL: the tarball with a private
+# server, as its own README says; the Debian package, with apt-get, in a bare root of the suite that has the version, where root,
+# debootstrap and the network allow it.
 # shellcheck source=.ci/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
-export PG=${PG:-$DEFAULT_PG} PROFILE=${PROFILE:-dev}
 "$ROOT/.ci/package.sh"
 
-prepare "$PG"
-VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml" | head -1)
-NAME=postgresql-$PG_MAJOR-scope-roles
-place=package
-if [ "$PROFILE" = dev ]; then place=package-dev; fi
-DEB=$CARGO_TARGET_DIR/$place/${NAME}_$VERSION-1_$(dpkg --print-architecture).deb
+find_cache
+OUT=$CARGO_TARGET_DIR/package
+STORY=$ROOT/debian/tests/story.sql
 SCRATCH=$(mktemp -d /tmp/scope_roles-package.XXXXXX)
 chmod 755 "$SCRATCH"
 
 clean_up() {
-  if [ -e "$SCRATCH/data/postmaster.pid" ]; then kill -QUIT "$(head -1 "$SCRATCH/data/postmaster.pid")" 2>/dev/null || true; fi
+  local pid
+  for pid in "$SCRATCH"/*/data/postmaster.pid; do
+    if [ -e "$pid" ]; then kill -QUIT "$(head -1 "$pid")" 2>/dev/null || true; fi
+  done
   rm -rf -- "$SCRATCH"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# What is done with it on either server. The last line is what the test looks for.
-cat >"$SCRATCH/story.sql" <<'END'
-\set ON_ERROR_STOP on
-CREATE EXTENSION scope_roles;
-CREATE TABLE orders (id int);
-CREATE TABLE vault (id int);
-INSERT INTO orders VALUES (1), (2);
-SELECT role_name, password FROM scope.create_readonly_role('orders', valid_for => '1 hour') \gset
-SELECT format('host=127.0.0.1 port=%s dbname=%s user=%s password=%s', current_setting('port'), current_database(),
-              :'role_name', :'password') AS uri \gset
-\connect :uri
-SELECT count(*) AS orders FROM orders;
-\set ON_ERROR_STOP off
-SELECT * FROM vault;
-\echo denied with :LAST_ERROR_SQLSTATE
-DROP EXTENSION scope_roles;
-\echo denied with :LAST_ERROR_SQLSTATE as :role_name
-END
-
 look_at() {
-  local said=$1
-  grep -q '^denied with 42501$' "$said" && grep -q '^denied with 42501 as orders_ro_' "$said" && grep -qx ' *2' "$said" || {
-    cat "$said" >&2
-    die "the package does not do what it should"
-  }
+  grep -qx 'the story is true' "$1" && return
+  cat "$1" >&2
+  die "the package does not do what it should"
 }
 
-# ---- unpacked ------------------------------------------------------------------------------------------------------
+# ---- the tarball ---------------------------------------------------------------------------------------------------
 
-say "unpacked beside a private server"
-copy_server "$PRIVATE_PG_CONFIG" "$SCRATCH/server" || die "this server cannot be copied"
-pg_config=$(cat "$SCRATCH/server/pg_config_path")
-lib=$("$pg_config" --pkglibdir) share=$("$pg_config" --sharedir) bin=$("$pg_config" --bindir)
-rm -f -- "$lib"/scope_roles* "$share"/extension/scope_roles*
-dpkg-deb -x "$DEB" "$SCRATCH/unpacked"
-cp "$SCRATCH/unpacked/usr/lib/postgresql/$PG_MAJOR/lib"/* "$lib/"
-cp "$SCRATCH/unpacked/usr/share/postgresql/$PG_MAJOR/extension"/* "$share/extension/"
-install -d -m 700 "$SCRATCH/data"
-if is_root; then chown "$SERVER_USER" "$SCRATCH/data"; fi
-cd "$SCRATCH"
-as_server_user "$bin/initdb" -D data -U postgres --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --no-locale --no-sync >/dev/null
-for try in {1..10}; do
-  port=$((RANDOM % 12000 + 20000))
-  as_server_user tee data/postgresql.auto.conf >/dev/null <<END
+# The first block of this language, which may be empty, in the README.
+block() {
+  awk -v fence="\`\`\`$1" '/^```/ { if (take) exit; inside = !inside; take = inside && $0 == fence; next } take' "$2"
+}
+
+use_tarball() {
+  local major=$1 place=$SCRATCH/$1 tarball unpacked pg_config bin try port file
+  tarball=$(echo "$OUT"/scope_roles-*-pg"$major"-*.tar.gz)
+  unpacked=$place/$(basename "$tarball" .tar.gz)
+  mkdir -p "$place"
+  tar -C "$place" -xzf "$tarball"
+
+  copy_server "$(cat "$OUT/postgresql/$major/copy")" "$place/server" || die "this server cannot be copied"
+  pg_config=$(cat "$place/server/pg_config_path")
+  bin=$("$pg_config" --bindir)
+  rm -f -- "$("$pg_config" --pkglibdir)"/scope_roles* "$("$pg_config" --sharedir)"/extension/scope_roles*
+  (cd "$unpacked" && PATH=$bin:$PATH bash -ec "$(block sh README.md)")
+
+  install -d -m 700 "$place/data"
+  if is_root; then chown "$SERVER_USER" "$place/data"; fi
+  cd "$place"
+  as_server_user "$bin/initdb" -D data -U postgres --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --no-locale --no-sync >/dev/null
+  for try in {1..10}; do
+    port=$((RANDOM % 12000 + 20000))
+    as_server_user tee data/postgresql.auto.conf >/dev/null <<END
 listen_addresses = '127.0.0.1'
 port = $port
-unix_socket_directories = '$SCRATCH/data'
+unix_socket_directories = '$place/data'
 fsync = off
-shared_preload_libraries = 'scope_roles'
+$(block '' "$unpacked/README.md" | sed "s:/opt/:$place/:g")
 END
-  if as_server_user "$bin/pg_ctl" start -w -t 30 -D data -l data/log </dev/null >/dev/null 2>&1; then break; fi
-  if ((try == 10)) || ! grep -q 'could not bind' data/log; then
-    cat data/log >&2
-    die "the server does not start with the library of the package"
+    if as_server_user "$bin/pg_ctl" start -w -t 60 -D data -l data/log </dev/null >/dev/null 2>&1; then break; fi
+    if ((try == 10)) || ! grep -q 'could not bind' data/log; then
+      cat data/log >&2
+      die "the server does not start with the library of the tarball"
+    fi
+  done
+  as_server_user "$bin/psql" -X -A -t -h "$place/data" -p "$port" -U postgres postgres <"$STORY" >tarball.said 2>&1 || true
+  as_server_user "$bin/pg_ctl" stop -w -D data -m fast >/dev/null
+  look_at tarball.said
+
+  # What the Debian package brings is the same.
+  dpkg-deb -x "$OUT/postgresql-$major-scope-roles"_*.deb deb
+  diff -r "deb/usr/share/postgresql/$major" "$unpacked/share" && cmp "deb/usr/lib/postgresql/$major/lib/scope_roles.so" "$unpacked/lib/scope_roles.so" ||
+    die "the tarball and the Debian package differ"
+  for file in "$unpacked/scope_roles.cdx.json" "deb/usr/share/doc/postgresql-$major-scope-roles/scope_roles.cdx.json"; do look_at_bill "$file"; done
+  cd "$ROOT"
+  say "PostgreSQL $major: its own server runs what the tarball has"
+}
+
+# The schema comes with CycloneDX's own library.
+look_at_bill() {
+  local folder=$SCOPE_ROLES_CACHE/wheels/cyclonedx-11.12.0
+  if [ ! -d "$folder" ]; then
+    if ! python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$folder.new" \
+      'cyclonedx-python-lib[json-validation]==11.12.0' >&2; then
+      rm -rf -- "$folder.new"
+      say "schema of the bill of materials: SKIPPED, it cannot be had here"
+      return
+    fi
+    mv -T "$folder.new" "$folder"
   fi
-done
-as_server_user "$bin/psql" -X -A -t -h "$SCRATCH/data" -p "$port" -U postgres postgres -f - <story.sql >unpacked.said 2>&1 || true
-as_server_user "$bin/pg_ctl" stop -w -D data -m fast >/dev/null
-look_at unpacked.said
+  PYTHONPATH=$folder python3 - "$1" <<'END' || die "$1 is no bill of materials"
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+with open(sys.argv[1], encoding="utf-8") as file:
+    sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read()))
+END
+}
 
-# ---- a fresh Debian ------------------------------------------------------------------------------------------------
+# ---- bare roots ----------------------------------------------------------------------------------------------------
 
-fresh_debian() {
-  local suite base
-  suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
+# The suite that has a version, and what must be asked for by name where it isn't the suite's own.
+suite_of() {
+  case $1 in
+    15) echo bookworm ;;
+    17) echo trixie ;;
+    18) echo forky ;;
+    19) echo forky postgresql-19/experimental postgresql-client-19/experimental libpq5/experimental ;;
+  esac
+}
+
+use_deb() {
+  local major=$1 suite wanted base root=$SCRATCH/$1/debian
+  local package=postgresql-$major-scope-roles
+  read -r suite wanted <<<"$(suite_of "$major")"
   if ! is_root; then
-    say "fresh Debian: SKIPPED, it needs root"
+    say "PostgreSQL $major in a bare root: SKIPPED, it needs root"
     return
   fi
-  if [[ $(apt_candidate "$PG_MAJOR") == '' ]]; then
-    say "fresh Debian: SKIPPED, it has no PostgreSQL $PG_MAJOR"
+  if [ -z "$suite" ]; then
+    say "PostgreSQL $major in a bare root: SKIPPED, no suite of Debian has it"
     return
   fi
-  if ! (alone ensure_commands debootstrap:debootstrap) || ! unshare --mount --pid --fork true 2>/dev/null; then
-    say "fresh Debian: SKIPPED, there is no debootstrap, or it may not mount"
+  if ! { have debootstrap || (alone ensure_commands debootstrap:debootstrap); } || ! unshare --mount --pid --fork true 2>/dev/null; then
+    say "PostgreSQL $major in a bare root: SKIPPED, there is no debootstrap, or it may not mount"
     return
   fi
   base=$SCOPE_ROLES_CACHE/debian-$suite.tar
   if [ ! -e "$base" ]; then
     say "fetching Debian $suite (one to two minutes, once)"
-    if ! debootstrap --variant=minbase "$suite" "$SCRATCH/base" http://deb.debian.org/debian >"$SCRATCH/debootstrap.log" 2>&1; then
+    # Its steps are those of every suite; this debootstrap may be older than the name.
+    if ! debootstrap --variant=minbase "$suite" "$SCRATCH/base" http://deb.debian.org/debian /usr/share/debootstrap/scripts/sid \
+      >"$SCRATCH/debootstrap.log" 2>&1; then
       tail -3 "$SCRATCH/debootstrap.log" >&2
-      say "fresh Debian: SKIPPED, it cannot be fetched here"
+      say "PostgreSQL $major in a bare root: SKIPPED, Debian $suite cannot be fetched here"
       return
     fi
     tar -C "$SCRATCH/base" --one-file-system -cf "$base.new" .
     mv "$base.new" "$base"
     rm -rf -- "$SCRATCH/base"
   fi
-  mkdir "$SCRATCH/debian"
-  tar -C "$SCRATCH/debian" -xf "$base"
-  cp /etc/resolv.conf "$SCRATCH/debian/etc/"
-  cp "$DEB" "$SCRATCH/story.sql" "$SCRATCH/debian/tmp/"
-  say "installing it with apt-get in a fresh Debian $suite (about a minute)"
-  cat >"$SCRATCH/debian/tmp/story.sh" <<END
+  mkdir -p "$root"
+  tar -C "$root" -xf "$base"
+  cp /etc/resolv.conf "$root/etc/"
+  cp -r "$OUT/$package"_*.deb "$ROOT/debian/tests" "$root/tmp/"
+  # A mirror may stand still: what it has is good enough for this.
+  echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/still"
+  if [ -n "$wanted" ]; then echo 'deb http://deb.debian.org/debian experimental main' >"$root/etc/apt/sources.list.d/experimental.list"; fi
+  say "PostgreSQL $major in a bare Debian $suite (about a minute)"
+  cat >"$root/tmp/story.sh" <<END
 set -e
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends /tmp/$(basename "$DEB")
-conf=/etc/postgresql/$PG_MAJOR/main
+apt-get install -y -qq --no-install-recommends $wanted /tmp/$package*.deb
+conf=/etc/postgresql/$major/main
 before=\$(cat \$conf/*.conf | md5sum)
-dpkg-reconfigure $NAME >/dev/null
+dpkg-reconfigure $package >/dev/null
 test "\$before" = "\$(cat \$conf/*.conf | md5sum)"
 ! grep -rq scope_roles \$conf
-echo "shared_preload_libraries = 'scope_roles'" >\$conf/conf.d/scope_roles.conf
-pg_ctlcluster $PG_MAJOR main start
-cd /tmp
-setpriv --reuid postgres --regid postgres --init-groups psql -X -A -t -f /tmp/story.sql
-pg_ctlcluster $PG_MAJOR main stop -m fast
-apt-get purge -y -qq $NAME
+sh /tmp/tests/story
+apt-get purge -y -qq $package
 ! find /usr -name 'scope_roles*' | grep .
+echo purged
 END
   # Its processes end with the namespace, and so do its mounts.
   if ! unshare --mount --pid --fork --kill-child sh -c "
-    mount -t proc proc '$SCRATCH/debian/proc' && mount -t tmpfs tmpfs '$SCRATCH/debian/dev/shm' || exit 1
-    exec chroot '$SCRATCH/debian' sh /tmp/story.sh" </dev/null >"$SCRATCH/debian.said" 2>&1; then
-    if grep -q 'Failed to fetch\|Temporary failure resolving\|Unable to locate package' "$SCRATCH/debian.said"; then
-      say "fresh Debian: SKIPPED, its packages cannot be fetched here"
+    mount -t proc proc '$root/proc' && mount -t tmpfs tmpfs '$root/dev/shm' || exit 1
+    exec chroot '$root' sh /tmp/story.sh" </dev/null >"$SCRATCH/$major/deb.said" 2>&1; then
+    if grep -q 'Failed to fetch\|Temporary failure resolving\|Unable to locate package' "$SCRATCH/$major/deb.said"; then
+      say "PostgreSQL $major in a bare root: SKIPPED, its packages cannot be fetched here"
       return
     fi
-    tail -60 "$SCRATCH/debian.said" >&2
-    die "the package does not install in a fresh Debian"
+    tail -60 "$SCRATCH/$major/deb.said" >&2
+    die "the package does not install in a bare Debian $suite"
   fi
-  grep -q "shared_preload_libraries = 'scope_roles'" "$SCRATCH/debian.said" || die "postinst does not say what to do"
-  look_at "$SCRATCH/debian.said"
-  say "a fresh Debian with nothing but PostgreSQL runs it"
+  grep -q "shared_preload_libraries = 'scope_roles'" "$SCRATCH/$major/deb.said" || die "postinst does not say what to do"
+  look_at "$SCRATCH/$major/deb.said"
+  grep -qx purged "$SCRATCH/$major/deb.said" || die "the package leaves files behind"
+  rm -rf -- "$root"
+  say "PostgreSQL $major: a bare Debian $suite with nothing but PostgreSQL runs the package"
 }
-fresh_debian
+
+for folder in "$OUT"/postgresql/*; do
+  use_tarball "$(basename "$folder")"
+  use_deb "$(basename "$folder")"
+done
 say "make package-test: passed"

@@ -5,9 +5,9 @@
 # Cache, outside the tree:
 #   wheels/…         PostgreSQL 16 and 18 as fetched from PyPI, untouched
 #   cargo-pgrx-…/    only when the cargo-pgrx in PATH is missing or of another version
-#   wheels/drivers-1 Python's drivers for PostgreSQL, from PyPI, for tests
+#   wheels/drivers-1 Python's drivers for PostgreSQL, from PyPI, for tests; wheels/cyclonedx-… the schema of bills of materials
 #   debs/…           Debian packages that tests need beside the server, unpacked but never installed
-#   debian-SUITE.tar a fresh Debian, in which make package-test installs the package
+#   debian-SUITE.tar fresh Debians, in which make package-test installs the packages
 #   trees/NAME-ID/   what belongs to one copy of the source: server copies, the demo's address
 set -euo pipefail
 # The server's user must be able to read what root puts into the cache.
@@ -43,6 +43,18 @@ die() {
   (($#)) && printf '  %s\n' "$@" >&2
   exit 1
 }
+
+# What git has, or would have: no build, nothing private.
+copy_sources() (
+  mkdir -p "$1"
+  cd "$ROOT"
+  git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+    if [ -e "$file" ]; then printf '%s\0' "$file"; fi
+  done | xargs -0 cp -a --parents -t "$1"
+)
+
+# The majors that are supported, as Debian's tools want them listed.
+supported_versions() { grep -E '^[0-9]+$' "$ROOT/debian/pgversions"; }
 
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
