@@ -101,8 +101,8 @@ CREATE FUNCTION scope.alter_scope(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'alter_scope_wrapper';
 COMMENT ON FUNCTION scope.alter_scope(text, text, text[], regclass[], text[], regclass[], regprocedure[], regnamespace[], boolean) IS
-'Adds privileges in this database to a scope, or removes them, and from what it declares; what is there, or gone, already is left so. action: add or remove; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
-add: the caller must be able to grant what is new. remove: whichever role has granted it; with a table go its columns, with the last write its sequences, with the last object of a schema USAGE on it, with a schema always its future tables.
+'Adds privileges in this database to a scope, or removes them, and from what it declares; what is there, or gone, already is left so. action: add, remove or reset; the rest as scope.create_scope(). For the creator of the scope, members of its creator, and superusers.
+add: the caller must be able to grant what is new. remove: whichever role has granted it; with a table go its columns, with the last write its sequences, with the last object of a schema USAGE on it, with a schema always its future tables. reset: all that it holds in this database and does not declare, and its memberships in other roles, whichever role has granted it; no other argument is passed.
 Errors: as scope.create_scope(); 42704 no such scope; 42809 the role is not a scope; 42501 not the caller''s, or could not be revoked; 22023 unknown action, nothing named; 55000 being dropped, or columns of a table that the scope holds whole.';
 
 CREATE FUNCTION scope.drop_scope(name text, force boolean DEFAULT false, if_exists boolean DEFAULT false)

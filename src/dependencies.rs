@@ -107,6 +107,27 @@ pub fn revoke_in_database(
     )
 }
 
+/// Revokes what the role was granted here, whoever granted it, on kinds of objects that are none of these catalogues'; not what it has on
+/// databases.
+pub fn revoke_on_others(role: pg_sys::Oid, kinds: &[pg_sys::Oid]) -> SpiResult<()> {
+    // Default privileges are of one kind of objects each.
+    let defaults = spi::query(
+        "SELECT oid FROM pg_catalog.pg_default_acl WHERE defaclobjtype NOT IN ('r', 'S', 'f')",
+        &[],
+        |row| row.get::<pg_sys::Oid>(1),
+    )?;
+    let is_other = |dependency: &Dependency| {
+        dependency.kind == b'a'
+            && dependency.is_here()
+            && dependency.class != pg_sys::DatabaseRelationId
+            && match dependency.class {
+                DEFAULT_PRIVILEGES => defaults.contains(&Some(dependency.object)),
+                class => !kinds.contains(&class),
+            }
+    };
+    revoke_these(role, is_other, |revoke| revoke())
+}
+
 /// The databases in which the role holds something.
 pub fn databases_of(role: pg_sys::Oid) -> SpiResult<Vec<u32>> {
     let mut found: Vec<u32> = of_role(role)?

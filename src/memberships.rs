@@ -34,6 +34,11 @@ pub fn revoke_memberships(role: pg_sys::Oid) -> SpiResult<()> {
     revoke_where("a.member = $1 OR a.grantor = $1", role)
 }
 
+/// Takes the role out of every role that it is a member of, whoever put it there.
+pub fn revoke_groups(role: pg_sys::Oid) -> SpiResult<()> {
+    revoke_where("a.member = $1", role)
+}
+
 /// The login inherits nothing any more through the role that stands between it and another. Nobody else has to do with this row, whereas
 /// the membership in the other role can be held by all who may grant that.
 pub fn stop_inheriting(between: pg_sys::Oid, login: pg_sys::Oid) -> SpiResult<()> {

@@ -229,11 +229,13 @@ fn alter_scope(
             schemas,
             future_tables,
         )?;
-        if request.named().nothing() {
+        let action_word = action.trim().to_ascii_lowercase();
+        if request.named().nothing() != (action_word == "reset") {
             return Err(Error::NothingNamed);
         }
         writable()?;
-        waiting::giving_way(|| match action.trim().to_ascii_lowercase().as_str() {
+        waiting::giving_way(|| match action_word.as_str() {
+            "reset" => change::reset(name),
             "add" => change::add(name, &request),
             "remove" => change::remove(name, &request),
             _ => Err(Error::Action(action.to_owned())),

@@ -1004,3 +1004,56 @@ fn adopting_takes_a_thousand_roles_a_call_and_locks_no_others() {
     }
     admin.assert_that("(SELECT count(*) = 1101 FROM scope.scopes)");
 }
+
+/// Anybody who may connect has large objects to grant on, and who has a role may make others its members.
+#[test]
+fn attack_what_others_grant_a_scope_in_its_own_database_is_taken_away_by_its_creator() {
+    let two = Two::new("several_reset");
+    let (f, g, scope) = (&two.f, &two.g, two.scope());
+    for each in [f, g] {
+        two.migrate(&each.name);
+    }
+    let attacker = f.role("attacker", "LOGIN");
+    f.admin().run(&format!(
+        "CREATE ROLE several_reset_group ADMIN {attacker}; GRANT CREATE ON SCHEMA public TO {attacker};
+         GRANT EXECUTE ON FUNCTION scope.alter_scope TO {attacker}"
+    ));
+    let mut a = f.login(&attacker);
+    let mut s = f.login(&two.owner);
+    let issue = format!("SELECT scope.create_credential('{{{scope}}}')");
+    a.run(&format!(
+        "SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO {scope}"
+    ));
+    let refusal = s.refused(&issue, "42501");
+    assert!(refusal.hint.contains("'reset'"), "{refusal}");
+    a.run(&format!(
+        "CREATE TABLE gift (i int); GRANT ALL ON gift TO {scope};
+         CREATE DOMAIN gifts AS int; GRANT USAGE ON DOMAIN gifts TO {scope}; GRANT several_reset_group TO {scope};
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {scope}; ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO {scope}"
+    ));
+    s.refused(&issue, "42501");
+    let reset = format!("SELECT scope.alter_scope('{scope}', 'reset')");
+    a.refused(&reset, "42501");
+    s.refused(
+        &format!("SELECT scope.alter_scope('{scope}', 'reset', tables => '{{orders}}')"),
+        "22023",
+    );
+    let declares = declared(&mut f.admin(), &scope);
+    g.admin().run(&format!("GRANT SELECT ON vault TO {scope}"));
+    for _ in 0..2 {
+        s.run(&reset);
+        s.run(&issue);
+    }
+    assert_eq!(declared(&mut f.admin(), &scope), declares);
+    assert!(reads(f.server, &f.name, &scope, "app.orders"));
+    f.admin().assert_that(&format!(
+        "NOT EXISTS (SELECT FROM scope.review() WHERE role_name = '{scope}' AND code LIKE 'scope%' AND finding NOT LIKE '%{}%')
+         AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = '{scope}'::regrole)",
+        g.name
+    ));
+    // Each database its own; who controls no scope has nothing to reset.
+    assert!(reads(f.server, &g.name, &scope, "vault"));
+    let third = Fixture::on(f.server, "several_reset_3");
+    prepare(&third, &two.owner);
+    third.login(&two.owner).refused(&reset, "55000");
+}

@@ -87,6 +87,9 @@ impl Report for Over {
         }
     }
     fn hint(&self) -> String {
-        "Disconnect, and ask for a new credential.".into()
+        match self.refusal {
+            Refusal::Database => "Connect to the database that it was issued in.".into(),
+            _ => "Disconnect, and ask for a new credential.".into(),
+        }
     }
 }

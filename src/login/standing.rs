@@ -24,7 +24,7 @@ thread_local! {
 
 /// Raised at the next statement of a session whose login has ended.
 #[derive(Debug, thiserror::Error)]
-#[error("the login of this session has ended")]
+#[error("{}", if matches!(.refusal, Refusal::Database) { "this login may not be used in this database" } else { "the login of this session has ended" })]
 pub struct Over {
     pub refusal: Refusal,
     pub since: Option<i64>,

@@ -16,8 +16,10 @@ use super::{Error, again, declared, held, name, planning};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action as AuditAction, Value};
 use crate::authority::is_over;
+use crate::dependencies;
 use crate::error;
 use crate::label::{self, Access, Kind, MAX_PURPOSE_BYTES};
+use crate::memberships;
 use crate::pg::{catalog, identity, spi};
 use crate::text::some_of;
 use crate::waiting;
@@ -407,6 +409,55 @@ pub fn remove(name: &str, request: &Request) -> Result<(), Error> {
     revoke(&scope, &held, &gone)?;
     label::keep(scope.oid);
     declared::take_away(scope.oid, &scope.name, &withdrawn, &planned.plan, &held)
+}
+
+/// Takes from a scope what it holds here and does not declare, and its memberships, whoever has given it that: who controls it need not ask
+/// those who did.
+pub fn reset(name: &str) -> Result<(), Error> {
+    let scope = locked(name)?;
+    if !declared::is_here(scope.oid, &scope.name)? {
+        return Err(Error::Elsewhere {
+            databases: scope.databases(),
+            scope: scope.name,
+        });
+    }
+    let declaration = declared::by(scope.oid, &scope.name)?;
+    let mut all = BTreeMap::from([(u32::from(scope.oid), declaration)]);
+    let (newcomers, _) = declared::newcomers(&all)?;
+    let declaration = all.remove(&scope.oid.into()).unwrap_or_default();
+    let held = held::by(scope.oid)?;
+    let gone: BTreeSet<Grant> = declaration
+        .drift(&held, &newcomers)
+        .excess
+        .into_iter()
+        .collect();
+    if !gone.is_empty() {
+        revoke(&scope, &held, &gone)?;
+    }
+    let plain = [
+        pg_sys::RelationRelationId,
+        pg_sys::ProcedureRelationId,
+        pg_sys::NamespaceRelationId,
+    ];
+    identity::elevated(|| {
+        waiting::retrying(|| -> Result<_, pgrx::spi::Error> {
+            dependencies::revoke_on_others(scope.oid, &plain)?;
+            memberships::revoke_groups(scope.oid)
+        })
+    })?;
+    let beyond: Vec<String> = held
+        .others
+        .into_iter()
+        .filter_map(|other| match other {
+            Other::Else { what } => Some(what),
+            _ => None,
+        })
+        .collect();
+    if !beyond.is_empty() {
+        let fields = [("revoked", Value::Texts(&beyond))];
+        audit::administered(AuditAction::Scope, "alter_scope", &scope.name, &fields);
+    }
+    Ok(())
 }
 
 /// A whole schema goes with its future, whoever creates there.

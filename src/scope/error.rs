@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::name::BadName;
 use super::{BadVerb, Error};
 use crate::error::{READ_ONLY, Report, sentence};
+use crate::pg::spi::literal;
 use crate::text::{identifier, some_of};
 
 impl Report for BadName {
@@ -94,7 +95,7 @@ impl Report for Error {
                 format!("There are {count} or more; at most {max} are allowed in one list.")
             }
             Self::Verb(error) => verb_problem(error),
-            Self::Action(_) => "It is \"add\" or \"remove\".".into(),
+            Self::Action(_) => "It is \"add\", \"remove\" or \"reset\".".into(),
             Self::NothingNamed => {
                 "None of tables, sequences, functions and schemas names an object.".into()
             }
@@ -183,7 +184,7 @@ impl Report for Error {
                 "Pass their schema, or add them in several calls of scope.alter_scope().".into()
             }
             Self::Null(_) | Self::Action(_) => "See \\df+ scope.*".into(),
-            Self::NothingNamed => "Pass the objects that the privileges are on.".into(),
+            Self::NothingNamed => "Pass the objects that the privileges are on; for \"reset\" none.".into(),
             Self::ColumnsOfWhat => "Call it once for each table whose columns count.".into(),
             Self::NoColumns => "Name the columns, or leave the argument out.".into(),
             Self::FutureOfWhat => "Pass the schemas, or leave future_tables out.".into(),
@@ -213,10 +214,10 @@ impl Report for Error {
             } => format!(
                 "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO {} WITH GRANT OPTION;", identifier(caller)
             ),
-            Self::Widened { .. } => {
-                "Revoke that from the scope, or call it as a superuser or somebody who may grant all of it."
-                    .into()
-            }
+            Self::Widened { scope, .. } => format!(
+                "Take it from the scope (SELECT scope.alter_scope({}, 'reset'), by who controls it), or call it as a superuser or somebody who may grant all of it.",
+                literal(scope)
+            ),
             Self::MayNotActForCreators { .. } => {
                 "Call it as a member of the roles that create tables there, or as a superuser."
                     .into()
