@@ -215,7 +215,7 @@ impl Report for Error {
                 "Call it as the owner, or have the owner run: GRANT {privilege} ON {object} TO {} WITH GRANT OPTION;", identifier(caller)
             ),
             Self::Widened { scope, .. } => format!(
-                "Take it from the scope (SELECT scope.alter_scope({}, 'reset'), by who controls it), or call it as a superuser or somebody who may grant all of it.",
+                "Have its creator call scope.alter_scope({}, 'reset'), which takes that away, or call it as a superuser or a role that may grant all of it.",
                 literal(scope)
             ),
             Self::MayNotActForCreators { .. } => {
