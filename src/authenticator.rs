@@ -10,7 +10,7 @@ use crate::credential::issue::{self, Login};
 use crate::credential::{self, BadOption, Issued, Options, Secret, hands_out};
 use crate::error::{report, require_preload};
 use crate::label::{self, Kind, Metadata};
-use crate::pg::arguments::Cidr;
+use crate::pg::arguments::{Cidr, Text, strings};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::{self, name};
@@ -46,12 +46,12 @@ impl From<pgrx::spi::Error> for Error {
 hands_out!(
     /// A login that can only take the given roles, by token. Documented in `sql/functions.sql`.
     create_authenticator(
-        role_name: Option<&str>,
-        roles: Option<Vec<Option<String>>>,
+        role_name: Option<Text>,
+        roles: Option<Vec<Option<Text>>>,
         valid_for: Option<Interval>,
-        purpose: Option<&str>,
+        purpose: Option<Text>,
     ),
-    |options| create(role_name, roles, valid_for, purpose, options)
+    |options| create(role_name.as_deref(), strings(roles), valid_for, purpose.as_deref(), options)
 );
 
 fn create(

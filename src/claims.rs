@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use crate::claim_path::{ClaimPath, PathError};
 use crate::error::report;
 use crate::jwt;
-use crate::pg::{clock, json};
+use crate::pg::{clock, json, text};
 use crate::session::switch_state;
 
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,9 @@ fn jwt_claims() -> Option<json::Jsonb> {
 
 /// One claim as text. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn jwt_claim(path: &str) -> Result<Option<json::Text>, ErrorReport> {
+fn jwt_claim(path: &[u8]) -> Result<Option<json::Text>, ErrorReport> {
+    let path = text::of(path);
+    let path = path.as_ref();
     LAST.with_borrow_mut(|last| {
         let epoch = switch_state::epoch();
         if last.path != path || last.parsed.is_none() {

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{notice, report, require_preload};
 use crate::guc;
-use crate::pg::arguments::Cidr;
+use crate::pg::arguments::{Cidr, Text};
 use crate::pg::name::Name;
 use crate::pg::{clock, server};
 use crate::scope::{self, name};
@@ -89,7 +89,7 @@ macro_rules! hands_out {
             connection_limit: Option<i32>,
             statement_timeout: Option<Interval>,
             idle_in_transaction_session_timeout: Option<Interval>,
-            search_path: Option<Vec<Option<String>>>,
+            search_path: Option<Vec<Option<$crate::pg::arguments::Text>>>,
         ) -> Result<
             TableIterator<
                 'static,
@@ -110,7 +110,7 @@ macro_rules! hands_out {
                 connection_limit,
                 statement_timeout,
                 idle_in_transaction_session_timeout,
-                search_path,
+                $crate::pg::arguments::strings(search_path),
             );
             let issued: Result<Issued, _> = $issued;
             issued
@@ -125,15 +125,15 @@ hands_out!(
     /// A member of scopes that exist. Documented in `sql/functions.sql`.
     create_credential(
         scopes: Option<Vec<Option<Name>>>,
-        role_name: Option<&str>,
+        role_name: Option<Text>,
         valid_for: Option<Interval>,
-        purpose: Option<&str>,
+        purpose: Option<Text>,
     ),
     |options| options.map_err(Error::from).and_then(|options| {
         let request = Request {
-            role_name,
+            role_name: role_name.as_deref(),
             valid_for,
-            purpose,
+            purpose: purpose.as_deref(),
             options,
             verb: "login",
         };

@@ -13,7 +13,6 @@ pub mod rule;
 pub mod sealed;
 pub mod writers;
 
-use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::datum::Interval;
@@ -27,9 +26,10 @@ use crate::authority::is_over;
 use crate::error::{raise, report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind};
+use crate::pg::arguments::{Text, strings};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{identity, xact};
+use crate::pg::{identity, text, xact};
 use alert::Alert;
 use effective::Effective;
 use rule::{Action, Class, Guards, MAX_WINDOW_SECONDS, Rule, Window};
@@ -88,9 +88,11 @@ fn set_guard(
     max_rows: Option<i64>,
     window_rows: Option<i64>,
     window: Option<Interval>,
-    forbid: Option<Vec<Option<String>>>,
-    action: Option<&str>,
+    forbid: Option<Vec<Option<Text>>>,
+    action: Option<Text>,
 ) -> Result<(), ErrorReport> {
+    let action = action.as_deref();
+    let forbid = strings(forbid);
     require_preload()?;
     set(role, max_rows, window_rows, window, forbid, action).map_err(report)
 }
@@ -296,7 +298,7 @@ fn classes(names: Option<Vec<Option<String>>>) -> Result<Vec<Class>, Error> {
 fn write(role: pg_sys::Oid, guards: &Guards) {
     let label = Some(guards)
         .filter(|guards| **guards != Guards::default())
-        .and_then(|guards| CString::new(guards.to_text()).ok());
+        .and_then(|guards| text::written(&guards.to_text()).ok());
     label::set_guards(role, label.as_ref());
 }
 

@@ -96,7 +96,7 @@ pub fn remove(role: pg_sys::Oid) {
 
 /// Gives a role the guards of another one, as they stand.
 pub fn hand_on_guards(from: pg_sys::Oid, to: pg_sys::Oid) {
-    let guards = guards_of(from).and_then(|text| CString::new(text).ok());
+    let guards = guards_of(from).and_then(|text| crate::pg::text::written(&text).ok());
     if guards.is_some() {
         set_guards(to, guards.as_ref());
     }
@@ -303,10 +303,12 @@ pub fn keep(scope: pg_sys::Oid) {
 
 /// Writes the metadata in this transaction. After the commit the launcher knows of it in time.
 pub fn write(role: pg_sys::Oid, metadata: &Metadata) {
-    if let Ok(label) = CString::new(metadata.to_text()) {
+    if let Ok(label) = crate::pg::text::written(&metadata.to_text()) {
         let is_new = seclabel::get(PROVIDER, role).is_none();
         seclabel::set(PROVIDER, role, Some(&label));
-        if let Some(Ok(text)) = comment::comment(metadata).map(CString::new) {
+        if let Some(Ok(text)) =
+            comment::comment(metadata).map(|comment| crate::pg::text::written(&comment))
+        {
             shared_comment::keep(role, &text, comment::OURS, is_new);
         }
         wakeup::at_commit_before(match metadata.state {

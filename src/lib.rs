@@ -10,6 +10,7 @@ mod audit;
 mod authenticator;
 mod authority;
 mod buffer;
+mod bytes;
 mod claim_path;
 mod claims;
 mod credential;

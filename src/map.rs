@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::report;
+use crate::pg::arguments::Text;
 use crate::pg::{identity, spi};
 pub use drawing::Drawing;
 use fold::{Folded, Membership, Role};
@@ -34,7 +35,8 @@ impl From<serde_json::Error> for Error {
 
 /// Documented in `sql/map.sql`.
 #[pg_extern(sql = false)]
-fn role_map(format: Option<&str>) -> Result<String, ErrorReport> {
+fn role_map(format: Option<Text>) -> Result<String, ErrorReport> {
+    let format = format.as_deref();
     let map = || -> Result<String, Error> {
         let format = format.ok_or(Error::Null)?;
         match format.trim().to_ascii_lowercase().as_str() {

@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 
 use crate::audit::{self, Action};
 use crate::error::report;
+use crate::pg::arguments::Text;
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::text::visible;
@@ -366,8 +367,9 @@ fn prune(
 #[pg_extern(sql = false)]
 fn attest(
     role: Option<pg_sys::Oid>,
-    note: Option<&str>,
+    note: Option<Text>,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let note = note.as_deref();
     let attest = || -> Result<Option<TimestampWithTimeZone>, Error> {
         let oid = role.ok_or(Error::Null("role"))?;
         let note = text("note", note)?;

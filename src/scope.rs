@@ -35,6 +35,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error::{report, require_preload};
+use crate::pg::arguments::{Text, strings};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, xact};
 use crate::waiting;
@@ -172,17 +173,21 @@ impl From<serde_json::Error> for Error {
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
 fn create_scope(
-    name: Option<&str>,
-    privileges: Option<Vec<Option<String>>>,
+    name: Option<Text>,
+    privileges: Option<Vec<Option<Text>>>,
     tables: Option<Vec<Option<pg_sys::Oid>>>,
-    columns: Option<Vec<Option<String>>>,
+    columns: Option<Vec<Option<Text>>>,
     sequences: Option<Vec<Option<pg_sys::Oid>>>,
     functions: Option<Vec<Option<pg_sys::Oid>>>,
     schemas: Option<Vec<Option<pg_sys::Oid>>>,
     future_tables: Option<bool>,
-    purpose: Option<&str>,
+    purpose: Option<Text>,
     if_not_exists: Option<bool>,
 ) -> Result<Name, ErrorReport> {
+    let name = name.as_deref();
+    let purpose = purpose.as_deref();
+    let privileges = strings(privileges);
+    let columns = strings(columns);
     require_preload()?;
     let create = || -> Result<Name, Error> {
         let name = name.ok_or(Error::Null("name"))?;
@@ -206,16 +211,20 @@ fn create_scope(
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
 fn alter_scope(
-    name: Option<&str>,
-    action: Option<&str>,
-    privileges: Option<Vec<Option<String>>>,
+    name: Option<Text>,
+    action: Option<Text>,
+    privileges: Option<Vec<Option<Text>>>,
     tables: Option<Vec<Option<pg_sys::Oid>>>,
-    columns: Option<Vec<Option<String>>>,
+    columns: Option<Vec<Option<Text>>>,
     sequences: Option<Vec<Option<pg_sys::Oid>>>,
     functions: Option<Vec<Option<pg_sys::Oid>>>,
     schemas: Option<Vec<Option<pg_sys::Oid>>>,
     future_tables: Option<bool>,
 ) -> Result<Name, ErrorReport> {
+    let name = name.as_deref();
+    let action = action.as_deref();
+    let privileges = strings(privileges);
+    let columns = strings(columns);
     require_preload()?;
     let alter = || -> Result<Name, Error> {
         let name = name.ok_or(Error::Null("name"))?;

@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::pg::replaced_setting::{self, Replaced};
-use crate::pg::{db_role_setting, server};
+use crate::pg::{db_role_setting, server, text};
 
 const NAME: &CStr = c"session_preload_libraries";
 const PREFIX: &str = "session_preload_libraries=";
@@ -58,7 +58,7 @@ fn beneath() -> CString {
     let of = |database| {
         let config = db_role_setting::stored(database, pg_sys::InvalidOid);
         let mut values = config.iter().filter_map(|each| each.strip_prefix(PREFIX));
-        values.next().and_then(|value| CString::new(value).ok())
+        values.next().and_then(|value| text::written(value).ok())
     };
     of(server::database())
         .or_else(|| of(pg_sys::InvalidOid))

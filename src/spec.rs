@@ -26,7 +26,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error::{Report, report, require_preload};
-use crate::pg::arguments::JsonText;
+use crate::pg::arguments::{JsonText, Text};
 use crate::pg::json::Jsonb;
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, server, xact};
@@ -166,7 +166,8 @@ steps!(
 );
 
 #[pg_extern(sql = false)]
-fn plan_digest_text(spec: Option<&str>) -> Result<String, ErrorReport> {
+fn plan_digest_text(spec: Option<Text>) -> Result<String, ErrorReport> {
+    let spec = spec.as_deref();
     require_preload()?;
     plan_digest(spec).map_err(report)
 }
@@ -178,7 +179,8 @@ fn plan_digest_jsonb(spec: Option<JsonText>) -> Result<String, ErrorReport> {
 }
 
 #[pg_extern(sql = false)]
-fn export_spec(roles: Option<Vec<Option<Name>>>, mode: Option<&str>) -> Result<Jsonb, ErrorReport> {
+fn export_spec(roles: Option<Vec<Option<Name>>>, mode: Option<Text>) -> Result<Jsonb, ErrorReport> {
+    let mode = mode.as_deref();
     require_preload()?;
     let export = || -> Result<Jsonb, Error> {
         let document = export::export(roles, mode.ok_or(Error::Null("mode"))?)?;

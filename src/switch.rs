@@ -5,7 +5,7 @@ mod roles;
 pub mod standing;
 
 use std::cell::{OnceCell, RefCell};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -21,7 +21,7 @@ use crate::jwt;
 use crate::pg::catalog::Role;
 use crate::pg::db_role_setting::Stored;
 use crate::pg::name::SharedName;
-use crate::pg::{error_context, identity, server, statement, xact};
+use crate::pg::{error_context, identity, server, statement, text, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{gate, leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
@@ -78,7 +78,7 @@ thread_local! {
 
 /// Switches until the transaction ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<SharedName, ErrorReport> {
+fn set_jwt_role(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedName, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
     recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(SharedName)
@@ -86,7 +86,7 @@ fn set_jwt_role(token: Option<&str>, claim: Option<&str>) -> Result<SharedName, 
 
 /// Switches until the session ends. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<SharedName, ErrorReport> {
+fn set_jwt_session(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedName, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
     recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(SharedName)
@@ -94,10 +94,16 @@ fn set_jwt_session(token: Option<&str>, claim: Option<&str>) -> Result<SharedNam
 
 /// Ends a session's switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
-fn end_jwt_session(token: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
+fn end_jwt_session(
+    token: Option<&[u8]>,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
-    let ended = recorded("end_jwt_session", end(token.unwrap_or_default(), call));
+    let ended = recorded(
+        "end_jwt_session",
+        end(&text::of(token.unwrap_or_default()), call),
+    );
     if ended.is_ok() {
         audit::record(Event::SwitchEnded);
     }
@@ -143,9 +149,11 @@ struct Asked {
     grounds: Grounds,
 }
 
-fn switch(token: Option<&str>, claim: Option<&str>, extent: Extent) -> Result<Rc<CStr>, Error> {
+fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<Rc<CStr>, Error> {
     leftovers::token_presented();
-    let token = token.unwrap_or_default();
+    let token = &text::of(token.unwrap_or_default());
+    let claim = claim.map(text::of);
+    let claim = claim.as_deref();
     if token.is_empty()
         && let Some(role) = guc::anon_role()
     {
@@ -210,7 +218,7 @@ fn members_of(accepted: &Accepted) -> Rc<[u8]> {
 
 fn c_name(role: Role) -> Rc<CStr> {
     // A name that PostgreSQL knows has no NUL.
-    CString::new(role.name).unwrap_or_default().into()
+    text::written(&role.name).unwrap_or_default().into()
 }
 
 /// The switch of a request without a token.

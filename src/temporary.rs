@@ -22,6 +22,7 @@ use crate::credential::{self, issue, life};
 use crate::error::{notice, report, require_preload};
 use crate::label::{self, Kind, Metadata, State, Temporary};
 use crate::memberships;
+use crate::pg::arguments::Text;
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{clock, compat, identity, spi, xact};
@@ -114,8 +115,9 @@ fn grant_temporary(
     role: Option<Name>,
     to_role: Option<Name>,
     valid_for: Option<Interval>,
-    reason: Option<&str>,
+    reason: Option<Text>,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let reason = reason.as_deref();
     require_preload()?;
     grant(role, to_role, valid_for, reason)
         .map(clock::to_sql)

@@ -7,10 +7,13 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::bytes;
+
 /// Does the character show nothing itself, but end a line, turn the direction of the text around it, or
 /// hide in it?
 pub fn is_unseen(character: char) -> bool {
     character.is_control()
+        || bytes::stands_for(character).is_some()
         || matches!(
             character,
             '\u{00AD}'
@@ -25,7 +28,7 @@ pub fn is_unseen(character: char) -> bool {
         )
 }
 
-/// The text on one line, with what nobody would see as escapes: `\n`, `\u{202e}`.
+/// The text on one line, with what nobody would see as escapes: `\n`, `\u{202e}`, and `\xe9` for a byte that is no UTF-8.
 pub fn visible(text: &str) -> Cow<'_, str> {
     // Most texts are plain ASCII.
     if !text.contains(is_unseen) {
@@ -33,7 +36,10 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if is_unseen(character) {
+        if let Some(byte) = bytes::stands_for(character) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        } else if is_unseen(character) {
             out.extend(character.escape_default());
         } else {
             out.push(character);

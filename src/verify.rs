@@ -22,7 +22,7 @@ use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
-use crate::pg::{clock, error_context, json};
+use crate::pg::{clock, error_context, json, text};
 use cache::Cache;
 
 #[derive(Debug, thiserror::Error)]
@@ -148,10 +148,10 @@ fn hash(bytes: &[u8]) -> Result<Tag, Error> {
 
 /// Verifies a token and returns its claims, without switching. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn verify_jwt(token: Option<&str>) -> Result<json::Jsonb, ErrorReport> {
+fn verify_jwt(token: Option<&[u8]>) -> Result<json::Jsonb, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
-    let (accepted, _) = verify(token.unwrap_or_default()).map_err(report)?;
+    let (accepted, _) = verify(&text::of(token.unwrap_or_default())).map_err(report)?;
     Ok(json::Jsonb(accepted.claims().to_owned()))
 }
 

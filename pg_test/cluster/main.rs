@@ -18,6 +18,7 @@ mod databases;
 mod deadlocks;
 mod documented;
 mod dump;
+mod encodings;
 mod expiry;
 mod guards;
 mod held;

@@ -9,7 +9,7 @@ use super::holding::Object;
 use super::rights::{Class, PG_DATABASE_OWNER};
 use crate::label::{self, Glance, Kind};
 use crate::pg::acl::Acl;
-use crate::pg::{catalog, compat, spi};
+use crate::pg::{catalog, compat, spi, text};
 
 /// PostgreSQL's own tables have smaller OIDs (access/transam.h).
 const FIRST_UNPINNED: u32 = 12_000;
@@ -53,7 +53,7 @@ pub fn whole_graph() -> spi::SpiResult<Graph> {
     catalog::each_role(|oid, name, superuser, inherits, deadline| {
         let oid = u32::from(oid);
         inheriting.insert(oid, inherits);
-        let name = name.to_string_lossy().into_owned();
+        let name = text::read(name).into_owned();
         let node = node(name, superuser, deadline, labels.get(&oid).copied());
         graph.nodes.insert(oid, node);
     });

@@ -4,6 +4,7 @@
 //! a part of it on a terminal, or depend on the encoding of the log.
 #![forbid(unsafe_code)]
 
+use crate::bytes;
 use crate::digits::{hex, push_decimal};
 use crate::timestamp::Second;
 
@@ -163,9 +164,7 @@ impl Line {
                     break;
                 }
                 for byte in chunk.invalid() {
-                    self.raw("\\\\x");
-                    self.buffer.push(hex(byte >> 4));
-                    self.buffer.push(hex(byte & 15));
+                    self.byte(*byte);
                 }
             }
         }
@@ -175,7 +174,17 @@ impl Line {
         self.buffer.push(b'"');
     }
 
+    /// One that is no UTF-8.
+    fn byte(&mut self, byte: u8) {
+        self.raw("\\\\x");
+        self.buffer.push(hex(byte >> 4));
+        self.buffer.push(hex(byte & 15));
+    }
+
     fn character(&mut self, character: char) {
+        if let Some(byte) = bytes::stands_for(character) {
+            return self.byte(byte);
+        }
         match character {
             '"' => self.raw("\\\""),
             '\\' => self.raw("\\\\"),

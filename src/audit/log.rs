@@ -100,7 +100,7 @@ fn write(arguments: &[Option<String>; 7]) -> SpiResult<()> {
 
 /// Text as the database can keep it.
 fn fit(text: &str) -> String {
-    if server::is_utf8() {
+    if server::takes_utf8() {
         return text.to_owned();
     }
     let mut fitting = String::with_capacity(text.len());

@@ -7,7 +7,7 @@ use crate::pg::server;
 
 /// Verified JSON (always UTF-8) in ASCII, where this database cannot take it as it is.
 pub fn recoded(json: &CStr) -> Option<CString> {
-    if server::is_utf8() || json.to_bytes().is_ascii() {
+    if server::takes_utf8() || json.to_bytes().is_ascii() {
         return None;
     }
     json.to_str().ok().map(for_setting)
@@ -15,7 +15,7 @@ pub fn recoded(json: &CStr) -> Option<CString> {
 
 /// JSON (always UTF-8) as a text that is valid in this database's encoding.
 pub fn for_setting(json: &str) -> CString {
-    let text = if server::is_utf8() || json.is_ascii() {
+    let text = if server::takes_utf8() || json.is_ascii() {
         CString::new(json)
     } else {
         CString::new(escaped(json))

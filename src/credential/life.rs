@@ -7,6 +7,7 @@ use super::itself;
 use crate::audit::{self, Action};
 use crate::authority::{self, Target};
 use crate::label::{self, Metadata, State};
+use crate::pg::arguments::Text;
 use crate::pg::catalog::Role;
 use crate::pg::name::Name;
 use crate::pg::xact::{self, Failure};
@@ -62,7 +63,8 @@ pub fn require_no_longer(target: &Target) -> Result<(), Error> {
 
 /// Ends a login now. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn revoke_role(role: Option<Name>, reason: Option<&str>) -> Result<(), ErrorReport> {
+fn revoke_role(role: Option<Name>, reason: Option<Text>) -> Result<(), ErrorReport> {
+    let reason = reason.as_deref();
     error::require_preload()?;
     revoke(role, reason).map_err(error::report)
 }

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::{Error, Issued, Membership, Options, hands_out, issue};
 use crate::error::{report, require_preload};
-use crate::pg::arguments::Cidr;
+use crate::pg::arguments::{Cidr, Text};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity, server};
 use crate::scope::privilege::{Privilege, Verbs};
@@ -28,18 +28,18 @@ macro_rules! classic {
         hands_out!(
             $function(
                 $($first)*
-                role_name: Option<&str>,
+                role_name: Option<Text>,
                 valid_for: Option<Interval>,
-                purpose: Option<&str>,
+                purpose: Option<Text>,
                 tables: Option<Vec<Option<pg_sys::Oid>>>,
                 $($between)*
                 future_tables: Option<bool>,
             ),
             |options| options.map_err(Error::from).and_then(|options| {
                 let login = Login {
-                    role_name,
+                    role_name: role_name.as_deref(),
                     valid_for,
-                    purpose,
+                    purpose: purpose.as_deref(),
                     options,
                 };
                 run($form, $table, tables, $schemas, future_tables, login)

@@ -15,6 +15,7 @@ use crate::dependencies;
 use crate::error;
 use crate::label;
 use crate::memberships;
+use crate::pg::arguments::Text;
 use crate::pg::{catalog, identity, xact};
 use crate::scope::plan::Other;
 use crate::scope::{self, Error, Scope, change, claimed, declared, held};
@@ -26,10 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn drop_scope(
-    name: Option<&str>,
+    name: Option<Text>,
     force: Option<bool>,
     if_exists: Option<bool>,
 ) -> Result<(), ErrorReport> {
+    let name = name.as_deref();
     error::require_preload()?;
     let checked = || -> Result<(), Error> {
         let name = name.ok_or(Error::Null("name"))?;

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use crate::guard;
 use crate::label::{self, GUARDS, PROVIDER};
 use crate::pg::seclabel;
+use crate::pg::text;
 
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 static GUARDS_REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -45,7 +46,7 @@ unsafe extern "C-unwind" fn relabel(
         let text = if label.is_null() {
             None
         } else {
-            Some(CStr::from_ptr(label).to_string_lossy())
+            Some(text::read(CStr::from_ptr(label)))
         };
         ((*object).classId, (*object).objectId, text)
     };
@@ -70,7 +71,7 @@ unsafe extern "C-unwind" fn relabel_guards(
         let text = if label.is_null() {
             None
         } else {
-            Some(CStr::from_ptr(label).to_string_lossy())
+            Some(text::read(CStr::from_ptr(label)))
         };
         let is_role = (*object).classId == pg_sys::AuthIdRelationId;
         label::judge_by(

@@ -10,7 +10,7 @@ use crate::authority::{self, Target};
 use crate::credential::{self, BadOption, options};
 use crate::error;
 use crate::label::{self, Kind, Metadata};
-use crate::pg::arguments::Cidr;
+use crate::pg::arguments::{Cidr, Text, strings};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{identity, server, spi, xact};
@@ -63,16 +63,17 @@ fn set_login_policy(
     allowed_ips: Option<Vec<Option<Cidr>>>,
     allow_local: Option<bool>,
     require_tls: Option<bool>,
-    allowed_hours: Option<Vec<Option<String>>>,
-    time_zone: Option<String>,
+    allowed_hours: Option<Vec<Option<Text>>>,
+    time_zone: Option<Text>,
 ) -> Result<(), ErrorReport> {
+    let allowed_hours = strings(allowed_hours);
     error::require_preload()?;
     let given = Given {
         allowed_ips,
         allow_local,
         require_tls,
         allowed_hours,
-        time_zone,
+        time_zone: time_zone.map(|zone| zone.0),
     };
     change(role, given).map_err(error::report)
 }
@@ -84,16 +85,17 @@ fn guard_login(
     allowed_ips: Option<Vec<Option<Cidr>>>,
     allow_local: Option<bool>,
     require_tls: Option<bool>,
-    allowed_hours: Option<Vec<Option<String>>>,
-    time_zone: Option<String>,
+    allowed_hours: Option<Vec<Option<Text>>>,
+    time_zone: Option<Text>,
 ) -> Result<(), ErrorReport> {
+    let allowed_hours = strings(allowed_hours);
     error::require_preload()?;
     let given = Given {
         allowed_ips,
         allow_local,
         require_tls,
         allowed_hours,
-        time_zone,
+        time_zone: time_zone.map(|zone| zone.0),
     };
     guard(role, given).map_err(error::report)
 }

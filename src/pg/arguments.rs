@@ -1,13 +1,44 @@
 //! SQL types as arguments that pgrx does not read: `name`, `cidr` and `jsonb`, alone and in arrays.
 
 use std::ffi::CStr;
+use std::ops::Deref;
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::UnboxDatum;
 use pgrx::pgrx_sql_entity_graph::impl_sql_translatable;
-use pgrx::{FromDatum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use super::name::Name;
+use crate::bytes;
+
+/// A `text`, whatever its encoding: pgrx's own reading trusts a database in UTF-8 to hold nothing else, which names of
+/// roles that another database has made don't keep to.
+#[derive(Debug, Clone)]
+pub struct Text(pub String);
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl IntoDatum for Text {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        bytes::bytes(&self.0).as_ref().into_datum()
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::TEXTOID
+    }
+}
+
+/// The elements of a `text[]`.
+pub fn strings(texts: Option<Vec<Option<Text>>>) -> Option<Vec<Option<String>>> {
+    let string = |text: Option<Text>| text.map(|text| text.0);
+    texts.map(|texts| texts.into_iter().map(string).collect())
+}
 
 /// The text of a `cidr` value.
 #[derive(Debug, Clone)]
@@ -28,7 +59,15 @@ impl Read for Name {
     unsafe fn read(datum: pg_sys::Datum) -> Self {
         // SAFETY: a `name` is a terminated string of at most 64 bytes.
         let text = unsafe { CStr::from_ptr(datum.cast_mut_ptr()) };
-        Name(text.to_string_lossy().into_owned())
+        Name(super::text::read(text).into_owned())
+    }
+}
+
+impl Read for Text {
+    unsafe fn read(datum: pg_sys::Datum) -> Self {
+        // SAFETY: by contract; the bytes of a `text` are laid out as those of a `bytea`.
+        let bytes = unsafe { <&[u8]>::from_datum(datum, false) };
+        Text(bytes::text(bytes.unwrap_or_default()).into_owned())
     }
 }
 
@@ -36,7 +75,7 @@ impl Read for Cidr {
     unsafe fn read(datum: pg_sys::Datum) -> Self {
         // SAFETY: by contract; cidr_out takes a cidr and never returns NULL.
         let text = unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::cidr_out, &[Some(datum)]) };
-        Cidr(text.unwrap_or_default().to_string_lossy().into_owned())
+        Cidr(super::text::read(text.unwrap_or_default()).into_owned())
     }
 }
 
@@ -45,7 +84,7 @@ impl Read for JsonText {
         // SAFETY: by contract; jsonb_out takes a jsonb and never returns NULL.
         let text =
             unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)]) };
-        JsonText(text.unwrap_or_default().to_string_lossy().into_owned())
+        JsonText(super::text::read(text.unwrap_or_default()).into_owned())
     }
 }
 
@@ -96,9 +135,12 @@ macro_rules! argument {
 }
 
 argument!(Name);
+argument!(Text);
 argument!(Cidr);
 argument!(JsonText);
 
 impl_sql_translatable!(Cidr, "cidr");
+
+impl_sql_translatable!(Text, "text");
 
 impl_sql_translatable!(JsonText, "jsonb");

@@ -9,7 +9,7 @@ mod function;
 mod trigger;
 mod types;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
@@ -37,7 +37,7 @@ pub struct Role {
 }
 
 pub fn role_by_name(name: &str) -> Option<Role> {
-    let name = CString::new(name).ok()?;
+    let name = super::text::written(name).ok()?;
     role(pg_sys::SysCacheIdentifier::AUTHNAME, name.as_ptr())
 }
 
@@ -84,9 +84,7 @@ fn role(cache: pg_sys::SysCacheIdentifier::Type, key: impl Into<pg_sys::Datum>) 
             let valid_until = attribute(pg_sys::Anum_pg_authid_rolvaliduntil);
             Role {
                 oid: form.oid,
-                name: CStr::from_ptr(form.rolname.data.as_ptr())
-                    .to_string_lossy()
-                    .into_owned(),
+                name: super::text::read(CStr::from_ptr(form.rolname.data.as_ptr())).into_owned(),
                 can_login: form.rolcanlogin,
                 superuser: form.rolsuper,
                 create_role: form.rolcreaterole,
@@ -265,7 +263,7 @@ pub fn databases() -> Vec<Database> {
         if form.datconnlimit != -2 {
             found.push(Database {
                 oid: form.oid,
-                name: name.to_string_lossy().into_owned(),
+                name: super::text::read(name).into_owned(),
                 is_template: form.datistemplate,
                 allows_connections: form.datallowconn,
             });
@@ -283,7 +281,7 @@ pub(super) unsafe fn text(datum: pg_sys::Datum) -> String {
     // SAFETY: by contract.
     unsafe {
         let copy = pg_sys::text_to_cstring(datum.cast_mut_ptr());
-        let text = CStr::from_ptr(copy).to_string_lossy().into_owned();
+        let text = super::text::read(CStr::from_ptr(copy)).into_owned();
         pg_sys::pfree(copy.cast());
         text
     }

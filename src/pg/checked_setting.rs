@@ -68,7 +68,7 @@ unsafe extern "C-unwind" fn check<C: Checked>(
         if (*new_value).is_null() {
             return true;
         }
-        CStr::from_ptr(*new_value).to_string_lossy()
+        text::read(CStr::from_ptr(*new_value))
     };
     let verdict = if text.is_empty() {
         C::when_empty()

@@ -7,6 +7,7 @@ mod settings;
 
 use std::ffi::{CStr, c_char, c_void};
 
+use super::text;
 use pgrx::pg_sys;
 
 pub use executor_run::{Running, install_executor_run};
@@ -133,7 +134,7 @@ pub unsafe fn names(list: *mut pg_sys::List) -> Option<Vec<String>> {
             let text = (*node.cast::<pg_sys::Value>()).val.str_;
             #[cfg(not(feature = "pg14"))]
             let text = (*node.cast::<pg_sys::String>()).sval;
-            CStr::from_ptr(text).to_string_lossy().into_owned()
+            text::read(CStr::from_ptr(text)).into_owned()
         };
         Some(super::list::elements(list).map(name).collect())
     }

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use super::scan::{Row, Scan};
+use super::text;
 use super::{compat, server, session_settings, setting};
 
 const SETTINGS: pg_sys::Oid = pg_sys::Oid::from_u32(2964);
@@ -26,7 +27,7 @@ pub fn of(role: pg_sys::Oid) -> Stored {
         let Some((name, value)) = value.split_once('=') else {
             continue;
         };
-        let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else {
+        let (Ok(name), Ok(value)) = (text::written(name), text::written(value)) else {
             continue;
         };
         found.retain(|(known, _)| !known.as_bytes().eq_ignore_ascii_case(name.as_bytes()));

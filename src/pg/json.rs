@@ -34,10 +34,10 @@ unsafe impl BoxRet for Text {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
         let bytes = self.0.as_bytes();
         let length = i32::try_from(bytes.len()).unwrap_or(0);
-        // SAFETY: pg_any_to_server reads `length` bytes and gives the same pointer, or a new
-        // terminated string; the text is a copy.
+        // SAFETY: pg_any_to_server reads `length` bytes and gives a new terminated string, where the encoding is
+        // another and the text is not ASCII; the text is a copy.
         unsafe {
-            let text = if super::server::is_utf8() || bytes.is_ascii() {
+            let text = if super::server::takes_utf8() || bytes.is_ascii() {
                 pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length)
             } else {
                 pg_sys::cstring_to_text(pg_sys::pg_any_to_server(

@@ -1,5 +1,6 @@
 //! The SQL type `name` as a return value; pgrx has none.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -7,6 +8,8 @@ use pgrx::IntoDatum;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::impl_sql_translatable;
+
+use crate::bytes;
 
 /// A role name of at most 63 bytes.
 #[derive(Debug, Clone)]
@@ -36,8 +39,8 @@ macro_rules! as_name {
     ($type:ident, $bytes:expr) => {
         impl IntoDatum for $type {
             fn into_datum(self) -> Option<pg_sys::Datum> {
-                let bytes: fn(&$type) -> &[u8] = $bytes;
-                Some(datum(bytes(&self)))
+                let bytes: fn(&$type) -> Cow<'_, [u8]> = $bytes;
+                Some(datum(&bytes(&self)))
             }
 
             fn type_oid() -> pg_sys::Oid {
@@ -60,5 +63,5 @@ macro_rules! as_name {
     };
 }
 
-as_name!(Name, |name| name.0.as_bytes());
-as_name!(SharedName, |name| name.0.to_bytes());
+as_name!(Name, |name| bytes::bytes(&name.0));
+as_name!(SharedName, |name| Cow::Borrowed(name.0.to_bytes()));

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::text;
 use pgrx::pg_sys;
 
 /// As `current_schemas(true)` has them.
@@ -17,7 +18,7 @@ pub fn schemas() -> Vec<String> {
             let schema = (*(*path).elements.add(place as usize)).oid_value;
             let name = pg_sys::get_namespace_name(schema);
             if !name.is_null() {
-                names.push(CStr::from_ptr(name).to_string_lossy().into_owned());
+                names.push(text::read(CStr::from_ptr(name)).into_owned());
             }
         }
     }

@@ -23,7 +23,7 @@ pub fn get(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
         if label.is_null() {
             return None;
         }
-        let text = CStr::from_ptr(label).to_string_lossy().into_owned();
+        let text = super::text::read(CStr::from_ptr(label)).into_owned();
         pg_sys::pfree(label.cast());
         Some(text)
     }

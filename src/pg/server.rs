@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use pgrx::pg_sys;
 
 use super::compat::{self, Peer};
-use super::setting;
+use super::{setting, text};
 
 /// The current database: its OID, 0 in a worker without one.
 pub fn database() -> pg_sys::Oid {
@@ -64,7 +64,7 @@ pub fn setting(name: &CStr) -> Option<String> {
         if value.is_null() {
             None
         } else {
-            Some(CStr::from_ptr(value).to_string_lossy().into_owned())
+            Some(text::read(CStr::from_ptr(value)).into_owned())
         }
     }
 }
@@ -84,7 +84,7 @@ pub fn session_preload_libraries() -> CString {
 
 /// Overrides a setting that every session may set, until the (sub)transaction ends, either way.
 pub fn set_for_subtransaction(name: &CStr, value: &str) {
-    let value = CString::new(value).unwrap_or_default();
+    let value = text::written(value).unwrap_or_default();
     // The innermost level of the transaction undoes it.
     let action = pg_sys::GucAction::GUC_ACTION_SAVE;
     setting::change(
@@ -106,13 +106,13 @@ pub fn name_of_database(database: pg_sys::Oid) -> Option<String> {
     // SAFETY: inside a transaction; the copy is freed with the memory context.
     unsafe {
         let name = pg_sys::get_database_name(database);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        (!name.is_null()).then(|| text::read(CStr::from_ptr(name)).into_owned())
     }
 }
 
 /// The OID of the database of this name; inside a transaction, that of a login too.
 pub fn database_of_name(name: &str) -> Option<pg_sys::Oid> {
-    let name = CString::new(name).ok()?;
+    let name = text::written(name).ok()?;
     // SAFETY: a terminated string; missing_ok.
     let found = unsafe { pg_sys::get_database_oid(name.as_ptr(), true) };
     (found != pg_sys::InvalidOid).then_some(found)
@@ -135,10 +135,11 @@ pub fn configuration_time() -> i64 {
     unsafe { pg_sys::PgReloadTime }
 }
 
-/// Is the database's encoding UTF-8, so that any text fits?
-pub fn is_utf8() -> bool {
+/// Does any text in UTF-8 fit into the database as it is? SQL_ASCII takes all bytes.
+pub fn takes_utf8() -> bool {
     // SAFETY: a plain read of a backend global.
-    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+    encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32
 }
 
 /// A text in UTF-8 in the database's encoding: the same, or a copy; 22P05 when it has no such character.
@@ -149,7 +150,7 @@ pub unsafe fn from_utf8(text: *const c_char) -> *const c_char {
     // SAFETY: by contract; it gives the same pointer, or a new terminated string.
     unsafe {
         let bytes = CStr::from_ptr(text).to_bytes();
-        if is_utf8() || bytes.is_ascii() {
+        if takes_utf8() || bytes.is_ascii() {
             return text;
         }
         let length = i32::try_from(bytes.len()).unwrap_or(0);
@@ -186,7 +187,7 @@ pub fn database_asked_for() -> Option<String> {
     unsafe {
         let port = pg_sys::MyProcPort;
         let name = (!port.is_null()).then(|| compat::port_database(port))?;
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        (!name.is_null()).then(|| text::read(CStr::from_ptr(name)).into_owned())
     }
 }
 

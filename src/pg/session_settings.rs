@@ -33,7 +33,7 @@ pub fn keep_for_the_transaction(is_exempt: impl Fn(&CStr) -> bool) -> Vec<String
                 && text(setting, &current(setting)) != text(setting, &(*entry).prior.val);
             (*entry).state = pg_sys::GucStackState::GUC_LOCAL;
             if differs {
-                undone.push(name(setting).to_string_lossy().into_owned());
+                undone.push(super::text::read(name(setting)).into_owned());
             }
         }
     });

@@ -6,10 +6,13 @@ use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-pub use pgrx::spi::{SpiHeapTupleData as Row, SpiResult};
+use pgrx::spi::SpiHeapTupleData;
+pub use pgrx::spi::SpiResult;
 use serde::de::DeserializeOwned;
 
-use super::identity;
+use super::acl::Acl;
+use super::arguments::Text;
+use super::{identity, text};
 
 thread_local! {
     /// Plans of [`facts`] and [`write`], by their statement.
@@ -18,7 +21,55 @@ thread_local! {
 
 /// Runs statements that return nothing.
 pub fn execute(sql: &str) -> SpiResult<()> {
-    on_own_terms(|| Spi::connect_mut(|client| client.update(sql, None, &[]).map(|_| ())))
+    let text = text::written(sql).unwrap_or_default();
+    on_own_terms(|| {
+        Spi::connect_mut(|_connected| {
+            // SAFETY: SPI is connected; a terminated string.
+            let status = unsafe { pg_sys::SPI_execute(text.as_ptr(), false, 0) };
+            Spi::check_status(status).map(|_| ())
+        })
+    })
+}
+
+/// A row of a result.
+pub struct Row<'a>(SpiHeapTupleData<'a>);
+
+impl Row<'_> {
+    /// A column by its number, from 1; `None` when it is NULL.
+    pub fn get<T: Column>(&self, number: usize) -> SpiResult<Option<T>> {
+        T::read(&self.0, number)
+    }
+}
+
+/// What a column is read as. Not pgrx's own reading of strings (see [`Text`]).
+pub trait Column: Sized {
+    fn read(row: &SpiHeapTupleData<'_>, number: usize) -> SpiResult<Option<Self>>;
+}
+
+macro_rules! column {
+    ($($type:ty),*) => {
+        $(impl Column for $type {
+            fn read(row: &SpiHeapTupleData<'_>, number: usize) -> SpiResult<Option<Self>> {
+                row.get(number)
+            }
+        })*
+    };
+}
+
+column!(bool, i16, i32, i64, pg_sys::Oid, TimestampWithTimeZone, Acl);
+
+impl Column for String {
+    fn read(row: &SpiHeapTupleData<'_>, number: usize) -> SpiResult<Option<Self>> {
+        Ok(row.get::<Text>(number)?.map(|text| text.0))
+    }
+}
+
+impl Column for Vec<String> {
+    /// Without NULLs.
+    fn read(row: &SpiHeapTupleData<'_>, number: usize) -> SpiResult<Option<Self>> {
+        let all = row.get::<Vec<Option<Text>>>(number)?;
+        Ok(all.map(|all| all.into_iter().flatten().map(|text| text.0).collect()))
+    }
 }
 
 /// Where the caller's settings are still those that count, they are pinned.
@@ -72,13 +123,20 @@ fn for_each(
     read_only: bool,
     row: &mut dyn FnMut(Row<'_>) -> SpiResult<()>,
 ) -> SpiResult<()> {
-    let text = CString::new(sql).unwrap_or_default();
+    let text = text::written(sql).unwrap_or_default();
     let count = i32::try_from(arguments.len()).unwrap_or(0);
     let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
     let (mut values, nulls): (Vec<pg_sys::Datum>, Vec<std::ffi::c_char>) = arguments
         .iter()
         .map(|argument| match argument.datum() {
-            Some(datum) => (datum.sans_lifetime(), b' ' as std::ffi::c_char),
+            Some(datum) => {
+                let datum = datum.sans_lifetime();
+                let rewritten = (argument.oid() == pg_sys::TEXTOID).then(|| text::rewritten(datum));
+                (
+                    rewritten.flatten().unwrap_or(datum),
+                    b' ' as std::ffi::c_char,
+                )
+            }
             None => (pg_sys::Datum::null(), b'n' as std::ffi::c_char),
         })
         .unzip();
@@ -112,8 +170,8 @@ fn for_each(
                 pg_sys::SPI_processed as usize
             };
             for place in 0..count {
-                let found = Row::new((*table).tupdesc, *(*table).vals.add(place))?;
-                found.map_or(Ok(()), &mut *row)?;
+                let found = SpiHeapTupleData::new((*table).tupdesc, *(*table).vals.add(place))?;
+                found.map_or(Ok(()), |found| row(Row(found)))?;
             }
             Ok(())
         }
@@ -187,7 +245,7 @@ unsafe fn kept_plan(sql: &'static str, types: &mut [pg_sys::Oid]) -> pg_sys::SPI
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).copied()) {
         return plan;
     }
-    let text = CString::new(sql).unwrap_or_default();
+    let text = text::written(sql).unwrap_or_default();
     let count = i32::try_from(types.len()).unwrap_or(0);
     // SAFETY: by contract; a kept plan stays for as long as the backend.
     unsafe {
@@ -201,7 +259,7 @@ unsafe fn kept_plan(sql: &'static str, types: &mut [pg_sys::Oid]) -> pg_sys::SPI
 /// The first column, as text, of a query that sees the last commit of anybody, whatever the
 /// transaction's isolation level. Arguments are text. Not inside parallel workers.
 pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
-    let sql = CString::new(sql).unwrap_or_default();
+    let sql = text::written(sql).unwrap_or_default();
     with_latest(arguments, &mut |types, values, nulls| {
         // SAFETY: SPI is connected; read_only: runs with the snapshot that was just pushed.
         unsafe {
@@ -230,7 +288,7 @@ fn with_latest_pinned(arguments: &[Option<&str>], run: &mut Run<'_>) -> Vec<Stri
     // Texts without NUL: they come from PostgreSQL or from verified JSON.
     let texts: Vec<Option<CString>> = arguments
         .iter()
-        .map(|text| text.and_then(|text| CString::new(text).ok()))
+        .map(|text| text.and_then(|text| text::written(text).ok()))
         .collect();
     let mut rows = Vec::new();
     // SAFETY: SPI is connected and finished here, or by the abort after an error; the snapshot is
@@ -256,7 +314,7 @@ fn with_latest_pinned(arguments: &[Option<&str>], run: &mut Run<'_>) -> Vec<Stri
             for row in 0..pg_sys::SPI_processed as usize {
                 let value = pg_sys::SPI_getvalue(*(*table).vals.add(row), (*table).tupdesc, 1);
                 if !value.is_null() {
-                    rows.push(CStr::from_ptr(value).to_string_lossy().into_owned());
+                    rows.push(text::read(CStr::from_ptr(value)).into_owned());
                 }
             }
         }

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use super::error_context;
 use super::list::elements;
+use super::text;
 
 unsafe extern "C-unwind" {
     // tcop/utility.h
@@ -54,7 +55,7 @@ pub unsafe fn qualified(parts: impl Iterator<Item = *const c_char>) -> String {
         }
         // SAFETY: by contract; the result is terminated.
         let quoted = unsafe { CStr::from_ptr(pg_sys::quote_identifier(part)) };
-        name += &quoted.to_string_lossy();
+        name += &text::read(quoted);
     }
     name
 }
@@ -64,7 +65,7 @@ pub fn signature(function: pg_sys::Oid) -> String {
     // SAFETY: a catalogue look-up inside a transaction; a terminated string.
     unsafe {
         let name = pg_sys::format_procedure_qualified(function);
-        CStr::from_ptr(name).to_string_lossy().into_owned()
+        text::read(CStr::from_ptr(name)).into_owned()
     }
 }
 

@@ -1,6 +1,40 @@
-//! PostgreSQL's texts.
+//! PostgreSQL's texts, which are bytes in the encoding of whoever wrote them (see `crate::bytes`).
 
-use std::ffi::{CStr, c_char};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, NulError, c_char};
+
+use pgrx::prelude::*;
+
+use crate::bytes;
+
+/// A text of PostgreSQL's as a string, whatever its encoding.
+pub fn read(text: &CStr) -> Cow<'_, str> {
+    bytes::text(text.to_bytes())
+}
+
+/// The bytes of a `text` as a string, at the cost of a glance where they are ASCII, as those of tokens are.
+pub fn of(bytes: &[u8]) -> Cow<'_, str> {
+    if bytes.is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        return Cow::Borrowed(unsafe { std::str::from_utf8_unchecked(bytes) });
+    }
+    bytes::text(bytes)
+}
+
+/// The text for PostgreSQL.
+pub fn written(text: &str) -> Result<CString, NulError> {
+    CString::new(bytes::bytes(text))
+}
+
+/// The same as a value of the type `text`, where it has bytes that are no UTF-8.
+pub fn rewritten(value: pg_sys::Datum) -> Option<pg_sys::Datum> {
+    // SAFETY: called with a valid, non-null `text` that this extension has made.
+    let text = unsafe { <&[u8]>::from_datum(value, false) }?;
+    match bytes::bytes(std::str::from_utf8(text).ok()?) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(bytes) => bytes.into_datum(),
+    }
+}
 
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.

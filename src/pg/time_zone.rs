@@ -1,9 +1,8 @@
 //! Time zones, as PostgreSQL knows them.
 
-use std::ffi::CString;
-
 use pgrx::pg_sys;
 
+use super::text;
 use crate::admission::hours::Moment;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -11,7 +10,7 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 /// What the clock shows in a time zone at a point in time (Unix microseconds); `None` when this
 /// server does not know the zone. Also during authentication.
 pub fn moment(zone: &str, micros: i64) -> Option<Moment> {
-    let zone = CString::new(zone).ok()?;
+    let zone = text::written(zone).ok()?;
     let seconds: pg_sys::pg_time_t = micros.div_euclid(MICROS_PER_SECOND);
     // SAFETY: a terminated string; the zone stays in PostgreSQL's cache, the result in a buffer of
     // its own that is copied from at once.

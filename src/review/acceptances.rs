@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use super::{Error, MICROS_PER_DAY, find, findings, text, writable};
 use crate::audit::{self, Action};
 use crate::error::report;
+use crate::pg::arguments::Text;
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, spi};
 
@@ -47,12 +48,15 @@ pub fn current() -> Result<HashMap<(String, String, String), Accepted>, Error> {
 
 #[pg_extern(sql = false)]
 fn accept_finding(
-    code: Option<&str>,
+    code: Option<Text>,
     role: Option<Name>,
-    reason: Option<&str>,
+    reason: Option<Text>,
     valid_for: Option<Interval>,
-    object: Option<&str>,
+    object: Option<Text>,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let code = code.as_deref();
+    let reason = reason.as_deref();
+    let object = object.as_deref();
     let accept = || -> Result<i64, Error> {
         let code = code.ok_or(Error::Null("code"))?;
         let reason = text("reason", reason)?;

@@ -17,6 +17,7 @@ use crate::error;
 use crate::guc;
 use crate::jwt::{self, Algorithm, KeyError, KeySet, Policy};
 use crate::own_tables;
+use crate::pg::arguments::{Text, strings};
 use crate::pg::{error_context, identity, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
@@ -220,18 +221,26 @@ fn check_keys(keys: &str, names: &[String]) -> Result<Kept, Bad> {
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
 fn add_jwt_issuer(
-    name: Option<&str>,
-    issuer: Option<&str>,
-    keys: Option<&str>,
-    audiences: Option<Vec<Option<String>>>,
-    algorithms: Option<Vec<Option<String>>>,
-    role_claim: Option<&str>,
-    allowed_roles: Option<Vec<Option<String>>>,
-    anon_role: Option<&str>,
+    name: Option<Text>,
+    issuer: Option<Text>,
+    keys: Option<Text>,
+    audiences: Option<Vec<Option<Text>>>,
+    algorithms: Option<Vec<Option<Text>>>,
+    role_claim: Option<Text>,
+    allowed_roles: Option<Vec<Option<Text>>>,
+    anon_role: Option<Text>,
     leeway: Option<Interval>,
     require_exp: Option<bool>,
     max_age: Option<Interval>,
 ) -> Result<(), ErrorReport> {
+    let name = name.as_deref();
+    let issuer = issuer.as_deref();
+    let keys = keys.as_deref();
+    let role_claim = role_claim.as_deref();
+    let anon_role = anon_role.as_deref();
+    let audiences = strings(audiences);
+    let algorithms = strings(algorithms);
+    let allowed_roles = strings(allowed_roles);
     error_context::hide_statement(jwt::redact);
     let add = || -> Result<(), Bad> {
         let name = present("name", name)?;
@@ -293,7 +302,9 @@ fn add_jwt_issuer(
 
 /// Replaces an issuer's keys. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorReport> {
+fn set_jwt_keys(name: Option<Text>, keys: Option<Text>) -> Result<(), ErrorReport> {
+    let name = name.as_deref();
+    let keys = keys.as_deref();
     error_context::hide_statement(jwt::redact);
     let set = || -> Result<(), Bad> {
         let keys = present("keys", keys)?;
@@ -325,7 +336,8 @@ fn set_jwt_keys(name: Option<&str>, keys: Option<&str>) -> Result<(), ErrorRepor
 
 /// Forgets an issuer. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
-fn drop_jwt_issuer(name: Option<&str>) -> Result<(), ErrorReport> {
+fn drop_jwt_issuer(name: Option<Text>) -> Result<(), ErrorReport> {
+    let name = name.as_deref();
     let drop = || -> Result<(), Bad> {
         change(
             "drop_jwt_issuer",

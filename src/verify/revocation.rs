@@ -12,6 +12,7 @@ use crate::audit::{self, Action};
 use crate::error;
 use crate::jwt::{MAX_ID_BYTES, Verified};
 use crate::own_tables;
+use crate::pg::arguments::Text;
 use crate::pg::{identity, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +105,12 @@ fn any() -> bool {
 /// Revokes one token. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn revoke_token(
-    jti: Option<&str>,
+    jti: Option<Text>,
     until: Option<TimestampWithTimeZone>,
-    issuer: Option<&str>,
+    issuer: Option<Text>,
 ) -> Result<(), ErrorReport> {
+    let jti = jti.as_deref();
+    let issuer = issuer.as_deref();
     let revoke = || -> Result<(), Bad> {
         let jti = identifier("jti", jti)?;
         let issuer = of_issuer(issuer)?;
@@ -134,10 +137,12 @@ fn revoke_token(
 /// Revokes all tokens of a subject up to a moment. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn revoke_subject(
-    sub: Option<&str>,
+    sub: Option<Text>,
     issued_before: Option<TimestampWithTimeZone>,
-    issuer: Option<&str>,
+    issuer: Option<Text>,
 ) -> Result<(), ErrorReport> {
+    let sub = sub.as_deref();
+    let issuer = issuer.as_deref();
     let revoke = || -> Result<(), Bad> {
         let sub = identifier("sub", sub)?;
         let issuer = of_issuer(issuer)?;

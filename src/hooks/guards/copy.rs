@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::pg::list::elements;
-use crate::pg::{compat, identity, spi, xact};
+use crate::pg::{compat, identity, spi, text, xact};
 
 /// The same COPY, of a query that reads the table: its rows can be counted before they are sent. As
 /// PostgreSQL itself does for tables with row-level security. The statement as it was when the
@@ -75,5 +75,5 @@ fn select_of(relation: pg_sys::Oid, columns: Option<String>) -> Option<CString> 
     });
     let (table, all) = xact::raised(rows).into_iter().next()?;
     let columns = columns.or(all).unwrap_or_default();
-    CString::new(format!("SELECT {columns} FROM ONLY {}", table?)).ok()
+    text::written(&format!("SELECT {columns} FROM ONLY {}", table?)).ok()
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::pg::text;
 use pgrx::pg_sys;
 
 /// One end of a connection.
@@ -102,7 +103,7 @@ pub unsafe fn port_user_name(port: *mut pg_sys::Port) -> Option<String> {
         if name.is_null() {
             None
         } else {
-            Some(CStr::from_ptr(name).to_string_lossy().into_owned())
+            Some(text::read(CStr::from_ptr(name)).into_owned())
         }
     }
 }
