@@ -18,6 +18,7 @@ const EXTENSION: &CStr = c"scope_roles";
 /// What users call and read is in the first, what is behind it in the second.
 const SCHEMA: &CStr = c"scope";
 const INTERNAL: &CStr = c"_scope";
+pub const SCHEMAS: [&CStr; 2] = [SCHEMA, INTERNAL];
 
 /// A table's schema and name.
 type Table = (&'static CStr, &'static CStr);
@@ -36,7 +37,7 @@ pub fn find((schema, name): Table) -> Option<pg_sys::Oid> {
 
 /// Is this one of them, or one of the views? For most a look into the cache.
 pub fn is_own(relation: pg_sys::Oid) -> bool {
-    [SCHEMA, INTERNAL]
+    SCHEMAS
         .iter()
         .any(|schema| relation::is_in_schema(relation, schema))
         && relation::belongs_to(relation, EXTENSION)

@@ -49,6 +49,16 @@ pub fn refuse(what: &'static str, relation: pg_sys::Oid) {
     }
 }
 
+/// Refuses what names no table and would take all, the extension's among them.
+pub fn refuse_all(what: &'static str) {
+    if own_tables::find(own_tables::AUDIT_LOG).is_some() {
+        error::raise(&Sealed {
+            what,
+            relation: "scope.audit_log".to_owned(),
+        });
+    }
+}
+
 /// A trigger was made, a foreign key's among them: it would run with the rights of what writes here.
 pub fn after_trigger(trigger: pg_sys::Oid) {
     if let Some(made) = catalog::new_trigger(trigger)

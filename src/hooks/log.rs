@@ -66,7 +66,6 @@ unsafe fn strike_tokens(error: *mut pg_sys::ErrorData) {
         }
         // That is not the error's own: it may yet be run.
         if !(*error).hide_stmt
-            && log::is_wanted((*error).elevel, pg_sys::log_min_error_statement)
             && bytes(pg_sys::debug_query_string).is_some_and(|text| jwt::redact(&mut text.to_vec()))
         {
             (*error).hide_stmt = true;

@@ -5,8 +5,8 @@ use std::ffi::{CStr, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::guard::sealed::{self, is_sealed, may_do_all, refuse};
-use crate::own_tables;
+use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all};
+use crate::own_tables::{self, SCHEMAS as OWN_SCHEMAS};
 use crate::pg::list::elements;
 
 /// Is the statement one that may hold relations? The first question of the hook.
@@ -54,7 +54,19 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                 );
             }
             pg_sys::NodeTag::T_ReindexStmt => {
-                let named = found((*node.cast::<pg_sys::ReindexStmt>()).relation);
+                let reindex = node.cast::<pg_sys::ReindexStmt>();
+                let is_ours = |name| OWN_SCHEMAS.contains(&CStr::from_ptr(name));
+                match (*reindex).kind {
+                    pg_sys::ReindexObjectType::REINDEX_OBJECT_SCHEMA
+                        if is_ours((*reindex).name) =>
+                    {
+                        refuse_all("REINDEX SCHEMA");
+                    }
+                    pg_sys::ReindexObjectType::REINDEX_OBJECT_DATABASE
+                    | pg_sys::ReindexObjectType::REINDEX_OBJECT_SYSTEM => refuse_all("REINDEX"),
+                    _ => {}
+                }
+                let named = found((*reindex).relation);
                 let table = pg_sys::IndexGetRelation(named, true);
                 let is_index = table != pg_sys::InvalidOid;
                 refuse("REINDEX", if is_index { table } else { named });
@@ -68,6 +80,9 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                         && CStr::from_ptr(name) == c"full"
                         && pg_sys::defGetBoolean(option)
                 });
+                if is_full && (*vacuum).rels.is_null() {
+                    refuse_all("VACUUM FULL");
+                }
                 for each in elements((*vacuum).rels) {
                     let named = found((*each.cast::<pg_sys::VacuumRelation>()).relation);
                     // Of the catalogues it is an owner's everyday work, and stands in no transaction that could stay open.

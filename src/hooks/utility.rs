@@ -17,10 +17,11 @@ use super::judge::{
 use super::{guards, labels, sealed, statements};
 use crate::audit::watched;
 use crate::credential::itself;
+use crate::jwt;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
-use crate::pg::error_context::explaining;
+use crate::pg::error_context::{self, explaining};
 use crate::pg::{seclabel, xact};
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, gate, leftovers, switch_state};
@@ -91,6 +92,10 @@ unsafe extern "C-unwind" fn process_utility(
         }
         if acts_as_another() {
             explaining(std::ptr::null(), || before_utility_of_another(node));
+        }
+        if claim_settings::are_secured() && !is_transaction(node) {
+            // Others may keep the text of a statement that only holds a token and uses none: EXPLAIN, DECLARE, NOTIFY.
+            error_context::strike_out(query, jwt::redact);
         }
         if is_about_roles(node) {
             before_role_change();

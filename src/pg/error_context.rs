@@ -178,7 +178,7 @@ pub fn hide_statement(redact: Redact) {
 /// # Safety
 /// NULL, or the terminated text of a statement that has been parsed. PostgreSQL runs statements
 /// from copies of its own, so the memory may be written to.
-unsafe fn strike_out(text: *const c_char, redact: Redact) -> bool {
+pub unsafe fn strike_out(text: *const c_char, redact: Redact) -> bool {
     // SAFETY: by contract; no reference to the text is held elsewhere.
     unsafe {
         !text.is_null()
