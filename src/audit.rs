@@ -22,6 +22,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::attention::LINE;
 use crate::buffer::Buffer;
 use crate::error::{self, Report};
 use crate::log_line::{self, Level};
@@ -74,7 +75,7 @@ thread_local! {
 }
 
 /// Is anything waiting for the end of the transaction?
-static EXPECTING: AtomicBool = AtomicBool::new(false);
+static EXPECTING: &AtomicBool = &LINE.audit_expects;
 
 struct Pending {
     event: &'static str,

@@ -6,6 +6,7 @@ mod access;
 mod acl;
 mod admission;
 mod advisory;
+mod attention;
 mod audit;
 mod authenticator;
 mod authority;

@@ -159,7 +159,8 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
     {
         return anonymous(role, extent);
     }
-    let (accepted, generation) = verify::verify(token)?;
+    let (presented, generation) = verify::verify(token)?;
+    let accepted = &presented.token;
     let asked = Asked {
         extent,
         grounds: Grounds::now(),
@@ -168,23 +169,18 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
     let switch = match last {
         Some(last) if last.made_for == asked && last.claim.as_deref() == claim => last,
         _ => {
-            let switch = Rc::new(prepare(&accepted, claim, asked)?);
+            let switch = Rc::new(prepare(accepted, claim, asked)?);
             accepted.keep(switch.clone());
             switch
         }
     };
-    activate(
-        &switch.role,
-        accepted.claims(),
-        &switch.state,
-        &switch.settings,
-    )?;
+    activate(&switch.role, &switch.state, &switch.settings)?;
     if audit::wants(Class::Switch) {
-        let members = switch.audit.get_or_init(|| members_of(&accepted));
+        let members = switch.audit.get_or_init(|| members_of(accepted));
         audit::switched(members);
     }
     let role = switch.role.clone();
-    standing::made(accepted, token, generation);
+    standing::made(presented, generation);
     Ok(role)
 }
 
@@ -236,7 +232,7 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
         claims: claims.to_str().unwrap_or_default(),
     });
     let name = c_name(target);
-    activate(&name, &claims, &state, &settings)?;
+    activate(&name, &state, &settings)?;
     Ok(name)
 }
 
@@ -283,7 +279,7 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
     })
 }
 
-fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) -> Result<(), Error> {
+fn activate(role: &CStr, state: &Prepared, settings: &Stored) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
@@ -314,7 +310,7 @@ fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) -> 
     if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
-    switching::activate(role, claims, state, settings);
+    switching::activate(role, state, settings);
     Ok(())
 }
 

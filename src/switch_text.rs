@@ -63,6 +63,11 @@ impl<'a> State<'a> {
     }
 }
 
+/// The claims alone, to the end of the text.
+pub fn claims_of(text: &[u8]) -> Option<&[u8]> {
+    text.splitn(5, |&byte| byte == b' ').nth(4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +92,7 @@ mod tests {
                     };
                     let text = String::from_utf8(state.to_bytes()).unwrap_or_default();
                     assert_eq!(State::parse(&text), Some(state));
+                    assert_eq!(claims_of(text.as_bytes()), Some(claims.as_bytes()));
                 }
             }
         }

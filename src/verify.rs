@@ -17,12 +17,13 @@ use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
+use zeroize::Zeroizing;
 
 use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
-use crate::pg::{clock, error_context, json, text};
+use crate::pg::{clock, error_context, json, server, text};
 use cache::Cache;
 
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +86,12 @@ pub struct Accepted {
     pub tag: Tag,
     /// What was last made with it, ready to be used again.
     kept: RefCell<Option<Rc<dyn Any>>>,
-    /// Revocations were looked up at this generation of the tables.
-    checked_at: Cell<u64>,
+    /// As of when its rules and revocations were looked up.
+    looked_up: Cell<AsOf>,
 }
+
+/// What changes when keys, rules or revocations may have: the generation of the tables, and when the configuration was read.
+type AsOf = (u64, i64);
 
 impl Accepted {
     /// The payload for PostgreSQL's settings, in ASCII where the database is not in UTF-8.
@@ -114,11 +118,27 @@ impl Accepted {
     }
 }
 
+/// A token as it was presented. The text is a slice, which is wiped as a whole.
+pub struct Presented {
+    pub token: Rc<Accepted>,
+    text: Zeroizing<Box<str>>,
+}
+
+impl Presented {
+    /// In the same time, wherever the two differ: it may be another user's.
+    fn is(&self, token: &str) -> bool {
+        let pairs = || self.text.bytes().zip(token.bytes());
+        self.text.len() == token.len() && pairs().fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    }
+}
+
 /// SipHash-1-3, 128 bits, of a whole token, under a key of this run of the server.
 pub type Tag = u128;
 
 thread_local! {
     static CACHE: RefCell<Cache<Rc<Accepted>>> = const { RefCell::new(Cache::new()) };
+    /// The last one: it tends to come again, and is found without a hash.
+    static LAST: RefCell<Option<Rc<Presented>>> = const { RefCell::new(None) };
     /// `None`: the system gave no random bytes.
     static TAGGER: LazyCell<Option<SipHasher13>> =
         LazyCell::new(|| Some(SipHasher13::new_with_key(&shared::key()?)));
@@ -151,48 +171,76 @@ fn hash(bytes: &[u8]) -> Result<Tag, Error> {
 fn verify_jwt(token: Option<&[u8]>) -> Result<json::Jsonb, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
-    let (accepted, _) = verify(&text::of(token.unwrap_or_default())).map_err(report)?;
-    Ok(json::Jsonb(accepted.claims().to_owned()))
+    let (presented, _) = verify(&text::of(token.unwrap_or_default())).map_err(report)?;
+    Ok(json::Jsonb(presented.token.claims().to_owned()))
 }
 
-/// The token's claims and rules, if it holds at this moment, and the generation of the tables at
+/// The token with its claims and rules, if it holds at this moment, and the generation of the tables at
 /// which that was so. Everything that can change between two uses is looked at each time: the
 /// clock, the rules, revocations.
-pub fn verify(token: &str) -> Result<(Rc<Accepted>, u64), Error> {
+pub fn verify(token: &str) -> Result<(Rc<Presented>, u64), Error> {
     // Before the check: what is revoked in between is then looked at again.
     let generation = revocation::generation();
+    let as_of = (generation, server::configuration_time());
+    let last = LAST.with_borrow(|last| last.as_ref().filter(|last| last.is(token)).cloned());
+    if let Some(last) = last
+        && holds_still(&last.token, as_of)?
+    {
+        return Ok((last, generation));
+    }
     let tag = tag(token)?;
     let cached = CACHE.with_borrow(|cache| cache.get(&tag).cloned());
-    if let Some(known) = cached {
-        let current = match &known.rules.name {
-            Some(name) => issuer::by_name(name)?,
-            // An issuer may have been registered for it since.
-            None if is_registered(&known.verified)? => None,
-            None => configured::rules()?,
-        };
-        if current.is_some_and(|rules| Rc::ptr_eq(&rules, &known.rules)) {
-            known
-                .verified
-                .check(&known.rules.policy, clock::now())
-                .map_err(Error::Token)?;
-            if known.checked_at.get() != generation {
-                revocation::check(&known.rules, &known.verified)?;
-                known.checked_at.set(generation);
-            }
-            return Ok((known, generation));
+    let known = match cached {
+        Some(known) if holds_still(&known, as_of)? => known,
+        _ => {
+            let accepted = Rc::new(verify_anew(token, tag, as_of)?);
+            revocation::check(&accepted.rules, &accepted.verified)?;
+            let kept = accepted.clone();
+            CACHE.with_borrow_mut(|cache| cache.insert(tag, kept, guc::jwt_cache_size()));
+            accepted
         }
-        CACHE.with_borrow_mut(|cache| cache.remove(&tag));
+    };
+    let presented = Rc::new(Presented {
+        token: known,
+        text: Zeroizing::new(token.into()),
+    });
+    LAST.set((guc::jwt_cache_size() > 0).then(|| presented.clone()));
+    Ok((presented, generation))
+}
+
+/// Does a token that was accepted before hold now? False where it must be verified anew, by other rules.
+fn holds_still(known: &Accepted, as_of: AsOf) -> Result<bool, Error> {
+    let nothing_changed = known.looked_up.get() == as_of;
+    if !nothing_changed && !is_under_its_rules(known)? {
+        return Ok(false);
     }
-    let accepted = Rc::new(verify_anew(token, tag, generation)?);
-    revocation::check(&accepted.rules, &accepted.verified)?;
-    let kept = accepted.clone();
-    CACHE.with_borrow_mut(|cache| cache.insert(tag, kept, guc::jwt_cache_size()));
-    Ok((accepted, generation))
+    known
+        .verified
+        .check(&known.rules.policy, clock::now())
+        .map_err(Error::Token)?;
+    if !nothing_changed {
+        revocation::check(&known.rules, &known.verified)?;
+        known.looked_up.set(as_of);
+    }
+    Ok(true)
+}
+
+/// Are the rules that it was accepted by still those that hold for it?
+fn is_under_its_rules(known: &Accepted) -> Result<bool, Error> {
+    let current = match &known.rules.name {
+        Some(name) => issuer::by_name(name)?,
+        // An issuer may have been registered for it since.
+        None if is_registered(&known.verified)? => None,
+        None => configured::rules()?,
+    };
+    Ok(current.is_some_and(|rules| Rc::ptr_eq(&rules, &known.rules)))
 }
 
 /// The rules by which a token that was accepted before, and has not ended, holds now: its issuer, its keys and revocations are looked at,
 /// its age is not.
-pub fn again(token: &str, before: &Accepted) -> Result<Rc<Rules>, Error> {
+pub fn again(presented: &Presented) -> Result<Rc<Rules>, Error> {
+    let before = &presented.token;
+    let token: &str = &presented.text;
     let rules = rules_for(token)?;
     if !Rc::ptr_eq(&rules, &before.rules) {
         let policy = Policy {
@@ -205,7 +253,7 @@ pub fn again(token: &str, before: &Accepted) -> Result<Rc<Rules>, Error> {
     Ok(rules)
 }
 
-fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error> {
+fn verify_anew(token: &str, tag: Tag, looked_up: AsOf) -> Result<Accepted, Error> {
     let rules = rules_for(token)?;
     let now = clock::now();
     let verified = if guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric() {
@@ -231,7 +279,7 @@ fn verify_anew(token: &str, tag: Tag, generation: u64) -> Result<Accepted, Error
         recoded,
         tag,
         kept: RefCell::new(None),
-        checked_at: Cell::new(generation),
+        looked_up: Cell::new(looked_up),
     })
 }
 

@@ -227,10 +227,17 @@ fn owners_vacuum_the_catalogues_of_their_database() {
     let mut s = f.login(&owner);
     s.run("VACUUM FULL pg_catalog.pg_proc");
     s.run("VACUUM (FULL false) scope.audit_log");
+    s.run("VACUUM");
     for sql in [
         "VACUUM FULL scope.audit_log",
         "VACUUM (FULL, ANALYZE) _scope.jwt_issuer",
         "VACUUM (FULL on) pg_catalog.pg_am, scope.audit_log",
+        // Without a name they take all.
+        "VACUUM FULL",
+        "REINDEX SCHEMA scope",
+        "REINDEX SCHEMA _scope",
+        "REINDEX DATABASE sealed_vacuum",
+        "REINDEX SYSTEM sealed_vacuum",
     ] {
         s.refused(sql, "42501");
     }

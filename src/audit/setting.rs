@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pgrx::guc::GucSetting;
 
 use super::class::{self, Class};
+use crate::attention::LINE;
 use crate::pg::checked_setting::{self, Checked, Wrong};
 use crate::pg::compat;
 
@@ -13,7 +14,7 @@ static SETTING: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new
     c"login, switch, admin, expire, lock, ddl, denied, export",
 ));
 /// The bits of the classes that are recorded.
-static CLASSES: AtomicU32 = AtomicU32::new(0);
+static CLASSES: &AtomicU32 = &LINE.audit_classes;
 
 #[inline]
 pub fn classes() -> u32 {

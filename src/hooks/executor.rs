@@ -43,10 +43,15 @@ impl Running for Query {
     unsafe fn run(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
         // SAFETY: by contract.
         unsafe {
-            let is_quiet = before_run(query);
-            guards::rows::run_query(query, is_quiet, || running(query, next));
+            let is_quiet = is_of_no_concern(query);
+            if is_quiet && !guards::rows::may_have_changed() {
+                running(query, next);
+            } else {
+                run(query, is_quiet, next);
+            }
             statements::ran(query);
-            if switching::is_unsettled() {
+            // Only a switch leaves something, after which no session is quiet.
+            if !quiet::is_known() && switching::is_unsettled() {
                 settle();
             }
         }
@@ -58,6 +63,20 @@ extern "C-unwind" fn settle() {
     switching::settle();
 }
 
+/// # Safety
+/// As [`Running::run`].
+#[cold]
+#[inline(never)]
+unsafe fn run(query: *mut pg_sys::QueryDesc, is_quiet: bool, next: impl FnOnce()) {
+    // SAFETY: by contract.
+    unsafe {
+        if !is_quiet {
+            before_run(query);
+        }
+        guards::rows::run_query(query, is_quiet, || running(query, next));
+    }
+}
+
 /// In `es_top_eflags`, where PostgreSQL's own EXEC_FLAG_… are the lowest bits.
 const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
 /// As a role that was taken for a time.
@@ -67,8 +86,20 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     // SAFETY: the arguments go on as they came.
     unsafe {
         if is_of_no_concern(query) && !sealed::locks_rows(query) {
-            return PREVIOUS_START.unwrap_or(standard_ExecutorStart)(query, flags);
+            PREVIOUS_START.unwrap_or(standard_ExecutorStart)(query, flags)
+        } else {
+            start(query, flags)
         }
+    }
+}
+
+/// # Safety
+/// As the hook.
+#[cold]
+#[inline(never)]
+unsafe fn start(query: *mut pg_sys::QueryDesc, flags: i32) {
+    // SAFETY: by contract; the arguments go on as they came.
+    unsafe {
         before_plan(query);
         if acts_as_another() {
             before_query_of_another();
@@ -114,15 +145,11 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
-/// For ExecutorRun: a cursor that was opened in time may be read too late. True where nothing had to be asked.
+/// For ExecutorRun: a cursor that was opened in time may be read too late.
 ///
 /// # Safety
 /// In the backend, from the hook, with a query that has been started.
-unsafe fn before_run(query: *mut pg_sys::QueryDesc) -> bool {
-    // SAFETY: by contract.
-    if unsafe { is_of_no_concern(query) } {
-        return true;
-    }
+unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
     if switch_state::is_locked() {
         // SAFETY: by contract.
         unsafe {
@@ -143,7 +170,6 @@ unsafe fn before_run(query: *mut pg_sys::QueryDesc) -> bool {
     if unsafe { (*(*query).estate).es_top_eflags } & STARTED_FOR_A_TIME != 0 {
         before_query_for_a_time(query);
     }
-    false
 }
 
 #[pg_guard]

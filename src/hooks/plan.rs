@@ -38,7 +38,10 @@ unsafe extern "C-unwind" fn analysed(
 ) {
     // SAFETY: the arguments go on as they came.
     unsafe {
-        parsing::analysed(|| query::holds_literal(query));
+        // Else nothing of it is kept for somebody else.
+        if gate::is_closed() {
+            parsing::analysed(|| query::holds_literal(query));
+        }
         if let Some(previous) = PREVIOUS_ANALYSIS {
             previous(state, query, jumbled);
         }
@@ -53,8 +56,11 @@ unsafe extern "C-unwind" fn plan(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: the arguments go on as they came. The planner writes into the query: it is looked at before.
     unsafe {
-        let is_a_roles = gate::is_closed() && query::depends_on_role(query);
         let planner = PREVIOUS_PLANNER.unwrap_or(standard_planner);
+        if !gate::is_closed() {
+            return planner(query, text, options, parameters);
+        }
+        let is_a_roles = query::depends_on_role(query);
         let plan = planner(query, text, options, parameters);
         if is_a_roles {
             (*plan).dependsOnRole = true;

@@ -1,27 +1,30 @@
 //! Sessions that nothing here concerns: no managed login, no switch, no gate, no guard, nothing inherited for a
 //! time. They are most, and pay for this one question at each statement.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::guards;
+use crate::attention;
 use crate::audit::watched;
 use crate::pg::{identity, invalidation};
 use crate::session::claim_settings;
 use crate::{lock, login, temporary};
 
-/// Nothing concerned this user's session as of this change of roles.
-static AS_OF: AtomicU64 = AtomicU64::new(0);
-static USER: AtomicU32 = AtomicU32::new(0);
-
 /// Is there nothing to be asked of a statement, other than with whose rights its views read?
 #[inline]
 pub fn is_quiet() -> bool {
-    AS_OF.load(Ordering::Relaxed) == invalidation::roles()
-        && !has_state()
-        && identity::is_login_itself(USER.load(Ordering::Relaxed))
+    let login = attention::quiet_for();
+    login != 0 && identity::is_login_itself(login)
 }
 
-/// A statement was asked all questions: whether any of them has to be asked again.
+/// Was there nothing when last looked at, as whoever the session acts?
+#[inline]
+pub fn is_known() -> bool {
+    attention::quiet_for() != 0
+}
+
+/// A statement was asked all questions: whether any of them has to be asked again. Whatever could change an answer of these for the
+/// same login and role disturbs the session.
 ///
 /// # Safety
 /// In a transaction that has not failed; owns nothing, because an error may jump over it.
@@ -36,9 +39,9 @@ pub unsafe fn note() {
         && !guards::rows::has_portals()
         && unsafe { guards::flags() } == 0
         && !temporary::inherited::may_have_ended(user.into());
-    if is_quiet {
-        USER.store(user, Ordering::Relaxed);
-        AS_OF.store(as_of, Ordering::Relaxed);
+    // Nor has a change of roles come in meanwhile.
+    if is_quiet && as_of == invalidation::roles() {
+        attention::be_quiet_for(user);
     }
 }
 
@@ -47,11 +50,10 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 
 pub fn never() {
     NEVER.store(true, Ordering::Relaxed);
-    AS_OF.store(0, Ordering::Relaxed);
+    attention::disturb();
 }
 
 /// What the session itself has become, with no change of roles.
-#[inline]
 fn has_state() -> bool {
     lock::is_bound() || login::standing::is_watched() || claim_settings::are_secured()
 }

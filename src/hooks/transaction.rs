@@ -46,17 +46,21 @@ extern "C-unwind" fn tell_the_end(event: pg_sys::XactEvent::Type) {
     audit::ended(end);
 }
 
-/// Must not fail, as [`at_transaction_end`].
-#[pg_guard]
+/// As [`at_transaction_end`].
 unsafe extern "C-unwind" fn at_subtransaction_end(
     event: pg_sys::SubXactEvent::Type,
     subtransaction: pg_sys::SubTransactionId,
     _parent: pg_sys::SubTransactionId,
     _argument: *mut c_void,
 ) {
-    if event != pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        return;
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        tell_of_subtransaction(subtransaction);
     }
+}
+
+/// Must not fail, as [`tell_the_end`].
+#[pg_guard]
+extern "C-unwind" fn tell_of_subtransaction(subtransaction: pg_sys::SubTransactionId) {
     if running::is_wanted() {
         running::subtransaction_aborted(subtransaction);
     }

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use super::{policy, reach};
 use crate::admission::refusal::Refusal;
+use crate::attention;
 use crate::error::raise;
 use crate::label;
 use crate::pg::{catalog, clock, invalidation, wire};
@@ -32,6 +33,7 @@ pub struct Over {
 
 pub fn watch(login: pg_sys::Oid) {
     LOGIN.store(login.into(), Ordering::Relaxed);
+    attention::disturb();
 }
 
 /// The cheap first question: one load.

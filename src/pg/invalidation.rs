@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pgrx::pg_sys;
 
 use super::compat;
+use crate::attention;
 
 /// What changes are counted of.
 #[derive(Clone, Copy)]
@@ -68,6 +69,9 @@ fn listen() {
 
 /// Must not fail: PostgreSQL calls it while it processes invalidations.
 unsafe extern "C-unwind" fn counted(of: pg_sys::Datum, _cache: i32, _hash: u32) {
+    if of.value() == Counted::Roles as usize {
+        attention::disturb();
+    }
     if let Some(count) = COUNTS.get(of.value()) {
         count.fetch_add(1, Ordering::Relaxed);
     }

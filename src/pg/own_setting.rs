@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 /// The text of a setting, which PostgreSQL keeps for as long as it is the setting's value.
 pub struct Kept(AtomicPtr<c_char>);
@@ -65,7 +64,7 @@ impl Value<'_> {
 pub trait Watched {
     /// Where its value is found.
     fn kept() -> &'static Kept;
-    /// May it have this value? `restoring`: a parallel worker takes over what its leader has.
+    /// May it have this value? Must not fail. `restoring`: a parallel worker takes over what its leader has.
     fn check(text: &CStr, restoring: bool) -> bool;
     /// It has. Must not fail: PostgreSQL also calls it while a transaction ends or aborts.
     fn assign(value: &Value<'_>, restoring: bool);
@@ -81,14 +80,14 @@ pub fn define_watched<W: Watched>(
     flags: GucFlags,
 ) {
     let hooks = (Some(check::<W> as _), Some(assign::<W> as _));
-    // SAFETY: both hooks are guarded.
+    // SAFETY: neither hook can fail.
     unsafe { register(name, short, long, setting, context, flags, hooks) }
 }
 
 /// Registers a text with hooks on its values.
 ///
 /// # Safety
-/// The hooks are guarded.
+/// The hooks are guarded, or cannot fail.
 pub(super) unsafe fn register(
     name: &'static CStr,
     short: &'static CStr,
@@ -106,7 +105,7 @@ pub(super) unsafe fn register(
     }
 }
 
-#[pg_guard]
+/// Unguarded, as [`assign`]: those who are told must not panic.
 unsafe extern "C-unwind" fn check<W: Watched>(
     new_value: *mut *mut c_char,
     _extra: *mut *mut c_void,
@@ -122,7 +121,6 @@ unsafe extern "C-unwind" fn check<W: Watched>(
     W::check(value.text(), restoring)
 }
 
-#[pg_guard]
 unsafe extern "C-unwind" fn assign<W: Watched>(new_value: *const c_char, _extra: *mut c_void) {
     W::kept().0.store(new_value.cast_mut(), Ordering::Relaxed);
     // SAFETY: a plain read of a backend global.

@@ -122,6 +122,25 @@ pub fn hide<S: Shown>(name: &CStr) {
     }
 }
 
+/// What a setting shows that is set as ever.
+pub trait Covering {
+    /// Terminated, until it is next set. Must not fail.
+    fn shown() -> *const c_char;
+}
+
+unsafe extern "C-unwind" fn show_cover<C: Covering>() -> *const c_char {
+    C::shown()
+}
+
+/// Covers a setting that there is.
+pub fn cover<C: Covering>(name: &CStr) {
+    let setting = compat::find_setting(name);
+    if !setting.is_null() {
+        // SAFETY: a valid record of a string setting of ours; the hook has the type that PostgreSQL asks for.
+        unsafe { (*setting.cast::<pg_sys::config_string>()).show_hook = Some(show_cover::<C>) }
+    }
+}
+
 /// Makes a setting, or has the one that there is show what its slot does, if it has one.
 pub fn define<S: Shown>(name: &CStr, slot: Option<usize>) {
     let show = slot.and_then(show_of::<S>);

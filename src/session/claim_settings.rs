@@ -12,7 +12,7 @@
 //! ordinary settings of a library, with their values.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
@@ -20,8 +20,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::switch_state;
+use crate::attention;
 use crate::jwt;
-use crate::pg::shown_setting::{self, Shown};
+use crate::pg::shown_setting::{self, Covering, Shown};
 use crate::pg::{compat, xact};
 
 const PREFIX: &CStr = c"request";
@@ -112,6 +113,7 @@ pub fn secure() {
     if !are_secured() {
         reserve();
         SECURED.store(true, Ordering::Relaxed);
+        attention::disturb();
     }
 }
 
@@ -139,6 +141,7 @@ extern "C-unwind" fn reserve() {
         |name| starts_with(name, CLAIM),
     );
     shown_setting::define::<Claims>(switch_state::CLAIMS, None);
+    shown_setting::cover::<AllClaims>(switch_state::CLAIMS);
     reserve_in_all_spellings(PREFIX);
 }
 
@@ -157,6 +160,14 @@ fn reserve_in_all_spellings(prefix: &CStr) {
         if let Ok(spelling) = CString::new(spelling.clone()) {
             compat::reserve_setting_prefix(&spelling);
         }
+    }
+}
+
+struct AllClaims;
+
+impl Covering for AllClaims {
+    fn shown() -> *const c_char {
+        switch_state::shown_claims()
     }
 }
 

@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
+use crate::attention::{self, LINE};
 use crate::label;
 use crate::pg::identity;
 
 /// The gated login of this session; 0 when it is not gated. Set once, at login.
-static LOGIN: AtomicU32 = AtomicU32::new(0);
+static LOGIN: &AtomicU32 = &LINE.gated_login;
 /// A parallel worker does not log in: it asks once whether its session did so through the gate.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 pub fn close(login: pg_sys::Oid) {
     LOGIN.store(login.into(), Ordering::Relaxed);
+    attention::disturb();
 }
 
 /// False for sure in ungated sessions; true in every parallel worker that has not asked.
@@ -24,6 +26,7 @@ pub fn may_be_closed() -> bool {
 }
 
 /// Is this session known to be gated? Cannot fail, and looks nothing up.
+#[inline]
 pub fn is_closed() -> bool {
     LOGIN.load(Ordering::Relaxed) != 0
 }

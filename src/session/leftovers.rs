@@ -83,7 +83,7 @@ pub fn switch_begins(extent: Extent) {
         remove(true);
         parsing::make_ready_anew();
     } else if extent == Extent::Session {
-        session_settings::remember(is_the_switches);
+        session_settings::remember(is_identity);
     }
 }
 
@@ -161,7 +161,7 @@ fn remove(whole_session: bool) {
     deallocate();
     disconnect();
     if whole_session {
-        session_settings::put_back(is_the_switches);
+        session_settings::put_back(is_identity);
     } else if IN_SERVICE.load(Ordering::Relaxed) {
         let undone = session_settings::keep_for_the_transaction(is_identity);
         if !undone.is_empty() && !switch_state::is_locked() && !TOLD.swap(true, Ordering::Relaxed) {
@@ -201,10 +201,6 @@ fn deallocate() {
 }
 
 /// The end of a switch looks after these itself.
-fn is_the_switches(name: &CStr) -> bool {
-    switch_state::settings().any(|own| own == name)
-}
-
 fn is_identity(name: &CStr) -> bool {
     switch_state::identity_settings().any(|own| own == name)
 }

@@ -1,6 +1,7 @@
-//! Where a switch lives: PostgreSQL's own `role` setting, `request.jwt.claims`, and
-//! `scope.switch`, set together with GUC_ACTION_LOCAL, so that the ends of transactions and
-//! savepoints and the start of parallel workers are PostgreSQL's own work.
+//! Where a switch lives: PostgreSQL's own `role` setting and `scope.switch`, set together with
+//! GUC_ACTION_LOCAL, so that the ends of transactions and savepoints and the start of parallel workers
+//! are PostgreSQL's own work. `request.jwt.claims` is not set: it shows the claims that `scope.switch` has,
+//! for as long as that is set, and else its own value.
 //!
 //! While `scope.switch` is set, `role`, `session_authorization` and `request.jwt.claims` are
 //! settings that only superusers may change: the assign hook moves them from PGC_USERSET to
@@ -8,7 +9,7 @@
 //! SET, RESET, `set_config`, functions with SET clauses and every other way to change a setting
 //! pass PostgreSQL's own context check first, and a switched role is never a superuser.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::guc::{GucContext, GucFlags, GucSetting};
@@ -16,10 +17,11 @@ use pgrx::pg_sys;
 
 use super::parsing;
 use super::{ends, gate};
+use crate::attention;
 use crate::pg::own_setting::{self, Kept, Value, Watched};
 use crate::pg::setting::{self, Setting};
 use crate::pg::xact;
-use crate::switch_text::{Extent, State};
+use crate::switch_text::{Extent, State, claims_of};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
@@ -142,8 +144,20 @@ pub fn identity() -> Option<Identity> {
     with(|state| (state.role, state.tag))
 }
 
+/// The claims as `request.jwt.claims` shows them: the token's while a switch lasts, else what the session has set. Terminated.
+pub(super) fn shown_claims() -> *const c_char {
+    let own = || {
+        let text = OF_CLAIMS.text();
+        if text.is_null() { c"".as_ptr() } else { text }
+    };
+    TEXT.with(|text| {
+        claims_of(text.to_bytes_with_nul()).map_or(c"".as_ptr(), |claims| claims.as_ptr().cast())
+    })
+    .unwrap_or_else(own)
+}
+
 /// Sets a switch, and nothing that goes with one.
-pub(super) fn set(role: &CStr, claims: &CStr, state: &Prepared) {
+pub(super) fn set(role: &CStr, state: &Prepared) {
     let _internal = Internal::enter();
     COMING_ROLE.store(state.role, Ordering::Relaxed);
     COMING_END.store(state.ends_at, Ordering::Relaxed);
@@ -151,17 +165,14 @@ pub(super) fn set(role: &CStr, claims: &CStr, state: &Prepared) {
         Extent::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
         Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
     };
-    setting::set_all(
-        [(CLAIMS, claims), (c"role", role), (SWITCHED, &state.text)],
-        action,
-    );
+    setting::set_all([(c"role", role), (SWITCHED, &state.text)], action);
 }
 
 /// Ends a session's switch: the session is its login role again.
 pub(super) fn unset() {
     let _internal = Internal::enter();
     setting::set_all(
-        [(SWITCHED, c""), (c"role", c"none"), (CLAIMS, c"")],
+        [(SWITCHED, c""), (c"role", c"none")],
         pg_sys::GucAction::GUC_ACTION_SET,
     );
 }
@@ -226,8 +237,11 @@ impl Watched for Switch {
         }
         if role == 0 {
             unguard();
-        } else if !restoring {
-            guard();
+        } else {
+            attention::disturb();
+            if !restoring {
+                guard();
+            }
         }
     }
 }

@@ -10,10 +10,10 @@ use crate::pg::db_role_setting::Stored;
 use crate::switch_text::Extent;
 
 /// Switches to `role` and locks it; `settings` are the role's own.
-pub fn activate(role: &CStr, claims: &CStr, state: &Prepared, settings: &Stored) {
+pub fn activate(role: &CStr, state: &Prepared, settings: &Stored) {
     claim_settings::secure();
     leftovers::switch_begins(state.extent);
-    switch_state::set(role, claims, state);
+    switch_state::set(role, state);
     if !settings.is_empty() || state.extent == Extent::Session {
         role_settings::begin(settings, state.extent);
     }

@@ -3,11 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use zeroize::Zeroizing;
-
 use crate::pg::{catalog, identity, server, xact};
 use crate::session::switch_state;
-use crate::verify::{self, Accepted, revocation};
+use crate::verify::{self, Presented, Tag, revocation};
 
 /// Why it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,31 +30,37 @@ thread_local! {
 const MOST: usize = 32;
 
 struct Active {
-    token: Rc<Accepted>,
-    text: Zeroizing<String>,
+    presented: Rc<Presented>,
     checked_at: Cell<Grounds>,
     /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
     seen_at: Cell<u64>,
     over: Cell<Option<Over>>,
 }
 
+impl Active {
+    fn tag(&self) -> Tag {
+        self.presented.token.tag
+    }
+}
+
 /// What changes when the answer may have: the generation of the tables, and when the configuration was read.
 type Grounds = (u64, i64);
 
 /// The token has made a switch; it was verified at this generation of the tables.
-pub(super) fn made(token: Rc<Accepted>, text: &str, generation: u64) {
+pub(super) fn made(presented: Rc<Presented>, generation: u64) {
     TOKENS.with_borrow_mut(|tokens| {
-        keep_what_may_come_back(tokens);
-        tokens.retain(|active| active.token.tag != token.tag);
+        if is_another_transaction() {
+            tokens.clear();
+        }
+        tokens.retain(|active| active.tag() != presented.token.tag);
         if tokens.len() == MOST {
             // Not the first: that is what the whole transaction's rollback brings back.
             tokens.remove(1);
         }
         tokens.push(Active {
-            token,
-            text: Zeroizing::new(text.to_owned()),
+            presented,
             checked_at: Cell::new((generation, server::configuration_time())),
-            seen_at: Cell::new(0),
+            seen_at: Cell::new(switch_state::epoch()),
             over: Cell::new(None),
         });
     });
@@ -64,16 +68,16 @@ pub(super) fn made(token: Rc<Accepted>, text: &str, generation: u64) {
 
 /// The session's switch is about to end: a rollback brings it back.
 pub(super) fn ending() {
-    TOKENS.with_borrow_mut(keep_what_may_come_back);
+    if is_another_transaction() {
+        let tag = switch_state::with(|state| state.tag);
+        TOKENS.with_borrow_mut(|tokens| tokens.retain(|active| Some(active.tag()) == tag));
+    }
 }
 
-/// In another transaction, of those before it only the present switch.
-fn keep_what_may_come_back(tokens: &mut Vec<Active>) {
+/// Than that which the tokens are of: only a switch that is there may come back from before it.
+fn is_another_transaction() -> bool {
     let now = xact::transaction_start();
-    if OF.replace(now) != now {
-        let tag = switch_state::with(|state| state.tag);
-        tokens.retain(|active| Some(active.token.tag) == tag);
-    }
+    OF.replace(now) != now
 }
 
 /// Why the token of the active switch holds no longer, if so. Asks the tables only after a commit that touched them, or a reload.
@@ -90,7 +94,7 @@ pub fn over() -> Option<Over> {
             None => {
                 // The anonymous role's switch has no token.
                 let tag = switch_state::with(|state| state.tag).filter(|&tag| tag != 0)?;
-                let Some(active) = tokens.iter().find(|active| active.token.tag == tag) else {
+                let Some(active) = tokens.iter().find(|active| active.tag() == tag) else {
                     return Some(Over::Unknown);
                 };
                 active.seen_at.set(epoch);
@@ -110,7 +114,7 @@ pub fn over() -> Option<Over> {
 }
 
 fn look(active: &Active) -> Option<Over> {
-    match verify::again(&active.text, &active.token) {
+    match verify::again(&active.presented) {
         Ok(rules) => {
             let role = catalog::name_of(identity::outer_user());
             let allowed = rules.allowed_roles.as_ref();

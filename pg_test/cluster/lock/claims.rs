@@ -303,6 +303,9 @@ fn older_policies_work_by_the_tokens_claims() {
     ));
 }
 
+const IN_WORKERS: &str = "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+     SET LOCAL parallel_leader_participation = off";
+
 #[test]
 fn one_claim_in_parallel_workers() {
     let g = &STAGE.g;
@@ -316,8 +319,6 @@ fn one_claim_in_parallel_workers() {
          GRANT SELECT ON many TO {}",
         g.reader
     ));
-    let parallel = "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
-         SET LOCAL parallel_leader_participation = off";
     let mut s = STAGE.login();
     s.run("SET request.jwt.claim.tenant = 'victim'");
     for (tenant, count) in [(Some("mine"), "20000"), (None, "0")] {
@@ -325,7 +326,7 @@ fn one_claim_in_parallel_workers() {
             Some(tenant) => g.token(json!({"tenant": tenant})),
             None => g.token(json!({})),
         };
-        s.run(&format!("BEGIN; {}; {parallel}", switch(&token)));
+        s.run(&format!("BEGIN; {}; {IN_WORKERS}", switch(&token)));
         assert!(
             s.column("EXPLAIN SELECT count(*) FROM many")
                 .iter()
@@ -337,6 +338,84 @@ fn one_claim_in_parallel_workers() {
             assert!(["42501", "42602"].contains(&fails.code.as_str()), "{fails}");
         }
         s.run("ROLLBACK");
+    }
+}
+
+/// What the session itself has set is covered meanwhile, and there again afterwards.
+#[test]
+fn all_claims_are_the_tokens_while_the_switch_lasts() {
+    let g = &STAGE.g;
+    let own = format!("{{\"sub\":\"{VICTIM}\"}}");
+    let shows = |s: &mut Session, sub: &str| {
+        s.assert_that(&format!(
+            "current_setting('request.jwt.claims')::json->>'sub' = '{sub}'"
+        ));
+        assert!(s.text("SHOW \"Request.JWT.claims\"").contains(sub));
+    };
+    for sql in [
+        format!("SET request.jwt.claims = '{own}'"),
+        format!("SET \"Request.JWT.Claims\" = '{own}'"),
+        format!("SELECT set_config('request.jwt.claims', '{own}', false)"),
+    ] {
+        let mut s = g.login();
+        s.run(&sql);
+        for _ in 0..2 {
+            s.run(&format!("BEGIN; SAVEPOINT s; {}", STAGE.token));
+            shows(&mut s, ME);
+            s.run("ROLLBACK TO s");
+            shows(&mut s, VICTIM);
+            s.run(&STAGE.token);
+            shows(&mut s, ME);
+            s.run("COMMIT");
+            shows(&mut s, VICTIM);
+        }
+        let token = g.token(json!({"sub": ME}));
+        s.run(&switch_session(&token));
+        shows(&mut s, ME);
+        s.run(&format!("BEGIN; {}", end_session(&token)));
+        shows(&mut s, VICTIM);
+        s.run("ROLLBACK");
+        shows(&mut s, ME);
+        s.run(&end_session(&token));
+        shows(&mut s, VICTIM);
+        s.run("SET request.jwt.claims = ''");
+        s.assert_that("current_setting('request.jwt.claims') = ''");
+    }
+}
+
+#[test]
+fn all_claims_in_parallel_workers() {
+    let g = &STAGE.g;
+    g.f.admin().run(&format!(
+        "CREATE TABLE crowd AS SELECT 'mine' AS tenant, i FROM generate_series(1, 20000) i;
+         INSERT INTO crowd SELECT 'victim', 1;
+         ALTER TABLE crowd SET (parallel_workers = 2);
+         ALTER TABLE crowd ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY crowd ON crowd USING (tenant = current_setting('request.jwt.claims')::json->>'tenant');
+         CREATE FUNCTION lend_all_in_workers(t text) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE
+             SET request.jwt.claims = '{{\"tenant\":\"victim\"}}'
+             AS $$ BEGIN RETURN t = current_setting('request.jwt.claims')::json->>'tenant'; END $$;
+         GRANT SELECT ON crowd TO {}",
+        g.reader
+    ));
+    for set in [
+        "SELECT 1",
+        "SET request.jwt.claims = '{\"tenant\":\"victim\"}'",
+    ] {
+        let mut s = g.login();
+        s.run(set);
+        s.run(&format!(
+            "BEGIN; {}; {IN_WORKERS}",
+            switch(&g.token(json!({"tenant": "mine"})))
+        ));
+        assert!(
+            s.column("EXPLAIN SELECT count(*) FROM crowd")
+                .iter()
+                .any(|line| line.contains("Gather"))
+        );
+        assert_eq!(s.text("SELECT count(*) FROM crowd"), "20000");
+        let fails = s.fails("SELECT count(*) FROM crowd WHERE lend_all_in_workers(tenant)");
+        assert_eq!(fails.code, "42501", "{fails}");
     }
 }
 

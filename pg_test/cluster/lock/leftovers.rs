@@ -598,6 +598,13 @@ fn everything_of_a_session_switch_ends_with_it() {
         .f
         .admin()
         .assert_that("(SELECT count(*) = 1 FROM diary WHERE line = 'session')");
+    // What is set after its end, in the same transaction.
+    s.run(&format!(
+        "BEGIN; {}; SET request.jwt.claims = '{{}}'; SET app.tenant = 'mine'; COMMIT",
+        end_session(&POOL.victims_token)
+    ));
+    assert_eq!(s.text("SHOW request.jwt.claims"), "");
+    assert_eq!(s.text("SHOW app.tenant"), "");
 }
 
 /// COMMIT in a procedure ends the switch, and with it what it left.

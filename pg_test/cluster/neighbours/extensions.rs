@@ -105,6 +105,11 @@ fn pg_stat_statements(order: Order) {
             literal(&token)
         ),
         format!("DO $$ BEGIN EXECUTE {}; END $$", literal(&switch(&token))),
+        // Where it is not used, too.
+        format!("BEGIN; EXPLAIN {}; COMMIT", switch(&token)),
+        format!("BEGIN; DECLARE x CURSOR FOR {}; COMMIT", switch(&token)),
+        format!("SET application_name = '{token}'"),
+        format!("DO $$ BEGIN PERFORM '{token}'; END $$"),
         // In a text between two, after the first call of the statement.
         format!(
             "DO $$ DECLARE t text := {}; BEGIN PERFORM scope.set_jwt_role(t);

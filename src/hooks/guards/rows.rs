@@ -132,6 +132,13 @@ thread_local! {
 
 static ANY_PORTAL: AtomicBool = AtomicBool::new(false);
 
+/// May somebody else's commit have changed what there is to do since the transaction began?
+#[inline]
+pub fn may_have_changed() -> bool {
+    // SAFETY: reads a backend global.
+    unsafe { raw::IsTransactionBlock() }
+}
+
 /// Runs a query; when its rows go to the client, through the counter.
 ///
 /// # Safety
@@ -140,7 +147,7 @@ pub unsafe fn run_query(query: *mut pg_sys::QueryDesc, is_quiet: bool, next: imp
     // SAFETY: by contract.
     unsafe {
         // The start of a transaction takes in what others have committed.
-        let flags = if raw::IsTransactionBlock() {
+        let flags = if may_have_changed() {
             flags_now()
         } else if is_quiet {
             0
