@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::str;
 
 /// The character that stands for byte 0x80, the first that can be no UTF-8 by itself.
@@ -65,6 +66,22 @@ pub fn bytes(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
+/// The text as it was, as far as that is UTF-8; other bytes as `\xNN`.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let Cow::Owned(bytes) = bytes(text) else {
+        return Cow::Borrowed(text);
+    };
+    let mut shown = String::with_capacity(text.len());
+    for chunk in bytes.utf8_chunks() {
+        shown.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    Cow::Owned(shown)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -86,6 +103,15 @@ mod tests {
         assert_eq!(bytes("caf\u{10FFE9}").as_ref(), b"caf\xe9");
         assert_ne!(text(b"caf\xe9"), text("caf\u{10FFE9}".as_bytes()));
         assert_ne!(text(b"caf\xe9"), text("caf\u{FFFD}".as_bytes()));
+    }
+
+    #[test]
+    fn people_see_what_was_there() {
+        assert_eq!(
+            shown(&text(b"caf\xe9 \xf4\x8f\xbf\xbf")),
+            "caf\\xe9 \u{10FFFF}"
+        );
+        assert_eq!(shown("caf\u{e9}"), "caf\u{e9}");
     }
 
     proptest! {

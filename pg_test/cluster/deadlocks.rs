@@ -266,7 +266,7 @@ fn ending_roles_at_once_leaves_to_others_what_they_hold() {
             }
             assert_eq!(cell(1), "ending", "{row:?}");
             assert!(
-                cell(2).contains("another transaction") || cell(2).contains("others wait"),
+                cell(2).contains("another transaction") || cell(2).contains("others are waiting"),
                 "{row:?}"
             );
             assert_refused(server.try_login(name, &f.name));

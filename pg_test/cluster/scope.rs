@@ -659,7 +659,7 @@ fn what_an_admin_login_creates_out_of_reach_of_others_is_told() {
     let notices = admin.notices();
     let told: Vec<_> = notices
         .iter()
-        .filter(|n| n.message.contains("out of reach"))
+        .filter(|n| n.message.contains("will not be covered"))
         .collect();
     let [notice] = told.as_slice() else {
         panic!("{notices:?}")
@@ -679,7 +679,7 @@ fn what_an_admin_login_creates_out_of_reach_of_others_is_told() {
         !admin
             .notices()
             .iter()
-            .any(|n| n.message.contains("out of reach")),
+            .any(|n| n.message.contains("will not be covered")),
         "it is covered by now"
     );
 }

@@ -71,7 +71,7 @@ impl Line {
             Value::Bool(true) => self.raw("true"),
             Value::Bool(false) => self.raw("false"),
             Value::Number(number) => push_decimal(&mut self.buffer, number),
-            Value::Text(text) => self.string(text.as_bytes(), MAX_TEXT),
+            Value::Text(text) => self.string(&bytes::bytes(text), MAX_TEXT),
             Value::Bytes(text) => self.string(text, MAX_TEXT),
             Value::Time(micros) => {
                 self.buffer.push(b'"');
@@ -141,7 +141,7 @@ impl Line {
             if index > 0 {
                 self.buffer.push(b',');
             }
-            self.string(text.as_bytes(), MAX_NAME);
+            self.string(&bytes::bytes(text), MAX_NAME);
         }
         self.buffer.push(b']');
     }
@@ -164,7 +164,9 @@ impl Line {
                     break;
                 }
                 for byte in chunk.invalid() {
-                    self.byte(*byte);
+                    self.raw("\\\\x");
+                    self.buffer.push(hex(byte >> 4));
+                    self.buffer.push(hex(byte & 15));
                 }
             }
         }
@@ -174,17 +176,7 @@ impl Line {
         self.buffer.push(b'"');
     }
 
-    /// One that is no UTF-8.
-    fn byte(&mut self, byte: u8) {
-        self.raw("\\\\x");
-        self.buffer.push(hex(byte >> 4));
-        self.buffer.push(hex(byte & 15));
-    }
-
     fn character(&mut self, character: char) {
-        if let Some(byte) = bytes::stands_for(character) {
-            return self.byte(byte);
-        }
         match character {
             '"' => self.raw("\\\""),
             '\\' => self.raw("\\\\"),

@@ -7,6 +7,7 @@ use pgrx::spi::{OwnedPreparedStatement, SpiResult};
 
 use super::event::Fields;
 use super::line::Line;
+use crate::bytes;
 use crate::pg::{identity, server, spi, xact};
 use crate::session::switch_state;
 
@@ -39,7 +40,7 @@ impl Row {
         Self([
             Some(event.to_owned()),
             Some(function.to_owned()),
-            Some(fit(object)),
+            Some(fit(&bytes::shown(object))),
             claim("iss"),
             claim("sub"),
             claim("jti"),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Rules;
+use crate::bytes;
 use crate::timestamp;
 
 /// PostgreSQL can't read a compressed or moved-out label during login, so it must stay small
@@ -287,6 +288,14 @@ impl Metadata {
         metadata.error = metadata
             .error
             .map(|error| cut(&error, MAX_ERROR_CHARACTERS));
+        // All databases read the label: what is for people is UTF-8 throughout.
+        for text in [
+            &mut metadata.purpose,
+            &mut metadata.reason,
+            &mut metadata.error,
+        ] {
+            *text = text.take().map(|text| bytes::shown(&text).into_owned());
+        }
         loop {
             let text = serde_json::to_string(&metadata).unwrap_or_default();
             if text.len() <= MAX_BYTES || !shrink(&mut metadata) {

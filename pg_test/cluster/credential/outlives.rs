@@ -111,7 +111,9 @@ fn attack_a_temporary_member_issues_what_outlives_the_membership() {
     admin.run(&format!(
         "SELECT scope.grant_temporary('{owner}', '{person}', '1 hour')"
     ));
-    let end = admin.text("SELECT valid_until FROM scope.credentials WHERE kind = 'temporary'");
+    let end = admin.text(&format!(
+        "SELECT valid_until FROM scope.credentials WHERE kind = 'temporary' AND granted_to = '{person}'"
+    ));
     let ends = |admin: &mut Session, role: &str| {
         admin.text(&format!(
             "SELECT valid_until FROM scope.credentials WHERE role = '{role}'"
