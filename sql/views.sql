@@ -139,7 +139,8 @@ SELECT r.rolname AS role,
                FROM pg_catalog.pg_stat_get_activity(NULL)
               GROUP BY usesysid) c
     ON c.usesysid OPERATOR(pg_catalog.=) r.oid
-  LEFT JOIN scope.roles e ON e.role OPERATOR(pg_catalog.=) r.rolname
+  -- By name for each: the planner takes the labels for one row until somebody has run ANALYZE, and would read all roles for each.
+  LEFT JOIN LATERAL (SELECT * FROM scope.roles a WHERE a.role OPERATOR(pg_catalog.=) r.rolname OFFSET 0) e ON true
   LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts n ON n.role IS NULL
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'

@@ -544,3 +544,18 @@ fn roles_carry_a_comment_that_stays_true() {
     ));
     assert_eq!(said(&mut admin, &plain), "");
 }
+
+/// The planner knows nothing of the labels until somebody has run ANALYZE: with a loop over all roles for each this took minutes.
+#[test]
+fn the_views_answer_at_once_after_many_were_issued() {
+    let server = Server::start(Options::default().set("autovacuum", "off"));
+    let mut admin = Fixture::on(&server, "credential_many").admin();
+    admin.run(
+        "SELECT count(i.*) FROM generate_series(1, 1500) n, scope.create_readonly_role('orders', 'many_' || n) i",
+    );
+    admin.run("SET statement_timeout = '30s'");
+    for view in ["roles", "credentials", "scopes"] {
+        admin.rows(&format!("SELECT * FROM scope.{view}"));
+    }
+    admin.assert_that("(SELECT count(*) FROM scope.credentials WHERE state = 'active') = 1500");
+}

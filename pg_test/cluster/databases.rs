@@ -936,7 +936,7 @@ fn pruning_and_review_go_by_the_part_of_this_database() {
     let prune = "SELECT role_name FROM scope.prune(true, declared => true) ORDER BY 1";
     assert_eq!(admin.column(prune), [format!("{scope}_idle")]);
     assert!(admin.role_exists(&scope));
-    assert_eq!(g.admin().column(prune), [scope.clone()]);
+    assert_eq!(g.admin().column(prune), [scope.as_str()]);
     assert!(!admin.role_exists(&scope));
     // One whose databases are all gone goes from the next of that name.
     g.admin().run(&format!(
@@ -947,7 +947,7 @@ fn pruning_and_review_go_by_the_part_of_this_database() {
         .run(&format!("DROP DATABASE {} WITH (FORCE)", g.name));
     assert_eq!(admin.column(prune), Vec::<String>::new());
     let again = Fixture::on(&server, &g.name);
-    assert_eq!(again.admin().column(prune), [scope.clone()]);
+    assert_eq!(again.admin().column(prune), [scope.as_str()]);
 }
 
 #[test]

@@ -232,7 +232,7 @@ fn offered(server: &Server, typed: &str) -> BTreeSet<String> {
         output.read_exact(&mut byte).expect("a prompt");
         shown.extend(byte);
     }
-    write!(input, "{typed}\t\x15\\q\n").expect("to type");
+    writeln!(input, "{typed}\t\x15\\q").expect("to type");
     output.read_to_end(&mut shown).expect("the rest");
     child.wait().expect("psql");
     let _ = std::fs::remove_file(settings);
