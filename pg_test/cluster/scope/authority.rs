@@ -499,6 +499,9 @@ fn the_extension_does_not_move_into_a_schema_made_for_it() {
         .admin("postgres")
         .run("CREATE DATABASE authority_squatter");
     let mut admin = server.admin("authority_squatter");
-    admin.run("CREATE SCHEMA scope");
-    admin.denied("CREATE EXTENSION scope_roles", "42P06");
+    for schema in ["scope", "_scope"] {
+        admin.run(&format!("CREATE SCHEMA {schema}"));
+        admin.denied("CREATE EXTENSION scope_roles", "42P06");
+        admin.run(&format!("DROP SCHEMA {schema}"));
+    }
 }
