@@ -483,3 +483,18 @@ fn the_uri_names_the_socket_or_the_address_in_use() {
         "{notices:?}"
     );
 }
+
+/// Whatever changes a shared catalogue, a VACUUM among them, takes away what new sessions know of its indexes. The first one to come in has
+/// to do without until it has chosen its database.
+#[test]
+fn login_where_the_indexes_of_shared_catalogues_are_not_known() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "login_no_indexes");
+    let cred = f.admin().issue("'orders'");
+    for db in [f.name.as_str(), "postgres"] {
+        let known = server.data().join("global/pg_internal.init");
+        std::fs::remove_file(known).expect("what sessions know of shared catalogues");
+        let mut s = server.login(&cred.role, db);
+        assert_eq!(s.text("SELECT current_user"), cred.role);
+    }
+}

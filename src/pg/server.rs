@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use pgrx::pg_sys;
 
 use super::compat::{self, Peer};
+use super::scan::Scan;
 use super::{setting, text};
 
 /// The current database: its OID, 0 in a worker without one.
@@ -112,6 +113,23 @@ pub fn name_of_database(database: pg_sys::Oid) -> Option<String> {
 
 /// The OID of the database of this name; inside a transaction, that of a login too.
 pub fn database_of_name(name: &str) -> Option<pg_sys::Oid> {
+    // SAFETY: a read of a backend global.
+    if !unsafe { pg_sys::criticalSharedRelcachesBuilt } {
+        // A login before the indexes of the shared catalogues have been read, because one of them has just been changed:
+        // PostgreSQL's own look-up needs an index.
+        let mut found = None;
+        Scan::all(pg_sys::DatabaseRelationId).each(|row| {
+            // SAFETY: the catalogue's own struct; the name is terminated.
+            let (oid, is_it) = unsafe {
+                let database: &pg_sys::FormData_pg_database = row.fixed();
+                let its_name = CStr::from_ptr(database.datname.data.as_ptr());
+                (database.oid, text::read(its_name) == name)
+            };
+            found = is_it.then_some(oid);
+            !is_it
+        });
+        return found;
+    }
     let name = text::written(name).ok()?;
     // SAFETY: a terminated string; missing_ok.
     let found = unsafe { pg_sys::get_database_oid(name.as_ptr(), true) };
