@@ -159,7 +159,7 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
     {
         return anonymous(role, extent);
     }
-    let (presented, generation) = verify::verify(token)?;
+    let (presented, as_of) = verify::verify(token)?;
     let accepted = &presented.token;
     let asked = Asked {
         extent,
@@ -180,7 +180,7 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
         audit::switched(members);
     }
     let role = switch.role.clone();
-    standing::made(presented, generation);
+    standing::made(presented, as_of);
     Ok(role)
 }
 

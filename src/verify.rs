@@ -91,7 +91,7 @@ pub struct Accepted {
 }
 
 /// What changes when keys, rules or revocations may have: the generation of the tables, and when the configuration was read.
-type AsOf = (u64, i64);
+pub type AsOf = (u64, i64);
 
 impl Accepted {
     /// The payload for PostgreSQL's settings, in ASCII where the database is not in UTF-8.
@@ -175,18 +175,16 @@ fn verify_jwt(token: Option<&[u8]>) -> Result<json::Jsonb, ErrorReport> {
     Ok(json::Jsonb(presented.token.claims().to_owned()))
 }
 
-/// The token with its claims and rules, if it holds at this moment, and the generation of the tables at
-/// which that was so. Everything that can change between two uses is looked at each time: the
+/// The token with its claims and rules, if it holds at this moment, and as of when that was so. Everything that can change between two uses is looked at each time: the
 /// clock, the rules, revocations.
-pub fn verify(token: &str) -> Result<(Rc<Presented>, u64), Error> {
+pub fn verify(token: &str) -> Result<(Rc<Presented>, AsOf), Error> {
     // Before the check: what is revoked in between is then looked at again.
-    let generation = revocation::generation();
-    let as_of = (generation, server::configuration_time());
+    let as_of = as_of();
     let last = LAST.with_borrow(|last| last.as_ref().filter(|last| last.is(token)).cloned());
     if let Some(last) = last
         && holds_still(&last.token, as_of)?
     {
-        return Ok((last, generation));
+        return Ok((last, as_of));
     }
     let tag = tag(token)?;
     let cached = CACHE.with_borrow(|cache| cache.get(&tag).cloned());
@@ -205,7 +203,12 @@ pub fn verify(token: &str) -> Result<(Rc<Presented>, u64), Error> {
         text: Zeroizing::new(token.into()),
     });
     LAST.set((guc::jwt_cache_size() > 0).then(|| presented.clone()));
-    Ok((presented, generation))
+    Ok((presented, as_of))
+}
+
+/// What has been committed and configured by now.
+pub fn as_of() -> AsOf {
+    (revocation::generation(), server::configuration_time())
 }
 
 /// Does a token that was accepted before hold now? False where it must be verified anew, by other rules.

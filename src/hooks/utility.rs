@@ -94,7 +94,7 @@ unsafe extern "C-unwind" fn process_utility(
             explaining(std::ptr::null(), || before_utility_of_another(node));
         }
         if claim_settings::are_secured() && !is_transaction(node) {
-            // Others may keep the text of a statement that only holds a token and uses none: EXPLAIN, DECLARE, NOTIFY.
+            // Others may keep the text of a statement that only holds a token and uses none: EXPLAIN, DECLARE, DO.
             error_context::strike_out(query, jwt::redact);
         }
         if is_about_roles(node) {

@@ -1,4 +1,4 @@
-//! SQL types as arguments that pgrx does not read: `name`, `cidr` and `jsonb`, alone and in arrays.
+//! SQL types as arguments that pgrx does not read, or not in every encoding: `name`, `text`, `cidr` and `jsonb`, alone and in arrays.
 
 use std::ffi::CStr;
 use std::ops::Deref;
@@ -67,7 +67,7 @@ impl Read for Text {
     unsafe fn read(datum: pg_sys::Datum) -> Self {
         // SAFETY: by contract; the bytes of a `text` are laid out as those of a `bytea`.
         let bytes = unsafe { <&[u8]>::from_datum(datum, false) };
-        Text(bytes::text(bytes.unwrap_or_default()).into_owned())
+        Text(super::text::of(bytes.unwrap_or_default()).into_owned())
     }
 }
 

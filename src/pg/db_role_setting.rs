@@ -4,6 +4,7 @@ use std::ffi::CString;
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
+use super::arguments::Text;
 use super::scan::{Row, Scan};
 use super::text;
 use super::{compat, server, session_settings, setting};
@@ -43,7 +44,10 @@ pub fn stored(database: pg_sys::Oid, role: pg_sys::Oid) -> Vec<String> {
 
 /// Changes what is set for the role in all databases; `None` leaves it as it is. Inside a transaction.
 pub fn change(role: pg_sys::Oid, change: impl Fn(Vec<String>) -> Option<Vec<String>>) {
-    let array = |values: Vec<String>| values.into_datum().unwrap_or(pg_sys::Datum::null());
+    let array = |values: Vec<String>| {
+        let texts: Vec<Text> = values.into_iter().map(Text).collect();
+        texts.into_datum().unwrap_or(pg_sys::Datum::null())
+    };
     let scan = of_both(pg_sys::InvalidOid, role).changing();
     let found = scan.first(|row| {
         if let Some(values) = change(values(row)) {
@@ -81,8 +85,9 @@ fn values(row: &Row) -> Vec<String> {
     // SAFETY: the column is an array of texts.
     let texts = row
         .column(VALUES)
-        .and_then(|values| unsafe { Vec::<Option<String>>::from_datum(values, false) });
-    texts.into_iter().flatten().flatten().collect()
+        .and_then(|values| unsafe { Vec::<Option<Text>>::from_datum(values, false) });
+    let texts = texts.into_iter().flatten().flatten();
+    texts.map(|text| text.0).collect()
 }
 
 /// What the session has of its own: the value of a SET, `None` without one.

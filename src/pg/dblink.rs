@@ -5,17 +5,20 @@ use std::ffi::{CStr, c_void};
 use pgrx::pg_sys;
 use pgrx::{FromDatum, IntoDatum};
 
+use super::arguments::Text;
+
 /// The names of those that have one; an error where none is open, most likely. Where one of its functions has been called.
 pub fn connections() -> Vec<String> {
     // SAFETY: an array of texts, or NULL.
     let names = call(c"dblink_get_connections", &[])
-        .and_then(|names| unsafe { Vec::<Option<String>>::from_datum(names, false) });
-    names.into_iter().flatten().flatten().collect()
+        .and_then(|names| unsafe { Vec::<Option<Text>>::from_datum(names, false) });
+    let names = names.into_iter().flatten().flatten();
+    names.map(|name| name.0).collect()
 }
 
 /// Closes one, `None` the one without a name; an error where there is none. Where one of its functions has been called.
 pub fn disconnect(name: Option<String>) {
-    let name = name.map(IntoDatum::into_datum);
+    let name = name.map(|name| Text(name).into_datum());
     call(c"dblink_disconnect", name.as_slice());
 }
 

@@ -9,7 +9,7 @@ use crate::bytes;
 
 /// A text of PostgreSQL's as a string, whatever its encoding.
 pub fn read(text: &CStr) -> Cow<'_, str> {
-    bytes::text(text.to_bytes())
+    of(text.to_bytes())
 }
 
 /// The bytes of a `text` as a string, at the cost of a glance where they are ASCII, as those of tokens are.

@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::pg::{catalog, identity, server, xact};
+use crate::pg::{catalog, identity, xact};
 use crate::session::switch_state;
-use crate::verify::{self, Presented, Tag, revocation};
+use crate::verify::{self, AsOf, Presented, Tag};
 
 /// Why it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ const MOST: usize = 32;
 
 struct Active {
     presented: Rc<Presented>,
-    checked_at: Cell<Grounds>,
+    checked_at: Cell<AsOf>,
     /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
     seen_at: Cell<u64>,
     over: Cell<Option<Over>>,
@@ -43,11 +43,8 @@ impl Active {
     }
 }
 
-/// What changes when the answer may have: the generation of the tables, and when the configuration was read.
-type Grounds = (u64, i64);
-
-/// The token has made a switch; it was verified at this generation of the tables.
-pub(super) fn made(presented: Rc<Presented>, generation: u64) {
+/// The token has made a switch; it was verified as of then.
+pub(super) fn made(presented: Rc<Presented>, as_of: AsOf) {
     TOKENS.with_borrow_mut(|tokens| {
         if is_another_transaction() {
             tokens.clear();
@@ -59,7 +56,7 @@ pub(super) fn made(presented: Rc<Presented>, generation: u64) {
         }
         tokens.push(Active {
             presented,
-            checked_at: Cell::new((generation, server::configuration_time())),
+            checked_at: Cell::new(as_of),
             seen_at: Cell::new(switch_state::epoch()),
             over: Cell::new(None),
         });
@@ -101,7 +98,7 @@ pub fn over() -> Option<Over> {
                 active
             }
         };
-        let grounds = (revocation::generation(), server::configuration_time());
+        let grounds = verify::as_of();
         if active.checked_at.get() != grounds {
             let checking = Checking::begin();
             let over = look(active);
