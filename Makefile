@@ -4,21 +4,23 @@
 
 PG ?=
 ONLY ?=
+ROOMS ?=
 PG_CONFIG ?=
 SUDO ?=
 SECONDS ?= 60
 FROM ?=
 DESTDIR ?=
 WITHOUT_PGBOUNCER ?=
-export PG ONLY PG_CONFIG SUDO DESTDIR FROM WITHOUT_PGBOUNCER
+export PG ONLY ROOMS PG_CONFIG SUDO DESTDIR FROM WITHOUT_PGBOUNCER
 
 help: ## this list
 	@echo 'scope_roles: scope roles, a JWT role switch that SQL cannot undo, certain expiry'
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  PG=15              the server: 14 to 18, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, package…, env)'
+	@echo '  PG=15              the server: 15 to 19, or /path/to/pg_config     (demo, test, regress, bench, mutants, lint, package…, env)'
 	@echo '  ONLY=name          only what has this in its name                  (test, bench, fuzz, mutants)'
+	@echo "  ROOMS='lock::'      of the tests with real sessions only these rooms        (test)"
 	@echo '  SECONDS=60         how long, all targets together                  (fuzz)'
 	@echo '  FROM=15 PG=18      the old server and the new one                  (upgrade)'
 	@echo '  WITHOUT_PGBOUNCER=1  a run without the curve of clients is whole   (bench, curves)'

@@ -27,7 +27,7 @@ cargo pgrx install --release --pg-config "$PRIVATE_PG_CONFIG" >&2
 
 # The bare verifications that rows compare with run in the benchmark itself, so it is a release build as well.
 say "building the benchmark (the first build takes about 2 minutes)"
-cargo test --release --no-default-features --features "$PG_LABEL" --test bench --no-run >&2
+cargo test --ignore-rust-version --release --no-default-features --features "$PG_LABEL" --test bench --no-run >&2
 
 # set_user is a peer, and the curves go through PgBouncer.
 alone neighbours
@@ -37,7 +37,7 @@ if [ -z "$ONLY$WITHOUT_PGBOUNCER${SCOPE_ROLES_PGBOUNCER:-}" ]; then
   say "the curve of clients needs PgBouncer: WITHOUT_PGBOUNCER=1 does without, else this run will fail at its end"
 fi
 say "measuring, about 5 minutes for each half"
-if cargo test --quiet --release --no-default-features --features "$PG_LABEL" --test bench; then
+if cargo test --ignore-rust-version --quiet --release --no-default-features --features "$PG_LABEL" --test bench; then
   say "make $name: all of it measured, every target met"
 else
   say "make $name: a target was missed, or something could not be measured"

@@ -6,7 +6,7 @@
 prepare "${PG:-$DEFAULT_PG}"
 alone neighbours
 for name in PATH PGRX_HOME PGRX_PG_CONFIG_PATH SCOPE_ROLES_PG_CONFIG SCOPE_ROLES_PGBOUNCER CARGO_TARGET_DIR \
-  CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND; do
+  CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND PGRX_BUILD_FLAGS; do
   if [ -z "${!name:-}" ]; then continue; fi
   printf 'export %s=%q\n' "$name" "${!name}"
 done

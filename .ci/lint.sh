@@ -41,9 +41,9 @@ python3 .ci/licenses.py check "$(rustc -vV | sed -n 's/^host: //p')"
 say "cargo fmt --check"
 cargo fmt --check
 say "cargo clippy on $PG_LABEL, tests included (the first run checks every dependency: about 2 minutes)"
-cargo clippy --all-targets --no-default-features --features "$PG_LABEL pg_test" -- -D warnings
+cargo clippy --ignore-rust-version --all-targets --no-default-features --features "$PG_LABEL pg_test" -- -D warnings
 # Cargo leaves targets with `test = false` out of "all".
-cargo clippy --test cluster --test bench --no-default-features --features "$PG_LABEL pg_test" -- -D warnings
+cargo clippy --ignore-rust-version --test cluster --test bench --no-default-features --features "$PG_LABEL pg_test" -- -D warnings
 # A package of its own, which nothing else here builds.
 alone ensure_commands cc:gcc c++:g++
 say "cargo check of the fuzz targets"

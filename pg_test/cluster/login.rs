@@ -498,3 +498,63 @@ fn login_where_the_indexes_of_shared_catalogues_are_not_known() {
         assert_eq!(s.text("SELECT current_user"), cred.role);
     }
 }
+
+/// PostgreSQL 19 warns those whose password ends within seven days, as that of a credential always does.
+#[test]
+fn login_of_a_credential_brings_no_warning_that_it_ends() {
+    let f = Fixture::new("login_no_warning");
+    let cred = f.admin().issue("'orders'");
+    let of = |role: &str, password: &str| {
+        let mut session = f
+            .server
+            .try_tcp("127.0.0.1", role, password, &f.name)
+            .expect("a login");
+        session.notices().len()
+    };
+    assert_eq!(of(&cred.role, &cred.password), 0);
+    // Nobody else's is taken back.
+    let own = f.role(
+        "own",
+        "LOGIN PASSWORD 'of one''s own' VALID UNTIL '2100-01-01'",
+    );
+    assert_eq!(of(&own, "of one's own"), 0);
+    f.admin().run(&format!(
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE {own} VALID UNTIL %L', now() + interval '1 hour'); END $$"
+    ));
+    let warned = usize::from(f.server.version() >= 190_000);
+    assert_eq!(of(&own, "of one's own"), warned);
+}
+
+/// Event triggers at login (PostgreSQL 17) come after our check, run as whoever logs in, and are bound by what a reader may do.
+#[test]
+fn login_event_triggers_come_after_the_check() {
+    let server = Server::start(Options::default());
+    if server.version() < 170_000 {
+        return skip("event triggers at login came with PostgreSQL 17");
+    }
+    let f = Fixture::on(&server, "login_trigger");
+    let mut admin = f.admin();
+    let cred = admin.issue("'orders'");
+    admin.run(
+        "CREATE TABLE came (who name);
+         CREATE FUNCTION greets() RETURNS event_trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM set_config('app.came', current_user || ' ' || session_user, false); END $$;
+         CREATE FUNCTION records() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             'BEGIN INSERT INTO public.came VALUES (session_user); END';
+         CREATE EVENT TRIGGER greets ON login EXECUTE FUNCTION greets()",
+    );
+    let login = |server: &Server| server.try_tcp("127.0.0.1", &cred.role, &cred.password, &f.name);
+    let mut s = login(&server).expect("a login");
+    assert_eq!(s.text("SHOW app.came"), format!("{0} {0}", cred.role));
+    admin.run("CREATE EVENT TRIGGER records ON login EXECUTE FUNCTION records()");
+    let refusal = login(&server).err().expect("a reader that writes");
+    assert_eq!(refusal.code, "42501", "{refusal}");
+    admin.run("SELECT scope.allow_writes('records()')");
+    drop(login(&server).expect("a login"));
+    admin.assert_that("(SELECT count(*) = 1 FROM came)");
+    // Who is refused sets off nothing.
+    admin.run(&format!("ALTER ROLE {} VALID UNTIL 'yesterday'", cred.role));
+    let refusal = login(&server).err().expect("it has ended");
+    assert!(refusal.code.starts_with("28"), "{refusal}");
+    admin.assert_that("(SELECT count(*) = 1 FROM came)");
+}

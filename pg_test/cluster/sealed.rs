@@ -96,6 +96,7 @@ fn nothing_that_is_kept_can_be_written_by_any_role_but_superusers() {
                 "LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE",
                 "LOCK TABLE {t} IN SHARE ROW EXCLUSIVE MODE NOWAIT",
                 "CLUSTER {t}",
+                "REPACK {t}",
                 "REINDEX TABLE {t}",
                 "VACUUM FULL {t}",
             ] {

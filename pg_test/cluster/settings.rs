@@ -22,7 +22,7 @@ const LEFT: &str = "composite_type_mismatch effective_io_concurrency extension_d
     max_parallel_maintenance_workers max_parallel_workers max_stack_depth md5_password_warnings \
     output_plugin_libraries role scram_iterations seed session_authorization session_preload_libraries \
     ssl_renegotiation_limit statement_timeout synchronize_seqscans synchronous_commit tcp_keepalives_count \
-    tcp_keepalives_idle tcp_keepalives_interval tcp_user_timeout temp_buffers temp_file_limit trace_lock_oidmin \
+    tcp_keepalives_idle tcp_keepalives_interval tcp_user_timeout temp_buffers temp_file_limit timing_clock_source trace_lock_oidmin \
     trace_lock_table trace_locks trace_lwlocks trace_notify trace_sort trace_syncscan trace_userlocks \
     track_activities track_cost_delay_timing track_counts track_functions track_io_timing track_wal_io_timing \
     transaction_deferrable transaction_isolation transaction_read_only transaction_timeout update_process_title \
@@ -30,7 +30,7 @@ const LEFT: &str = "composite_type_mismatch effective_io_concurrency extension_d
     vacuum_cost_page_miss vacuum_failsafe_age vacuum_freeze_min_age vacuum_freeze_table_age \
     vacuum_max_eager_freeze_failure_rate vacuum_multixact_failsafe_age vacuum_multixact_freeze_min_age \
     vacuum_multixact_freeze_table_age vacuum_truncate wal_compression wal_consistency_checking wal_debug \
-    wal_init_zero wal_recycle wal_sender_timeout wal_skip_threshold zero_damaged_pages";
+    wal_init_zero wal_receiver_timeout wal_recycle wal_sender_shutdown_timeout wal_sender_timeout wal_skip_threshold zero_damaged_pages";
 
 /// A new version's setting fails here until it is decided on.
 #[test]
@@ -64,6 +64,7 @@ fn hostile(admin: &mut Session) -> Vec<String> {
                   WHEN 'DateStyle' THEN 'SQL, DMY' WHEN 'TimeZone' THEN 'Pacific/Apia' WHEN 'timezone_abbreviations' THEN 'India'
                   WHEN 'default_table_access_method' THEN 'evil' WHEN 'default_tablespace' THEN 'pg_default'
                   WHEN 'temp_tablespaces' THEN 'pg_default' WHEN 'restrict_nonsystem_relation_kind' THEN 'view, foreign-table'
+                  WHEN 'standard_conforming_strings' THEN CASE WHEN current_setting('server_version_num')::int < 190000 THEN 'off' ELSE 'on' END
                   WHEN 'createrole_self_grant' THEN 'set, inherit' WHEN 'exit_on_error' THEN 'off'
                   WHEN 'lc_numeric' THEN 'C.UTF-8' WHEN 'lc_monetary' THEN 'C.UTF-8' WHEN 'lc_time' THEN 'C.UTF-8'
                   ELSE CASE vartype WHEN 'bool' THEN CASE setting WHEN 'on' THEN 'off' ELSE 'on' END

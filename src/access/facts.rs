@@ -133,7 +133,7 @@ fn membership(row: spi::Row<'_>) -> spi::SpiResult<(u32, Edge)> {
 /// Left out is what came with PostgreSQL and has the privileges that it came with.
 pub fn objects() -> spi::SpiResult<Vec<Object>> {
     let mut found = Vec::new();
-    for source in sources() {
+    for source in SOURCES {
         let sql = source.sql.replace("{which}", source.changed);
         found.extend(spi::read(&sql, &[], |row| object(source.class, &row))?);
     }
@@ -144,7 +144,7 @@ pub fn objects() -> spi::SpiResult<Vec<Object>> {
 /// One object; a table with the columns that have privileges of their own.
 pub fn object_of(class: Class, oid: u32, column: i16) -> spi::SpiResult<Vec<Object>> {
     let mut found = Vec::new();
-    for source in sources() {
+    for source in SOURCES {
         let which = match (class, source.class) {
             (Class::Column, Class::Column) => "c.oid = $1 AND a.attnum = $2",
             (Class::Relation, Class::Column) => "c.oid = $1 AND $2 = 0 AND a.attacl IS NOT NULL",
@@ -203,13 +203,6 @@ struct Source {
     sql: &'static str,
     /// Chooses those that are of interest without being asked for.
     changed: &'static str,
-}
-
-/// In all, `c` is the object. They run with search_path pinned.
-fn sources() -> impl Iterator<Item = &'static Source> {
-    SOURCES
-        .iter()
-        .filter(|source| source.class != Class::Parameter || compat::HAS_PARAMETER_PRIVILEGES)
 }
 
 /// Made by users, or with other privileges than initdb left (pg_init_privs, which does not know those

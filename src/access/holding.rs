@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use super::graph::{Graph, NEVER, Reach};
-use super::rights::{self, Class, Right};
+use super::rights::{self, Class, Right, Rules};
 use crate::acl::Item;
 
 #[derive(Debug, Clone)]
@@ -96,28 +96,21 @@ impl Reason {
 type Reasons = [Option<Reason>; rights::COUNT];
 
 /// All privileges of a role on an object that is no role.
-pub fn on(graph: &Graph, reach: &Reach, object: &Object, has_maintain: bool) -> Vec<Holding> {
+pub fn on(graph: &Graph, reach: &Reach, object: &Object, rules: Rules) -> Vec<Holding> {
     if reach.superuser && object.class != Class::Defaults {
         // On columns it holds them by the table.
         let all = match object.class {
             Class::Column => &[],
-            class => rights::all(class, has_maintain),
+            class => rights::all(class, rules),
         };
         return all
             .iter()
             .map(|&right| of_superuser(reach, right))
             .collect();
     }
-    let mut reasons = reasons(
-        graph,
-        reach,
-        object,
-        object.class,
-        &object.acl,
-        has_maintain,
-    );
+    let mut reasons = reasons(graph, reach, object, object.class, &object.acl, rules);
     if let Some(table) = &object.table {
-        let by_table = self::reasons(graph, reach, object, Class::Relation, table, has_maintain);
+        let by_table = self::reasons(graph, reach, object, Class::Relation, table, rules);
         for (reason, by_table) in reasons.iter_mut().zip(by_table) {
             let spare = match (&reason, by_table) {
                 (Some(_), Some(table)) if table.mode != Mode::SetRole => true,
@@ -195,7 +188,7 @@ fn reasons(
     object: &Object,
     class: Class,
     acl: &[Item],
-    has_maintain: bool,
+    rules: Rules,
 ) -> Reasons {
     let mut held: Reasons = [None; rights::COUNT];
     let mut later: Reasons = [None; rights::COUNT];
@@ -228,8 +221,8 @@ fn reasons(
             offer(&mut later, item.rights, reason);
         }
     }
-    for &right in rights::all(class, has_maintain) {
-        for &role in rights::predefined(class, right) {
+    for &right in rights::all(class, rules) {
+        for &role in rights::predefined(class, right, rules) {
             let reason = |mode, deadline, hops| Reason {
                 mode,
                 grantee: role,
@@ -258,7 +251,7 @@ fn reasons(
     // Whoever may become a superuser may do anything after that.
     for (role, step) in reach.taken.roles() {
         if role != reach.role && graph.nodes.get(&role).is_some_and(|node| node.superuser) {
-            for &right in rights::all(class, has_maintain) {
+            for &right in rights::all(class, rules) {
                 let reason = Reason {
                     mode: Mode::SetRole,
                     grantee: role,
@@ -293,7 +286,7 @@ pub fn in_roles(graph: &Graph, reach: &Reach, only: Option<u32>) -> Vec<(u32, Ho
     if reach.superuser {
         let mut add = |role: u32| {
             if role != reach.role {
-                for &right in rights::all(Class::Role, true) {
+                for &right in &rights::OF_ROLES {
                     found.push((role, of_superuser(reach, right)));
                 }
             }
@@ -395,7 +388,7 @@ pub fn in_roles(graph: &Graph, reach: &Reach, only: Option<u32>) -> Vec<(u32, Ho
             .map(|(role, holding)| (*role, holding.right))
             .collect();
         for &role in graph.nodes.keys().filter(|&&role| wanted(role)) {
-            for &right in rights::all(Class::Role, true) {
+            for &right in &rights::OF_ROLES {
                 if !known.contains(&(role, right)) {
                     found.push((
                         role,

@@ -8,11 +8,17 @@ use pgrx::prelude::*;
 use super::graph::{NEVER, Reach};
 use super::holding::{self, Holding, Mode, Object};
 use super::object::Target;
-use super::rights::{self, Class, Right};
+use super::rights::{self, Class, Right, Rules};
 use super::scene::Scene;
 use super::{Error, Row, Rows, facts};
 use crate::pg::name::Name;
 use crate::pg::{catalog, clock, compat, identity, spi};
+
+const RULES: Rules = Rules {
+    has_maintain: compat::HAS_MAINTAIN,
+    all_data_has_large_objects: compat::ALL_DATA_HAS_LARGE_OBJECTS,
+};
+
 /// What is to be listed. The rows are made role by role, as they are fetched.
 pub struct Listing {
     pub scene: Scene,
@@ -54,7 +60,7 @@ impl Listing {
             Some(object) => (object.class, object.kind.as_str()),
             None => (Class::Role, "role"),
         };
-        let fitting = rights::all(class, compat::HAS_MAINTAIN);
+        let fitting = rights::all(class, RULES);
         if !fitting.contains(&right) {
             return Err(Error::Misfit {
                 right: right.word(),
@@ -71,7 +77,7 @@ impl Listing {
         let graph = &self.scene.graph;
         let mut holders: Vec<u32> = self.roles.flatten().into_iter().collect();
         for object in &self.objects {
-            holders.extend(rights::predefined(object.class, right));
+            holders.extend(rights::predefined(object.class, right, RULES));
             for item in object.acl.iter().filter(|item| right.is_in(item.rights)) {
                 holders.push(item.grantee);
             }
@@ -134,7 +140,7 @@ impl Listing {
             }
         };
         for object in self.worth_a_look(&reach) {
-            for holding in holding::on(graph, &reach, object, compat::HAS_MAINTAIN) {
+            for holding in holding::on(graph, &reach, object, RULES) {
                 add(&object.kind, &object.name, holding);
             }
         }

@@ -153,9 +153,7 @@ fn look(kind: Kind, name: &str, path: &[String]) -> Result<Option<Target>, Error
         }
         Kind::Parameter => {
             let name = name.to_ascii_lowercase();
-            if crate::pg::compat::HAS_PARAMETER_PRIVILEGES
-                && let Some(found) = first(PARAMETER, &[&name])?
-            {
+            if let Some(found) = first(PARAMETER, &[&name])? {
                 return Ok(Some(object(Class::Parameter)(found)));
             }
             Ok(first(SETTING, &[&name])?.map(|_| Target::Parameter(name)))

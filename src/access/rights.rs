@@ -95,8 +95,20 @@ impl Right {
     }
 }
 
+/// What differs between versions of PostgreSQL.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Is there a privilege MAINTAIN?
+    pub has_maintain: bool,
+    /// Do pg_read_all_data and pg_write_all_data give large objects?
+    pub all_data_has_large_objects: bool,
+}
+
+/// By a membership.
+pub const OF_ROLES: [Right; 3] = [Right::USAGE, Right::SET, Right::ADMIN];
+
 /// All privileges that there are on such an object: what superusers hold.
-pub fn all(class: Class, has_maintain: bool) -> &'static [Right] {
+pub fn all(class: Class, rules: Rules) -> &'static [Right] {
     use Right as R;
     const RELATION: [R; 8] = [
         R::SELECT,
@@ -109,7 +121,7 @@ pub fn all(class: Class, has_maintain: bool) -> &'static [Right] {
         R::MAINTAIN,
     ];
     match class {
-        Class::Relation if has_maintain => &RELATION,
+        Class::Relation if rules.has_maintain => &RELATION,
         Class::Relation => RELATION.split_last().map_or(&[], |(_, rest)| rest),
         Class::Sequence => &[R::USAGE, R::SELECT, R::UPDATE],
         Class::Column => &[R::SELECT, R::INSERT, R::UPDATE, R::REFERENCES],
@@ -120,7 +132,7 @@ pub fn all(class: Class, has_maintain: bool) -> &'static [Right] {
         Class::LargeObject => &[R::SELECT, R::UPDATE],
         Class::Parameter => &[R::SET, R::ALTER_SYSTEM],
         Class::Tablespace => &[R::CREATE],
-        Class::Role => &[R::USAGE, R::SET, R::ADMIN],
+        Class::Role => &OF_ROLES,
         // These are given by name only.
         Class::Defaults => &[],
     }
@@ -137,8 +149,8 @@ const PG_MAINTAIN: u32 = 6337;
 pub const REACHES_EVERYTHING: [u32; 3] = [PG_READ_ALL_DATA, PG_WRITE_ALL_DATA, PG_MAINTAIN];
 
 /// The predefined roles that give a privilege on every object of a class, without a grant
-/// (aclchk.c, pg_class_aclmask and pg_namespace_aclmask).
-pub fn predefined(class: Class, right: Right) -> &'static [u32] {
+/// (aclchk.c, pg_class_aclmask, pg_namespace_aclmask and pg_largeobject_aclmask_snapshot).
+pub fn predefined(class: Class, right: Right, rules: Rules) -> &'static [u32] {
     use Right as R;
     match (class, right) {
         (Class::Relation | Class::Sequence, R::SELECT) => &[PG_READ_ALL_DATA],
@@ -146,6 +158,8 @@ pub fn predefined(class: Class, right: Right) -> &'static [u32] {
             &[PG_WRITE_ALL_DATA]
         }
         (Class::Relation, R::MAINTAIN) => &[PG_MAINTAIN],
+        (Class::LargeObject, R::SELECT) if rules.all_data_has_large_objects => &[PG_READ_ALL_DATA],
+        (Class::LargeObject, R::UPDATE) if rules.all_data_has_large_objects => &[PG_WRITE_ALL_DATA],
         (Class::Schema, R::USAGE) => &[PG_READ_ALL_DATA, PG_WRITE_ALL_DATA],
         _ => &[],
     }
@@ -171,7 +185,14 @@ mod tests {
         for word in ["", "ALL", "SELECT WITH GRANT OPTION", "OWNER"] {
             assert_eq!(Right::of_word(word), None, "{word}");
         }
-        assert_eq!(all(Class::Relation, false).len(), 7);
-        assert_eq!(all(Class::Relation, true).len(), 8);
+        let rules = |newer| Rules {
+            has_maintain: newer,
+            all_data_has_large_objects: newer,
+        };
+        assert_eq!(all(Class::Relation, rules(false)).len(), 7);
+        assert_eq!(all(Class::Relation, rules(true)).len(), 8);
+        let read = |newer| predefined(Class::LargeObject, Right::SELECT, rules(newer));
+        assert!(read(false).is_empty());
+        assert_eq!(read(true), [PG_READ_ALL_DATA]);
     }
 }

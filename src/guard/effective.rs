@@ -227,9 +227,9 @@ impl Effective {
 }
 
 /// PostgreSQL's own roles that give no right to change anything: catalog/pg_authid.dat.
-/// pg_monitor, pg_read_all_settings, pg_read_all_stats, pg_stat_scan_tables, pg_signal_backend,
+/// pg_monitor, pg_read_all_settings, pg_read_all_stats, pg_stat_scan_tables, pg_signal_backend, pg_signal_autovacuum_worker,
 /// pg_read_server_files, pg_read_all_data.
-const READING: [u32; 7] = [3373, 3374, 3375, 3377, 4200, 4569, 6181];
+const READING: [u32; 8] = [3373, 3374, 3375, 3377, 4200, 6392, 4569, 6181];
 
 #[derive(Default)]
 struct Reach {

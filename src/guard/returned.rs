@@ -4,7 +4,6 @@
 //! back what they have not returned.
 
 use pgrx::pg_shmem_init;
-use pgrx::prelude::*;
 
 use crate::pg::shared::{Locked, Plain};
 use crate::window::{EMPTY as EMPTY_RING, Ring};

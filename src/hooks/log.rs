@@ -11,6 +11,8 @@ use crate::audit::line::MAX_TEXT;
 use crate::audit::{self, Class, Event, Problem, redact, watched};
 use crate::guc::{self, AuditText};
 use crate::jwt;
+use crate::login;
+use crate::pg::compat;
 use crate::pg::log::{self, Heard};
 use crate::pg::text::bytes;
 
@@ -27,6 +29,11 @@ impl Heard for Errors {
         // SAFETY: by contract.
         unsafe {
             explain_as_sent(error);
+            if login::is_of_credential() && compat::is_warning_at_login(error) {
+                // That it ends within hours is what a credential is for.
+                (*error).output_to_server = false;
+                (*error).output_to_client = false;
+            }
             strike_tokens(error);
             if (*error).sqlerrcode == DENIED
                 && audit::wants(Class::Denied)

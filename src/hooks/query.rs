@@ -94,20 +94,14 @@ type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> boo
 
 // nodes/nodeFuncs.h; work of macros from 16 on. Without the guard of pgrx's bindings: a walker of ours owns nothing.
 unsafe extern "C-unwind" {
-    #[cfg_attr(
-        not(any(feature = "pg14", feature = "pg15")),
-        link_name = "query_tree_walker_impl"
-    )]
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
     fn query_tree_walker(
         query: *mut pg_sys::Query,
         walker: Walker,
         context: *mut c_void,
         flags: i32,
     ) -> bool;
-    #[cfg_attr(
-        not(any(feature = "pg14", feature = "pg15")),
-        link_name = "expression_tree_walker_impl"
-    )]
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
     fn expression_tree_walker(
         node: *mut pg_sys::Node,
         walker: Walker,

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all};
 use crate::own_tables::{self, SCHEMAS as OWN_SCHEMAS};
+use crate::pg::compat;
 use crate::pg::list::elements;
 
 /// Is the statement one that may hold relations? The first question of the hook.
@@ -19,7 +20,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
         matches!(
             (*node).type_,
             pg_sys::NodeTag::T_LockStmt
-                | pg_sys::NodeTag::T_ClusterStmt
+                | compat::T_CLUSTER_STMT
                 | pg_sys::NodeTag::T_ReindexStmt
                 | pg_sys::NodeTag::T_VacuumStmt
         )
@@ -47,11 +48,9 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                     }
                 }
             }
-            pg_sys::NodeTag::T_ClusterStmt => {
-                refuse(
-                    "CLUSTER",
-                    found((*node.cast::<pg_sys::ClusterStmt>()).relation),
-                );
+            compat::T_CLUSTER_STMT => {
+                let (what, relation) = compat::clustered(node);
+                refuse(what, found(relation));
             }
             pg_sys::NodeTag::T_ReindexStmt => {
                 let reindex = node.cast::<pg_sys::ReindexStmt>();

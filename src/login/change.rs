@@ -233,8 +233,7 @@ fn claim(role: Option<Name>) -> Result<(Role, Option<Metadata>), Error> {
     }
 }
 
-/// What PostgreSQL 16 asks of those who ALTER ROLE; never oneself, or a guard would be no guard (in
-/// PostgreSQL 14 a login has ADMIN OPTION on itself).
+/// What PostgreSQL 16 asks of those who ALTER ROLE; never oneself, or a guard would be no guard.
 fn require_authority(role: &Role) -> Result<(), Error> {
     let caller = identity::current_user();
     let found = catalog::role_by_oid(caller);

@@ -121,8 +121,7 @@ pub fn is_plain() -> bool {
 
 /// Are messages of level LOG written, as `is_log_level_output` has it?
 pub fn is_wanted() -> bool {
-    // SAFETY: a read of a backend global.
-    let least = unsafe { pg_sys::log_min_messages };
+    let least = compat::least_to_log();
     least == PgLogLevel::LOG as i32 || least <= PgLogLevel::ERROR as i32
 }
 

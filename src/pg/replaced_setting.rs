@@ -31,7 +31,7 @@ pub fn install<R: Replaced>(name: &CStr) {
     }
     // SAFETY: single-threaded; the setting is one of strings, and the check has the type that they ask for.
     unsafe {
-        let setting = setting.cast::<pg_sys::config_string>();
+        let setting = compat::text_setting(setting);
         if let Some(previous) = (*setting).check_hook {
             PREVIOUS.store(previous as *mut c_void, Ordering::Relaxed);
         }

@@ -1,7 +1,7 @@
 //! What a transaction sets for its session, and how to have it for the transaction alone.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_int};
 
 use pgrx::pg_sys;
 
@@ -30,7 +30,8 @@ pub fn keep_for_the_transaction(is_exempt: impl Fn(&CStr) -> bool) -> Vec<String
             }
             let differs = (*entry).state == pg_sys::GucStackState::GUC_SET
                 && (*setting).source == pg_sys::GucSource::PGC_S_SESSION
-                && text(setting, &current(setting)) != text(setting, &(*entry).prior.val);
+                && text(setting, &compat::setting_value(setting))
+                    != text(setting, &(*entry).prior.val);
             (*entry).state = pg_sys::GucStackState::GUC_LOCAL;
             if differs {
                 undone.push(super::text::read(name(setting)).into_owned());
@@ -51,7 +52,7 @@ pub fn remember(is_exempt: impl Fn(&CStr) -> bool) {
                 first = (*first).prev;
             }
             let (source, value) = if first.is_null() {
-                ((*setting).source, current(setting))
+                ((*setting).source, compat::setting_value(setting))
             } else {
                 ((*first).source, (*first).prior.val)
             };
@@ -106,7 +107,9 @@ pub unsafe fn of_session(setting: *mut pg_sys::config_generic) -> Option<CString
     // SAFETY: by contract.
     unsafe {
         let is_set = !setting.is_null() && (*setting).source == pg_sys::GucSource::PGC_S_SESSION;
-        is_set.then(|| text(setting, &current(setting))).flatten()
+        is_set
+            .then(|| text(setting, &compat::setting_value(setting)))
+            .flatten()
     }
 }
 
@@ -129,32 +132,6 @@ fn set(name: &CStr, value: Option<&CString>) -> bool {
     )
 }
 
-/// # Safety
-/// A valid record, whose type says which struct it begins.
-unsafe fn current(setting: *mut pg_sys::config_generic) -> pg_sys::config_var_val {
-    use pg_sys::config_type::*;
-    // SAFETY: by contract.
-    unsafe {
-        match (*setting).vartype {
-            PGC_BOOL => pg_sys::config_var_val {
-                boolval: *(*setting.cast::<pg_sys::config_bool>()).variable,
-            },
-            PGC_INT => pg_sys::config_var_val {
-                intval: *(*setting.cast::<pg_sys::config_int>()).variable,
-            },
-            PGC_REAL => pg_sys::config_var_val {
-                realval: *(*setting.cast::<pg_sys::config_real>()).variable,
-            },
-            PGC_ENUM => pg_sys::config_var_val {
-                enumval: *(*setting.cast::<pg_sys::config_enum>()).variable,
-            },
-            _ => pg_sys::config_var_val {
-                stringval: *(*setting.cast::<pg_sys::config_string>()).variable,
-            },
-        }
-    }
-}
-
 /// A value in the form that SET takes, whatever the unit; `None` for a text that is NULL.
 ///
 /// # Safety
@@ -164,13 +141,6 @@ unsafe fn text(
     value: &pg_sys::config_var_val,
 ) -> Option<CString> {
     use pg_sys::config_type::*;
-    unsafe extern "C-unwind" {
-        // utils/guc_tables.h
-        fn config_enum_lookup_by_value(
-            record: *mut pg_sys::config_enum,
-            value: c_int,
-        ) -> *const c_char;
-    }
     // SAFETY: by contract; the names of an enum's values and texts are terminated.
     unsafe {
         match (*setting).vartype {
@@ -178,7 +148,7 @@ unsafe fn text(
             PGC_INT => CString::new(value.intval.to_string()).ok(),
             PGC_REAL => CString::new(value.realval.to_string()).ok(),
             PGC_ENUM => {
-                let name = config_enum_lookup_by_value(setting.cast(), value.enumval);
+                let name = compat::setting_name_of_value(setting, value.enumval);
                 Some(CStr::from_ptr(name).to_owned())
             }
             _ if value.stringval.is_null() => None,

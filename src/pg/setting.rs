@@ -54,7 +54,7 @@ impl Setting {
             return null();
         }
         // SAFETY: a valid record of a string setting, whose variable is its current value.
-        unsafe { *(*record.cast::<pg_sys::config_string>()).variable }
+        unsafe { *(*compat::text_setting(record)).variable }
     }
 
     /// The role that `role` stands for; 0 for none.
@@ -83,7 +83,7 @@ impl Setting {
         }
         // SAFETY: a valid record of a string setting; texts are NULL or terminated.
         unsafe {
-            let record = record.cast::<pg_sys::config_string>();
+            let record = compat::text_setting(record);
             let value = value.map_or((*record).reset_val.cast_const(), CStr::as_ptr);
             let current = *(*record).variable;
             !value.is_null()

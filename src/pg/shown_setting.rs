@@ -175,7 +175,7 @@ pub fn define<S: Shown>(name: &CStr, slot: Option<usize>) {
 unsafe fn show_by<S: Shown>(setting: *mut pg_sys::config_generic, show: Show) {
     // SAFETY: by contract; the hooks have the types that PostgreSQL asks for.
     unsafe {
-        let setting = setting.cast::<pg_sys::config_string>();
+        let setting = compat::text_setting(setting);
         (*setting).check_hook = Some(check::<S>);
         (*setting).show_hook = Some(show);
     }

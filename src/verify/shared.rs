@@ -5,7 +5,6 @@
 //! keys. Nothing else is shared, and nothing can be read back.
 
 use pgrx::pg_shmem_init;
-use pgrx::prelude::*;
 
 use crate::pg::shared::{Locked, Plain};
 

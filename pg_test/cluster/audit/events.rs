@@ -767,9 +767,6 @@ fn audit_through_the_collector() {
             .set("log_destination", "jsonlog,csvlog")
             .set("log_filename", "server.log"),
     );
-    if server.version() < 150_000 {
-        return skip("PostgreSQL 14 has no jsonlog");
-    }
     let f = Fixture::on(&server, "audit_collector");
     // Longer than the pipe to the collector takes at once.
     let cred = f.admin().issue("'orders'");

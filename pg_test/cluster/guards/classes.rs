@@ -106,6 +106,29 @@ fn class_ddl_is_refused_wherever_it_stands() {
     forbidden(&mut other, "ddl", "SELECT mine()");
 }
 
+/// REPACK, and CLUSTER as one of its forms, are DDL as CLUSTER was.
+#[test]
+fn class_ddl_has_what_19_has_brought() {
+    let scene = Scene::new("class_ddl_19");
+    if scene.f.server.version() < 190_000 {
+        return skip("REPACK came with PostgreSQL 19");
+    }
+    scene
+        .f
+        .admin()
+        .run(&format!("GRANT MAINTAIN ON many TO {}", scene.login));
+    let mut s = scene.session();
+    s.run("REPACK many");
+    scene.guard(&scene.scope, "forbid => '{ddl}'");
+    for sql in [
+        "REPACK many",
+        "REPACK many USING INDEX many_pkey",
+        "CLUSTER many USING many_pkey",
+    ] {
+        forbidden(&mut s, "ddl", sql);
+    }
+}
+
 #[test]
 fn class_temp_is_refused_however_it_is_made_temporary() {
     let scene = Scene::new("class_temp");

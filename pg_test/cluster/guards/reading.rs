@@ -41,7 +41,15 @@ fn reader_changes_nothing_inside_functions_of_others() {
     let scene = Scene::new("reading_functions");
     let login = reader(&scene);
     let mut s = scene.f.login(&login);
-    for sql in [
+    let of_19 = [
+        "SELECT dyn('INSERT INTO public.many VALUES (1, NULL) ON CONFLICT (id) DO SELECT RETURNING id')",
+        "SELECT dyn('REPACK public.orders')",
+        "SELECT dyn('CLUSTER public.orders')",
+    ];
+    let of_19 = of_19
+        .into_iter()
+        .filter(|_| scene.f.server.version() >= 190_000);
+    let of_all = [
         "SELECT put()",
         "SELECT cte()",
         "SELECT upd()",
@@ -67,7 +75,8 @@ fn reader_changes_nothing_inside_functions_of_others() {
         "SELECT dyn('SECURITY LABEL FOR scope_roles ON ROLE postgres IS NULL')",
         "EXPLAIN ANALYZE SELECT put()",
         "SELECT lo_create(0)",
-    ] {
+    ];
+    for sql in of_all.into_iter().chain(of_19) {
         for protocol in [Protocol::Simple, Protocol::Extended] {
             let refusal = s.attempt_by(protocol, sql).expect_err(sql);
             assert_eq!(refusal.code, "42501", "{protocol:?} {sql}: {refusal}");
@@ -326,7 +335,8 @@ fn reader_by_token_changes_nothing_either() {
 const HARMLESS: &str = "
 RI_FKey_cascade_del RI_FKey_cascade_upd RI_FKey_check_ins RI_FKey_check_upd RI_FKey_noaction_del RI_FKey_noaction_upd
 RI_FKey_restrict_del RI_FKey_restrict_upd RI_FKey_setdefault_del RI_FKey_setdefault_upd RI_FKey_setnull_del
-RI_FKey_setnull_upd amvalidate array_sample array_shuffle bernoulli binary_upgrade_add_sub_rel_state
+RI_FKey_setnull_upd amvalidate array_sample array_shuffle bernoulli binary_upgrade_add_sub_rel_state binary_upgrade_check_logical_slot_pending_wal
+binary_upgrade_create_conflict_detection_slot
 binary_upgrade_create_empty_extension binary_upgrade_logical_slot_has_caught_up binary_upgrade_replorigin_advance
 binary_upgrade_set_missing_value binary_upgrade_set_next_array_pg_type_oid binary_upgrade_set_next_attribute_versions
 binary_upgrade_set_next_heap_pg_class_oid binary_upgrade_set_next_heap_relfilenode
@@ -342,7 +352,7 @@ pg_advisory_unlock_all pg_advisory_unlock_shared pg_advisory_xact_lock pg_adviso
 pg_available_wal_summaries pg_backup_start pg_backup_stop pg_blocking_pids pg_cancel_backend pg_collation_actual_version
 pg_control_checkpoint pg_control_init pg_control_recovery pg_control_system pg_current_logfile pg_current_wal_flush_lsn
 pg_current_wal_insert_lsn pg_current_wal_lsn pg_database_collation_actual_version pg_database_size pg_export_snapshot
-pg_get_aios pg_get_backend_memory_contexts pg_get_loaded_modules pg_get_multixact_members pg_get_sequence_data
+pg_get_aios pg_get_backend_memory_contexts pg_get_dsm_registry_allocations pg_get_loaded_modules pg_get_multixact_members pg_get_multixact_stats pg_get_sequence_data
 pg_get_shmem_allocations pg_get_shmem_allocations_numa pg_get_wait_events pg_get_wal_replay_pause_state
 pg_get_wal_resource_managers pg_get_wal_summarizer_state pg_hba_file_rules pg_ident_file_mappings pg_indexes_size
 pg_is_in_recovery pg_is_wal_replay_paused pg_isolation_test_session_is_blocked pg_jit_available pg_last_committed_xact
@@ -355,7 +365,7 @@ pg_reload_conf pg_replication_origin_progress pg_replication_origin_session_is_s
 pg_replication_origin_session_progress pg_rotate_logfile pg_rotate_logfile_old pg_safe_snapshot_blocking_pids
 pg_sequence_last_value pg_show_all_file_settings pg_show_replication_origin_status pg_sleep pg_sleep_for pg_sleep_until
 pg_stat_clear_snapshot pg_stat_file pg_stat_force_next_flush pg_stat_get_backend_io pg_stat_get_backend_wal
-pg_stat_get_io pg_stat_get_recovery_prefetch pg_stat_get_xact_blocks_fetched pg_stat_get_xact_blocks_hit
+pg_stat_get_io pg_stat_get_lock pg_stat_get_recovery_prefetch pg_stat_get_xact_blocks_fetched pg_stat_get_xact_blocks_hit
 pg_stat_get_xact_function_calls pg_stat_get_xact_function_self_time pg_stat_get_xact_function_total_time
 pg_stat_get_xact_numscans pg_stat_get_xact_tuples_deleted pg_stat_get_xact_tuples_fetched
 pg_stat_get_xact_tuples_hot_updated pg_stat_get_xact_tuples_inserted pg_stat_get_xact_tuples_newpage_updated

@@ -81,6 +81,48 @@ fn guard_stops_a_statement_at_its_rows_in_every_shape() {
     );
 }
 
+/// PostgreSQL 19 copies partitioned tables as they are, writes JSON, and returns the rows that were there already.
+#[test]
+fn guard_counts_the_rows_of_what_19_has_brought() {
+    let scene = Scene::new("guard_rows_19");
+    if scene.f.server.version() < 190_000 {
+        return skip(
+            "COPY of partitioned tables and ON CONFLICT DO SELECT came with PostgreSQL 19",
+        );
+    }
+    scene.f.admin().run(&format!(
+        "CREATE TABLE parted (id int, twice int GENERATED ALWAYS AS (id * 2) STORED) PARTITION BY HASH (id);
+         CREATE TABLE parted_0 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+         INSERT INTO parted SELECT generate_series(1, 20);
+         GRANT SELECT ON parted TO {}",
+        scene.login
+    ));
+    let mut s = scene.session();
+    let copies = [
+        "COPY parted TO STDOUT",
+        "COPY parted (id) TO STDOUT (FORMAT csv)",
+        "COPY parted TO STDOUT (FORMAT json)",
+    ];
+    let plain = copies.map(|sql| s.copy_out(sql).expect(sql));
+    scene.guard(&scene.login, "max_rows => 20");
+    for (sql, expected) in copies.iter().zip(plain) {
+        assert_eq!(s.copy_out(sql).expect(sql), expected, "{sql}");
+    }
+    scene.guard(&scene.login, "max_rows => 10");
+    for sql in copies.into_iter().chain([
+        "COPY many TO STDOUT (FORMAT json)",
+        "COPY many TO STDOUT (FORMAT json, FORCE_ARRAY)",
+    ]) {
+        let refusal = s.copy_out(sql).expect_err(sql);
+        assert_eq!(refusal.code, "54000", "{sql}: {refusal}");
+    }
+    too_many(
+        &mut s,
+        "INSERT INTO many SELECT id, '' FROM many ON CONFLICT (id) DO SELECT RETURNING *",
+    );
+}
+
 /// What CALL, EXPLAIN and SHOW return is made by no query: counted all the same, and by cursors over them too.
 #[test]
 fn guard_counts_what_utility_statements_return() {

@@ -410,9 +410,6 @@ fn a_deadline_far_away_or_absent_cancels_nothing() {
 #[test]
 fn a_statement_that_swallows_its_cancellation() {
     let g = Gate::new("jwt_end_swallow");
-    if g.f.server.version() < 150_000 {
-        return;
-    }
     let mut s = g.login();
     let (token, end) = brief(&g, json!({}));
     s.run(&format!("BEGIN; {}", switch(&token)));
@@ -465,9 +462,6 @@ fn a_function_call_of_the_protocol_ends_with_the_token() {
 #[test]
 fn attack_a_copy_from_a_client_that_takes_its_time() {
     let g = Gate::new("jwt_end_copy");
-    if g.f.server.version() < 150_000 {
-        return;
-    }
     let mut wire = Wire::open(g.f.server, &g.auth, &g.f.name);
     let (token, end) = brief(&g, json!({"role": g.writer}));
     wire.query(&format!("BEGIN; {}", switch(&token)));

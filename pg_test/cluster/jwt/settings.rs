@@ -133,14 +133,7 @@ fn no_session_can_change_what_the_extension_trusts() {
         );
     }
     // The prefix is taken: a misspelt setting is an error, not a silent placeholder.
-    s.denied(
-        "SET scope_roles.jwt_secrt = 'x'",
-        if g.f.server.version() >= 150_000 {
-            "42602"
-        } else {
-            "42704"
-        },
-    );
+    s.denied("SET scope_roles.jwt_secrt = 'x'", "42602");
     s.run(&format!("BEGIN; {}; COMMIT", switch(&g.token(json!({})))));
 }
 

@@ -49,16 +49,13 @@ fn rights_on_settings() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From PostgreSQL 15 on an administrator can allow a role to change a setting that is the superusers'. While a role is locked, the
+/// An administrator can allow a role to change a setting that is the superusers'. While a role is locked, the
 /// guarded settings are.
 #[test]
 fn role_that_may_set_a_guarded_setting() {
     let _turn = rights_on_settings();
     let g = Gate::new("lock_parameter");
     let mut admin = g.f.admin();
-    if g.f.server.version() < 150_000 {
-        return;
-    }
     let group = g.f.role("group", "NOLOGIN");
     admin.run(&format!("GRANT {group} TO {}", g.reader));
     let mut s = g.login();
@@ -344,9 +341,6 @@ fn right_to_set_the_role_granted_during_the_switch() {
     let _turn = rights_on_settings();
     let g = Gate::new("lock_granted");
     let mut admin = g.f.admin();
-    if g.f.server.version() < 150_000 {
-        return;
-    }
     admin.run(&format!("GRANT SELECT ON vault TO {}", g.auth));
     let mut s = g.login();
     for steps in [

@@ -186,14 +186,12 @@ fn settings_that_change_what_sql_means() {
     }
     // It turns triggers and foreign keys off: a superuser's to allow.
     s.denied("SET session_replication_role = replica", "42501");
-    if POOL.g.f.server.version() >= 150_000 {
-        POOL.g.f.admin().run(&format!(
-            "GRANT SET ON PARAMETER session_replication_role TO {}",
-            POOL.g.reader
-        ));
-        POOL.attack(&mut s, "SET session_replication_role = replica");
-        assert_eq!(s.text("SHOW session_replication_role"), "origin");
-    }
+    POOL.g.f.admin().run(&format!(
+        "GRANT SET ON PARAMETER session_replication_role TO {}",
+        POOL.g.reader
+    ));
+    POOL.attack(&mut s, "SET session_replication_role = replica");
+    assert_eq!(s.text("SHOW session_replication_role"), "origin");
 }
 
 /// PgBouncer prepares statements under names that it believes to be there.

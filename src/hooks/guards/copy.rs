@@ -31,7 +31,10 @@ pub unsafe extern "C-unwind" fn by_query(
             null_mut(),
         );
         let kind = pg_sys::get_rel_relkind(relation) as u8;
+        let is_partitioned =
+            compat::COPIES_PARTITIONED_TABLES && kind == pg_sys::RELKIND_PARTITIONED_TABLE;
         let is_table = kind == pg_sys::RELKIND_RELATION
+            || is_partitioned
             || (compat::COPIES_MATERIALIZED_VIEWS && kind == pg_sys::RELKIND_MATVIEW);
         if relation == pg_sys::InvalidOid || !is_table {
             return statement;
@@ -40,7 +43,7 @@ pub unsafe extern "C-unwind" fn by_query(
             let quoted: Vec<String> = names.iter().map(|name| spi::identifier(name)).collect();
             quoted.join(", ")
         });
-        let Some(query) = select_of(relation, columns) else {
+        let Some(query) = select_of(relation, columns, is_partitioned) else {
             return statement;
         };
         let parsed = pg_sys::raw_parser(query.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
@@ -58,8 +61,12 @@ pub unsafe extern "C-unwind" fn by_query(
     }
 }
 
-/// `SELECT … FROM ONLY …`, of these columns or of all that COPY takes.
-fn select_of(relation: pg_sys::Oid, columns: Option<String>) -> Option<CString> {
+/// `SELECT … FROM ONLY …`, of these columns or of all that COPY takes; of a partitioned table with its partitions.
+fn select_of(
+    relation: pg_sys::Oid,
+    columns: Option<String>,
+    is_partitioned: bool,
+) -> Option<CString> {
     let rows = identity::elevated(|| {
         spi::query(
             "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
@@ -75,5 +82,6 @@ fn select_of(relation: pg_sys::Oid, columns: Option<String>) -> Option<CString> 
     });
     let (table, all) = xact::raised(rows).into_iter().next()?;
     let columns = columns.or(all).unwrap_or_default();
-    text::written(&format!("SELECT {columns} FROM ONLY {}", table?)).ok()
+    let only = if is_partitioned { "" } else { "ONLY " };
+    text::written(&format!("SELECT {columns} FROM {only}{}", table?)).ok()
 }

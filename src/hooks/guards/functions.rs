@@ -18,14 +18,14 @@ const LARGE_OBJECTS: [u32; 20] = [
 const LARGE_OBJECT_WRITERS: [u32; 10] = [715, 764, 767, 955, 957, 964, 1004, 3172, 3457, 3460];
 
 /// What else writes: sequences, the catalogues, statistics, replication, the log of changes. Some came with later versions.
-const WRITERS: [u32; 39] = [
+const WRITERS: [u32; 41] = [
     // setval
     1576, 1765, // pg_import_system_collations, pg_extension_config_dump
     3445, 3086, // pg_stat_reset and its kin
     2274, 2307, 3775, 3776, 3777, 6170, 6232,
     6387, // pg_restore_…_stats, pg_clear_…_stats
-    6362, 6363, 6397,
-    6398, // pg_create_…_slot, pg_copy_…, pg_drop_…, pg_replication_slot_advance, pg_sync_replication_slots
+    6362, 6363, 6397, 6398, 6512,
+    6513, // pg_create_…_slot, pg_copy_…, pg_drop_…, pg_replication_slot_advance, pg_sync_replication_slots
     3779, 3780, 3786, 3878, 4220, 4221, 4222, 4223, 4224, 6344,
     // pg_logical_slot_get_…changes, pg_logical_emit_message
     3782, 3783, 3577, 3578, // pg_replication_origin_…

@@ -10,9 +10,9 @@ use pgrx::prelude::*;
 use super::flags;
 use super::temporary::is_temporary;
 use crate::guard::{self, READS_ONLY, writers};
-use crate::pg::identity;
 use crate::pg::list::elements;
 use crate::pg::statement::tag;
+use crate::pg::{compat, identity};
 
 /// A query has started: PostgreSQL has checked the rights to what it writes.
 ///
@@ -25,7 +25,7 @@ pub unsafe fn after_start(query: *mut pg_sys::QueryDesc) {
             return;
         }
         learn_writers();
-        if !(*(*query).plannedstmt).resultRelations.is_null() {
+        if compat::any_written((*query).plannedstmt, |_| true) {
             judge_write((*query).plannedstmt);
         }
     }
@@ -41,18 +41,14 @@ unsafe extern "C-unwind" fn judge_write(plan: *mut pg_sys::PlannedStmt) {
     if may_write() {
         return;
     }
-    // SAFETY: a valid plan: the relations are numbers of entries in its range table.
+    // SAFETY: a valid plan.
     unsafe {
-        let relations = (*plan).resultRelations;
-        for index in 0..(*relations).length {
-            let number = (*(*relations).elements.add(index as usize)).int_value;
-            let place = usize::try_from(number - 1).unwrap_or(usize::MAX);
-            let entry = elements((*plan).rtable).nth(place);
-            let is_temporary = entry
-                .is_some_and(|entry| is_temporary((*entry.cast::<pg_sys::RangeTblEntry>()).relid));
-            if !is_temporary {
-                guard::refuse_write(tag(plan.cast()));
-            }
+        let is_lasting = |place: usize| {
+            let entry = elements((*plan).rtable).nth(place.saturating_sub(1));
+            !entry.is_some_and(|entry| is_temporary((*entry.cast::<pg_sys::RangeTblEntry>()).relid))
+        };
+        if compat::any_written(plan, is_lasting) {
+            guard::refuse_write(tag(plan.cast()));
         }
     }
 }

@@ -23,7 +23,7 @@ pub unsafe fn install_executor_run<R: Running>() {
     }
 }
 
-#[cfg(not(feature = "pg18"))]
+#[cfg(not(any(feature = "pg18", feature = "pg19")))]
 unsafe extern "C-unwind" fn executor_run<R: Running>(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
@@ -45,7 +45,7 @@ unsafe extern "C-unwind" fn executor_run<R: Running>(
     }
 }
 
-#[cfg(feature = "pg18")]
+#[cfg(any(feature = "pg18", feature = "pg19"))]
 unsafe extern "C-unwind" fn executor_run<R: Running>(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,

@@ -1,8 +1,7 @@
 //! The server log's own state.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
-#[cfg(not(feature = "pg14"))]
 use pgrx::pg_sys;
 
 mod log_globals {
@@ -14,7 +13,6 @@ mod log_globals {
         // utils/pg_locale.h
         pub static mut locale_messages: *mut c_char;
     }
-    #[cfg(not(feature = "pg14"))]
     unsafe extern "C-unwind" {
         // utils/elog.h, without the guard of pgrx's bindings: it writes into a pipe and does nothing else
         pub fn write_pipe_chunks(data: *mut c_char, length: i32, destination: i32);
@@ -27,27 +25,42 @@ pub fn has_log_collector() -> bool {
     unsafe { log_globals::redirection_done }
 }
 
-/// Hands a line to the logging collector; false where only PostgreSQL itself can (14).
-pub fn write_to_log_collector(line: &mut [u8]) -> bool {
-    #[cfg(feature = "pg14")]
-    {
-        let _ = line;
-        false
+/// `log_min_messages` of this process.
+pub fn least_to_log() -> i32 {
+    // SAFETY: reads of backend globals; from 19 on there is one for each type of process.
+    unsafe {
+        #[cfg(not(feature = "pg19"))]
+        return pg_sys::log_min_messages;
+        #[cfg(feature = "pg19")]
+        pg_sys::log_min_messages[pg_sys::MyBackendType as usize]
     }
-    #[cfg(not(feature = "pg14"))]
-    {
-        let Ok(length) = i32::try_from(line.len()) else {
-            return false;
-        };
-        // SAFETY: the bytes are valid.
-        unsafe {
-            log_globals::write_pipe_chunks(
-                line.as_mut_ptr().cast(),
-                length,
-                pg_sys::LOG_DESTINATION_STDERR as i32,
-            );
-        }
-        true
+}
+
+/// Hands a line to the logging collector; false for one that is too long for it.
+pub fn write_to_log_collector(line: &mut [u8]) -> bool {
+    let Ok(length) = i32::try_from(line.len()) else {
+        return false;
+    };
+    // SAFETY: the bytes are valid.
+    unsafe {
+        log_globals::write_pipe_chunks(
+            line.as_mut_ptr().cast(),
+            length,
+            pg_sys::LOG_DESTINATION_STDERR as i32,
+        );
+    }
+    true
+}
+
+/// Is this what PostgreSQL tells somebody at login, from 19 on: that the password ends soon, or is kept as MD5?
+///
+/// # Safety
+/// A valid error.
+pub unsafe fn is_warning_at_login(error: *mut pg_sys::ErrorData) -> bool {
+    // SAFETY: by contract; NULL or terminated.
+    unsafe {
+        let function = (*error).funcname;
+        !function.is_null() && CStr::from_ptr(function) == c"EmitConnectionWarnings"
     }
 }
 

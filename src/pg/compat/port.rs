@@ -32,9 +32,9 @@ struct PortPrefix {
     remote_hostname_resolv: i32,
     remote_hostname_errcode: i32,
     remote_port: *mut c_char,
-    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
     can_accept_connections: i32,
-    #[cfg(feature = "pg18")]
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
     local_host: [c_char; 64],
     database_name: *mut c_char,
     user_name: *mut c_char,
@@ -42,13 +42,13 @@ struct PortPrefix {
     guc_options: *mut c_void,
     application_name: *mut c_char,
     hba: *mut c_void,
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    #[cfg(feature = "pg15")]
     authn_id: *const c_char,
     /// Default and current keepalives_idle, _interval, _count and tcp_user_timeout.
     tcp_settings: [i32; 8],
-    #[cfg(feature = "pg18")]
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
     scram_keys: [u8; 64],
-    #[cfg(feature = "pg18")]
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
     has_scram_keys: bool,
     gss: *mut c_void,
     ssl_in_use: bool,

@@ -4,14 +4,14 @@ use std::ffi::{CStr, c_char, c_void};
 
 use pgrx::pg_sys;
 
-#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+#[cfg(not(feature = "pg15"))]
 use crate::pg::setting;
 
 /// The record of a setting, NULL when there is none of that name. Never raises an error and
 /// allocates nothing, so that assign hooks may call it.
 pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
     // Declared without the guard of pgrx's bindings: nothing here raises an error.
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    #[cfg(feature = "pg15")]
     {
         // Sorted by name without regard to ASCII case (guc.c, guc_var_compare).
         let settings = array();
@@ -29,7 +29,7 @@ pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
         let place = found.ok().and_then(|place| settings.get(place));
         place.copied().unwrap_or(std::ptr::null_mut())
     }
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    #[cfg(not(feature = "pg15"))]
     {
         unsafe extern "C-unwind" {
             fn find_option(
@@ -47,7 +47,7 @@ pub fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
 /// Defines the setting by which [`changed_settings`] finds the others: from 16 on they are on a list
 /// whose head is PostgreSQL's own, and what was pushed last leads to all.
 pub fn define_mark_of_settings() {
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    #[cfg(not(feature = "pg15"))]
     {
         use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
         static MARK: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -62,19 +62,19 @@ pub fn define_mark_of_settings() {
     }
 }
 
-#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+#[cfg(not(feature = "pg15"))]
 const MARK_OF_SETTINGS: &CStr = c"scope.mark";
 
 /// Looks at each setting that has been changed, or set for a while, in this transaction.
 pub fn changed_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    #[cfg(feature = "pg15")]
     all_settings(|setting| {
         // SAFETY: a valid record.
         if unsafe { !(*setting).stack.is_null() } {
             look(setting);
         }
     });
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    #[cfg(not(feature = "pg15"))]
     {
         // SAFETY: inside a transaction; each link is part of a valid record, and the last is NULL.
         unsafe {
@@ -112,7 +112,7 @@ pub fn all_settings(mut look: impl FnMut(*mut pg_sys::config_generic)) {
 fn array<'a>() -> &'a [*mut pg_sys::config_generic] {
     // SAFETY: an array of so many valid records.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         let (settings, count) = {
             unsafe extern "C-unwind" {
                 fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
@@ -120,7 +120,7 @@ fn array<'a>() -> &'a [*mut pg_sys::config_generic] {
             }
             (get_guc_variables(), GetNumConfigOptions())
         };
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         let (settings, count) = {
             let mut count = 0;
             (pg_sys::get_guc_variables(&mut count), count)
@@ -129,14 +129,83 @@ fn array<'a>() -> &'a [*mut pg_sys::config_generic] {
     }
 }
 
+/// What a record holds for its type.
+macro_rules! of_type {
+    ($setting:expr, $type:ident, $field:ident) => {{
+        #[cfg(not(feature = "pg19"))]
+        let record = $setting.cast::<pg_sys::$type>();
+        #[cfg(feature = "pg19")]
+        let record = &raw mut (*$setting).__bindgen_anon_1.$field;
+        record
+    }};
+}
+
+/// The part of a setting's record that those of texts have.
+///
+/// # Safety
+/// A valid record of a text.
+#[cfg_attr(
+    not(feature = "pg19"),
+    allow(unused_unsafe, reason = "nothing is read before 19")
+)]
+pub unsafe fn text_setting(setting: *mut pg_sys::config_generic) -> *mut pg_sys::config_string {
+    // SAFETY: by contract.
+    unsafe { of_type!(setting, config_string, _string) }
+}
+
+/// # Safety
+/// A valid record.
+pub unsafe fn setting_value(setting: *mut pg_sys::config_generic) -> pg_sys::config_var_val {
+    use pg_sys::config_type::*;
+    // SAFETY: by contract; the type says what the record holds.
+    unsafe {
+        match (*setting).vartype {
+            PGC_BOOL => pg_sys::config_var_val {
+                boolval: *(*of_type!(setting, config_bool, _bool)).variable,
+            },
+            PGC_INT => pg_sys::config_var_val {
+                intval: *(*of_type!(setting, config_int, _int)).variable,
+            },
+            PGC_REAL => pg_sys::config_var_val {
+                realval: *(*of_type!(setting, config_real, _real)).variable,
+            },
+            PGC_ENUM => pg_sys::config_var_val {
+                enumval: *(*of_type!(setting, config_enum, _enum)).variable,
+            },
+            _ => pg_sys::config_var_val {
+                stringval: *(*text_setting(setting)).variable,
+            },
+        }
+    }
+}
+
+/// What a value of an enum is called: terminated.
+///
+/// # Safety
+/// A valid record of an enum, and one of its values.
+pub unsafe fn setting_name_of_value(
+    setting: *mut pg_sys::config_generic,
+    value: i32,
+) -> *const c_char {
+    unsafe extern "C-unwind" {
+        // utils/guc_tables.h: of an enum's record before 19, which begins with the other.
+        fn config_enum_lookup_by_value(
+            record: *mut pg_sys::config_generic,
+            value: i32,
+        ) -> *const c_char;
+    }
+    // SAFETY: by contract.
+    unsafe { config_enum_lookup_by_value(setting, value) }
+}
+
 /// Memory that the settings machinery will free itself. NULL when there is none left.
-pub fn setting_alloc(size: usize) -> *mut c_void {
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
+fn setting_alloc(size: usize) -> *mut c_void {
+    #[cfg(feature = "pg15")]
     // SAFETY: PostgreSQL frees it with free().
     unsafe {
         libc::malloc(size)
     }
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    #[cfg(not(feature = "pg15"))]
     // SAFETY: at LOG level it returns NULL instead of raising an error.
     unsafe {
         pg_sys::guc_malloc(pg_sys::LOG as i32, size)
@@ -150,9 +219,9 @@ pub fn setting_alloc(size: usize) -> *mut c_void {
 pub unsafe fn setting_free(memory: *mut c_void) {
     // SAFETY: by contract; each version allocates as it frees.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         libc::free(memory);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         pg_sys::guc_free(memory);
     }
 }
@@ -173,9 +242,6 @@ pub fn setting_string(text: &CStr) -> *mut c_char {
 pub fn reserve_setting_prefix(prefix: &CStr) {
     // SAFETY: called once from _PG_init, after our settings are defined.
     unsafe {
-        #[cfg(feature = "pg14")]
-        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
-        #[cfg(not(feature = "pg14"))]
         pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
     }
 }
