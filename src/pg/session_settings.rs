@@ -1,7 +1,7 @@
 //! What a transaction sets for its session, and how to have it for the transaction alone.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
