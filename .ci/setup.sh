@@ -339,7 +339,8 @@ fetch_server() {
     rm -rf -- "$new" "$new.log"
     return 1
   fi
-  rm -rf -- "$new"/{apt,debs} "$new.log" "$new/usr/lib/postgresql/$closure"/lib/bitcode "$new"/usr/share/{doc,man,locale,perl}
+  rm -rf -- "$new"/{apt,debs} "$new.log" "$new/usr/lib/postgresql/$major/lib/bitcode" "$new"/usr/share/{doc,man,locale,perl}
+  if [ "$closure" != "$major" ]; then rm -rf -- "$new"/usr/{lib,share}/postgresql/"$closure"; fi
   if [ -d "$new/usr/include/unicode" ]; then mv "$new/usr/include/unicode" "$new/usr/include/postgresql/$major/server/"; fi
   # By names that last: this folder is renamed when it is whole.
   local libraries

@@ -35,7 +35,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 in_server_tests() {
-  local command=(cargo pgrx test "$PG_LABEL")
+  local command=(cargo pgrx test --cargo="$PGRX_BUILD_FLAGS" "$PG_LABEL")
   if [ -n "$ONLY" ]; then command+=("$ONLY"); fi
   if ! is_root; then
     USER=$(id -un) "${command[@]}" --pgdata "$SCRATCH"
