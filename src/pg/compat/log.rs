@@ -27,12 +27,14 @@ pub fn has_log_collector() -> bool {
 
 /// `log_min_messages` of this process.
 pub fn least_to_log() -> i32 {
-    // SAFETY: reads of backend globals; from 19 on there is one for each type of process.
+    let all = &raw const pg_sys::log_min_messages;
+    // SAFETY: reads of backend globals; from 19 on it is an array with one for each type of process, of a length that
+    // its declaration does not say.
     unsafe {
         #[cfg(not(feature = "pg19"))]
-        return pg_sys::log_min_messages;
+        return *all;
         #[cfg(feature = "pg19")]
-        pg_sys::log_min_messages[pg_sys::MyBackendType as usize]
+        *all.cast::<i32>().add(pg_sys::MyBackendType as usize)
     }
 }
 
