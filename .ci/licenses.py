@@ -24,8 +24,6 @@ PREFERRED = ["MIT", "ISC", "Apache-2.0"]
 TWICE = {
     "hashbrown": "petgraph, of pgrx, is a version behind indexmap",
     "syn": "macros only: pgrx-macros is a major version behind serde_derive",
-    "thiserror": "pgrx-pg-sys is a major version behind",
-    "thiserror-impl": "as thiserror",
 }
 MIT = """Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation
 files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy,

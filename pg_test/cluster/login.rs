@@ -504,12 +504,18 @@ fn login_where_the_indexes_of_shared_catalogues_are_not_known() {
 fn login_of_a_credential_brings_no_warning_that_it_ends() {
     let f = Fixture::new("login_no_warning");
     let cred = f.admin().issue("'orders'");
+    // Our driver hears of nothing before the session is ready.
     let of = |role: &str, password: &str| {
-        let mut session = f
-            .server
-            .try_tcp("127.0.0.1", role, password, &f.name)
-            .expect("a login");
-        session.notices().len()
+        let port = f.server.port().to_string();
+        let done = program("psql", std::path::Path::new("/"))
+            .env("PGPASSWORD", password)
+            .args(["-X", "-h", "127.0.0.1", "-p", &port, "-U", role])
+            .args(["-d", &f.name, "-c", "SELECT 1"])
+            .output()
+            .expect("psql");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        said.matches("WARNING").count()
     };
     assert_eq!(of(&cred.role, &cred.password), 0);
     // Nobody else's is taken back.
