@@ -35,19 +35,22 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 in_server_tests() {
-  local command=(cargo pgrx test --cargo="$PGRX_BUILD_FLAGS" "$PG_LABEL")
+  # What `cargo pgrx test` runs. It passes on no --ignore-rust-version: with the same flag it asks for metadata, which has none.
+  local command=(env PGRX_MANIFEST_PATH="$ROOT/Cargo.toml" PGRX_FEATURES="$PG_LABEL pg_test" PGRX_NO_DEFAULT_FEATURES=true
+    PGRX_ALL_FEATURES=false PGRX_NO_SCHEMA=false PGRX_BUILD_PROFILE=dev CARGO_PGRX_TEST_PGDATA="$SCRATCH"
+    cargo test --ignore-rust-version --no-default-features --features "$PG_LABEL pg_test")
   if [ -n "$ONLY" ]; then command+=("$ONLY"); fi
   if ! is_root; then
-    USER=$(id -un) "${command[@]}" --pgdata "$SCRATCH"
+    USER=$(id -un) "${command[@]}"
   elif unshare --user --map-user="$SERVER_USER" --map-group="$SERVER_USER" true 2>/dev/null; then
     # Root by another name: initdb and postgres accept it, and it still owns root's files.
     unshare --user --map-user="$SERVER_USER" --map-group="$SERVER_USER" \
-      env USER="$SERVER_USER" LOGNAME="$SERVER_USER" "${command[@]}" --pgdata "$SCRATCH"
+      env USER="$SERVER_USER" LOGNAME="$SERVER_USER" "${command[@]}"
   else
     # No user namespaces here, as in many containers: pgrx can change the user itself, by sudo.
     ensure_commands sudo:sudo
     chown "$SERVER_USER" "$SCRATCH"
-    "${command[@]}" --runas "$SERVER_USER" --pgdata "$SCRATCH"
+    CARGO_PGRX_TEST_RUNAS=$SERVER_USER "${command[@]}"
   fi
 }
 
