@@ -40,7 +40,7 @@ fn attack_a_login_renamed_where_names_are_no_utf8_keeps_its_end_and_its_rules() 
     admin.run("CREATE ROLE \"caf\u{FFFD}\"; CREATE ROLE \"caf\u{10FFE9}\"");
     let address = admin.issue("'orders', allow_local => false").role;
     let revoked = admin.issue("'orders'").role;
-    let ends = admin.issue("'orders', valid_for => '6 seconds'").role;
+    let ends = admin.issue("'orders'").role;
     let gate = admin.text("SELECT role_name FROM scope.create_authenticator('gate', '{web_user}')");
     let mut oid = |role: &str| admin.text(&format!("SELECT '{role}'::regrole::oid"));
     let (oid, leaked) = (oid(&ends), oid(&revoked));
@@ -52,13 +52,22 @@ fn attack_a_login_renamed_where_names_are_no_utf8_keeps_its_end_and_its_rules() 
     ] {
         latin.run(&format!("ALTER ROLE {role} RENAME TO \"{name}\""));
     }
-    let open = "SELECT pg_backend_pid(), pg_sleep(60)";
-    let (said, _) = std::thread::scope(|scope| {
-        let session = scope.spawn(|| psql(&server, b"caf\xe9_e", "postgres", open));
-        wait_until("the login has ended", 30, || {
-            admin.text(&format!("SELECT count(*) FROM pg_roles WHERE oid = {oid}")) == "0"
+    let said = std::thread::scope(|scope| {
+        let session =
+            scope.spawn(|| psql(&server, b"caf\xe9_e", "postgres", "SELECT pg_sleep(60)"));
+        let mut count = |all: &str| admin.text(&format!("SELECT count(*) FROM {all}"));
+        wait_until("the login is in", 30, || {
+            count(&format!(
+                "pg_stat_activity WHERE usesysid = {oid} AND wait_event = 'PgSleep'"
+            )) == "1"
         });
-        (session.join().expect("psql"), ())
+        count(&format!(
+            "(SELECT scope.renew_role(rolname, '1 second') FROM pg_roles WHERE oid = {oid}) x"
+        ));
+        wait_until("the login has ended", 30, || {
+            count(&format!("pg_roles WHERE oid = {oid}")) == "0"
+        });
+        session.join().expect("psql")
     });
     assert!(
         said.contains("has ended") || said.contains("terminating connection"),
