@@ -25,7 +25,7 @@ FLOORS = [
     ["lock", "switch", "verify", "claims"],
     ["audit", "session", "label", "wakeup"],
     ["guc", "error", "dependencies", "memberships", "advisory", "waiting", "notice", "log_line", "own_tables", "session_libraries", "pg"],
-    ["attention", "claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "pinned", "log_prefix", "buffer", "flood", "html", "text", "bytes", "timestamp", "digits"],
+    ["attention", "claim_rules", "claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "pinned", "log_prefix", "buffer", "flood", "html", "text", "bytes", "timestamp", "digits"],
 ]
 
 

@@ -97,6 +97,10 @@ COMMENT ON COLUMN scope.jwt_issuers.anon_role IS 'The role of its tokens that na
 COMMENT ON COLUMN scope.jwt_issuers.leeway IS 'Tolerance for exp, nbf and iat; NULL: scope_roles.jwt_leeway.';
 COMMENT ON COLUMN scope.jwt_issuers.require_exp IS 'Whether a token must have an exp claim.';
 COMMENT ON COLUMN scope.jwt_issuers.max_age IS 'How old a token may be, counted from iat; NULL: any age.';
+COMMENT ON COLUMN scope.jwt_issuers.token_types IS 'The typ that a token''s header may have; absent: none; empty: typ is not checked.';
+COMMENT ON COLUMN scope.jwt_issuers.required_claims IS 'What the claims of a token must be, by their names or paths: a value, a list of values, or {"present": true}.';
+COMMENT ON COLUMN scope.jwt_issuers.role_map IS 'Which values of the role claim stand for which roles, the first that a token has counts; NULL: the claim names the role.';
+COMMENT ON COLUMN scope.jwt_issuers.bound IS 'Whether a token is bound to the certificate of the TLS client (cnf, RFC 8705): required, if_present or ignored.';
 COMMENT ON COLUMN scope.jwt_issuers.changed_at IS 'When it was last changed, keys included.';
 
 COMMENT ON COLUMN scope.writing_function.function IS 'The function, by name and argument types.';
@@ -132,6 +136,10 @@ COMMENT ON COLUMN _scope.jwt_issuer.anon_role IS 'The role of its tokens that na
 COMMENT ON COLUMN _scope.jwt_issuer.leeway IS 'Tolerance for exp, nbf and iat; NULL: scope_roles.jwt_leeway.';
 COMMENT ON COLUMN _scope.jwt_issuer.require_exp IS 'Whether a token must have an exp claim.';
 COMMENT ON COLUMN _scope.jwt_issuer.max_age IS 'How old a token may be, counted from iat; NULL: any age.';
+COMMENT ON COLUMN _scope.jwt_issuer.token_types IS 'The typ that a token''s header may have; absent: none; empty: typ is not checked.';
+COMMENT ON COLUMN _scope.jwt_issuer.required_claims IS 'What the claims of a token must be, by their names or paths: a value, a list of values, or {"present": true}.';
+COMMENT ON COLUMN _scope.jwt_issuer.role_map IS 'Which values of the role claim stand for which roles, the first that a token has counts; NULL: the claim names the role.';
+COMMENT ON COLUMN _scope.jwt_issuer.bound IS 'Whether a token is bound to the certificate of the TLS client (cnf, RFC 8705): required, if_present or ignored.';
 COMMENT ON COLUMN _scope.jwt_issuer.changed_at IS 'When it was last changed, keys included.';
 COMMENT ON COLUMN _scope.jwt_issuer.keys IS 'The keys that verify its tokens; NULL: a secret is among them, and _scope.jwt_issuer_secret has them.';
 

@@ -248,14 +248,18 @@ CREATE FUNCTION scope.add_jwt_issuer(
     anon_role text DEFAULT NULL,
     leeway interval DEFAULT NULL,
     require_exp boolean DEFAULT true,
-    max_age interval DEFAULT NULL
+    max_age interval DEFAULT NULL,
+    token_types text[] DEFAULT '{}',
+    required_claims jsonb DEFAULT '{}',
+    role_map json DEFAULT NULL,
+    bound text DEFAULT 'if_present'
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'add_jwt_issuer_wrapper';
-COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval) IS
+COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval, text[], jsonb, json, text) IS
 'Registers an issuer in this database. Tokens whose iss claim equals issuer are verified by its keys alone.
-keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key, or a secret of at least 32 bytes; at most 7,000 bytes where one is a secret; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat.
-Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path or duration, or keys that serve none of the algorithms; 22004 NULL.';
+keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key or certificate, an object of PEM certificates by their kid, or a secret of at least 32 bytes; at most 7,000 bytes where one is a secret; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat. token_types: the typ that the header may have (at+jwt, JWT), absent for none; empty: any. required_claims: by name or path a value, a list of values, or {"present": true}. role_map: from values of the role claim, a string or an array, to roles; the first of the map that the token has counts; json, because jsonb forgets the order. bound: whether cnf.x5t#S256 (RFC 8705) must be the SHA-256 of the TLS client''s certificate: required, if_present or ignored.
+Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path, token type, required claims, map of roles, bound or duration, or keys that serve none of the algorithms; 22004 NULL.';
 
 CREATE FUNCTION scope.set_jwt_keys(name text, keys text)
 RETURNS void

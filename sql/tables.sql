@@ -18,6 +18,10 @@ CREATE TABLE _scope.jwt_issuer (
     leeway interval,
     require_exp boolean NOT NULL DEFAULT true,
     max_age interval,
+    token_types text[] NOT NULL DEFAULT '{}',
+    required_claims jsonb NOT NULL DEFAULT '{}',
+    role_map jsonb,
+    bound text NOT NULL DEFAULT 'if_present',
     changed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE _scope.jwt_issuer IS 'Registered issuers with their public keys; see scope.add_jwt_issuer(). Keys with a secret are in _scope.jwt_issuer_secret.';
@@ -86,7 +90,8 @@ ALTER TABLE _scope.jwt_issuer
     ALTER name SET STATISTICS 0, ALTER issuer SET STATISTICS 0, ALTER audiences SET STATISTICS 0,
     ALTER algorithms SET STATISTICS 0, ALTER keys SET STATISTICS 0, ALTER role_claim SET STATISTICS 0, ALTER allowed_roles SET STATISTICS 0,
     ALTER anon_role SET STATISTICS 0, ALTER leeway SET STATISTICS 0, ALTER require_exp SET STATISTICS 0,
-    ALTER max_age SET STATISTICS 0, ALTER changed_at SET STATISTICS 0;
+    ALTER max_age SET STATISTICS 0, ALTER token_types SET STATISTICS 0, ALTER required_claims SET STATISTICS 0,
+    ALTER role_map SET STATISTICS 0, ALTER bound SET STATISTICS 0, ALTER changed_at SET STATISTICS 0;
 ALTER TABLE _scope.jwt_revoked_token
     ALTER jti SET STATISTICS 0, ALTER issuer SET STATISTICS 0, ALTER until SET STATISTICS 0;
 ALTER TABLE _scope.jwt_revoked_subject

@@ -52,6 +52,13 @@ AS 'MODULE_PATHNAME', 'jwt_subject_wrapper';
 COMMENT ON FUNCTION scope.jwt_subject() IS
 'The sub claim (RFC 7519 section 4.1.2) of the token that switched this session or transaction; NULL without one.';
 
+CREATE FUNCTION scope.jwt_actor()
+RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'jwt_actor_wrapper';
+COMMENT ON FUNCTION scope.jwt_actor() IS
+'The sub of the innermost act claim (RFC 8693 section 4.1) of the token that switched this session or transaction: who acted first on behalf of the subject. NULL without a token, where it has no act, and where that has no sub. The current actor is scope.jwt_claim(''.act.sub'').';
+
 CREATE FUNCTION scope.jwt_expires_at()
 RETURNS timestamptz
 LANGUAGE c STABLE PARALLEL SAFE

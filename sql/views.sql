@@ -308,7 +308,8 @@ class: table, column, sequence, function, schema, database, future tables, futur
 -- WITH: nothing can be written through it, nor its rows be locked, which its owner's rights would allow past row security.
 CREATE VIEW scope.jwt_issuers AS
   WITH issuers AS NOT MATERIALIZED (
-       SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age, changed_at
+       SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age,
+              token_types, required_claims, role_map, bound, changed_at
          FROM _scope.jwt_issuer)
 SELECT * FROM issuers;
 COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys.';

@@ -62,8 +62,8 @@ const CHANNEL: &std::ffi::CStr = c"scope_alert";
 const MAX_PAYLOAD: usize = 7_999;
 
 thread_local! {
-    /// `issuer`, `subject` and `jti` of a switch, and the state of the switch that they belong to.
-    static TOKEN: RefCell<(u64, Rc<[u8]>)> = RefCell::new((0, Rc::from([])));
+    /// What lines say of a switch's token, and the state of the switch that it belongs to.
+    static TOKEN: RefCell<(u64, OfToken)> = RefCell::new((0, OfToken::default()));
     /// What waits for the end of the transaction.
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
     /// The message of the last error, and of which statement.
@@ -72,6 +72,15 @@ thread_local! {
     static SECOND: RefCell<Second> = RefCell::default();
     /// The buffer of the last line.
     static BUFFER: Buffer = const { Buffer::new() };
+}
+
+/// What is written of a token: ready to be put into lines.
+#[derive(Debug, Clone, Default)]
+pub struct OfToken {
+    /// `issuer`, `subject` and `jti`: in every line.
+    pub token: Rc<[u8]>,
+    /// Who acts for the subject: in the line of the switch.
+    pub actors: Rc<[u8]>,
 }
 
 /// Is anything waiting for the end of the transaction?
@@ -224,6 +233,35 @@ pub fn token_members(issuer: Option<&str>, subject: Option<&str>, jti: Option<&s
     members.into_members().into()
 }
 
+/// As many of the actors, one on behalf of the other, as are written.
+const MOST_ACTORS: usize = 8;
+
+/// `act`, `azp` and `client_id` of a token, ready for the lines of its switches; what it has not is left out.
+pub fn actor_members(actors: &[String], azp: Option<&str>, client_id: Option<&str>) -> Rc<[u8]> {
+    let mut members = Line::part();
+    if let Some(actors) = actors.get(..actors.len().min(MOST_ACTORS))
+        && !actors.is_empty()
+    {
+        members.field("act", Value::Texts(actors));
+    }
+    for (key, claim) in [("azp", azp), ("client_id", client_id)] {
+        members.name(key, claim.map(str::as_bytes));
+    }
+    members.into_members().into()
+}
+
+/// Those of the token of the last switch.
+pub fn actors() -> Rc<[u8]> {
+    let epoch = switch_state::epoch();
+    TOKEN.with_borrow(|(known, of)| {
+        if *known == epoch {
+            of.actors.clone()
+        } else {
+            Rc::default()
+        }
+    })
+}
+
 /// A deadline as a field.
 pub fn deadline(moment: Option<i64>) -> Value<'static> {
     match moment {
@@ -233,7 +271,7 @@ pub fn deadline(moment: Option<i64>) -> Value<'static> {
 }
 
 /// The switch that has just been made is that of this token.
-pub fn switched(token: &Rc<[u8]>) {
+pub fn switched(token: &OfToken) {
     TOKEN.set((switch_state::epoch(), token.clone()));
 }
 
@@ -309,14 +347,17 @@ fn write_token(line: &mut Line) {
         return;
     }
     let epoch = switch_state::epoch();
-    TOKEN.with_borrow_mut(|(known, members)| {
+    TOKEN.with_borrow_mut(|(known, of)| {
         if *known != epoch {
             // A rollback has brought a switch back, or this is a parallel worker.
-            *members = switch_state::with(|state| members_of(state.claims))
-                .unwrap_or_else(|| token_members(None, None, None));
+            let token = switch_state::with(|state| members_of(state.claims));
+            *of = OfToken {
+                token: token.unwrap_or_default(),
+                actors: Rc::default(),
+            };
             *known = epoch;
         }
-        line.members(members);
+        line.members(&of.token);
     });
 }
 

@@ -73,6 +73,9 @@ pub enum RoleClaim {
     /// The string is longer than a role name can be.
     #[error("the role claim is longer than 63 bytes")]
     TooLong,
+    /// None of its strings is in the issuer's map of roles.
+    #[error("no value of the role claim is in the map of roles")]
+    NotMapped,
 }
 
 impl RoleClaim {
@@ -83,6 +86,7 @@ impl RoleClaim {
             Self::NotText => "role_not_text",
             Self::Empty => "role_empty",
             Self::TooLong => "role_too_long",
+            Self::NotMapped => "role_not_mapped",
         }
     }
 
@@ -100,6 +104,10 @@ impl RoleClaim {
             Self::Empty => "Have the identity provider put a role name into the claim.",
             Self::TooLong => {
                 "Role names have at most 63 bytes. Check that the path leads to the role."
+            }
+            Self::NotMapped => {
+                "Give one of the values that its users' tokens have a role in the map, or them such \
+                 a value at the identity provider."
             }
         }
     }
@@ -168,6 +176,37 @@ impl ClaimPath {
         Ok(role.into_owned())
     }
 
+    /// The claim as the JSON text that was signed; `None` when it is absent. Of several values, the first.
+    pub fn value<'a>(&self, payload: &'a str) -> Option<&'a str> {
+        self.select(payload).ok()?.first().copied()
+    }
+
+    /// The strings that the claim holds: itself, or the elements of the array that it is.
+    ///
+    /// # Errors
+    /// [`RoleClaim`] says why there is none.
+    pub fn strings<'a>(&self, payload: &'a str) -> Result<Vec<Cow<'a, str>>, RoleClaim> {
+        let values = match &self.kind {
+            Kind::Json(path) => query(path, payload.trim_ascii(), true),
+            _ => self.select(payload),
+        };
+        let values = values.map_err(|_| RoleClaim::Missing)?;
+        if values.is_empty() {
+            return Err(RoleClaim::Missing);
+        }
+        let mut strings = Vec::new();
+        for value in values {
+            match json::string(value) {
+                Some(text) => strings.push(text),
+                None => strings.extend(json::elements(value).filter_map(json::string)),
+            }
+        }
+        if strings.is_empty() {
+            return Err(RoleClaim::NotText);
+        }
+        Ok(strings)
+    }
+
     /// The JSON texts that the path selects, in the payload's order.
     fn select<'a>(&self, payload: &'a str) -> Result<Vec<&'a str>, Refusal> {
         let object = payload.trim_ascii();
@@ -181,31 +220,33 @@ impl ClaimPath {
                 .try_fold(object, |value, step| step.apply(value))
                 .into_iter()
                 .collect(),
-            Kind::Json(path) => {
-                let tree = json::tree(object).ok_or(NOT_A_PAYLOAD)?;
-                // The tree's numbers are doubles: what is handed out is the signed text.
-                let nodes = path.query_located(&tree);
-                let first = nodes.iter().next();
-                let text = nodes.iter().find(|node| node.node().is_string());
-                first
-                    .into_iter()
-                    .chain(text)
-                    .map(|node| node.location())
-                    .filter_map(|location| {
-                        location
-                            .iter()
-                            .try_fold(object, |value, element| match element {
-                                PathElement::Name(name) => json::find(value, name),
-                                PathElement::Index(index) => json::elements(value).nth(*index),
-                            })
-                    })
-                    .collect()
-            }
+            Kind::Json(path) => query(path, object, false)?,
         })
     }
 }
 
 const NOT_A_PAYLOAD: Refusal = Refusal::Malformed("the payload is not a JSON object");
+
+/// What JSONPath selects: all of it, or its first value and its first string.
+fn query<'a>(path: &JsonPath, object: &'a str, all: bool) -> Result<Vec<&'a str>, Refusal> {
+    let tree = json::tree(object).ok_or(NOT_A_PAYLOAD)?;
+    // The tree's numbers are doubles: what is handed out is the signed text.
+    let nodes = path.query_located(&tree);
+    let first = nodes.iter().take(if all { usize::MAX } else { 1 });
+    let text = nodes.iter().find(|node| !all && node.node().is_string());
+    Ok(first
+        .chain(text)
+        .map(|node| node.location())
+        .filter_map(|location| {
+            location
+                .iter()
+                .try_fold(object, |value, element| match element {
+                    PathElement::Name(name) => json::find(value, name),
+                    PathElement::Index(index) => json::elements(value).nth(*index),
+                })
+        })
+        .collect())
+}
 
 impl Step {
     fn apply<'a>(&self, value: &'a str) -> Option<&'a str> {

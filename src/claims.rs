@@ -81,6 +81,14 @@ fn jwt_subject() -> Option<json::Text> {
         .map(json::Text)
 }
 
+/// The innermost actor. Documented in `sql/tokens.sql`.
+#[pg_extern(sql = false)]
+fn jwt_actor() -> Option<json::Text> {
+    switch_state::with(|state| jwt::innermost_actor(state.claims))
+        .flatten()
+        .map(json::Text)
+}
+
 /// The `exp` claim. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn jwt_expires_at() -> Option<TimestampWithTimeZone> {

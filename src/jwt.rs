@@ -17,15 +17,17 @@ mod refusal;
 mod rsa;
 mod setting;
 mod token;
+mod token_type;
 mod verifier;
 
 pub use algorithm::Algorithm;
-pub use claims::{MAX_ID_BYTES, Policy, Verified};
+pub use claims::{Confirmation, MAX_ID_BYTES, Policy, Verified, innermost_actor};
 pub use key_error::KeyError;
 pub use key_set::KeySet;
 pub use redact::redact;
 pub use refusal::Refusal;
-pub use setting::{claim_of_setting, setting_names};
+pub use setting::{claim_of_setting, setting_names, with_role};
+pub use token_type::TokenType;
 
 #[cfg(test)]
 use key_set::allowed;
@@ -44,7 +46,7 @@ pub const MAX_TOKEN_BYTES: usize = 65_536;
 /// The first rule that the token breaks, as a [`Refusal`].
 pub fn verify(token: &str, keys: &KeySet, policy: &Policy, now: i64) -> Result<Verified, Refusal> {
     let compact = Compact::parse(token)?;
-    verify_signature(&compact, keys, &policy.algorithms)?;
+    verify_signature(&compact, keys, policy)?;
     let verified = Verified::read(compact.into_payload()?)?;
     verified.check(policy, now)?;
     Ok(verified)
@@ -72,7 +74,7 @@ pub fn read_verified(
     now: i64,
 ) -> Result<Verified, Refusal> {
     let compact = Compact::parse(token)?;
-    drop(candidates(&compact, keys, &policy.algorithms)?);
+    drop(candidates(&compact, keys, policy)?);
     let verified = Verified::read(compact.into_payload()?)?;
     verified.check(policy, now)?;
     Ok(verified)
@@ -84,27 +86,29 @@ pub fn expires_at(payload: &str) -> Option<i64> {
 }
 
 /// Checks the signature alone, with every key that the header's `kid` and `alg` admit.
-fn verify_signature(
-    compact: &Compact<'_>,
-    keys: &KeySet,
-    algorithms: &[Algorithm],
-) -> Result<(), Refusal> {
+fn verify_signature(compact: &Compact<'_>, keys: &KeySet, policy: &Policy) -> Result<(), Refusal> {
     let message = compact.signing_input.as_bytes();
-    if candidates(compact, keys, algorithms)?.any(|key| key.holds(message, &compact.signature)) {
+    if candidates(compact, keys, policy)?.any(|key| key.holds(message, &compact.signature)) {
         Ok(())
     } else {
         Err(Refusal::BadSignature)
     }
 }
 
-/// The keys that the header's `kid` and `alg` admit.
+/// The keys that the header's `kid` and `alg` admit, where its `alg` and `typ` are accepted.
 fn candidates<'a>(
     compact: &'a Compact<'_>,
     keys: &'a KeySet,
-    algorithms: &[Algorithm],
+    policy: &Policy,
 ) -> Result<impl Iterator<Item = &'a verifier::Check> + use<'a>, Refusal> {
+    let Policy {
+        algorithms, types, ..
+    } = policy;
     if !algorithms.is_empty() && !algorithms.contains(&compact.algorithm) {
         return Err(Refusal::Algorithm);
+    }
+    if !types.is_empty() && !types.iter().any(|one| one.is(compact.typ.as_deref())) {
+        return Err(Refusal::TokenType);
     }
     keys.candidates(compact.kid.as_deref(), compact.algorithm)
 }

@@ -13,6 +13,7 @@ mod authority;
 mod buffer;
 mod bytes;
 mod claim_path;
+mod claim_rules;
 mod claims;
 mod credential;
 mod dependencies;

@@ -36,7 +36,11 @@ pub enum Error {
     #[error("the path of the claim is not valid")]
     Path(PathError),
     #[error("the token names no role that can be taken")]
-    RoleClaim(RoleClaim),
+    RoleClaim {
+        problem: RoleClaim,
+        claim: String,
+        named_by: NamedBy,
+    },
     #[error(transparent)]
     Role(#[from] Untakeable),
     #[error("the role \"{role}\" may not be taken by this session")]
@@ -69,6 +73,17 @@ pub enum Error {
     NoSessionSwitch,
     #[error("this token cannot end the switch of this session")]
     OtherToken,
+}
+
+/// What says which claim names the role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The argument of the call.
+    Caller,
+    /// scope_roles.jwt_role_claim.
+    Setting,
+    /// The issuer of this name.
+    Issuer(String),
 }
 
 thread_local! {
@@ -116,7 +131,12 @@ fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, E
         Ok(done) => {
             if switch_state::is_locked() {
                 let until = switch_state::ends_at();
-                audit::record(Event::Switch { function, until });
+                let actors = &audit::actors();
+                audit::record(Event::Switch {
+                    function,
+                    until,
+                    actors,
+                });
             }
             Ok(done)
         }
@@ -139,7 +159,7 @@ pub struct Switch {
     /// What `scope.switch` is set to.
     state: Prepared,
     /// What its audit lines say of the token, once one has been written.
-    audit: OnceCell<Rc<[u8]>>,
+    audit: OnceCell<audit::OfToken>,
 }
 
 /// What, with the token and the claim, decides which switch is made and whether it may be.
@@ -185,13 +205,24 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
 }
 
 fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
-    let Permitted { role, settings } = permitted_now(&role_of(accepted, claim)?, asked.grounds)?;
+    let payload = accepted.verified.payload();
+    let Named {
+        role: name,
+        as_role,
+    } = role_of(&accepted.rules, payload, claim)?;
+    let shown = if as_role {
+        None
+    } else {
+        jwt::with_role(payload, &name).map(|shown| encoding::for_setting(&shown))
+    };
+    let Permitted { role, settings } = permitted_now(&name, asked.grounds)?;
     let state = Prepared::new(&State {
         extent: asked.extent,
         role: role.oid.into(),
         ends_at: accepted.ends_at(),
         tag: accepted.tag,
         claims: accepted.claims().to_str().unwrap_or_default(),
+        with_role: shown.as_ref().and_then(|shown| shown.to_str().ok()),
     });
     Ok(Switch {
         made_for: asked,
@@ -203,13 +234,20 @@ fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Swi
     })
 }
 
-fn members_of(accepted: &Accepted) -> Rc<[u8]> {
+fn members_of(accepted: &Accepted) -> audit::OfToken {
     let verified = &accepted.verified;
-    audit::token_members(
-        verified.issuer().as_deref(),
-        verified.subject().as_deref(),
-        verified.token_id().as_deref(),
-    )
+    audit::OfToken {
+        token: audit::token_members(
+            verified.issuer().as_deref(),
+            verified.subject().as_deref(),
+            verified.token_id().as_deref(),
+        ),
+        actors: audit::actor_members(
+            &verified.actors(),
+            verified.authorized_party().as_deref(),
+            verified.client_id().as_deref(),
+        ),
+    }
 }
 
 fn c_name(role: Role) -> Rc<CStr> {
@@ -230,40 +268,75 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
         ends_at: i64::MAX,
         tag: 0,
         claims: claims.to_str().unwrap_or_default(),
+        with_role: None,
     });
     let name = c_name(target);
     activate(&name, &state, &settings)?;
     Ok(name)
 }
 
+/// A role that a token names.
+struct Named {
+    role: String,
+    /// As the value of its claim `role`.
+    as_role: bool,
+}
+
+impl Named {
+    fn otherwise(role: String) -> Self {
+        let as_role = false;
+        Self { role, as_role }
+    }
+}
+
 /// The role that the token names, by the rules of its issuer.
-fn role_of(accepted: &Accepted, claim: Option<&str>) -> Result<String, Error> {
-    let rules: &Rules = &accepted.rules;
+fn role_of(rules: &Rules, payload: &str, claim: Option<&str>) -> Result<Named, Error> {
     let issuer = || rules.name.clone().unwrap_or_default();
+    let map = rules.role_map.as_ref();
     let default;
-    let path = match (&rules.role_claim, claim) {
-        (Some(only), Some(asked)) if only != asked => {
-            return Err(Error::RoleClaimFixed { issuer: issuer() });
-        }
-        (Some(path), _) => path,
-        (None, Some(path)) => path,
-        (None, None) => {
+    let (path, is_fixed) = match (&rules.role_claim, claim) {
+        (Some(path), _) => (path.as_str(), true),
+        (None, Some(path)) if map.is_none() => (path, false),
+        // What a map makes roles of is the administrator's to say.
+        (None, _) => {
             default = guc::jwt_role_claim();
-            &*default
+            (&*default, true)
         }
     };
-    let role =
-        with_path(path, |path| path.role(accepted.verified.payload())).map_err(Error::Path)?;
-    let role = match (role, &rules.anon_role) {
-        (Err(RoleClaim::Missing), Some(anonymous)) => return Ok(anonymous.clone()),
-        (role, _) => role.map_err(Error::RoleClaim)?,
+    if is_fixed && claim.is_some_and(|asked| asked != path) {
+        return Err(Error::RoleClaimFixed { issuer: issuer() });
+    }
+    let role = with_path(path, |path| match map {
+        Some(map) => map.role(path, payload),
+        None => path.role(payload),
+    });
+    let role = match (role.map_err(Error::Path)?, &rules.anon_role) {
+        (Err(RoleClaim::Missing), Some(anonymous)) => {
+            return Ok(Named::otherwise(anonymous.clone()));
+        }
+        (Err(problem), _) => {
+            return Err(Error::RoleClaim {
+                problem,
+                claim: path.to_owned(),
+                named_by: match (&rules.role_claim, is_fixed) {
+                    (Some(_), _) => NamedBy::Issuer(issuer()),
+                    (None, true) => NamedBy::Setting,
+                    (None, false) => NamedBy::Caller,
+                },
+            });
+        }
+        (Ok(role), _) => role,
     };
     match &rules.allowed_roles {
         Some(allowed) if !allowed.contains(&role) => Err(Error::RoleNotAllowed {
             role,
             issuer: issuer(),
         }),
-        _ => Ok(role),
+        _ if map.is_some() => Ok(Named::otherwise(role)),
+        _ => Ok(Named {
+            as_role: path == "role",
+            role,
+        }),
     }
 }
 

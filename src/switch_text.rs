@@ -21,34 +21,56 @@ pub struct State<'a> {
     pub tag: u128,
     /// The verified claims, as JSON.
     pub claims: &'a str,
+    /// The same with the role that was taken as `role`, where they are others.
+    pub with_role: Option<&'a str>,
 }
 
 impl<'a> State<'a> {
-    /// `extent role ends_at tag claims`: the claims last, because they may hold anything.
+    /// `extent role ends_at tag claims`: the claims last, because they may hold anything. Where others are shown, the extent is a
+    /// capital, and instead of the claims there are their length, they themselves, and those that are shown.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(5, ' ');
-        let extent = match parts.next()? {
-            "t" => Extent::Transaction,
-            "s" => Extent::Session,
+        let (extent, has_role) = match parts.next()? {
+            "t" => (Extent::Transaction, false),
+            "s" => (Extent::Session, false),
+            "T" => (Extent::Transaction, true),
+            "S" => (Extent::Session, true),
             _ => return None,
         };
         let role = parts.next()?.parse().ok().filter(|&role| role != 0)?;
         let ends_at = parts.next()?.parse().ok()?;
         let tag = u128::from_str_radix(parts.next()?, 16).ok()?;
+        let rest = parts.next()?;
+        let (claims, with_role) = if has_role {
+            let (length, both) = rest.split_once(' ')?;
+            let (claims, shown) = both.split_at_checked(length.parse().ok()?)?;
+            (claims, Some(shown))
+        } else {
+            (rest, None)
+        };
         Some(Self {
             extent,
             role,
             ends_at,
             tag,
-            claims: parts.next()?,
+            claims,
+            with_role,
         })
     }
 
+    /// The claims as `request.jwt.claims` shows them.
+    pub fn shown(&self) -> &'a str {
+        self.with_role.unwrap_or(self.claims)
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.claims.len() + 80);
-        text.push(match self.extent {
-            Extent::Transaction => b't',
-            Extent::Session => b's',
+        let more = self.with_role.map_or(0, str::len);
+        let mut text = Vec::with_capacity(self.claims.len() + more + 80);
+        text.push(match (self.extent, self.with_role) {
+            (Extent::Transaction, None) => b't',
+            (Extent::Session, None) => b's',
+            (Extent::Transaction, Some(_)) => b'T',
+            (Extent::Session, Some(_)) => b'S',
         });
         text.push(b' ');
         push_decimal(&mut text, self.role.into());
@@ -58,14 +80,30 @@ impl<'a> State<'a> {
         let tag = self.tag.to_be_bytes();
         text.extend(tag.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]));
         text.push(b' ');
+        if self.with_role.is_some() {
+            push_decimal(&mut text, self.claims.len().try_into().unwrap_or(i64::MAX));
+            text.push(b' ');
+        }
         text.extend_from_slice(self.claims.as_bytes());
+        text.extend_from_slice(self.with_role.unwrap_or_default().as_bytes());
         text
     }
 }
 
-/// The claims alone, to the end of the text.
-pub fn claims_of(text: &[u8]) -> Option<&[u8]> {
-    text.splitn(5, |&byte| byte == b' ').nth(4)
+/// The claims that are shown, to the end of the text.
+pub fn shown_of(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.splitn(5, |&byte| byte == b' ').nth(4)?;
+    if text.first()?.is_ascii_lowercase() {
+        return Some(rest);
+    }
+    let mut parts = rest.splitn(2, |&byte| byte == b' ');
+    let length = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    parts.next()?.get(length..)
+}
+
+/// Does the switch last for the session, by the first letter?
+pub fn is_of_session(first: u8) -> bool {
+    first.eq_ignore_ascii_case(&b's')
 }
 
 #[cfg(test)]
@@ -83,16 +121,23 @@ mod tests {
         ] {
             for extent in [Extent::Transaction, Extent::Session] {
                 for tag in [0, 1, u128::MAX, u128::MAX >> 9, 0xab << 120] {
-                    let state = State {
-                        extent,
-                        role: 16_384,
-                        ends_at,
-                        tag,
-                        claims,
-                    };
-                    let text = String::from_utf8(state.to_bytes()).unwrap_or_default();
-                    assert_eq!(State::parse(&text), Some(state));
-                    assert_eq!(claims_of(text.as_bytes()), Some(claims.as_bytes()));
+                    for with_role in [None, Some("{\"role\": \"r s\"}"), Some("")] {
+                        let state = State {
+                            extent,
+                            role: 16_384,
+                            ends_at,
+                            tag,
+                            claims,
+                            with_role,
+                        };
+                        let text = String::from_utf8(state.to_bytes()).unwrap_or_default();
+                        let shown = with_role.unwrap_or(claims);
+                        assert_eq!(shown_of(text.as_bytes()), Some(shown.as_bytes()));
+                        assert_eq!(state.shown(), shown);
+                        let first = text.as_bytes().first().copied().unwrap_or_default();
+                        assert_eq!(is_of_session(first), extent == Extent::Session);
+                        assert_eq!(State::parse(&text), Some(state));
+                    }
                 }
             }
         }
@@ -112,6 +157,10 @@ mod tests {
             "t 1 1  {}".into(),
             format!("t 1 1 {} {{}}", "f".repeat(33)),
             "t 1 1 \u{e9} {}".into(),
+            "T 1 1 a5 {}".into(),
+            "T 1 1 a5 3 {}".into(),
+            "T 1 1 a5 -1 {}{}".into(),
+            "T 1 1 a5 1 \u{e9}".into(),
         ] {
             assert_eq!(State::parse(&text), None, "{text}");
         }

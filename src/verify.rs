@@ -1,6 +1,7 @@
 //! Verification in the server: which keys, which rules, what has been revoked, what is cached.
 //! The verdict on a token itself is `jwt`'s.
 
+mod binding;
 mod cache;
 mod configured;
 mod error;
@@ -19,11 +20,13 @@ use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
 use zeroize::Zeroizing;
 
+use crate::claim_rules::{RequiredClaims, RoleMap};
 use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
 use crate::pg::{clock, error_context, json, server, text};
+pub use binding::{Bound, Unbound};
 use cache::Cache;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +43,17 @@ pub enum Error {
     #[error("the keys of the issuer \"{name}\" cannot be used")]
     BadIssuer { name: String, problem: String },
     #[error("the token was refused")]
-    Token(Refusal),
+    Token { refusal: Refusal, by: By },
     #[error("the token was refused")]
-    UnknownIssuer,
+    ClaimRequired { claim: String, by: By },
+    #[error("the token was refused")]
+    Unbound { problem: Unbound, by: By },
+    /// `tried`: why scope_roles.jwt_secret does not verify it either. `near`: the name of an issuer whose `iss` differs by a slash at the end.
+    #[error("the token was refused")]
+    UnknownIssuer {
+        tried: Option<Refusal>,
+        near: Option<String>,
+    },
     #[error("the token was refused")]
     Revoked,
     #[error("the operating system gave no random bytes")]
@@ -55,6 +66,17 @@ impl From<pgrx::spi::Error> for Error {
     fn from(error: pgrx::spi::Error) -> Self {
         Self::Sql(error.to_string())
     }
+}
+
+/// Whose rules a token was judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// It could not be read so far that this was known.
+    Nobody,
+    /// `scope_roles.jwt_secret` and the settings beside it; `slash`: the token's `iss` and scope_roles.jwt_issuer differ by a slash at the end.
+    Settings { slash: bool },
+    /// The issuer of this name.
+    Issuer(String),
 }
 
 pub fn init() {
@@ -75,6 +97,41 @@ pub struct Rules {
     pub allowed_roles: Option<Vec<String>>,
     /// The role of valid tokens without a role claim.
     pub anon_role: Option<String>,
+    /// Which values of the role claim stand for which roles; `None`: it names the role.
+    pub role_map: Option<RoleMap>,
+    required: RequiredClaims,
+    bound: Bound,
+}
+
+impl Rules {
+    pub fn by(&self) -> By {
+        match &self.name {
+            Some(name) => By::Issuer(name.clone()),
+            None => By::Settings { slash: false },
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Error {
+        let by = self.by();
+        Error::Token { refusal, by }
+    }
+
+    /// What does not change while a token is the same, nor its session: asked once, before it is kept.
+    fn satisfied(&self, verified: &Verified) -> Result<(), Error> {
+        if let Err(claim) = self.required.check(verified.payload()) {
+            return Err(Error::ClaimRequired {
+                claim: claim.to_owned(),
+                by: self.by(),
+            });
+        }
+        binding::check(self.bound, verified).map_err(|problem| match problem {
+            Unbound::Form(refusal) => self.refuse(refusal),
+            problem => Error::Unbound {
+                problem,
+                by: self.by(),
+            },
+        })
+    }
 }
 
 /// A token that holds now.
@@ -220,7 +277,7 @@ fn holds_still(known: &Accepted, as_of: AsOf) -> Result<bool, Error> {
     known
         .verified
         .check(&known.rules.policy, clock::now())
-        .map_err(Error::Token)?;
+        .map_err(|refusal| known.rules.refuse(refusal))?;
     if !nothing_changed {
         revocation::check(&known.rules, &known.verified)?;
         known.looked_up.set(as_of);
@@ -250,7 +307,9 @@ pub fn again(presented: &Presented) -> Result<Rc<Rules>, Error> {
             max_age: None,
             ..rules.policy.clone()
         };
-        jwt::verify(token, &rules.keys, &policy, clock::now()).map_err(Error::Token)?;
+        let verified = jwt::verify(token, &rules.keys, &policy, clock::now())
+            .map_err(|refusal| refused(token, &rules, refusal))?;
+        rules.satisfied(&verified)?;
     }
     revocation::check(&rules, &before.verified)?;
     Ok(rules)
@@ -274,7 +333,8 @@ fn verify_anew(token: &str, tag: Tag, looked_up: AsOf) -> Result<Accepted, Error
     } else {
         jwt::verify(token, &rules.keys, &rules.policy, now)
     }
-    .map_err(Error::Token)?;
+    .map_err(|refusal| refused(token, &rules, refusal))?;
+    rules.satisfied(&verified)?;
     let recoded = encoding::recoded(&verified.payload);
     Ok(Accepted {
         rules,
@@ -298,12 +358,57 @@ fn rules_for(token: &str) -> Result<Rc<Rules>, Error> {
     if !issuer::any()? {
         return configured::rules()?.ok_or(Error::NoSecret);
     }
-    let claimed = jwt::unverified_issuer(token).map_err(Error::Token)?;
+    let claimed = jwt::unverified_issuer(token).map_err(|refusal| Error::Token {
+        refusal,
+        by: By::Nobody,
+    })?;
     // An issuer's tokens need no jwt_secret: one that cannot be read is no reason to refuse them.
-    if let Some(rules) = claimed.map_or(Ok(None), |issuer| issuer::by_issuer(&issuer))? {
+    let registered = |issuer: &str| issuer::by_issuer(issuer);
+    if let Some(rules) = claimed.as_deref().map_or(Ok(None), registered)? {
         return Ok(rules);
     }
-    configured::rules()?.ok_or(Error::UnknownIssuer)
+    configured::rules()?.map_or_else(|| Err(unknown(claimed.as_deref(), None)), Ok)
+}
+
+/// The token has been refused by these rules. Where those are the settings only because no issuer has its `iss`, that comes first: what
+/// is wrong is rather this than a secret that the issuer never had.
+fn refused(token: &str, rules: &Rules, refusal: Refusal) -> Error {
+    let by_key = matches!(
+        refusal,
+        Refusal::Algorithm | Refusal::UnknownKey | Refusal::BadSignature
+    );
+    let claimed = match &rules.name {
+        None => jwt::unverified_issuer(token).ok().flatten(),
+        Some(_) => None,
+    };
+    let configured = rules.policy.issuer.as_deref();
+    match claimed {
+        Some(claimed) if by_key && configured != Some(&claimed) => {
+            unknown(Some(&claimed), Some(refusal))
+        }
+        Some(claimed) if refusal == Refusal::Issuer => Error::Token {
+            refusal,
+            by: By::Settings {
+                slash: configured.is_some_and(|configured| differ_by_slash(configured, &claimed)),
+            },
+        },
+        _ => rules.refuse(refusal),
+    }
+}
+
+fn unknown(claimed: Option<&str>, tried: Option<Refusal>) -> Error {
+    let near = claimed.and_then(|claimed| {
+        let other = match claimed.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{claimed}/"),
+        };
+        issuer::by_issuer(&other).ok()??.name.clone()
+    });
+    Error::UnknownIssuer { tried, near }
+}
+
+fn differ_by_slash(one: &str, other: &str) -> bool {
+    one.strip_suffix('/') == Some(other) || other.strip_suffix('/') == Some(one)
 }
 
 /// SHA-256 of both.

@@ -8,7 +8,7 @@ function _scope.jwt_tables_changed() |
 function _scope.login_facts() | PUBLIC EXECUTE
 function _scope.only_superusers() | 
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
-function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval) | 
+function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text) | 
 function scope.adopt_restored() | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
@@ -31,6 +31,7 @@ function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catal
 function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.harden(boolean) | 
 function scope.is_preloaded() | PUBLIC EXECUTE
+function scope.jwt_actor() | PUBLIC EXECUTE
 function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
@@ -102,7 +103,10 @@ const LISTED: &str = "
 #[test]
 fn every_object_and_its_privileges_are_acknowledged() {
     let f = Fixture::new("catalogue_list");
-    let listed = f.admin().column(LISTED);
+    // Since 17 json is a word of the grammar, which has no schema.
+    let listed: Vec<String> = (f.admin().column(LISTED).iter())
+        .map(|line| line.replace("pg_catalog.json,", "json,"))
+        .collect();
     let expected: Vec<&str> = OBJECTS.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(listed, expected, "\nlisted:\n{}\n", listed.join("\n"));
 }

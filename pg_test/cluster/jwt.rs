@@ -1,6 +1,7 @@
 //! `scope.set_jwt_role`: which tokens switch, to what, and for how long.
 
 mod authenticators;
+mod bound;
 mod claims;
 mod deadline;
 mod escapes;
@@ -9,6 +10,7 @@ mod keys;
 mod refused;
 mod revocation;
 mod role_settings;
+mod rules;
 mod secret;
 mod sessions;
 mod settings;

@@ -6,6 +6,8 @@ mod guards;
 mod random;
 mod refused;
 
+use serde_json::{Value, json};
+
 use crate::harness::*;
 
 /// A database with a schema `app`: two tables, one with a serial column, a function.
@@ -465,6 +467,52 @@ fn an_issuer_is_registered_without_keys_and_keeps_those_it_gets() {
     assert_eq!(
         admin.text("SELECT concat_ws(' ', leeway, max_age, require_exp) FROM scope.jwt_issuers"),
         "00:00:05 00:01:00 t"
+    );
+}
+
+#[test]
+fn what_an_issuers_tokens_must_say_is_declared_and_exported() {
+    let f = fixture("spec_rules");
+    let mut admin = f.admin();
+    let rules = [
+        r#""token_types":["at+jwt","absent"]"#,
+        r#""required_claims":{"client_id":["a","b"],"email_verified":true,"n":1.5,"id":9223372036854775807,".x.y":{"present":true}}"#,
+        r#""role_claim":"groups","role_map":[{"long writers":"w"},{"r":"r"}]"#,
+        r#""bound":"required""#,
+    ];
+    let issuers = || {
+        let spec: Value =
+            serde_json::from_str(&f.admin().text("SELECT scope.export_spec()")).expect("a spec");
+        spec["issuers"].clone()
+    };
+    for count in 1..=rules.len() {
+        let issuer = format!(
+            r#"{{"name":"corp","issuer":"https://id",{}}}"#,
+            rules[..count].join(",")
+        );
+        apply_twice(
+            &mut admin,
+            &format!(r#"{{"version":1,"issuers":[{issuer}]}}"#),
+        );
+        let declared: Value = serde_json::from_str(&issuer).expect("JSON");
+        assert_eq!(issuers(), json!([declared]));
+    }
+    assert_eq!(
+        admin.text("SELECT role_map::text || bound FROM scope.jwt_issuers"),
+        r#"[{"long writers": "w"}, {"r": "r"}]required"#
+    );
+    // What the plan shows does the same by hand.
+    let spec = admin.text("SELECT scope.export_spec()");
+    admin.run("SELECT scope.drop_jwt_issuer('corp')");
+    let statement = admin.text(&format!(
+        "SELECT statement FROM scope.plan({})",
+        literal(&spec)
+    ));
+    admin.run(&statement.replace("'…'", &literal(SECRET)));
+    assert!(
+        admin
+            .rows(&format!("SELECT * FROM scope.plan({})", literal(&spec)))
+            .is_empty()
     );
 }
 

@@ -18,6 +18,8 @@ pub enum Event<'a> {
         function: &'static str,
         /// When its statements end, in Unix microseconds; `i64::MAX`: never.
         until: i64,
+        /// Who acts for the subject, as members of the line.
+        actors: &'a [u8],
     },
     SwitchRefused {
         function: &'static str,
@@ -224,7 +226,11 @@ impl Event<'_> {
                 line.field("tls", Value::Bool(tls));
                 line.field("reason", refused.into());
             }
-            Event::Switch { function, until } => {
+            Event::Switch {
+                function,
+                until,
+                actors,
+            } => {
                 line.field("function", Value::Text(function));
                 let until = match until {
                     // As good as never, and no date that RFC 3339 can write.
@@ -232,6 +238,7 @@ impl Event<'_> {
                     until => Value::Time(until),
                 };
                 line.field("until", until);
+                line.members(actors);
             }
             Event::SwitchRefused { function, problem } => {
                 line.field("function", Value::Text(function));

@@ -6,6 +6,8 @@ use std::ffi::CString;
 use std::fmt;
 use std::ops::Range;
 
+use base64_simd::URL_SAFE_NO_PAD;
+
 use super::Refusal;
 use super::json::{self, JsonError};
 use super::numeric_date::{MICROSECONDS, is_in_another_unit, numeric_date};
@@ -22,6 +24,8 @@ pub struct Policy {
     pub audiences: Vec<String>,
     /// The algorithms that are accepted; when empty, all that the key allows.
     pub algorithms: Vec<super::Algorithm>,
+    /// The types of tokens that are accepted; when empty, `typ` is not looked at.
+    pub types: Vec<super::TokenType>,
     /// Tolerance for clocks that differ, in seconds, for `exp`, `nbf` and `iat`; negative means 0.
     pub leeway: i64,
     /// Whether a token without `exp` is refused.
@@ -49,6 +53,10 @@ pub struct Verified {
     subject: Option<Range<usize>>,
     token_id: Option<Range<usize>>,
     audience: Option<Range<usize>>,
+    confirmation: Option<Range<usize>>,
+    actor: Option<Range<usize>>,
+    authorized_party: Option<Range<usize>>,
+    client_id: Option<Range<usize>>,
 }
 
 impl Verified {
@@ -63,10 +71,14 @@ impl Verified {
             subject: None,
             token_id: None,
             audience: None,
+            confirmation: None,
+            actor: None,
+            authorized_party: None,
+            client_id: None,
         };
         for member in read_object(&payload)? {
             let value = member.value;
-            let place = || place(&payload, value);
+            let place = || json::place(&payload, value);
             match member.name.as_ref() {
                 "exp" => claims.expires_at = Some(date("exp", value)?),
                 "iat" => claims.issued_at = Some(date("iat", value)?),
@@ -87,6 +99,10 @@ impl Verified {
                     audience(value)?;
                     claims.audience = Some(place());
                 }
+                "cnf" => claims.confirmation = Some(place()),
+                "act" => claims.actor = Some(place()),
+                "azp" => claims.authorized_party = Some(place()),
+                "client_id" => claims.client_id = Some(place()),
                 _ => {}
             }
         }
@@ -113,6 +129,45 @@ impl Verified {
     /// `jti`.
     pub fn token_id(&self) -> Option<Cow<'_, str>> {
         self.text(&self.token_id)
+    }
+
+    /// `azp`, if it is a string.
+    pub fn authorized_party(&self) -> Option<Cow<'_, str>> {
+        self.text(&self.authorized_party)
+    }
+
+    /// `client_id`, if it is a string.
+    pub fn client_id(&self) -> Option<Cow<'_, str>> {
+        self.text(&self.client_id)
+    }
+
+    /// Who acts for the subject (`act`, RFC 8693 section 4.1), by their `sub`: the current actor first, whom it acts for last.
+    pub fn actors(&self) -> Vec<String> {
+        let chain = chain(self.json(&self.actor));
+        let names = chain.filter_map(|actor| json::find(actor, "sub").and_then(json::string));
+        names.map(Cow::into_owned).collect()
+    }
+
+    /// What `cnf` (RFC 7800) binds the token to.
+    ///
+    /// # Errors
+    /// `claim_type`: it is no object, or its `x5t#S256` (RFC 8705 section 3.1) no digest.
+    pub fn confirmation(&self) -> Result<Confirmation, Refusal> {
+        let Some(cnf) = self.json(&self.confirmation) else {
+            return Ok(Confirmation::None);
+        };
+        if !cnf.starts_with('{') {
+            return Err(CNF);
+        }
+        let Some(digest) = json::find(cnf, "x5t#S256") else {
+            return Ok(Confirmation::Other);
+        };
+        let digest = json::string(digest).ok_or(CNF)?;
+        let bytes = URL_SAFE_NO_PAD.decode_to_vec(digest.as_bytes()).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Confirmation::Certificate)
+            .ok_or(CNF)
     }
 
     /// Does `aud`, whichever form it has, name one of these?
@@ -174,6 +229,21 @@ impl Verified {
     }
 }
 
+const CNF: Refusal = Refusal::ClaimType {
+    claim: "cnf",
+    expected: "an object, and its x5t#S256 a SHA-256 digest in base64url",
+};
+
+/// What a token is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    None,
+    /// The certificate with this SHA-256.
+    Certificate([u8; 32]),
+    /// Something else.
+    Other,
+}
+
 impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified")
@@ -182,6 +252,22 @@ impl fmt::Debug for Verified {
             .field("not_before", &self.not_before)
             .finish_non_exhaustive()
     }
+}
+
+/// An actor, and those whom it acts for.
+fn chain(actor: Option<&str>) -> impl Iterator<Item = &str> {
+    fn object(value: &&str) -> bool {
+        value.starts_with('{')
+    }
+    std::iter::successors(actor.filter(object), |&actor| {
+        json::find(actor, "act").filter(object)
+    })
+}
+
+/// The `sub` of the innermost actor of a payload that was verified; `None` without one.
+pub fn innermost_actor(payload: &str) -> Option<String> {
+    let innermost = chain(json::find(payload, "act")).last()?;
+    json::string(json::find(innermost, "sub")?).map(Cow::into_owned)
 }
 
 /// The `iss` of a payload that nobody has verified yet.
@@ -208,12 +294,6 @@ fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
 }
 
 const NUL: Refusal = Refusal::Malformed("the payload contains a NUL character");
-
-/// Where `part`, which is a piece of `text`, is in it.
-fn place(text: &str, part: &str) -> Range<usize> {
-    let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    start..start.wrapping_add(part.len())
-}
 
 fn string<'a>(claim: &'static str, value: &'a str) -> Result<Cow<'a, str>, Refusal> {
     json::string(value).ok_or(Refusal::ClaimType {

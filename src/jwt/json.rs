@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -65,6 +66,12 @@ pub fn find<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     let _unfinished =
         serde_json::Deserializer::from_str(object).deserialize_map(Find { name, found });
     value
+}
+
+/// Where `part`, which is a piece of `text`, is in it.
+pub(super) fn place(text: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    start..start.wrapping_add(part.len())
 }
 
 /// The members of an object; none of any other type. See [`find`].

@@ -5,6 +5,8 @@
 //! `k` and `d` too, to where nothing wipes them; one certificate of a wrong form fails the whole set;
 //! null counts as absent; ES512 as unknown; and what is wrong with a key is not told.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -12,16 +14,16 @@ use zeroize::Zeroizing;
 
 use super::json::{self, JsonError};
 use super::key::{self, Key};
-use super::{KeyError, rsa};
+use super::{KeyError, pem, rsa};
 
-/// Reads a JWK or a JWKS.
+/// Reads a JWK, a JWKS, or certificates by their kid.
 pub(super) fn one_or_set(text: &str) -> Result<Vec<Key>, KeyError> {
     // Every error of the reader is one for the administrator: the text is not what it should be.
     let members = Members::read(text, KeyError::NotJson)?;
     match members.get("keys") {
         Some(keys) if keys.starts_with('[') => list(keys),
         Some(_) => Err(KeyError::Member("keys")),
-        None if members.get("kty").is_none() => Err(KeyError::NotJwk),
+        None if members.get("kty").is_none() => members.certificates(),
         None => Ok(vec![members.key()?.ok_or(KeyError::NotUsable)?]),
     }
 }
@@ -32,16 +34,20 @@ pub(super) fn list(text: &str) -> Result<Vec<Key>, KeyError> {
     for (index, text) in json::elements(text).enumerate() {
         let key = Members::read(text, KeyError::NotJwk)
             .and_then(|members| members.key())
-            .map_err(|error| KeyError::InSet {
-                number: index + 1,
-                error: Box::new(error),
-            })?;
+            .map_err(|error| in_set(index, error))?;
         keys.extend(key);
     }
     if keys.is_empty() {
         return Err(KeyError::NoUsableKey);
     }
     Ok(keys)
+}
+
+fn in_set(index: usize, error: KeyError) -> KeyError {
+    KeyError::InSet {
+        number: index + 1,
+        error: Box::new(error),
+    }
 }
 
 struct Members<'a>(Vec<json::Member<'a>>);
@@ -71,6 +77,23 @@ impl<'a> Members<'a> {
         };
         key.map(|key| Key::new(&key, only, || self.string("kid")))
             .transpose()
+    }
+
+    /// The keys of certificates in PEM, each under its `kid`, as Google and Firebase publish them.
+    fn certificates(&self) -> Result<Vec<Key>, KeyError> {
+        let Self(members) = self;
+        let texts: Option<Vec<_>> = members.iter().map(|one| json::string(one.value)).collect();
+        let texts = texts.filter(|texts| {
+            let is_pem = |text: &Cow<str>| text.trim_start().starts_with("-----BEGIN ");
+            !texts.is_empty() && texts.iter().all(is_pem)
+        });
+        let keys = members.iter().zip(texts.ok_or(KeyError::NotJwk)?);
+        let read = |(number, (member, text)): (usize, (&json::Member<'_>, Cow<str>))| {
+            pem::read(&text)
+                .and_then(|key| Key::new(&key, None, || Ok(Some(member.name.to_string()))))
+                .map_err(|error| in_set(number, error))
+        };
+        keys.enumerate().map(read).collect()
     }
 
     /// Whether `use` and `key_ops` (RFC 7517 sections 4.2 and 4.3) allow verifying.

@@ -25,8 +25,10 @@ pub enum KeyError {
     /// A text that others can know would be the secret with which tokens are signed.
     #[error("the text {0}, and would be a secret that others know")]
     Public(&'static str),
-    /// A JSON object that is neither a JWK nor a JWKS (RFC 7517 sections 4 and 5).
-    #[error("the JSON object is neither a JWK (member kty) nor a key set (member keys)")]
+    /// A JSON object that is neither a JWK nor a JWKS (RFC 7517 sections 4 and 5), nor a map of certificates.
+    #[error(
+        "the JSON object is neither a JWK (member kty), a key set (member keys) nor certificates by their kid"
+    )]
     NotJwk,
     /// A required member of a JWK is missing or has a wrong form.
     #[error("the JWK's member {0} is missing or has a wrong form")]
@@ -50,15 +52,25 @@ pub enum KeyError {
     /// An RSA exponent is 1, even or too large.
     #[error("the RSA key's exponent is not an odd number from 3 to 2^33")]
     RsaExponent,
+    /// An RSA key from which the private one can be worked out.
+    #[error(
+        "the RSA key is of the kind of CVE-2017-15361 (ROCA), whose private key can be worked out"
+    )]
+    Roca,
     /// The numbers of a public key are no such key: a point off its curve, an even modulus.
     #[error("the key is not a valid public key of its type")]
     Invalid,
     /// A PEM text with a private key.
     #[error("the PEM text holds a private key; configure the public key")]
     PrivateKey,
-    /// A PEM text that is not one public key.
-    #[error("the PEM text is not one block with the label PUBLIC KEY or RSA PUBLIC KEY")]
+    /// A PEM text that is not one public key or certificate.
+    #[error(
+        "the PEM text is not one block with the label PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE"
+    )]
     Pem,
+    /// A certificate that cannot be read (RFC 5280).
+    #[error("the certificate is not an X.509 certificate of version 3")]
+    Certificate,
     /// A key of a set is broken or weak.
     #[error("key {number} of the set: {error}")]
     InSet {

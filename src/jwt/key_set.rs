@@ -17,7 +17,7 @@ pub struct KeySet {
 
 impl KeySet {
     /// Reads a secret of at least 32 bytes, a JWK (RFC 7517 section 4), a JWKS (section 5), an array
-    /// of JWKs or a PEM public key (RFC 7468 section 13, or PKCS #1). With `is_base64` the text is
+    /// of JWKs, a PEM public key (RFC 7468 section 13, or PKCS #1) or certificate (section 5), or an object of such by their kid. With `is_base64` the text is
     /// decoded first, in the standard or the URL alphabet, with or without padding.
     ///
     /// Keys of a set that are for something else (unknown `kty`, `use` other than `sig`, `key_ops`

@@ -20,6 +20,9 @@ pub enum Refusal {
     /// `alg` is absent, `none`, unknown, not allowed by the policy, or not one that the key is for.
     #[error("the header's alg is not one that the configured key and algorithms allow")]
     Algorithm,
+    /// `typ` is not one that the policy accepts (RFC 7515 section 4.1.9).
+    #[error("the header's typ is not an accepted token type")]
+    TokenType,
     /// The header has `crit` (RFC 7515 section 4.1.11) or `b64` (RFC 7797).
     #[error("the header asks for an extension (crit or b64) that is not supported")]
     Critical,
@@ -83,6 +86,7 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::TooLong => "too_long",
             Self::Algorithm => "algorithm",
+            Self::TokenType => "token_type",
             Self::Critical => "critical",
             Self::EmbeddedKey => "embedded_key",
             Self::UnknownKey => "unknown_key",
@@ -114,6 +118,10 @@ impl Refusal {
             Self::Algorithm => {
                 "Sign with an algorithm that belongs to the configured key, and use an HMAC secret \
                  at least as long as its hash: 32 bytes for HS256, 48 for HS384, 64 for HS512."
+            }
+            Self::TokenType => {
+                "Send the token that is meant for this server, an access token rather than an id \
+                 token, or accept its type."
             }
             Self::Critical => "Have the identity provider leave crit and b64 out of the header.",
             Self::EmbeddedKey => {
@@ -175,6 +183,7 @@ mod tests {
             Refusal::Malformed("the header is not JSON"),
             Refusal::TooLong,
             Refusal::Algorithm,
+            Refusal::TokenType,
             Refusal::Critical,
             Refusal::EmbeddedKey,
             Refusal::UnknownKey,

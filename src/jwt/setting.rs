@@ -60,6 +60,31 @@ pub fn claim_of_setting(payload: &str, setting: &str) -> Option<String> {
     })
 }
 
+/// The payload with this role as its claim `role`, as PostgREST shows it; `None` when that is what it says.
+pub fn with_role(payload: &str, role: &str) -> Option<String> {
+    let payload = payload.trim_ascii();
+    let value = json::find(payload, "role");
+    if value
+        .and_then(json::string)
+        .is_some_and(|named| named == role)
+    {
+        return None;
+    }
+    let role = serde_json::Value::from(role);
+    if let Some(value) = value {
+        let place = json::place(payload, value);
+        let (before, after) = (payload.get(..place.start)?, payload.get(place.end..)?);
+        return Some(format!("{before}{role}{after}"));
+    }
+    let rest = payload.strip_prefix('{')?;
+    let comma = if rest.trim_ascii_start().starts_with('}') {
+        ""
+    } else {
+        ","
+    };
+    Some(format!("{{\"role\":{role}{comma}{rest}"))
+}
+
 /// As PostgreSQL has it for the names of custom settings, in ASCII: identifiers, with dots between them.
 fn is_setting_name(name: &str) -> bool {
     let starts = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
@@ -74,6 +99,36 @@ fn is_setting_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_role_that_was_taken_is_shown() {
+        for (payload, expected) in [
+            (r#"{"role":"web"}"#, None),
+            (r#"{"a":1,"role":"\u0077eb"}"#, None),
+            ("{}", Some(r#"{"role":"web"}"#)),
+            ("{ }", Some(r#"{"role":"web" }"#)),
+            (
+                r#"{"a":{"role":"web"}}"#,
+                Some(r#"{"role":"web","a":{"role":"web"}}"#),
+            ),
+            (
+                r#"{"role":"x","b":"role"}"#,
+                Some(r#"{"role":"web","b":"role"}"#),
+            ),
+            (
+                r#"{"a":"x", "role" : null }"#,
+                Some(r#"{"a":"x", "role" : "web" }"#),
+            ),
+            (r#"{"role":["web"],"b":1}"#, Some(r#"{"role":"web","b":1}"#)),
+            (r#"{"r\u006fle":5}"#, Some(r#"{"r\u006fle":"web"}"#)),
+        ] {
+            assert_eq!(with_role(payload, "web").as_deref(), expected, "{payload}");
+        }
+        assert_eq!(
+            with_role("{}", "a\"b\\").as_deref(),
+            Some(r#"{"role":"a\"b\\"}"#)
+        );
+    }
 
     #[test]
     fn claim_settings_have_names_that_settings_may_have() {

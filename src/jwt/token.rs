@@ -19,6 +19,8 @@ pub(super) struct Compact<'a> {
     pub(super) algorithm: Algorithm,
     /// The header's `kid`.
     pub(super) kid: Option<Rc<str>>,
+    /// The header's `typ`, as it was sent; empty where it is no string.
+    pub(super) typ: Option<Rc<str>>,
     payload: Vec<u8>,
 }
 
@@ -57,6 +59,7 @@ impl<'a> Compact<'a> {
             signature: signature_bytes,
             algorithm: read.algorithm,
             kid: read.kid,
+            typ: read.typ,
             payload,
         })
     }
@@ -88,6 +91,7 @@ fn decode(part: &str, complaint: &'static str) -> Result<Vec<u8>, Refusal> {
 struct Header {
     algorithm: Algorithm,
     kid: Option<Rc<str>>,
+    typ: Option<Rc<str>>,
 }
 
 thread_local! {
@@ -112,8 +116,8 @@ fn remembered(sent: &str, header: Header) -> Header {
     header
 }
 
-/// Reads `alg` and `kid`. What could bring a key or change the rules is refused; `x5c`, `x5t`,
-/// `typ` and unknown members are ignored (RFC 7515 section 4).
+/// Reads `alg`, `kid` and `typ`. What could bring a key or change the rules is refused; `x5c`, `x5t`
+/// and unknown members are ignored (RFC 7515 section 4).
 fn read_header(bytes: &[u8]) -> Result<Header, Refusal> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed("the header is not UTF-8"))?;
@@ -132,6 +136,7 @@ fn read_header(bytes: &[u8]) -> Result<Header, Refusal> {
     })?;
     let mut algorithm = None;
     let mut kid = None;
+    let mut typ = None;
     for member in &members {
         match member.name.as_ref() {
             "alg" => algorithm = json::string(member.value),
@@ -140,6 +145,7 @@ fn read_header(bytes: &[u8]) -> Result<Header, Refusal> {
                     .ok_or(Refusal::Malformed("the header's kid is not a string"))?;
                 kid = Some(Rc::from(name));
             }
+            "typ" => typ = Some(Rc::from(json::string(member.value).unwrap_or_default())),
             "crit" | "b64" => return Err(Refusal::Critical),
             "jwk" | "jku" | "x5u" => return Err(Refusal::EmbeddedKey),
             _ => {}
@@ -148,5 +154,9 @@ fn read_header(bytes: &[u8]) -> Result<Header, Refusal> {
     let algorithm = algorithm
         .and_then(|name| name.parse().ok())
         .ok_or(Refusal::Algorithm)?;
-    Ok(Header { algorithm, kid })
+    Ok(Header {
+        algorithm,
+        kid,
+        typ,
+    })
 }

@@ -18,8 +18,8 @@ pub use log::{
 };
 pub use planner::{Planning, install_planning};
 pub use port::{
-    Peer, local_peer, port_application_name, port_database, port_user, port_user_name, remote_peer,
-    remote_port, uses_tls,
+    Peer, local_peer, peer_certificate, port_application_name, port_database, port_user,
+    port_user_name, remote_peer, remote_port, uses_tls,
 };
 pub use settings::{
     all_settings, changed_settings, define_mark_of_settings, find_setting, reserve_setting_prefix,

@@ -1,6 +1,7 @@
 //! The connection of this session's client, and who acts in it, without a look into the catalogues: an error may be under way.
 
-use std::ptr::null;
+use std::ffi::{c_int, c_void};
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
@@ -76,5 +77,32 @@ pub fn with_place<R>(look: impl FnOnce(Peer, Option<u16>, Option<&[u8]>) -> R) -
         let database = bytes(compat::port_database(port)).filter(|name| !name.is_empty());
         let (peer, number) = (compat::remote_peer(port), compat::remote_port(port));
         Some(look(peer, number, database))
+    }
+}
+
+/// The certificate of the client, in DER, if it has shown one that the server has verified. As OpenSSL has it, by the function of the
+/// very library that the server runs with.
+pub fn client_certificate() -> Option<Vec<u8>> {
+    type Encode = unsafe extern "C" fn(*const c_void, *mut *mut u8) -> c_int;
+    let port = port();
+    if port.is_null() {
+        return None;
+    }
+    // SAFETY: the port is this process's. The server has made the certificate, so that its OpenSSL is there, whose i2d_X509 has this
+    // type: it gives the length, and writes as many bytes where there is a buffer.
+    unsafe {
+        let certificate = compat::peer_certificate(port);
+        if certificate.is_null() {
+            return None;
+        }
+        let function = libc::dlsym(libc::RTLD_DEFAULT, c"i2d_X509".as_ptr());
+        if function.is_null() {
+            return None;
+        }
+        let encode = std::mem::transmute::<*mut c_void, Encode>(function);
+        let length = encode(certificate, null_mut());
+        let mut der = vec![0; usize::try_from(length).ok()?];
+        let mut end = der.as_mut_ptr();
+        (encode(certificate, &raw mut end) == length).then_some(der)
     }
 }

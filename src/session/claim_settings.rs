@@ -187,7 +187,8 @@ impl Shown for Claims {
             if slot.epoch == epoch {
                 return None;
             }
-            let claim = switch_state::with(|state| jwt::claim_of_setting(state.claims, &slot.name));
+            let claim =
+                switch_state::with(|state| jwt::claim_of_setting(state.shown(), &slot.name));
             slot.epoch = epoch;
             // Verified JSON has no NUL.
             Some(CString::new(claim.flatten().unwrap_or_default()).unwrap_or_default())
@@ -201,7 +202,7 @@ fn fill() {
     let token = switch_state::with(|state| {
         let known = SETTINGS.with_borrow(|settings| settings.filled_for);
         let is_new = state.tag == 0 || state.tag != known;
-        is_new.then(|| (state.tag, jwt::setting_names(state.claims)))
+        is_new.then(|| (state.tag, jwt::setting_names(state.shown())))
     });
     let Some((tag, mut names)) = token.flatten() else {
         return;

@@ -21,7 +21,7 @@ use crate::attention;
 use crate::pg::own_setting::{self, Kept, Value, Watched};
 use crate::pg::setting::{self, Setting};
 use crate::pg::xact;
-use crate::switch_text::{Extent, State, claims_of};
+use crate::switch_text::{Extent, State, is_of_session, shown_of};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
@@ -101,7 +101,7 @@ pub(super) fn locked_to() -> u32 {
 /// Is the session switched until its token ends the switch?
 pub fn lasts_for_the_session() -> bool {
     // The extent is the first letter.
-    TEXT.first() == b's'
+    is_of_session(TEXT.first())
 }
 
 /// When the token's statements end, in Unix microseconds.
@@ -151,7 +151,7 @@ pub(super) fn shown_claims() -> *const c_char {
         if text.is_null() { c"".as_ptr() } else { text }
     };
     TEXT.with(|text| {
-        claims_of(text.to_bytes_with_nul()).map_or(c"".as_ptr(), |claims| claims.as_ptr().cast())
+        shown_of(text.to_bytes_with_nul()).map_or(c"".as_ptr(), |claims| claims.as_ptr().cast())
     })
     .unwrap_or_else(own)
 }

@@ -1,7 +1,7 @@
 //! A spec as its text has it: what may be written there. Pure.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -206,6 +206,23 @@ pub struct Issuer {
     /// Seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_types: Vec<String>,
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub required_claims: serde_json::Map<String, serde_json::Value>,
+    /// One member each: objects have no order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_map: Option<Vec<BTreeMap<String, String>>>,
+    #[serde(default = "if_present", skip_serializing_if = "is_if_present")]
+    pub bound: String,
+}
+
+fn if_present() -> String {
+    "if_present".into()
+}
+
+fn is_if_present(bound: &str) -> bool {
+    bound == "if_present"
 }
 
 fn yes() -> bool {

@@ -161,7 +161,8 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'name', i.name, 'issuer', i.issuer, 'audiences', i.audiences, 'algorithms', i.algorithms, 'role_claim', i.role_claim,
          'allowed_roles', i.allowed_roles, 'anon_role', i.anon_role, 'require_exp', i.require_exp,
          'leeway', pg_catalog.floor(EXTRACT(epoch FROM i.leeway))::bigint,
-         'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint))::text
+         'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint,
+         'token_types', i.token_types, 'required_claims', i.required_claims, 'role_map', i.role_map, 'bound', i.bound))::text
   FROM _scope.jwt_issuer i ORDER BY i.name";
 
 /// PostgreSQL leaves out the schema of its own.

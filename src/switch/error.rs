@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::{Error, Untakeable};
+use super::{Error, NamedBy, Untakeable};
 use crate::claims::error::{PATH_HINT, path_problem};
 use crate::error::Report;
 use crate::text::identifier;
@@ -13,7 +13,7 @@ impl Report for Error {
             Self::Verify(error) => error.code(),
             Self::Path(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::OpenCursors | Self::NotAlone => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-            Self::RoleClaim(_) => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            Self::RoleClaim { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::Role(error) => error.code(),
             Self::NotGranted { .. }
             | Self::Itself { .. }
@@ -34,7 +34,19 @@ impl Report for Error {
         match self {
             Self::Verify(error) => error.detail(),
             Self::Path(path) => path_problem(path),
-            Self::RoleClaim(problem) => format!("{}: {problem}.", problem.reason()),
+            Self::RoleClaim {
+                problem,
+                claim,
+                named_by,
+            } => format!(
+                "{}: {problem}. That is \"{claim}\", {}.",
+                problem.reason(),
+                match named_by {
+                    NamedBy::Caller => "the argument claim of this call".to_owned(),
+                    NamedBy::Setting => "by scope_roles.jwt_role_claim".to_owned(),
+                    NamedBy::Issuer(name) => format!("the role_claim of the issuer \"{name}\""),
+                }
+            ),
             Self::Role(error) => error.detail(),
             Self::NotGranted { session_user, .. } => format!(
                 "role_not_granted: the session user \"{session_user}\" may not SET ROLE to it."
@@ -83,7 +95,7 @@ impl Report for Error {
         match self {
             Self::Verify(error) => error.hint(),
             Self::Path(_) => PATH_HINT.into(),
-            Self::RoleClaim(problem) => problem.hint().into(),
+            Self::RoleClaim { problem, .. } => problem.hint().into(),
             Self::Role(error) => error.hint(),
             Self::NotGranted { role, session_user } => {
                 format!("GRANT {} TO {};", identifier(role), identifier(session_user))

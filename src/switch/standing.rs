@@ -114,6 +114,13 @@ fn look(active: &Active) -> Option<Over> {
     match verify::again(&active.presented) {
         Ok(rules) => {
             let role = catalog::name_of(identity::outer_user());
+            // Its values may stand for another role by now.
+            let payload = active.presented.token.verified.payload();
+            if rules.role_map.is_some()
+                && super::role_of(&rules, payload, None).map_or(true, |named| named.role != role)
+            {
+                return Some(Over::Withdrawn);
+            }
             let allowed = rules.allowed_roles.as_ref();
             // A token that names none has taken the issuer's own.
             (rules.anon_role.as_ref() != Some(&role)

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::{Error, Rules, combine};
+use super::{Bound, Error, Rules, combine};
+use crate::claim_rules::RequiredClaims;
 use crate::guc;
 use crate::jwt::{KeySet, Policy};
 use crate::pg::server;
@@ -58,6 +59,7 @@ fn make() -> Result<Option<Rules>, Error> {
             issuer: guc::jwt_issuer(),
             audiences: guc::jwt_audiences(),
             algorithms: Vec::new(),
+            types: Vec::new(),
             leeway: guc::jwt_leeway(),
             require_exp: guc::jwt_require_exp(),
             max_age: guc::jwt_max_age(),
@@ -65,6 +67,9 @@ fn make() -> Result<Option<Rules>, Error> {
         role_claim: None,
         allowed_roles: None,
         anon_role: None,
+        role_map: None,
+        required: RequiredClaims::default(),
+        bound: Bound::default(),
     }))
 }
 

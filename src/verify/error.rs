@@ -2,10 +2,10 @@
 
 use pgrx::prelude::*;
 
-use super::{Error, issuer, revocation};
+use super::{By, Error, Unbound, issuer, revocation};
 use crate::claims::error::{PATH_HINT, path_problem};
 use crate::error::{READ_ONLY, Report, sentence};
-use crate::jwt;
+use crate::jwt::{self, Refusal};
 
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
@@ -14,9 +14,11 @@ impl Report for Error {
             | Self::BadSecret(_)
             | Self::SecretFile { .. }
             | Self::BadIssuer { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::Token(_) | Self::UnknownIssuer | Self::Revoked => {
-                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
-            }
+            Self::Token { .. }
+            | Self::ClaimRequired { .. }
+            | Self::Unbound { .. }
+            | Self::UnknownIssuer { .. }
+            | Self::Revoked => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::NoRandomness | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -28,9 +30,31 @@ impl Report for Error {
             Self::BadSecret(problem) => sentence(&problem.to_string()),
             Self::SecretFile { kind, .. } => format!("Reading the file failed: {kind}."),
             Self::BadIssuer { problem, .. } | Self::Sql(problem) => sentence(problem),
-            Self::Token(refusal) => format!("{}: {refusal}.", refusal.reason()),
-            Self::UnknownIssuer => {
-                "unknown_issuer: the iss claim names no registered issuer.".into()
+            Self::Token { refusal, by } => {
+                format!("{}: {refusal}.{}", refusal.reason(), judged(by))
+            }
+            Self::ClaimRequired { claim, by } => format!(
+                "claim_required: the claim \"{claim}\" is absent or has a value that is not accepted.{}",
+                judged(by)
+            ),
+            Self::Unbound { problem, by } => {
+                format!("{}.{}", unbound(*problem), judged(by))
+            }
+            Self::UnknownIssuer { tried, near } => {
+                let mut text =
+                    "unknown_issuer: the iss claim names no registered issuer".to_owned();
+                if let Some(refusal) = tried {
+                    text.push_str(&format!(
+                        ", and scope_roles.jwt_secret, which was tried because of that, does not verify the token: {refusal}"
+                    ));
+                }
+                text.push('.');
+                if let Some(name) = near {
+                    text.push_str(&format!(
+                        " It differs from that of the issuer \"{name}\" by a slash at its end alone."
+                    ));
+                }
+                text
             }
             Self::NoRandomness => "Tokens cannot be told apart without it.".into(),
             Self::Revoked => "revoked: an administrator has revoked it, or its subject.".into(),
@@ -48,14 +72,88 @@ impl Report for Error {
             Self::BadIssuer { name, .. } => {
                 format!("Give the issuer usable keys with scope.set_jwt_keys('{name}', …).")
             }
-            Self::Token(refusal) => refusal.hint().into(),
-            Self::UnknownIssuer => {
-                "Register the issuer with scope.add_jwt_issuer(), or use a token of one that is."
+            Self::Token { refusal, by } => match configured(*refusal, by) {
+                Some(place) => format!("{} {place}", refusal.hint()),
+                None => refusal.hint().into(),
+            },
+            Self::ClaimRequired { by, .. } => format!(
+                "Have the identity provider issue the claim, or use another token; what is accepted is in the required_claims of {}.",
+                name(by)
+            ),
+            Self::Unbound { by, .. } => format!(
+                "Connect with the certificate that the token was issued to, by sslcert and sslkey, or let bound be 'ignored' for {}.",
+                name(by)
+            ),
+            Self::UnknownIssuer { near: Some(_), .. } => {
+                "Issuers are compared to the letter: register the iss as tokens have it (scope.drop_jwt_issuer() and scope.add_jwt_issuer())."
                     .into()
+            }
+            Self::UnknownIssuer { tried, .. } => {
+                let mut text =
+                    "Register the issuer in this database with scope.add_jwt_issuer(), or use a token of one that is."
+                        .to_owned();
+                if tried.is_some() {
+                    text.push_str(" Where the token is one for scope_roles.jwt_secret, check that it is the signer's, and jwt_secret_is_base64.");
+                }
+                text
             }
             Self::Revoked => "Obtain a new token.".into(),
             Self::NoRandomness => "Check the operating system's random source.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
+        }
+    }
+}
+
+/// Whose rules the token was judged by, as a sentence more.
+fn judged(by: &By) -> String {
+    match by {
+        By::Nobody => String::new(),
+        By::Settings { slash: false } => " It was judged by scope_roles.jwt_secret and the settings beside it.".into(),
+        By::Settings { slash: true } => " It was judged by scope_roles.jwt_secret and the settings beside it, and scope_roles.jwt_issuer differs from it by a slash at its end alone.".into(),
+        By::Issuer(name) => format!(" It was judged by the issuer \"{name}\"."),
+    }
+}
+
+fn name(by: &By) -> String {
+    match by {
+        By::Issuer(name) => format!("the issuer \"{name}\""),
+        By::Settings { .. } | By::Nobody => "an issuer of its own".into(),
+    }
+}
+
+/// Where what has refused the token is configured.
+fn configured(refusal: Refusal, by: &By) -> Option<String> {
+    let (attribute, setting) = match refusal {
+        Refusal::Algorithm => ("algorithms and keys", "jwt_secret"),
+        Refusal::UnknownKey | Refusal::BadSignature => ("keys", "jwt_secret"),
+        Refusal::TokenType => ("token_types", ""),
+        Refusal::Audience => ("audiences", "jwt_audience"),
+        Refusal::Issuer => ("issuer", "jwt_issuer"),
+        Refusal::MissingExp => ("require_exp", "jwt_require_exp"),
+        Refusal::MissingIat | Refusal::TooOld => ("max_age", "jwt_max_age"),
+        Refusal::Expired | Refusal::NotYetValid | Refusal::IssuedInFuture => {
+            ("leeway", "jwt_leeway")
+        }
+        _ => return None,
+    };
+    match by {
+        By::Nobody => None,
+        By::Issuer(name) => Some(format!("See {attribute} of the issuer \"{name}\".")),
+        By::Settings { .. } => Some(format!("See scope_roles.{setting}.")),
+    }
+}
+
+fn unbound(problem: Unbound) -> &'static str {
+    match problem {
+        Unbound::Not => "not_bound: the token has no cnf claim, and must be bound to a certificate",
+        Unbound::Otherwise | Unbound::Form(_) => {
+            "not_bound: the cnf claim names no certificate (x5t#S256), and the token must be bound to one"
+        }
+        Unbound::NoCertificate => {
+            "bound_elsewhere: the token is bound to a certificate, and the client of this session has shown none"
+        }
+        Unbound::Elsewhere => {
+            "bound_elsewhere: the token is bound to another certificate than that of this session's client"
         }
     }
 }
@@ -74,6 +172,10 @@ impl Report for issuer::Bad {
             | Self::Unserved
             | Self::LongSecrets
             | Self::RoleClaim(_)
+            | Self::TokenType(_)
+            | Self::Required(_)
+            | Self::RoleMap(_)
+            | Self::Bound(_)
             | Self::Duration(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         }
     }
@@ -89,6 +191,9 @@ impl Report for issuer::Bad {
             Self::Unserved => "No token could ever be verified.".into(),
             Self::LongSecrets => "With a secret among them they have at most 7,000 bytes.".into(),
             Self::RoleClaim(path) => path_problem(path),
+            Self::TokenType(_) => "It is a media type such as at+jwt, or absent, for tokens without typ.".into(),
+            Self::Required(problem) | Self::RoleMap(problem) => sentence(&problem.to_string()),
+            Self::Bound(_) => "It says whether the cnf claim binds a token to the client's certificate.".into(),
             Self::Duration(_) => "It is a length of time.".into(),
             Self::Exists => "Names are unique, and each iss has one issuer.".into(),
             Self::Unknown(_) => "Issuers belong to one database.".into(),
@@ -111,6 +216,14 @@ impl Report for issuer::Bad {
                     .into()
             }
             Self::RoleClaim(_) => PATH_HINT.into(),
+            Self::Required(_) => {
+                "Pass an object such as {\"client_id\": [\"app1\", \"app2\"], \"email_verified\": true, \"sub\": {\"present\": true}}."
+                    .into()
+            }
+            Self::RoleMap(_) => {
+                "Pass an object such as {\"/db/writers\": \"writer\", \"/db/readers\": \"reader\"}, the role that is to be found first first."
+                    .into()
+            }
             Self::Duration(_) => "Pass an interval such as '30 seconds', or NULL.".into(),
             Self::Exists => {
                 "Use scope.set_jwt_keys() to change its keys, or scope.drop_jwt_issuer() first."

@@ -8,16 +8,18 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Error, Rules, combine};
+use super::{Bound, Error, Rules, combine};
 use crate::audit::{self, Action, Value};
 use crate::claim_path::{ClaimPath, PathError};
+use crate::claim_rules::{RequiredClaims, RoleMap, RuleError};
 use crate::error;
 use crate::guc;
-use crate::jwt::{self, Algorithm, KeyError, KeySet, Policy};
+use crate::jwt::{self, Algorithm, KeyError, KeySet, Policy, TokenType};
 use crate::own_tables;
-use crate::pg::arguments::{Text, strings};
+use crate::pg::arguments::{JsonText, Text, strings};
 use crate::pg::{error_context, identity, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,14 @@ pub enum Bad {
     LongSecrets,
     #[error("the path of the role claim is not valid")]
     RoleClaim(PathError),
+    #[error("\"{0}\" is no token type")]
+    TokenType(String),
+    #[error("the required claims are not valid")]
+    Required(RuleError),
+    #[error("the map of roles is not valid")]
+    RoleMap(RuleError),
+    #[error("\"{0}\" is not required, if_present or ignored")]
+    Bound(String),
     #[error("{0} must not be negative or infinite")]
     Duration(&'static str),
     #[error("an issuer of this name or with this iss exists already")]
@@ -119,6 +129,10 @@ struct Row {
     leeway: Option<i64>,
     require_exp: bool,
     max_age: Option<i64>,
+    token_types: Vec<String>,
+    required_claims: Box<RawValue>,
+    role_map: Option<Box<RawValue>>,
+    bound: String,
 }
 
 type Maps = (HashMap<String, Rc<Rules>>, HashMap<String, Rc<Rules>>);
@@ -161,6 +175,12 @@ fn rules(mut row: Row) -> Result<Rules, Error> {
     };
     let keys = KeySet::parse(text.as_bytes(), false).map_err(|error| bad(error.to_string()))?;
     let algorithms = algorithms(&row.algorithms).map_err(|error| bad(error.to_string()))?;
+    let types = token_types(&row.token_types).map_err(|error| bad(error.to_string()))?;
+    let required =
+        RequiredClaims::parse(row.required_claims.get()).map_err(|error| bad(error.to_string()))?;
+    let map = row.role_map.as_ref().map(|map| RoleMap::parse(map.get()));
+    let role_map = map.transpose().map_err(|error| bad(error.to_string()))?;
+    let bound = bound(&row.bound).map_err(|error| bad(error.to_string()))?;
     Ok(Rules {
         fingerprint: combine(text.as_bytes(), &[]),
         keys,
@@ -168,6 +188,7 @@ fn rules(mut row: Row) -> Result<Rules, Error> {
             issuer: Some(row.issuer),
             audiences: row.audiences,
             algorithms,
+            types,
             leeway: row.leeway.unwrap_or_else(guc::jwt_leeway),
             require_exp: row.require_exp,
             max_age: row.max_age,
@@ -175,6 +196,9 @@ fn rules(mut row: Row) -> Result<Rules, Error> {
         role_claim: row.role_claim,
         allowed_roles: row.allowed_roles,
         anon_role: row.anon_role,
+        role_map,
+        required,
+        bound,
         name: Some(row.name),
     })
 }
@@ -184,6 +208,17 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, Bad> {
         .iter()
         .map(|name| name.parse().map_err(|_| Bad::Algorithm(name.clone())))
         .collect()
+}
+
+pub fn token_types(names: &[String]) -> Result<Vec<TokenType>, Bad> {
+    names
+        .iter()
+        .map(|name| TokenType::parse(name).ok_or_else(|| Bad::TokenType(name.clone())))
+        .collect()
+}
+
+pub fn bound(word: &str) -> Result<Bound, Bad> {
+    Bound::parse(word).ok_or_else(|| Bad::Bound(word.to_owned()))
 }
 
 /// As much as stays in the row of `_scope.jwt_issuer_secret`: out of line, members of pg_read_all_data could read it.
@@ -217,6 +252,9 @@ fn check_keys(keys: &str, names: &[String]) -> Result<Kept, Bad> {
     }
 }
 
+/// What an issuer is where nothing is said.
+const IF_PRESENT: &str = "if_present";
+
 /// Registers an issuer. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
@@ -232,6 +270,10 @@ fn add_jwt_issuer(
     leeway: Option<Interval>,
     require_exp: Option<bool>,
     max_age: Option<Interval>,
+    token_types: Option<Vec<Option<Text>>>,
+    required_claims: Option<JsonText>,
+    role_map: Option<Text>,
+    bound: Option<Text>,
 ) -> Result<(), ErrorReport> {
     let name = name.as_deref();
     let issuer = issuer.as_deref();
@@ -241,6 +283,10 @@ fn add_jwt_issuer(
     let audiences = strings(audiences);
     let algorithms = strings(algorithms);
     let allowed_roles = strings(allowed_roles);
+    let types = strings(token_types);
+    let required = required_claims.map_or_else(|| "{}".to_owned(), |JsonText(text)| text);
+    let role_map = role_map.as_deref();
+    let bound = bound.as_deref().unwrap_or(IF_PRESENT);
     error_context::hide_statement(jwt::redact);
     let add = || -> Result<(), Bad> {
         let name = present("name", name)?;
@@ -252,6 +298,15 @@ fn add_jwt_issuer(
         if let Some(path) = role_claim {
             ClaimPath::parse(path).map_err(Bad::RoleClaim)?;
         }
+        let types = list("token_types", types)?;
+        self::token_types(&types)?;
+        RequiredClaims::parse(&required).map_err(Bad::Required)?;
+        let map = role_map
+            .map(RoleMap::parse)
+            .transpose()
+            .map_err(Bad::RoleMap)?;
+        let map = map.map(|map| map.to_json());
+        self::bound(bound)?;
         let leeway = duration("leeway", leeway)?;
         let max_age = duration("max_age", max_age)?;
         let allowed_roles = match allowed_roles {
@@ -266,8 +321,9 @@ fn add_jwt_issuer(
             spi::query(
                 "INSERT INTO _scope.jwt_issuer
                    (name, issuer, keys, audiences, algorithms, role_claim, allowed_roles, anon_role,
-                    leeway, require_exp, max_age)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                    leeway, require_exp, max_age, token_types, required_claims, role_map, bound)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::pg_catalog.jsonb,
+                         $14::pg_catalog.jsonb, $15)
                  ON CONFLICT DO NOTHING RETURNING 1",
                 &[
                     name.into(),
@@ -281,6 +337,10 @@ fn add_jwt_issuer(
                     leeway.into(),
                     require_exp.unwrap_or(true).into(),
                     max_age.into(),
+                    types.into(),
+                    required.into(),
+                    map.into(),
+                    bound.into(),
                 ],
                 |row| row.get::<i32>(1),
             )
@@ -293,6 +353,7 @@ fn add_jwt_issuer(
             ("registered_iss", Value::Text(issuer)),
             ("audiences", Value::Texts(&audit_audiences)),
             ("role_claim", role_claim.into()),
+            ("bound", Value::Text(bound)),
         ];
         audit::administered(Action::Issuer, "add_jwt_issuer", name, &fields);
         Ok(())

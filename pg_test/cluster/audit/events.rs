@@ -986,3 +986,77 @@ fn audit_document_names_every_event() {
         assert!(documented.contains(&name), "{name} is not documented");
     }
 }
+
+#[test]
+fn audit_of_a_switch_names_who_acts_for_whom() {
+    let w = Web::new("audit_actors");
+    let mut session = w.f.login(&w.web);
+    let claims = |more: Value| {
+        let mut claims = json!({ "role": w.user, "sub": "ann", "iss": "https://id.example.org", "jti": "1", "exp": now() + 600 });
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        claims
+    };
+    let chain = json!({"sub": "web\u{2028}\n", "iss": "https://x", "act": {"client_id": "none", "act": {"sub": "cron"}}});
+    let many = (0..20).fold(
+        json!({"sub": "first"}),
+        |act, number| json!({"sub": format!("a{number}"), "act": act}),
+    );
+    for (more, line, actor) in [
+        (
+            json!({}),
+            json!({"act": null, "azp": null, "client_id": null}),
+            "",
+        ),
+        (
+            json!({"act": chain, "azp": "portal", "client_id": "app-1"}),
+            json!({"act": ["web\u{2028}\n", "cron"], "azp": "portal", "client_id": "app-1"}),
+            "cron",
+        ),
+        (
+            json!({"act": {"sub": "a", "act": {"iss": "x"}}, "azp": 5, "client_id": null}),
+            json!({"act": ["a"], "azp": null, "client_id": null}),
+            "",
+        ),
+        (json!({"act": "ann"}), json!({"act": null}), ""),
+        (
+            json!({"act": [{"sub": "x"}], "azp": ""}),
+            json!({"act": null, "azp": ""}),
+            "",
+        ),
+        (
+            json!({ "act": many }),
+            json!({"act": ["a19", "a18", "a17", "a16", "a15", "a14", "a13", "a12"]}),
+            "first",
+        ),
+    ] {
+        session.run(&format!(
+            "BEGIN; SET LOCAL application_name = 'before'; SELECT scope.set_jwt_role({})",
+            literal(&sign(&claims(more)))
+        ));
+        assert_eq!(
+            session.text("SELECT coalesce(scope.jwt_actor(), '')"),
+            actor,
+            "{line}"
+        );
+        session.denied("SELECT * FROM vault", "42501");
+        session.run("ROLLBACK");
+        let found = find(
+            w.server(),
+            &json!({ "event": "switch", "session_user": w.web }),
+        );
+        assert_fields(found.last().unwrap(), line);
+        // The actors are in the line of the switch, which the others are found with.
+        let found = find(
+            w.server(),
+            &json!({ "event": "denied", "session_user": w.web }),
+        );
+        assert_fields(
+            found.last().unwrap(),
+            json!({"subject": "ann", "act": null, "azp": null, "client_id": null}),
+        );
+    }
+    session.assert_that("scope.jwt_actor() IS NULL");
+}

@@ -350,7 +350,16 @@ fn every_reason_of_a_refusal_is_listed() {
     reasons.extend(errors.split('"').filter_map(|text| {
         let (word, _) = text.split_once(": ")?;
         let is_word = word.starts_with("role_")
-            || matches!(word, "revoked" | "unknown_issuer" | "withdrawn" | "unknown");
+            || matches!(
+                word,
+                "revoked"
+                    | "unknown_issuer"
+                    | "withdrawn"
+                    | "unknown"
+                    | "claim_required"
+                    | "not_bound"
+                    | "bound_elsewhere"
+            );
         (is_word && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
             .then(|| word.to_owned())
     }));

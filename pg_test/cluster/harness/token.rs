@@ -79,6 +79,16 @@ impl Key {
         Key::new(kid, Pair::Rsa(pair))
     }
 
+    /// The one of a PEM text, as openssl writes it.
+    pub fn rsa_of(pem: &str) -> Key {
+        let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = STANDARD.decode(text).expect("base64");
+        Key::new(
+            "pem",
+            Pair::Rsa(RsaKeyPair::from_pkcs8(&der).expect("an RSA key")),
+        )
+    }
+
     pub fn p256(kid: &str) -> Key {
         Key::ec(kid, &signature::ECDSA_P256_SHA256_FIXED_SIGNING)
     }

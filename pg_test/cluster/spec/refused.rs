@@ -33,6 +33,10 @@ fn a_spec_that_is_not_understood_is_refused_with_its_place() {
             "/issuers/0/keys",
         ),
         (
+            r#"{"version":1,"issuers":[{"name":"a","issuer":"b","role_map":{"x":"a"}}]}"#,
+            "/issuers/0/role_map",
+        ),
+        (
             r#"{"version":1,"guards":[{"role":"a","max_row":1}]}"#,
             "/guards/0/max_row",
         ),
@@ -195,6 +199,31 @@ fn what_a_spec_names_and_is_not_there_is_refused_with_its_place() {
         (
             r#""issuers":[{"name":"a","issuer":"b","role_claim":"$[?"}]"#,
             "/issuers/0/role_claim",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","token_types":[""]}]"#,
+            "/issuers/0/token_types",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","required_claims":{"x":null}}]"#,
+            "/issuers/0/required_claims",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","required_claims":{"x":12345678901234567890123}}]"#,
+            "/issuers/0/required_claims",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","role_map":[{"x":"a","y":"b"}]}]"#,
+            "/issuers/0/role_map",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","bound":"maybe"}]"#,
+            "/issuers/0/bound",
             "22023",
         ),
     ] {

@@ -52,6 +52,16 @@ struct PortPrefix {
     has_scram_keys: bool,
     gss: *mut c_void,
     ssl_in_use: bool,
+    peer_cn: *mut c_char,
+    peer_dn: *mut c_char,
+    peer_cert_valid: bool,
+    #[cfg(any(feature = "pg17", feature = "pg18", feature = "pg19"))]
+    alpn_used: bool,
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
+    last_read_was_eof: bool,
+    /// From here on with OpenSSL only.
+    ssl: *mut c_void,
+    peer: *mut c_void,
 }
 
 #[repr(C)]
@@ -173,4 +183,20 @@ pub unsafe fn remote_peer(port: *mut pg_sys::Port) -> Peer {
 pub unsafe fn uses_tls(port: *mut pg_sys::Port) -> bool {
     // SAFETY: by contract.
     unsafe { (*port.cast::<PortPrefix>()).ssl_in_use }
+}
+
+/// OpenSSL's `X509` of the client of a connection: NULL without one that the server has verified.
+///
+/// # Safety
+/// As [`local_peer`].
+pub unsafe fn peer_certificate(port: *mut pg_sys::Port) -> *mut c_void {
+    // SAFETY: by contract; only a server with OpenSSL has connections with TLS, and then the field is there.
+    unsafe {
+        let port = port.cast::<PortPrefix>();
+        if (*port).ssl_in_use && (*port).peer_cert_valid {
+            (*port).peer
+        } else {
+            std::ptr::null_mut()
+        }
+    }
 }
