@@ -22,7 +22,9 @@ ALLOWED = {
 PREFERRED = ["MIT", "ISC", "Apache-2.0"]
 # In the library twice, and why that cannot be helped. A line that is no longer needed is an error too.
 TWICE = {
+    "getrandom": "only where cargo counts ring, which rustls-webpki could use and which is not built",
     "hashbrown": "petgraph, of pgrx, is a version behind indexmap",
+    "untrusted": "aws-lc-rs is two versions behind rustls-webpki",
     "syn": "macros only: pgrx-macros is a major version behind serde_derive",
 }
 MIT = """Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation

@@ -9,6 +9,7 @@
 #[path = "../../../src"]
 mod room {
     pub mod claim_path;
+    pub mod claim_rules;
     pub mod jwt;
 }
 
@@ -18,4 +19,4 @@ pub mod token;
 
 mod signed;
 
-pub use room::{claim_path, jwt};
+pub use room::{claim_path, claim_rules, jwt};

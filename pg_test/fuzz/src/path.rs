@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::claim_path::ClaimPath;
+use crate::claim_rules::{RequiredClaims, RoleMap};
 use crate::jwt::{self, Policy};
 use crate::signed::{NOW, keys, sign_payload};
 
@@ -24,6 +25,7 @@ pub fn run(data: &[u8]) {
         Some(path) => (path, copies(payload)),
         None => (path, payload.to_owned()),
     };
+    rules(path, &payload);
     let claim = match ClaimPath::parse(path) {
         Ok(claim) => claim,
         Err(error) => {
@@ -47,6 +49,16 @@ pub fn run(data: &[u8]) {
     );
     if is_verified(&payload) {
         holds(&claim, path, &payload);
+    }
+}
+
+/// The first line as rules about claims: what is no rule is refused, and a map that is written is the same when it is read.
+fn rules(text: &str, payload: &str) {
+    if let Ok(required) = RequiredClaims::parse(text) {
+        let _ = required.check(payload);
+    }
+    if let Ok(map) = RoleMap::parse(text) {
+        assert_eq!(RoleMap::parse(&map.to_json()), Ok(map), "{text}");
     }
 }
 

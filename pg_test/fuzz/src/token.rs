@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::jwt::{self, Policy, Refusal, Verified};
+use crate::jwt::{self, Policy, Refusal, TokenType, Verified};
 use crate::signed::{NOW, ORIGINALS, SECRET, base64url, keys, sign};
 
 const MICROSECONDS: i64 = 1_000_000;
@@ -173,6 +173,14 @@ fn policy(choice: u8) -> Policy {
             Vec::new()
         },
         algorithms: Vec::new(),
+        types: if bit(5) {
+            ["JWT", "absent"]
+                .iter()
+                .filter_map(|typ| TokenType::parse(typ))
+                .collect()
+        } else {
+            Vec::new()
+        },
         leeway: if bit(2) { 30 } else { 0 },
         require_exp: bit(3),
         max_age: bit(4).then_some(3600),
