@@ -1,5 +1,6 @@
 //! What README and `docs/` say is so.
 
 mod pages;
+mod providers;
 mod sql;
 mod vectors;

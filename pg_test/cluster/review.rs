@@ -4,6 +4,7 @@ mod application;
 mod attestations;
 mod drift;
 mod hardened;
+mod issuers;
 mod logins;
 
 use std::io::{Read, Write};

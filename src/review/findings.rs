@@ -436,6 +436,16 @@ SELECT r.rolname::text, NULL, 'has no members, owns nothing and holds nothing', 
               GROUP BY o.rolname HAVING count(*) > 3"
         ),
     },
+    Check {
+        code: "issuer_for_anybody",
+        severity: Severity::Medium,
+        stops: "",
+        sql: "
+SELECT NULL, format('issuer %I', i.name), 'takes tokens that its identity provider has issued for any other application: neither audiences nor required claims say whom they are for',
+       i.changed_at, '-- say whom its tokens are for, by its audiences or, where they have none, by required_claims: client_id, azp, repository_id'
+  FROM _scope.jwt_issuer i
+ WHERE i.keys IS NOT NULL AND i.audiences = '{}' AND i.required_claims = '{}'",
+    },
 ];
 
 /// What is said of a login that this server has never seen, and would not have: it has not counted
