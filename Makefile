@@ -1,6 +1,6 @@
 # Each target is a script, which says what it does and installs what is missing; this file only names them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test upgrade regress bench curves fuzz mutants lint all install package package-test package-twice release freeze env clean
+.PHONY: help demo demo-stop test asserts upgrade regress bench curves fuzz mutants lint all install package package-test package-twice release freeze env clean
 
 PG ?=
 ONLY ?=
@@ -36,6 +36,9 @@ demo-stop: ## stop that server and remove it
 
 test: ## every test on one server, none of it touching the system's PostgreSQL
 	@.ci/test.sh
+
+asserts: ## the same on a server built with --enable-cassert: PG=/path/to/its/pg_config
+	@ASSERTS=1 .ci/test.sh
 
 upgrade: ## pg_upgrade of a cluster with live credentials, from FROM to PG
 	@.ci/upgrade.sh

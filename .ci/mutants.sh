@@ -47,7 +47,7 @@ export PGRX_PG_CONFIG_PATH=$pg_config SCOPE_ROLES_PG_CONFIG=$pg_config
 features=(--no-default-features --features "$PG_LABEL")
 cd "$COPY"
 
-say "building the tests (the first build takes 3 to 5 minutes, later ones seconds)"
+say "building the tests (the first build takes 1 to 3 minutes, later ones seconds)"
 cargo pgrx install --pg-config "$pg_config" "${features[@]}" >"$WORK/build.log" 2>&1 || die "the build failed: $WORK/build.log"
 cargo test --ignore-rust-version "${features[@]}" --test cluster --no-run >"$WORK/build.log" 2>&1 || die "the build failed: $WORK/build.log"
 tests=$(sed -nE 's/.*Executable.*\((.*)\)$/\1/p' "$WORK/build.log" | tail -1)

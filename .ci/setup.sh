@@ -47,6 +47,20 @@ die() {
   exit 1
 }
 
+# Steps of a command that takes minutes, as SECONDS:WHAT with seconds of two cores: `step WHAT` says what is left from there on.
+STEPS=()
+
+step() {
+  local each names=() seconds=0
+  for each in "${STEPS[@]}"; do
+    if ((${#names[@]})) || [ "${each#*:}" = "$1" ]; then
+      names+=("${each#*:}")
+      seconds=$((seconds + ${each%%:*}))
+    fi
+  done
+  if ((${#names[@]})); then say "left: $(printf '%s, ' "${names[@]}" | sed 's/, $//'), about $(((seconds + 59) / 60)) min"; fi
+}
+
 # What git has, or would have: no build, nothing private.
 copy_sources() (
   mkdir -p "$1"
@@ -213,10 +227,10 @@ ensure_cargo_pgrx() {
   if [ -x "$ours/bin/cargo-pgrx" ]; then
     PATH=$ours/bin:$PATH
   elif [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $PGRX_VERSION" ]; then
-    say "building cargo-pgrx $PGRX_VERSION, 2 to 4 minutes, once"
+    say "building cargo-pgrx $PGRX_VERSION, about a minute and a half, once"
     # Its default features are for downloading PostgreSQL, which we never let it do, and need OpenSSL's headers. It does
     # too little work for optimised code to earn back the time of making it.
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked --ignore-rust-version \
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked --ignore-rust-version \
       --no-default-features --root "$ours" --target-dir "$SCOPE_ROLES_CACHE/cargo-pgrx-build" >&2
     rm -rf -- "$SCOPE_ROLES_CACHE/cargo-pgrx-build"
     PATH=$ours/bin:$PATH
@@ -569,16 +583,19 @@ prepare() {
 
 prepare_locked() {
   prune_cache
+  step packages
   ensure_packages
   private_server "$1"
   ensure_server_user
   as_server_user test -x "$PRIVATE_PG_CONFIG" ||
     die "the user $SERVER_USER cannot read $PRIVATE_PG_CONFIG" "Choose another cache folder with SCOPE_ROLES_CACHE=/some/folder."
+  step cargo-pgrx
   ensure_cargo_pgrx
 }
 
 # The plain development build, the one that real sessions see, into the private server.
 install_private() {
-  say "building scope_roles for $("$PRIVATE_PG_CONFIG" --version) (the first build takes 3 to 5 minutes, later ones seconds)"
+  step 'the extension'
+  say "building scope_roles for $("$PRIVATE_PG_CONFIG" --version) (the first build takes 1 to 3 minutes, later ones seconds)"
   (cd "$ROOT" && cargo pgrx install --pg-config "$PRIVATE_PG_CONFIG") >&2
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make test [PG=…] [ONLY=name] [ROOMS='room:: room::']: the in-server tests, then the tests with real sessions and clusters, on one server;
+# make test, make asserts [PG=…] [ONLY=name] [ROOMS='room:: room::']: the in-server tests, then the tests with real sessions and clusters, on one server;
 # of those, the ones of some rooms only.
 # shellcheck source=.ci/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
@@ -17,6 +17,9 @@ if [ -z "${SCOPE_ROLES_TEST_LOCKED:-}" ]; then
 fi
 
 prepare "$PG"
+if [ -n "${ASSERTS:-}" ] && [[ "$("$PRIVATE_PG_CONFIG" --configure)" != *--enable-cassert* ]]; then
+  die "$PG is not built with --enable-cassert" "CONTRIBUTING.md says how to build one. Then: make asserts PG=/path/to/its/pg_config"
+fi
 alone neighbours
 cd "$ROOT"
 
@@ -54,7 +57,7 @@ in_server_tests() {
   fi
 }
 
-say "in-server tests on $("$PRIVATE_PG_CONFIG" --version) (the first build takes 3 to 5 minutes, later ones seconds)"
+say "in-server tests on $("$PRIVATE_PG_CONFIG" --version) (the first build takes 1 to 3 minutes, later ones seconds)"
 status=0
 in_server_tests || status=1
 

@@ -19,6 +19,12 @@ if [ "${1:-}" = stop ]; then
   exit 0
 fi
 
+# The first time takes minutes.
+if ! have cc || ! apt_server_is_there "${PG:-$DEFAULT_PG}"; then STEPS+=(60:packages); fi
+if ! [ -x "$SCOPE_ROLES_CACHE/cargo-pgrx-$PGRX_VERSION/bin/cargo-pgrx" ]; then STEPS+=(90:cargo-pgrx); fi
+if ! [ -e "$CARGO_TARGET_DIR/debug/libscope_roles.so" ]; then STEPS+=("100:the extension"); fi
+STEPS+=('45:the story')
+
 prepare "${PG:-$DEFAULT_PG}"
 ensure_commands openssl:openssl
 stop_demo
@@ -27,6 +33,7 @@ install_private
 SECRET=$(openssl rand -hex 32)
 trap 'clean_up $?' EXIT
 trap 'exit 130' INT TERM
+step 'the story'
 start_demo "$SECRET"
 
 # ---- 1 ---------------------------------------------------------------------------------------------------------------
