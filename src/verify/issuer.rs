@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Bound, Error, Rules, combine};
+use super::{Bound, Error, RolePath, Rules, combine};
 use crate::audit::{self, Action, Value};
 use crate::claim_path::{ClaimPath, PathError};
 use crate::claim_rules::{RequiredClaims, RoleMap, RuleError};
@@ -71,7 +71,7 @@ thread_local! {
 }
 
 struct Known {
-    /// Of the tables, and of the configuration (the default leeway is a setting).
+    /// Of the tables, and of the configuration (the default leeway and role claim are settings).
     generation: u64,
     configuration: i64,
     by_name: HashMap<String, Rc<Rules>>,
@@ -193,6 +193,7 @@ fn rules(mut row: Row) -> Result<Rules, Error> {
             require_exp: row.require_exp,
             max_age: row.max_age,
         },
+        role_path: RolePath::of(row.role_claim.as_ref()),
         role_claim: row.role_claim,
         allowed_roles: row.allowed_roles,
         anon_role: row.anon_role,
