@@ -4,6 +4,7 @@ use crate::harness::*;
 
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
+function _scope.home(pg_catalog.jsonb,pg_catalog.oid) | PUBLIC EXECUTE
 function _scope.jwt_tables_changed() | 
 function _scope.login_facts() | PUBLIC EXECUTE
 function _scope.only_superusers() | 

@@ -148,9 +148,7 @@ SELECT pg_catalog.jsonb_build_object('name', r.rolname, 'kind', l.label ->> 'kin
    AND CASE WHEN l.label ->> 'kind' = 'scope'
             THEN l.label -> 'parts' -> 'read' @> d.oid OR l.label -> 'parts' -> 'write' @> d.oid OR l.label -> 'parts' -> 'create' @> d.oid
                  OR EXISTS (SELECT FROM _scope.scope_declaration s WHERE s.scope = r.rolname)
-            WHEN l.label -> 'oid' = r.oid::bigint::text::pg_catalog.jsonb AND l.label -> 'system' = (SELECT system_identifier::text::pg_catalog.jsonb FROM pg_catalog.pg_control_system())
-            THEN l.label -> 'database_oid' = d.oid
-            ELSE l.label ->> 'database' = d.datname END
+            ELSE (SELECT database FROM _scope.home(l.label, r.oid)) = d.datname END
  ORDER BY r.rolname";
 
 const CONNECTION_LIMIT: &str =
