@@ -1,6 +1,8 @@
 //! Tokens as attackers send them, and those of the RFCs: the verifier from outside, whatever it is made of. Pure.
 #![allow(clippy::indexing_slicing)]
 
+use std::borrow::Cow;
+
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self as lc, KeyPair};
@@ -543,6 +545,10 @@ fn the_payload_is_judged_after_the_signature() {
         let signed = hs256(r#"{"alg":"HS256"}"#, payload, SECRET);
         assert_ne!(reason(&signed), "bad_signature");
     }
+}
+
+fn unverified_issuer(token: &str) -> Result<Option<String>, Refusal> {
+    Ok(Unverified::parse(token)?.issuer()?.map(Cow::into_owned))
 }
 
 #[test]

@@ -4,6 +4,21 @@ AS 'MODULE_PATHNAME', 'is_preloaded_wrapper';
 COMMENT ON FUNCTION scope.is_preloaded() IS
 'Whether the server has loaded the library by shared_preload_libraries. Without it nothing locks a role, checks a login of guard_login() or ends anything, and managed logins are refused. Errors: none.';
 
+-- The database in which a role was made, as its label has it: by number as long as that is there, by name in another cluster. label::is_home() is
+-- the same where no SQL can run. It becomes a part of the query that calls it, and costs no call.
+CREATE FUNCTION _scope.home(label jsonb, role oid) RETURNS TABLE (database name)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+  SELECT COALESCE((SELECT d.datname FROM pg_catalog.pg_database d
+                    WHERE d.oid OPERATOR(pg_catalog.=) (label OPERATOR(pg_catalog.->>) 'database_oid')::pg_catalog.oid
+                      AND (label OPERATOR(pg_catalog.->>) 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) role
+                      AND (label OPERATOR(pg_catalog.->>) 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
+                          (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                  (label OPERATOR(pg_catalog.->>) 'database')::pg_catalog.name);
+END;
+COMMENT ON FUNCTION _scope.home(jsonb, oid) IS
+'The database that a role belongs to, by its label. Errors: none.';
+
 -- Who may see a row: members of pg_monitor all of them, others those of roles that they, or a role whose privileges they have, made: over
 -- which they have authority. A barrier, or a cheap function in a WHERE would see the other rows.
 
@@ -41,18 +56,14 @@ SELECT r.rolname AS role,
        m.label ->> 'purpose' AS purpose,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
-                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
-                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
-                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
-                (m.label ->> 'database')::pg_catalog.name) AS database
+       home.database
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.home(m.label, r.oid) home
  CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) d
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded' AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
@@ -122,18 +133,14 @@ SELECT r.rolname AS role,
          WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
            AND g.setrole OPERATOR(pg_catalog.=) r.oid) AS settings,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
-                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
-                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
-                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
-                (m.label ->> 'database')::pg_catalog.name) AS database
+       home.database
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.home(m.label, r.oid) home
  CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) u
   LEFT JOIN (SELECT usesysid, pg_catalog.count(*) AS sessions
                FROM pg_catalog.pg_stat_get_activity(NULL)
@@ -256,12 +263,7 @@ SELECT r.rolname AS scope,
        m.label ->> 'purpose' AS purpose,
        (m.label ->> 'creator')::pg_catalog.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       COALESCE((SELECT h.datname FROM pg_catalog.pg_database h
-                  WHERE h.oid OPERATOR(pg_catalog.=) (m.label ->> 'database_oid')::pg_catalog.oid
-                    AND (m.label ->> 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) r.oid
-                    AND (m.label ->> 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                        (SELECT system_identifier FROM pg_catalog.pg_control_system())),
-                (m.label ->> 'database')::pg_catalog.name) AS database,
+       home.database,
        p.databases
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
@@ -269,6 +271,7 @@ SELECT r.rolname AS scope,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.home(m.label, r.oid) home
  CROSS JOIN LATERAL (
        SELECT COALESCE(NULLIF(ARRAY(
                 SELECT h.datname
@@ -308,11 +311,8 @@ class: table, column, sequence, function, schema, database, future tables, futur
 -- WITH: nothing can be written through it, nor its rows be locked, which its owner's rights would allow past row security.
 CREATE VIEW scope.jwt_issuers AS
   WITH issuers AS NOT MATERIALIZED (
-       SELECT i.name, i.issuer, i.audiences, i.algorithms, i.role_claim, i.allowed_roles, i.anon_role, i.leeway, i.require_exp, i.max_age,
-              i.token_types, i.required_claims, i.role_map, i.bound,
-              i.changed_at, i.keys_url, i.discover, i.ca_file, i.bearer_token_file, i.keys_stale_for, i.key_count, i.kids,
-              f.fetched_at, f.keys_changed_at, f.fresh_until, f.stale_until, f.next_fetch, f.attempted_at, f.failing_since, f.last_error
-         FROM _scope.jwt_issuer i
-         LEFT JOIN _scope.jwt_issuer_fetch f ON f.name OPERATOR(pg_catalog.=) i.name)
+       SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age,
+              token_types, required_claims, role_map, bound, changed_at
+         FROM _scope.jwt_issuer)
 SELECT * FROM issuers;
-COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys; of keys that are fetched, when they were and until when they hold.';
+COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys.';

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde_json_path::{JsonPath, PathElement};
 use thiserror::Error;
 
-use crate::jwt::{Refusal, json};
+use crate::jwt::{Refusal, Verified, json};
 
 /// PostgreSQL's longest role name, in bytes (`NAMEDATALEN` - 1).
 const MAX_ROLE_BYTES: usize = 63;
@@ -29,6 +29,9 @@ enum Kind {
     Steps(Vec<Step>),
     Json(Box<JsonPath>),
 }
+
+/// The JSON texts of the first value that a path selects, and of the first string.
+type Selected<'a> = [Option<&'a str>; 2];
 
 /// A step of a path that starts with a dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,13 +147,13 @@ impl ClaimPath {
     /// # Errors
     /// `malformed` when the payload is not one that [`verify`](crate::jwt::verify) gave out.
     pub fn text(&self, payload: &str) -> Result<Option<String>, Refusal> {
-        let values = self.select(payload)?;
-        let Some(value) = values.first().filter(|value| **value != "null") else {
+        let [first, _] = self.select(payload)?;
+        let Some(value) = first.filter(|value| *value != "null") else {
             return Ok(None);
         };
         Ok(Some(match json::string(value) {
             Some(text) => text.into_owned(),
-            None => (*value).to_owned(),
+            None => value.to_owned(),
         }))
     }
 
@@ -159,26 +162,24 @@ impl ClaimPath {
     /// # Errors
     /// [`RoleClaim`] says why there is none.
     pub fn role(&self, payload: &str) -> Result<String, RoleClaim> {
-        let values = self.select(payload).map_err(|_| RoleClaim::Missing)?;
-        if values.is_empty() {
-            return Err(RoleClaim::Missing);
+        role(self.select(payload).map_err(|_| RoleClaim::Missing)?)
+    }
+
+    /// The same of a token, which knows where its claims are.
+    ///
+    /// # Errors
+    /// As [`Self::role`].
+    pub fn role_of(&self, token: &Verified) -> Result<String, RoleClaim> {
+        match &self.kind {
+            Kind::Name(name) => role([token.claim(name), None]),
+            Kind::Steps(_) | Kind::Json(_) => self.role(token.payload()),
         }
-        let role = values
-            .iter()
-            .find_map(|value| json::string(value))
-            .ok_or(RoleClaim::NotText)?;
-        if role.is_empty() {
-            return Err(RoleClaim::Empty);
-        }
-        if role.len() > MAX_ROLE_BYTES {
-            return Err(RoleClaim::TooLong);
-        }
-        Ok(role.into_owned())
     }
 
     /// The claim as the JSON text that was signed; `None` when it is absent. Of several values, the first.
     pub fn value<'a>(&self, payload: &'a str) -> Option<&'a str> {
-        self.select(payload).ok()?.first().copied()
+        let [first, _] = self.select(payload).ok()?;
+        first
     }
 
     /// The strings that the claim holds: itself, or the elements of the array that it is.
@@ -188,7 +189,9 @@ impl ClaimPath {
     pub fn strings<'a>(&self, payload: &'a str) -> Result<Vec<Cow<'a, str>>, RoleClaim> {
         let values = match &self.kind {
             Kind::Json(path) => query(path, payload.trim_ascii(), true),
-            _ => self.select(payload),
+            Kind::Name(_) | Kind::Steps(_) => self
+                .select(payload)
+                .map(|values| Vec::from_iter(values.into_iter().flatten())),
         };
         let values = values.map_err(|_| RoleClaim::Missing)?;
         if values.is_empty() {
@@ -207,22 +210,42 @@ impl ClaimPath {
         Ok(strings)
     }
 
-    /// The JSON texts that the path selects, in the payload's order.
-    fn select<'a>(&self, payload: &'a str) -> Result<Vec<&'a str>, Refusal> {
+    fn select<'a>(&self, payload: &'a str) -> Result<Selected<'a>, Refusal> {
         let object = payload.trim_ascii();
         if !object.starts_with('{') {
             return Err(NOT_A_PAYLOAD);
         }
         Ok(match &self.kind {
-            Kind::Name(name) => json::find(object, name).into_iter().collect(),
-            Kind::Steps(steps) => steps
-                .iter()
-                .try_fold(object, |value, step| step.apply(value))
-                .into_iter()
-                .collect(),
-            Kind::Json(path) => query(path, object, false)?,
+            Kind::Name(name) => [json::find(object, name), None],
+            Kind::Steps(steps) => {
+                let mut steps = steps.iter();
+                [
+                    steps.try_fold(object, |value, step| step.apply(value)),
+                    None,
+                ]
+            }
+            Kind::Json(path) => {
+                let mut values = query(path, object, false)?.into_iter();
+                [values.next(), values.next()]
+            }
         })
     }
+}
+
+/// The first string of what a path has selected.
+fn role(selected: Selected<'_>) -> Result<String, RoleClaim> {
+    let mut values = selected.iter().flatten().peekable();
+    values.peek().ok_or(RoleClaim::Missing)?;
+    let role = values
+        .find_map(|value| json::string(value))
+        .ok_or(RoleClaim::NotText)?;
+    if role.is_empty() {
+        return Err(RoleClaim::Empty);
+    }
+    if role.len() > MAX_ROLE_BYTES {
+        return Err(RoleClaim::TooLong);
+    }
+    Ok(role.into_owned())
 }
 
 const NOT_A_PAYLOAD: Refusal = Refusal::Malformed("the payload is not a JSON object");

@@ -46,7 +46,7 @@ impl Last {
 /// All claims, or NULL without a switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn jwt_claims() -> Option<json::Jsonb> {
-    switch_state::with(|state| std::ffi::CString::new(state.claims).ok().map(json::Jsonb)).flatten()
+    switch_state::with(|state| json::Jsonb::of(state.claims))
 }
 
 /// One claim as text. Documented in `sql/tokens.sql`.

@@ -178,7 +178,7 @@ fn revoke_this(role: pg_sys::Oid, dependency: &Dependency) -> SpiResult<()> {
             }
         }
         b'r' => shdepend::remove_from_policy(role, class, object),
-        b'i' => shdepend::remove_from_initial_privileges(role, class, object, sub_object),
+        b'i' => compat::remove_role_from_initial_privileges(role, class, object, sub_object),
         _ => {}
     }
     Ok(())

@@ -32,6 +32,9 @@ pub use token_type::TokenType;
 #[cfg(test)]
 use key_set::allowed;
 
+use std::borrow::Cow;
+
+use claims::Claims;
 use token::Compact;
 
 /// The longest token that is looked at, in bytes.
@@ -45,44 +48,78 @@ pub const MAX_TOKEN_BYTES: usize = 65_536;
 /// # Errors
 /// The first rule that the token breaks, as a [`Refusal`].
 pub fn verify(token: &str, keys: &KeySet, policy: &Policy, now: i64) -> Result<Verified, Refusal> {
-    let compact = Compact::parse(token)?;
-    verify_signature(&compact, keys, policy)?;
-    let verified = Verified::read(compact.into_payload()?)?;
-    verified.check(policy, now)?;
-    Ok(verified)
+    Unverified::parse(token)?.verify(keys, policy, now)
 }
 
-/// The `iss` of a token **before** verification (RFC 7519 section 4.1.1): good for choosing the
-/// issuer whose keys must then verify it, and for nothing else. `None` when the token has none.
-///
-/// # Errors
-/// As [`verify`] for size, structure, header and payload syntax; `claim_type` when `iss` is not a
-/// string.
-pub fn unverified_issuer(token: &str) -> Result<Option<String>, Refusal> {
-    claims::issuer(&Compact::parse(token)?.into_payload()?)
+/// A token whose size, structure and header follow the rules, and of which nothing is verified.
+pub struct Unverified<'a> {
+    compact: Compact<'a>,
+    /// Once they have been read.
+    claims: Option<Claims>,
 }
 
-/// [`verify`] without the check of the signature, for a token whose signature has been checked with
-/// these very keys before.
-///
-/// # Errors
-/// As [`verify`], but for `bad_signature`.
-pub fn read_verified(
-    token: &str,
-    keys: &KeySet,
-    policy: &Policy,
-    now: i64,
-) -> Result<Verified, Refusal> {
-    let compact = Compact::parse(token)?;
-    drop(candidates(&compact, keys, policy)?);
-    let verified = Verified::read(compact.into_payload()?)?;
-    verified.check(policy, now)?;
-    Ok(verified)
+impl<'a> Unverified<'a> {
+    /// # Errors
+    /// As [`verify`] for size, structure and header.
+    pub fn parse(token: &'a str) -> Result<Self, Refusal> {
+        Ok(Self {
+            compact: Compact::parse(token)?,
+            claims: None,
+        })
+    }
+
+    /// The `iss` of the token **before** verification (RFC 7519 section 4.1.1): good for choosing the
+    /// issuer whose keys must then verify it, and for nothing else. `None` when the token has none.
+    ///
+    /// # Errors
+    /// As [`verify`] for the payload's syntax; `claim_type` when `iss` is not a string.
+    pub fn issuer(&mut self) -> Result<Option<Cow<'_, str>>, Refusal> {
+        let claims = self.take_claims()?;
+        self.claims.insert(claims).issuer()
+    }
+
+    /// As [`verify`].
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(self, keys: &KeySet, policy: &Policy, now: i64) -> Result<Verified, Refusal> {
+        verify_signature(&self.compact, keys, policy)?;
+        self.judge(policy, now)
+    }
+
+    /// [`Self::verify`] without the check of the signature, for a token whose signature has been
+    /// checked with these very keys before.
+    ///
+    /// # Errors
+    /// As [`verify`], but for `bad_signature`.
+    pub fn read_verified(
+        self,
+        keys: &KeySet,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Verified, Refusal> {
+        drop(candidates(&self.compact, keys, policy)?);
+        self.judge(policy, now)
+    }
+
+    fn judge(mut self, policy: &Policy, now: i64) -> Result<Verified, Refusal> {
+        let verified = Verified::of(self.take_claims()?)?;
+        verified.check(policy, now)?;
+        Ok(verified)
+    }
+
+    fn take_claims(&mut self) -> Result<Claims, Refusal> {
+        match self.claims.take() {
+            Some(claims) => Ok(claims),
+            None => Claims::read(self.compact.take_payload()?),
+        }
+    }
 }
 
 /// The `exp` of a payload that [`verify`] gave out, in microseconds since the Unix epoch.
 pub fn expires_at(payload: &str) -> Option<i64> {
-    Verified::read(payload.to_owned()).ok()?.expires_at
+    let claims = Claims::read(payload.to_owned()).ok()?;
+    Verified::of(claims).ok()?.expires_at
 }
 
 /// Checks the signature alone, with every key that the header's `kid` and `alg` admit.

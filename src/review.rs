@@ -8,7 +8,6 @@ mod drift;
 mod error;
 mod findings;
 mod harden;
-mod issuers;
 mod logins;
 mod plants_code;
 
@@ -165,7 +164,7 @@ fn find() -> Result<Vec<Finding>, Error> {
             fix: None,
         });
     }
-    for check in CHECKS.iter().chain(issuers::CHECKS) {
+    for check in CHECKS {
         found.extend(run(check)?);
     }
     found.extend(run(&plants_code::CHECK)?);

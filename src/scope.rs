@@ -7,8 +7,9 @@
 //! so that the review can tell it from what somebody has granted or revoked by hand.
 
 mod again;
-pub mod change;
+mod change;
 mod control;
+pub mod create;
 pub mod declaration;
 pub mod declared;
 mod differences;
@@ -16,6 +17,7 @@ mod error;
 pub mod facts;
 pub mod found;
 mod giving;
+pub mod grants;
 pub mod held;
 pub mod name;
 pub mod notices;
@@ -202,7 +204,7 @@ fn create_scope(
             future_tables,
         )?;
         writable()?;
-        waiting::giving_way(|| change::create(name, &request, purpose, if_not_exists))?;
+        waiting::giving_way(|| create::create(name, &request, purpose, if_not_exists))?;
         Ok(Name(name.to_owned()))
     };
     create().map_err(report)

@@ -185,7 +185,7 @@ fn export_spec(roles: Option<Vec<Option<Name>>>, mode: Option<Text>) -> Result<J
     let export = || -> Result<Jsonb, Error> {
         let document = export::export(roles, mode.ok_or(Error::Null("mode"))?)?;
         let text = serde_json::to_string(&document)?;
-        Ok(Jsonb(std::ffi::CString::new(text).unwrap_or_default()))
+        Ok(Jsonb::of(&text))
     };
     export().map_err(report)
 }

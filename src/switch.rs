@@ -17,9 +17,7 @@ use crate::claim_path::{ClaimPath, PathError, RoleClaim};
 use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
-use crate::jwt;
-use crate::pg::catalog::Role;
-use crate::pg::db_role_setting::Stored;
+use crate::jwt::{self, Verified};
 use crate::pg::name::SharedName;
 use crate::pg::{error_context, identity, server, statement, text, xact};
 use crate::session::switch_state::{self, Prepared};
@@ -87,7 +85,7 @@ pub enum NamedBy {
 }
 
 thread_local! {
-    /// The last claim path that was parsed: calls tend to repeat it.
+    /// The last claim path that a caller has named: calls tend to repeat it.
     static PATH: RefCell<Option<(String, ClaimPath)>> = const { RefCell::new(None) };
 }
 
@@ -154,8 +152,7 @@ fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, E
 pub struct Switch {
     made_for: Asked,
     claim: Option<String>,
-    role: Rc<CStr>,
-    settings: Rc<Stored>,
+    permitted: Rc<Permitted>,
     /// What `scope.switch` is set to.
     state: Prepared,
     /// What its audit lines say of the token, once one has been written.
@@ -194,41 +191,36 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
             switch
         }
     };
-    activate(&switch.role, &switch.state, &switch.settings)?;
+    activate(&switch.permitted, &switch.state)?;
     if audit::wants(Class::Switch) {
         let members = switch.audit.get_or_init(|| members_of(accepted));
         audit::switched(members);
     }
-    let role = switch.role.clone();
+    let role = switch.permitted.name.clone();
     standing::made(presented, as_of);
     Ok(role)
 }
 
 fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
-    let payload = accepted.verified.payload();
-    let Named {
-        role: name,
-        as_role,
-    } = role_of(&accepted.rules, payload, claim)?;
-    let shown = if as_role {
+    let named = role_of(&accepted.rules, &accepted.verified, claim)?;
+    let shown = if named.as_role {
         None
     } else {
-        jwt::with_role(payload, &name).map(|shown| encoding::for_setting(&shown))
+        jwt::with_role(accepted.verified.payload(), &named.role).map(encoding::for_setting)
     };
-    let Permitted { role, settings } = permitted_now(&name, asked.grounds)?;
+    let permitted = permitted_now(&named.role, asked.grounds)?;
     let state = Prepared::new(&State {
         extent: asked.extent,
-        role: role.oid.into(),
+        role: permitted.role.oid.into(),
         ends_at: accepted.ends_at(),
         tag: accepted.tag,
-        claims: accepted.claims().to_str().unwrap_or_default(),
-        with_role: shown.as_ref().and_then(|shown| shown.to_str().ok()),
+        claims: accepted.claims(),
+        with_role: shown.as_deref(),
     });
     Ok(Switch {
         made_for: asked,
         claim: claim.map(str::to_owned),
-        role: c_name(role),
-        settings,
+        permitted,
         state,
         audit: OnceCell::new(),
     })
@@ -250,29 +242,20 @@ fn members_of(accepted: &Accepted) -> audit::OfToken {
     }
 }
 
-fn c_name(role: Role) -> Rc<CStr> {
-    // A name that PostgreSQL knows has no NUL.
-    text::written(&role.name).unwrap_or_default().into()
-}
-
 /// The switch of a request without a token.
 fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
-    let Permitted {
-        role: target,
-        settings,
-    } = permitted_now(&role, Grounds::now())?;
-    let claims = encoding::for_setting(&serde_json::json!({ "role": role }).to_string());
+    let permitted = permitted_now(&role, Grounds::now())?;
+    let claims = encoding::for_setting(serde_json::json!({ "role": role }).to_string());
     let state = Prepared::new(&State {
         extent,
-        role: target.oid.into(),
+        role: permitted.role.oid.into(),
         ends_at: i64::MAX,
         tag: 0,
-        claims: claims.to_str().unwrap_or_default(),
+        claims: &claims,
         with_role: None,
     });
-    let name = c_name(target);
-    activate(&name, &state, &settings)?;
-    Ok(name)
+    activate(&permitted, &state)?;
+    Ok(permitted.name.clone())
 }
 
 /// A role that a token names.
@@ -290,26 +273,29 @@ impl Named {
 }
 
 /// The role that the token names, by the rules of its issuer.
-fn role_of(rules: &Rules, payload: &str, claim: Option<&str>) -> Result<Named, Error> {
+fn role_of(rules: &Rules, token: &Verified, claim: Option<&str>) -> Result<Named, Error> {
     let issuer = || rules.name.clone().unwrap_or_default();
     let map = rules.role_map.as_ref();
-    let default;
-    let (path, is_fixed) = match (&rules.role_claim, claim) {
-        (Some(path), _) => (path.as_str(), true),
-        (None, Some(path)) if map.is_none() => (path, false),
-        // What a map makes roles of is the administrator's to say.
-        (None, _) => {
-            default = guc::jwt_role_claim();
-            (&*default, true)
-        }
-    };
+    // What a map makes roles of is the administrator's to say.
+    let asked = claim.filter(|_| rules.role_claim.is_none() && map.is_none());
+    let is_fixed = asked.is_none();
+    let path = asked.unwrap_or(&rules.role_path.text);
     if is_fixed && claim.is_some_and(|asked| asked != path) {
         return Err(Error::RoleClaimFixed { issuer: issuer() });
     }
-    let role = with_path(path, |path| match map {
-        Some(map) => map.role(path, payload),
-        None => path.role(payload),
-    });
+    let look = |path: &ClaimPath| match map {
+        Some(map) => map.role(path, token.payload()),
+        None => path.role_of(token),
+    };
+    let role = match asked {
+        Some(asked) => with_path(asked, look),
+        None => rules
+            .role_path
+            .path
+            .as_ref()
+            .map(look)
+            .map_err(Clone::clone),
+    };
     let role = match (role.map_err(Error::Path)?, &rules.anon_role) {
         (Err(RoleClaim::Missing), Some(anonymous)) => {
             return Ok(Named::otherwise(anonymous.clone()));
@@ -352,7 +338,7 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
     })
 }
 
-fn activate(role: &CStr, state: &Prepared, settings: &Stored) -> Result<(), Error> {
+fn activate(permitted: &Permitted, state: &Prepared) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
@@ -383,7 +369,7 @@ fn activate(role: &CStr, state: &Prepared, settings: &Stored) -> Result<(), Erro
     if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();
     }
-    switching::activate(role, state, settings);
+    switching::activate(&permitted.name, state, &permitted.settings);
     Ok(())
 }
 

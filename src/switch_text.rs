@@ -1,7 +1,7 @@
 //! What a switch remembers, as the text of the setting `scope.switch`. Pure.
 #![forbid(unsafe_code)]
 
-use crate::digits::{hex, push_decimal};
+use crate::digits::hex;
 
 /// How long a switch lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,29 +63,38 @@ impl<'a> State<'a> {
         self.with_role.unwrap_or(self.claims)
     }
 
+    /// With room for a NUL, and for no more: each new token pays for it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let more = self.with_role.map_or(0, str::len);
-        let mut text = Vec::with_capacity(self.claims.len() + more + 80);
-        text.push(match (self.extent, self.with_role) {
-            (Extent::Transaction, None) => b't',
-            (Extent::Session, None) => b's',
-            (Extent::Transaction, Some(_)) => b'T',
-            (Extent::Session, Some(_)) => b'S',
-        });
-        text.push(b' ');
-        push_decimal(&mut text, self.role.into());
-        text.push(b' ');
-        push_decimal(&mut text, self.ends_at);
-        text.push(b' ');
-        let tag = self.tag.to_be_bytes();
-        text.extend(tag.iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]));
-        text.push(b' ');
-        if self.with_role.is_some() {
-            push_decimal(&mut text, self.claims.len().try_into().unwrap_or(i64::MAX));
+        let extent = match (self.extent, self.with_role) {
+            (Extent::Transaction, None) => "t",
+            (Extent::Session, None) => "s",
+            (Extent::Transaction, Some(_)) => "T",
+            (Extent::Session, Some(_)) => "S",
+        };
+        let [mut role, mut ends_at, mut length] = [itoa::Buffer::new(); 3];
+        let tag = self
+            .tag
+            .to_be_bytes()
+            .map(|byte| [byte >> 4, byte & 15].map(hex));
+        let head = [
+            extent.as_bytes(),
+            role.format(self.role).as_bytes(),
+            ends_at.format(self.ends_at).as_bytes(),
+            tag.as_flattened(),
+        ];
+        let length = self
+            .with_role
+            .map(|_| length.format(self.claims.len()).as_bytes());
+        let shown = self.with_role.unwrap_or_default();
+        let head = head.into_iter().chain(length);
+        let bytes: usize = head.clone().map(|part| part.len() + 1).sum();
+        let mut text = Vec::with_capacity(bytes + self.claims.len() + shown.len() + 1);
+        for part in head {
+            text.extend_from_slice(part);
             text.push(b' ');
         }
         text.extend_from_slice(self.claims.as_bytes());
-        text.extend_from_slice(self.with_role.unwrap_or_default().as_bytes());
+        text.extend_from_slice(shown.as_bytes());
         text
     }
 }

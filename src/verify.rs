@@ -5,14 +5,13 @@ mod binding;
 mod cache;
 mod configured;
 mod error;
-mod fetched;
 pub mod issuer;
 pub mod revocation;
 mod shared;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::{Cell, LazyCell, RefCell};
-use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use aws_lc_rs::digest;
@@ -21,11 +20,12 @@ use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
 use zeroize::Zeroizing;
 
+use crate::claim_path::{ClaimPath, PathError};
 use crate::claim_rules::{RequiredClaims, RoleMap};
 use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
-use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Verified};
+use crate::jwt::{self, KeyError, KeySet, Policy, Refusal, Unverified, Verified};
 use crate::pg::{clock, error_context, json, server, text};
 pub use binding::{Bound, Unbound};
 use cache::Cache;
@@ -61,8 +61,6 @@ pub enum Error {
     NoRandomness,
     #[error("the catalogs could not be read")]
     Sql(String),
-    #[error("the token was refused")]
-    KeysExpired { issuer: String },
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -91,13 +89,13 @@ pub struct Rules {
     /// The issuer's registered name; `None` for the keys of `scope_roles.jwt_secret`.
     pub name: Option<String>,
     pub keys: KeySet,
-    /// Until when fetched keys hold, in Unix microseconds; `None`: they are not fetched.
-    keys_until: Option<i64>,
     /// A digest of the key material: a signature checked under other keys counts for nothing.
     fingerprint: [u8; 32],
     pub policy: Policy,
     /// The only claim that may name the role.
     pub role_claim: Option<String>,
+    /// The claim that names the role, unless the caller names another.
+    pub role_path: RolePath,
     /// The only roles that may be taken; `None`: no such limit.
     pub allowed_roles: Option<Vec<String>>,
     /// The role of valid tokens without a role claim.
@@ -139,10 +137,18 @@ impl Rules {
     }
 }
 
-impl Rules {
-    /// Are its keys too old, or have none come yet?
-    fn is_stale(&self, now: i64) -> bool {
-        self.keys_until.is_some_and(|until| until <= now)
+/// The path of a claim, which has been read once.
+pub struct RolePath {
+    pub text: String,
+    pub path: Result<ClaimPath, PathError>,
+}
+
+impl RolePath {
+    /// As it is configured, where nothing else is.
+    fn of(text: Option<&String>) -> Self {
+        let text = text.cloned().unwrap_or_else(guc::jwt_role_claim);
+        let path = ClaimPath::parse(&text);
+        Self { text, path }
     }
 }
 
@@ -151,7 +157,7 @@ pub struct Accepted {
     pub rules: Rc<Rules>,
     pub verified: Verified,
     /// The payload for PostgreSQL's settings, where the database cannot take it as it is.
-    recoded: Option<CString>,
+    recoded: Option<Box<str>>,
     pub tag: Tag,
     /// What was last made with it, ready to be used again.
     kept: RefCell<Option<Rc<dyn Any>>>,
@@ -164,8 +170,9 @@ pub type AsOf = (u64, i64);
 
 impl Accepted {
     /// The payload for PostgreSQL's settings, in ASCII where the database is not in UTF-8.
-    pub fn claims(&self) -> &CStr {
-        self.recoded.as_deref().unwrap_or(&self.verified.payload)
+    pub fn claims(&self) -> &str {
+        let recoded = self.recoded.as_deref();
+        recoded.unwrap_or_else(|| self.verified.payload())
     }
 
     /// When statements are no longer allowed, leeway included; `i64::MAX` without `exp`.
@@ -241,7 +248,7 @@ fn verify_jwt(token: Option<&[u8]>) -> Result<json::Jsonb, ErrorReport> {
     require_preload()?;
     error_context::hide_statement(jwt::redact);
     let (presented, _) = verify(&text::of(token.unwrap_or_default())).map_err(report)?;
-    Ok(json::Jsonb(presented.token.claims().to_owned()))
+    Ok(json::Jsonb::of(presented.token.claims()))
 }
 
 /// The token with its claims and rules, if it holds at this moment, and as of when that was so. Everything that can change between two uses is looked at each time: the
@@ -282,14 +289,13 @@ pub fn as_of() -> AsOf {
 
 /// Does a token that was accepted before hold now? False where it must be verified anew, by other rules.
 fn holds_still(known: &Accepted, as_of: AsOf) -> Result<bool, Error> {
-    let now = clock::now();
     let nothing_changed = known.looked_up.get() == as_of;
-    if known.rules.is_stale(now) || !nothing_changed && !is_under_its_rules(known)? {
+    if !nothing_changed && !is_under_its_rules(known)? {
         return Ok(false);
     }
     known
         .verified
-        .check(&known.rules.policy, now)
+        .check(&known.rules.policy, clock::now())
         .map_err(|refusal| known.rules.refuse(refusal))?;
     if !nothing_changed {
         revocation::check(&known.rules, &known.verified)?;
@@ -313,13 +319,13 @@ fn is_under_its_rules(known: &Accepted) -> Result<bool, Error> {
 /// its age is not.
 pub fn again(presented: &Presented) -> Result<Rc<Rules>, Error> {
     let before = &presented.token;
-    let token: &str = &presented.text;
-    let rules = rules_for(token)?;
+    let rules = rules_for(|| Ok(before.verified.issuer()))?;
     if !Rc::ptr_eq(&rules, &before.rules) {
         let policy = Policy {
             max_age: None,
             ..rules.policy.clone()
         };
+        let token: &str = &presented.text;
         let verified = jwt::verify(token, &rules.keys, &policy, clock::now())
             .map_err(|refusal| refused(token, &rules, refusal))?;
         rules.satisfied(&verified)?;
@@ -328,46 +334,30 @@ pub fn again(presented: &Presented) -> Result<Rc<Rules>, Error> {
     Ok(rules)
 }
 
-/// By the keys that are there; if the token's is not among them, or they are too old, once more by what the worker has fetched.
 fn verify_anew(token: &str, tag: Tag, looked_up: AsOf) -> Result<Accepted, Error> {
-    let rules = rules_for(token)?;
-    match verify_by(rules.clone(), token, tag, looked_up) {
-        Err(
-            Error::Token {
-                refusal: Refusal::UnknownKey,
-                ..
-            }
-            | Error::KeysExpired { .. },
-        ) if fetched::has_come(&rules)? => verify_by(rules_for(token)?, token, tag, looked_up),
-        verdict => verdict,
-    }
-}
-
-fn verify_by(rules: Rc<Rules>, token: &str, tag: Tag, looked_up: AsOf) -> Result<Accepted, Error> {
+    let mut read = None;
+    let rules = rules_for(|| read.insert(Unverified::parse(token)?).issuer())?;
+    let read = read.map_or_else(|| Unverified::parse(token), Ok);
+    let read = read.map_err(|refusal| refused(token, &rules, refusal))?;
     let now = clock::now();
-    if rules.is_stale(now) {
-        return Err(Error::KeysExpired {
-            issuer: rules.name.clone().unwrap_or_default(),
-        });
-    }
     let verified = if guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric() {
         // Another backend may have checked the same signature with the same keys.
         let shared = tag_with_keys(tag, &rules)?;
         if shared::contains(shared) {
-            jwt::read_verified(token, &rules.keys, &rules.policy, now)
+            read.read_verified(&rules.keys, &rules.policy, now)
         } else {
-            let verified = jwt::verify(token, &rules.keys, &rules.policy, now);
+            let verified = read.verify(&rules.keys, &rules.policy, now);
             if verified.is_ok() {
                 shared::insert(shared);
             }
             verified
         }
     } else {
-        jwt::verify(token, &rules.keys, &rules.policy, now)
+        read.verify(&rules.keys, &rules.policy, now)
     }
     .map_err(|refusal| refused(token, &rules, refusal))?;
     rules.satisfied(&verified)?;
-    let recoded = encoding::recoded(&verified.payload);
+    let recoded = encoding::recoded(verified.payload());
     Ok(Accepted {
         rules,
         verified,
@@ -386,11 +376,13 @@ fn is_registered(verified: &Verified) -> Result<bool, Error> {
 }
 
 /// The token's `iss` picks its issuer, whose keys alone may verify it.
-fn rules_for(token: &str) -> Result<Rc<Rules>, Error> {
+fn rules_for<'a>(
+    issuer: impl FnOnce() -> Result<Option<Cow<'a, str>>, Refusal>,
+) -> Result<Rc<Rules>, Error> {
     if !issuer::any()? {
         return configured::rules()?.ok_or(Error::NoSecret);
     }
-    let claimed = jwt::unverified_issuer(token).map_err(|refusal| Error::Token {
+    let claimed = issuer().map_err(|refusal| Error::Token {
         refusal,
         by: By::Nobody,
     })?;
@@ -409,10 +401,12 @@ fn refused(token: &str, rules: &Rules, refusal: Refusal) -> Error {
         refusal,
         Refusal::Algorithm | Refusal::UnknownKey | Refusal::BadSignature
     );
-    let claimed = match &rules.name {
-        None => jwt::unverified_issuer(token).ok().flatten(),
-        Some(_) => None,
-    };
+    let mut read = Unverified::parse(token)
+        .ok()
+        .filter(|_| rules.name.is_none());
+    let claimed = read
+        .as_mut()
+        .and_then(|token| token.issuer().ok().flatten());
     let configured = rules.policy.issuer.as_deref();
     match claimed {
         Some(claimed) if by_key && configured != Some(&claimed) => {

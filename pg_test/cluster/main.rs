@@ -24,7 +24,6 @@ mod guards;
 mod held;
 mod hostile;
 mod jwt;
-mod keys;
 mod lock;
 mod login;
 mod map;

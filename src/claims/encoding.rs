@@ -1,27 +1,18 @@
 //! JSON on its way into a database that may not be in UTF-8.
 
-use std::ffi::{CStr, CString};
 use std::fmt::Write;
 
 use crate::pg::server;
 
-/// Verified JSON (always UTF-8) in ASCII, where this database cannot take it as it is.
-pub fn recoded(json: &CStr) -> Option<CString> {
-    if server::takes_utf8() || json.to_bytes().is_ascii() {
-        return None;
-    }
-    json.to_str().ok().map(for_setting)
+/// JSON (always UTF-8) as a text that is valid in this database's encoding.
+pub fn for_setting(json: String) -> Box<str> {
+    recoded(&json).unwrap_or(json.into_boxed_str())
 }
 
-/// JSON (always UTF-8) as a text that is valid in this database's encoding.
-pub fn for_setting(json: &str) -> CString {
-    let text = if server::takes_utf8() || json.is_ascii() {
-        CString::new(json)
-    } else {
-        CString::new(escaped(json))
-    };
-    // Verified JSON has no NUL.
-    text.unwrap_or_default()
+/// JSON (always UTF-8) in ASCII, where this database cannot take it as it is.
+pub fn recoded(json: &str) -> Option<Box<str>> {
+    let fits = server::takes_utf8() || json.is_ascii();
+    (!fits).then(|| escaped(json).into_boxed_str())
 }
 
 /// Everything beyond ASCII as `\uXXXX` (RFC 8259 section 7): outside strings JSON has none.

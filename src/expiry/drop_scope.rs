@@ -18,7 +18,7 @@ use crate::memberships;
 use crate::pg::arguments::Text;
 use crate::pg::{catalog, identity, xact};
 use crate::scope::plan::Other;
-use crate::scope::{self, Error, Scope, change, claimed, declared, held};
+use crate::scope::{self, Error, Scope, claimed, declared, grants, held};
 use crate::waiting;
 
 /// How long a scope's end waits for others who hold what it was granted; the worker goes on from there.
@@ -196,7 +196,7 @@ fn leave(scope: &Scope, since: Instant) -> Result<(), Error> {
 fn keep_what_is_left(scope: &Scope) -> Result<(), Error> {
     let held = held::by(scope.oid)?;
     declared::keep_only(scope.oid, &scope.name, &held)?;
-    change::redeclare(scope.oid, false)?;
+    grants::redeclare(scope.oid, false)?;
     let holder = identity::elevated(|| waiting::lock_holder(scope.oid))?;
     let objects: BTreeSet<_> = held.grants.keys().map(|grant| grant.object).collect();
     error::notice(

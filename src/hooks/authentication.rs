@@ -5,8 +5,8 @@ use pgrx::prelude::*;
 
 use crate::admission::Client;
 use crate::login;
-use crate::pg::compat::Peer;
-use crate::pg::{compat, connection};
+use crate::pg::compat::{Peer, Port};
+use crate::pg::{connection, text};
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -26,7 +26,7 @@ pub fn install() {
 }
 
 unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, status: i32) {
-    // SAFETY: PostgreSQL passes this connection's port.
+    // SAFETY: the arguments go on as they came; PostgreSQL passes the port of this process.
     unsafe {
         if let Some(previous) = PREVIOUS {
             previous(port, status);
@@ -34,26 +34,25 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut pg_sys::Port, statu
         // A failed authentication ends the connection anyway, with its own message.
         if status == pg_sys::STATUS_OK as i32 {
             connection::authenticated();
-            after_authentication(port);
+            after_authentication();
         }
     }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn after_authentication(port: *mut pg_sys::Port) {
-    // SAFETY: by the caller.
-    let (user, client) = unsafe {
-        let client = match compat::remote_peer(port) {
-            Peer::Socket(_) => Client::Local,
-            Peer::Tcp(address) => Client::Tcp {
-                address,
-                tls: compat::uses_tls(port),
-            },
-            Peer::Unknown => Client::Unknown,
-        };
-        (compat::port_user_name(port), client)
+extern "C-unwind" fn after_authentication() {
+    let Some(port) = Port::current() else {
+        return;
     };
-    if let Some(user) = user {
-        login::enforce(&user, client);
+    let client = match port.remote() {
+        Peer::Socket(_) => Client::Local,
+        Peer::Tcp(address) => Client::Tcp {
+            address,
+            tls: port.uses_tls(),
+        },
+        Peer::Unknown => Client::Unknown,
+    };
+    if let Some(user) = port.user() {
+        login::enforce(&text::of(user), client);
     }
 }

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::pg::{catalog, compat};
+use crate::pg::catalog;
 
 /// catalog/pg_language.dat; fixed.
 const INTERNAL: u32 = 12;
@@ -48,7 +48,7 @@ unsafe extern "C-unwind" fn is_such(function: pg_sys::Oid, _context: *mut c_void
     });
     found.is_some_and(|(language, is_immutable)| {
         let is_c = language == C || language == INTERNAL;
-        let is_anybodys = || compat::all_may_execute(function);
+        let is_anybodys = || catalog::all_may_execute(function);
         language == SQL || is_immutable && !(is_c && is_anybodys())
     })
 }

@@ -2,9 +2,7 @@
 //! a policy as often as the token is used.
 
 use std::borrow::Cow;
-use std::ffi::CString;
 use std::fmt;
-use std::ops::Range;
 
 use base64_simd::URL_SAFE_NO_PAD;
 
@@ -34,116 +32,149 @@ pub struct Policy {
     pub max_age: Option<i64>,
 }
 
+/// The claims of a payload, of whatever type, and where they are in it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Claims {
+    payload: Box<str>,
+    /// `None` where a name has escapes: they are then looked for as they come.
+    places: Option<Box<[Place]>>,
+}
+
+/// Of a claim: its name, and its value as JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    name: Part,
+    value: Part,
+}
+
+/// Where it begins and ends; tokens are shorter than 64 kB.
+type Part = (u16, u16);
+
+impl Claims {
+    /// Reads the payload's JSON, strictly.
+    pub(super) fn read(payload: String) -> Result<Self, Refusal> {
+        let places = places(&payload, &read_object(&payload)?);
+        Ok(Self {
+            payload: payload.into_boxed_str(),
+            places,
+        })
+    }
+
+    /// The JSON text of a claim.
+    fn get(&self, name: &str) -> Option<&str> {
+        let Some(places) = &self.places else {
+            return json::find(&self.payload, name);
+        };
+        let place = places.iter().find(|place| self.part(place.name) == name)?;
+        Some(self.part(place.value))
+    }
+
+    /// Looks at each claim: its name, and its JSON text.
+    fn each<'a>(
+        &'a self,
+        mut look: impl FnMut(&str, &'a str) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        match &self.places {
+            Some(places) => places
+                .iter()
+                .try_for_each(|place| look(self.part(place.name), self.part(place.value))),
+            None => {
+                json::members(&self.payload).try_for_each(|member| look(&member.name, member.value))
+            }
+        }
+    }
+
+    fn part(&self, (start, end): Part) -> &str {
+        let range = usize::from(start)..usize::from(end);
+        self.payload.get(range).unwrap_or_default()
+    }
+
+    /// `iss`, of a payload that nobody has verified yet.
+    pub(super) fn issuer(&self) -> Result<Option<Cow<'_, str>>, Refusal> {
+        self.get("iss")
+            .map(|value| string("iss", value))
+            .transpose()
+    }
+}
+
 /// The claims of a token whose signature was verified. All times are microseconds since the Unix
 /// epoch, rounded down, and saturate at the ends of `i64`.
 ///
 /// `Debug` shows the times alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// The payload's JSON text, as signed; UTF-8.
-    pub payload: CString,
+    claims: Claims,
     /// `exp`, without leeway.
     pub expires_at: Option<i64>,
     /// `iat`.
     pub issued_at: Option<i64>,
     /// `nbf`.
     pub not_before: Option<i64>,
-    /// Where in the payload these are, as JSON of the right type: a kept token is in few pieces.
-    issuer: Option<Range<usize>>,
-    subject: Option<Range<usize>>,
-    token_id: Option<Range<usize>>,
-    audience: Option<Range<usize>>,
-    confirmation: Option<Range<usize>>,
-    actor: Option<Range<usize>>,
-    authorized_party: Option<Range<usize>>,
-    client_id: Option<Range<usize>>,
 }
 
 impl Verified {
-    /// Reads the claims of a payload, with the types of RFC 7519 section 4.1.
-    pub(super) fn read(payload: String) -> Result<Self, Refusal> {
-        let mut claims = Self {
-            payload: CString::default(),
-            expires_at: None,
-            issued_at: None,
-            not_before: None,
-            issuer: None,
-            subject: None,
-            token_id: None,
-            audience: None,
-            confirmation: None,
-            actor: None,
-            authorized_party: None,
-            client_id: None,
-        };
-        for member in read_object(&payload)? {
-            let value = member.value;
-            let place = || json::place(&payload, value);
-            match member.name.as_ref() {
-                "exp" => claims.expires_at = Some(date("exp", value)?),
-                "iat" => claims.issued_at = Some(date("iat", value)?),
-                "nbf" => claims.not_before = Some(date("nbf", value)?),
-                "iss" => {
-                    string("iss", value)?;
-                    claims.issuer = Some(place());
-                }
-                "sub" => {
-                    identifier("sub", value)?;
-                    claims.subject = Some(place());
-                }
-                "jti" => {
-                    identifier("jti", value)?;
-                    claims.token_id = Some(place());
-                }
-                "aud" => {
-                    audience(value)?;
-                    claims.audience = Some(place());
-                }
-                "cnf" => claims.confirmation = Some(place()),
-                "act" => claims.actor = Some(place()),
-                "azp" => claims.authorized_party = Some(place()),
-                "client_id" => claims.client_id = Some(place()),
+    /// Takes claims that have the types of RFC 7519 section 4.1.
+    pub(super) fn of(claims: Claims) -> Result<Self, Refusal> {
+        let [mut expires_at, mut issued_at, mut not_before] = [None; 3];
+        claims.each(|name, value| {
+            match name {
+                "exp" => expires_at = Some(date("exp", value)?),
+                "iat" => issued_at = Some(date("iat", value)?),
+                "nbf" => not_before = Some(date("nbf", value)?),
+                "iss" => drop(string("iss", value)?),
+                "sub" => identifier("sub", value)?,
+                "jti" => identifier("jti", value)?,
+                "aud" => audience(value)?,
                 _ => {}
             }
-        }
-        // Strict JSON has no NUL.
-        claims.payload = CString::new(payload).map_err(|_| NUL)?;
-        Ok(claims)
+            Ok(())
+        })?;
+        Ok(Self {
+            claims,
+            expires_at,
+            issued_at,
+            not_before,
+        })
     }
 
-    /// The payload's JSON text, as signed.
+    /// The payload's JSON text, as signed. It has no NUL.
     pub fn payload(&self) -> &str {
-        self.payload.to_str().unwrap_or_default()
+        &self.claims.payload
+    }
+
+    /// The JSON text of a claim, by its name.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name)
     }
 
     /// `iss`.
     pub fn issuer(&self) -> Option<Cow<'_, str>> {
-        self.text(&self.issuer)
+        self.text("iss")
     }
 
     /// `sub`.
     pub fn subject(&self) -> Option<Cow<'_, str>> {
-        self.text(&self.subject)
+        self.text("sub")
     }
 
     /// `jti`.
     pub fn token_id(&self) -> Option<Cow<'_, str>> {
-        self.text(&self.token_id)
+        self.text("jti")
     }
 
     /// `azp`, if it is a string.
     pub fn authorized_party(&self) -> Option<Cow<'_, str>> {
-        self.text(&self.authorized_party)
+        self.text("azp")
     }
 
     /// `client_id`, if it is a string.
     pub fn client_id(&self) -> Option<Cow<'_, str>> {
-        self.text(&self.client_id)
+        self.text("client_id")
     }
 
     /// Who acts for the subject (`act`, RFC 8693 section 4.1), by their `sub`: the current actor first, whom it acts for last.
     pub fn actors(&self) -> Vec<String> {
-        let chain = chain(self.json(&self.actor));
+        let chain = chain(self.claim("act"));
         let names = chain.filter_map(|actor| json::find(actor, "sub").and_then(json::string));
         names.map(Cow::into_owned).collect()
     }
@@ -153,7 +184,7 @@ impl Verified {
     /// # Errors
     /// `claim_type`: it is no object, or its `x5t#S256` (RFC 8705 section 3.1) no digest.
     pub fn confirmation(&self) -> Result<Confirmation, Refusal> {
-        let Some(cnf) = self.json(&self.confirmation) else {
+        let Some(cnf) = self.claim("cnf") else {
             return Ok(Confirmation::None);
         };
         if !cnf.starts_with('{') {
@@ -170,22 +201,18 @@ impl Verified {
             .ok_or(CNF)
     }
 
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        json::string(self.claim(name)?)
+    }
+
     /// Does `aud`, whichever form it has, name one of these?
     fn is_meant_for(&self, audiences: &[String]) -> bool {
         let named = |value| {
             json::string(value)
                 .is_some_and(|name| audiences.iter().any(|audience| *audience == name))
         };
-        self.json(&self.audience)
+        self.claim("aud")
             .is_some_and(|aud| named(aud) || json::elements(aud).any(named))
-    }
-
-    fn text(&self, place: &Option<Range<usize>>) -> Option<Cow<'_, str>> {
-        json::string(self.json(place)?)
-    }
-
-    fn json(&self, place: &Option<Range<usize>>) -> Option<&str> {
-        self.payload().get(place.clone()?)
     }
 
     /// Judges the claims at `now`, in microseconds since the Unix epoch. To be called at every use
@@ -270,15 +297,6 @@ pub fn innermost_actor(payload: &str) -> Option<String> {
     json::string(json::find(innermost, "sub")?).map(Cow::into_owned)
 }
 
-/// The `iss` of a payload that nobody has verified yet.
-pub(super) fn issuer(payload: &str) -> Result<Option<String>, Refusal> {
-    read_object(payload)?
-        .iter()
-        .find(|member| member.name == "iss")
-        .map(|member| string("iss", member.value).map(Cow::into_owned))
-        .transpose()
-}
-
 fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
     // As in the header.
     if payload.starts_with(|first: char| first.is_ascii_whitespace()) {
@@ -295,6 +313,26 @@ fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
 
 const NUL: Refusal = Refusal::Malformed("the payload contains a NUL character");
 
+/// Where the members of the payload are; `None` when one of them is not there as it is called.
+fn places(payload: &str, members: &[json::Member<'_>]) -> Option<Box<[Place]>> {
+    let mut places = Vec::with_capacity(members.len());
+    for member in members {
+        let Cow::Borrowed(name) = member.name else {
+            return None;
+        };
+        places.push(Place {
+            name: part(payload, name)?,
+            value: part(payload, member.value)?,
+        });
+    }
+    Some(places.into_boxed_slice())
+}
+
+fn part(text: &str, part: &str) -> Option<Part> {
+    let place = json::place(text, part);
+    Some((place.start.try_into().ok()?, place.end.try_into().ok()?))
+}
+
 fn string<'a>(claim: &'static str, value: &'a str) -> Result<Cow<'a, str>, Refusal> {
     json::string(value).ok_or(Refusal::ClaimType {
         claim,
@@ -304,6 +342,10 @@ fn string<'a>(claim: &'static str, value: &'a str) -> Result<Cow<'a, str>, Refus
 
 /// A string that is short enough to be revoked.
 fn identifier(claim: &'static str, value: &str) -> Result<(), Refusal> {
+    // No string is longer than its JSON text.
+    if json::is_string(value) && value.len() <= MAX_ID_BYTES {
+        return Ok(());
+    }
     if string(claim, value)?.len() > MAX_ID_BYTES {
         return Err(Refusal::ClaimLength(claim));
     }
@@ -322,9 +364,8 @@ fn date(claim: &'static str, value: &str) -> Result<i64, Refusal> {
 
 /// A string or an array of strings.
 fn audience(value: &str) -> Result<(), Refusal> {
-    let is_list =
-        || value.starts_with('[') && json::elements(value).all(|name| json::string(name).is_some());
-    if json::string(value).is_some() || is_list() {
+    let is_list = || value.starts_with('[') && json::elements(value).all(json::is_string);
+    if json::is_string(value) || is_list() {
         return Ok(());
     }
     Err(Refusal::ClaimType {
@@ -343,7 +384,7 @@ mod tests {
     const NOW: i64 = 1_000 * MICROSECONDS;
 
     fn claims(payload: &str) -> Result<Verified, Refusal> {
-        Verified::read(payload.to_owned())
+        Verified::of(Claims::read(payload.to_owned())?)
     }
 
     fn judge(payload: &str, policy: &Policy) -> Result<(), Refusal> {
@@ -544,7 +585,49 @@ mod tests {
         );
     }
 
+    #[test]
+    fn claims_are_found_by_their_names() {
+        for (payload, names) in [
+            (
+                r#"{ "" : 1 , "a":{"b":[2]}, "ab" :"x\"", "é":null }"#,
+                &["", "a", "ab", "é"][..],
+            ),
+            (
+                r#"{"\u0061":1,"b":2,"a\\":3,"\"":4}"#,
+                &["a", "b", "a\\", "\""],
+            ),
+            ("{}", &[]),
+        ] {
+            let verified = claims(payload).unwrap();
+            for name in names {
+                let found = verified.claim(name);
+                assert!(
+                    found.is_some() && found == json::find(payload, name),
+                    "{name}"
+                );
+            }
+            for name in ["b\":[", "u0061", "\\u0061", "1", "é\0", "{"] {
+                assert_eq!(verified.claim(name), None, "{payload} {name}");
+            }
+        }
+        let long = format!(r#"{{"a":"{}","b":1}}"#, "x".repeat(70_000));
+        assert_eq!(claims(&long).unwrap().claim("b"), Some("1"));
+    }
+
     proptest! {
+        #[test]
+        fn claims_are_found_where_a_reader_finds_them(
+            members in prop::collection::btree_map("[^\0]{0,3}", any::<Option<String>>(), 0..20),
+            other in "[^\0]{0,3}",
+        ) {
+            let payload = serde_json::to_string(&members).unwrap();
+            if let Ok(verified) = claims(&payload) {
+                for name in members.keys().chain([&other]) {
+                    prop_assert_eq!(verified.claim(name), json::find(&payload, name));
+                }
+            }
+        }
+
         #[test]
         fn payloads_never_panic(text in any::<String>(), now in any::<i64>()) {
             if let Ok(claims) = claims(&text) {

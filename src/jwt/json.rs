@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use memchr::memchr;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -15,7 +16,7 @@ pub(super) const MAX_DEPTH: usize = 32;
 
 /// Why a text is not a strict JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JsonError {
+pub(super) enum JsonError {
     /// Not JSON; lone surrogates included.
     Syntax,
     /// JSON, but not an object.
@@ -30,27 +31,33 @@ pub enum JsonError {
 
 /// A member of an object.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Member<'a> {
+pub(super) struct Member<'a> {
     /// The name, unescaped.
-    pub name: Cow<'a, str>,
+    pub(super) name: Cow<'a, str>,
     /// The JSON text of the value.
-    pub value: &'a str,
+    pub(super) value: &'a str,
 }
 
 /// Reads a text that must be one JSON object and nothing else.
-pub fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
+pub(super) fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
+    let escapes = has_escapes(text);
     if text.trim_ascii_start().starts_with('{') {
-        return strict_object(text, 1);
+        return strict_object(text, 1, escapes);
     }
     let other: &RawValue = serde_json::from_str(text).map_err(|_| JsonError::Syntax)?;
-    strict(other.get(), 0)?;
+    strict(other.get(), 0, escapes)?;
     Err(JsonError::NotObject)
+}
+
+/// Is a value's JSON text a string?
+pub(super) fn is_string(value: &str) -> bool {
+    value.starts_with('"')
 }
 
 /// The string that a value's JSON text holds, unescaped; `None` for any other type.
 pub fn string(value: &str) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
+    if has_escapes(inner) {
         serde_json::from_str(value).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))
@@ -115,31 +122,38 @@ fn branch(value: &str, depth: usize) -> Option<Value> {
 }
 
 /// Checks a value that is inside `depth` objects and arrays and is JSON already, as far as a reader
-/// sees that skips it: such a one does not look at surrogates.
-fn strict(value: &str, depth: usize) -> Result<(), JsonError> {
+/// sees that skips it: such a one does not look at surrogates. Without escapes there are none, and no
+/// NUL: as it stands there a string has no control characters.
+fn strict(value: &str, depth: usize, escapes: bool) -> Result<(), JsonError> {
     match value.as_bytes().first() {
-        Some(b'{') => strict_object(value, depth + 1).map(drop),
+        Some(b'{') => strict_object(value, depth + 1, escapes).map(drop),
         Some(b'[') if depth >= MAX_DEPTH => Err(JsonError::TooDeep),
-        Some(b'[') => elements(value).try_for_each(|element| strict(element, depth + 1)),
-        Some(b'"') if value.contains('\\') => no_nul(&string(value).ok_or(JsonError::Syntax)?),
+        Some(b'[') => elements(value).try_for_each(|element| strict(element, depth + 1, escapes)),
+        Some(b'"') if escapes => no_nul(&string(value).ok_or(JsonError::Syntax)?),
         _ => Ok(()),
     }
 }
 
 /// The object is the `depth`th that is open. Each level reads its text again, 32 times at most.
-fn strict_object(text: &str, depth: usize) -> Result<Vec<Member<'_>>, JsonError> {
+fn strict_object(text: &str, depth: usize, escapes: bool) -> Result<Vec<Member<'_>>, JsonError> {
     if depth > MAX_DEPTH {
         return Err(JsonError::TooDeep);
     }
     let Members(members) = serde_json::from_str(text).map_err(|_| JsonError::Syntax)?;
     for member in &members {
-        no_nul(&member.name)?;
-        strict(member.value, depth)?;
+        if escapes {
+            no_nul(&member.name)?;
+        }
+        strict(member.value, depth, escapes)?;
     }
     if has_duplicate(&members) {
         return Err(JsonError::Duplicate);
     }
     Ok(members)
+}
+
+fn has_escapes(string: &str) -> bool {
+    memchr(b'\\', string.as_bytes()).is_some()
 }
 
 fn no_nul(text: &str) -> Result<(), JsonError> {
@@ -151,9 +165,17 @@ fn no_nul(text: &str) -> Result<(), JsonError> {
 
 fn has_duplicate(members: &[Member<'_>]) -> bool {
     if members.len() <= 16 {
+        // Most are told apart by their lengths and ends.
+        let mut seen = 0_u64;
         return members.iter().enumerate().any(|(index, member)| {
-            let before = members.iter().take(index);
-            before.into_iter().any(|other| other.name == member.name)
+            let name = member.name.as_bytes();
+            let ends = name.first().zip(name.last());
+            let ends = ends.map_or(0, |(&first, &last)| u32::from(first) ^ u32::from(last) << 2);
+            let bit = 1 << ((ends ^ name.len() as u32) % 64);
+            let perhaps = seen & bit != 0;
+            seen |= bit;
+            let mut before = members.iter().take(index);
+            perhaps && before.any(|other| other.name == member.name)
         });
     }
     let mut names: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();

@@ -64,9 +64,10 @@ impl<'a> Compact<'a> {
         })
     }
 
-    /// The payload as text; its JSON is not looked at.
-    pub(super) fn into_payload(self) -> Result<String, Refusal> {
-        String::from_utf8(self.payload).map_err(|_| Refusal::Malformed("the payload is not UTF-8"))
+    /// The payload as text, once; its JSON is not looked at.
+    pub(super) fn take_payload(&mut self) -> Result<String, Refusal> {
+        String::from_utf8(std::mem::take(&mut self.payload))
+            .map_err(|_| Refusal::Malformed("the payload is not UTF-8"))
     }
 }
 
@@ -78,8 +79,8 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 /// Canonical: bits of the last character that are left over must be 0.
 fn decode(part: &str, complaint: &'static str) -> Result<Vec<u8>, Refusal> {
-    // Room for what is put behind the payload later.
-    let mut decoded = Vec::with_capacity(part.len());
+    // It gets as much room as it needs.
+    let mut decoded = Vec::new();
     match URL_SAFE_NO_PAD.decode_append(part, &mut decoded) {
         Ok(()) => Ok(decoded),
         Err(_) => Err(Refusal::Malformed(complaint)),

@@ -43,10 +43,22 @@ pub fn gets_something_here(login: pg_sys::Oid) -> bool {
     let is_given = |role| match label::read(role) {
         None => false,
         Some(Err(_)) => true,
-        Some(Ok(metadata)) => {
-            label::has_part_in(&metadata, here) || shdepend::holds_here(role, false)
-        }
+        Some(Ok(metadata)) => label::has_part_in(&metadata, here) || holds_here(role, false),
     };
     // It was issued with nothing of its own, and may come by what everyone or its scope has.
-    shdepend::holds_here(login, true) || memberships::groups(login).into_iter().any(is_given)
+    holds_here(login, true) || memberships::groups(login).into_iter().any(is_given)
+}
+
+/// Has the role been given something in this database, or does it own something there? To connect to it, or to have temporary tables,
+/// counts only where that is asked for.
+fn holds_here(role: pg_sys::Oid, connecting: bool) -> bool {
+    let here = u32::from(server::database());
+    let marks = shdepend::marks_of(role);
+    marks.iter().any(|mark| match mark.kind {
+        b'a' if mark.class == u32::from(pg_sys::DatabaseRelationId) => {
+            mark.object == here && (connecting || server::may_make_schemas(role))
+        }
+        b'a' | b'o' => mark.database == here,
+        _ => false,
+    })
 }

@@ -110,6 +110,25 @@ pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
     unsafe { cached(pg_sys::SysCacheIdentifier::NAMESPACEOID, schema, look) }
 }
 
+/// May the role create in the schema?
+pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    compat::may(
+        (pg_sys::NamespaceRelationId, schema),
+        role,
+        pg_sys::ACL_CREATE,
+    )
+}
+
+/// May everyone execute the function, which there is?
+pub fn all_may_execute(function: pg_sys::Oid) -> bool {
+    let public = pg_sys::ACL_ID_PUBLIC.into();
+    compat::may(
+        (pg_sys::ProcedureRelationId, function),
+        public,
+        pg_sys::ACL_EXECUTE,
+    )
+}
+
 /// Gives a role its password, as the verifier that PostgreSQL would store. False when there is no such
 /// role.
 ///

@@ -17,13 +17,10 @@ pub use log::{
     write_to_log_collector,
 };
 pub use planner::{Planning, install_planning};
-pub use port::{
-    Peer, local_peer, peer_certificate, port_application_name, port_database, port_user,
-    port_user_name, remote_peer, remote_port, uses_tls,
-};
+pub use port::{Peer, Port};
 pub use settings::{
     all_settings, changed_settings, define_mark_of_settings, find_setting, reserve_setting_prefix,
-    setting_free, setting_name_of_value, setting_string, setting_value, settings, text_setting,
+    setting_free, setting_name_of_value, setting_string, setting_value, text_setting,
 };
 
 /// May `session_user` do SET ROLE to `role`? From 16 on a membership may lack the SET option.
@@ -62,48 +59,8 @@ pub const HAS_MEMBERSHIP_OPTIONS: bool = !cfg!(feature = "pg15");
 /// catalog/pg_namespace.dat
 pub const PUBLIC_SCHEMA: u32 = 2200;
 
-/// Does the role hold CONNECT on the database? Inside a transaction.
-pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    may(
-        pg_sys::DatabaseRelationId,
-        database,
-        role,
-        pg_sys::ACL_CONNECT,
-    )
-}
-
-/// May the role make schemas in the database? Inside a transaction.
-pub fn may_make_schemas(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    may(
-        pg_sys::DatabaseRelationId,
-        database,
-        role,
-        pg_sys::ACL_CREATE,
-    )
-}
-
-/// May the role create in the schema? Inside a transaction.
-pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    may(
-        pg_sys::NamespaceRelationId,
-        schema,
-        role,
-        pg_sys::ACL_CREATE,
-    )
-}
-
-/// May everyone execute the function? Inside a transaction, of a function that there is.
-pub fn all_may_execute(function: pg_sys::Oid) -> bool {
-    let public = pg_sys::Oid::from(pg_sys::ACL_ID_PUBLIC);
-    may(
-        pg_sys::ProcedureRelationId,
-        function,
-        public,
-        pg_sys::ACL_EXECUTE,
-    )
-}
-
-fn may(class: pg_sys::Oid, object: pg_sys::Oid, role: pg_sys::Oid, right: u32) -> bool {
+/// Has the role the right on a database, schema or function, given by its catalogue and its number? Inside a transaction.
+pub fn may((class, object): (pg_sys::Oid, pg_sys::Oid), role: pg_sys::Oid, right: u32) -> bool {
     let right = pg_sys::AclMode::from(right);
     // SAFETY: a catalogue look-up inside a transaction.
     let result = unsafe {
@@ -412,49 +369,18 @@ pub unsafe fn clustered(node: *mut pg_sys::Node) -> (&'static str, *mut pg_sys::
     }
 }
 
-/// Policies can mention a role; this takes the mention away, or drops the policy (DROP OWNED).
-///
-/// # Safety
-/// Inside a transaction, for a dependency of type `r` found in pg_shdepend.
-pub unsafe fn remove_role_from_policy(role: pg_sys::Oid, class: pg_sys::Oid, policy: pg_sys::Oid) {
-    unsafe extern "C-unwind" {
-        // commands/policy.h, which pgrx does not bind.
-        fn RemoveRoleFromObjectPolicy(
-            role: pg_sys::Oid,
-            class: pg_sys::Oid,
-            policy: pg_sys::Oid,
-        ) -> bool;
-    }
-    // SAFETY: by contract. It answers false when this was the policy's only role: the policy goes.
-    unsafe {
-        let remains = pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
-            RemoveRoleFromObjectPolicy(role, class, policy)
-        });
-        if !remains {
-            let object = pg_sys::ObjectAddress {
-                classId: class,
-                objectId: policy,
-                objectSubId: 0,
-            };
-            pg_sys::performDeletion(&object, pg_sys::DropBehavior::DROP_RESTRICT, 0);
-        }
-    }
-}
-
-/// Takes a role out of an extension's recorded initial privileges (17 and later).
-///
-/// # Safety
-/// Inside a transaction, for a dependency of type `i` found in pg_shdepend.
-pub unsafe fn remove_role_from_initial_privileges(
+/// Takes a role out of an extension's recorded initial privileges (17 and later; pg_shdepend's type `i`). Inside a transaction.
+pub fn remove_role_from_initial_privileges(
     role: pg_sys::Oid,
     class: pg_sys::Oid,
     object: pg_sys::Oid,
     sub_object: i32,
 ) {
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-    // SAFETY: by contract.
+    // SAFETY: for an entry just read from pg_shdepend.
     unsafe {
         pg_sys::RemoveRoleFromInitPriv(role, class, object, sub_object);
+        pg_sys::CommandCounterIncrement();
     }
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     let _ = (role, class, object, sub_object);

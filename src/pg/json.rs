@@ -7,7 +7,14 @@ use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::impl_sql_translatable;
 
 /// A JSON text returned as `jsonb`, by PostgreSQL's own parser: numbers keep every digit.
-pub struct Jsonb(pub CString);
+pub struct Jsonb(CString);
+
+impl Jsonb {
+    pub fn of(text: &str) -> Self {
+        // JSON has no NUL.
+        Self(CString::new(text).unwrap_or_default())
+    }
+}
 
 // SAFETY: jsonb_in gives a valid `jsonb`, which the function returns as it is.
 unsafe impl BoxRet for Jsonb {

@@ -141,10 +141,10 @@ pub fn send(line: &mut [u8]) -> bool {
 pub fn with_prefix<R>(look: impl FnOnce(&[u8], Option<Client<'_>>) -> R) -> R {
     // SAFETY: reads of backend globals; terminated strings or NULL, not changed meanwhile.
     unsafe {
-        let port = pg_sys::MyProcPort;
-        let client = (!port.is_null()).then(|| Client {
-            user: bytes(compat::port_user(port)),
-            database: bytes(compat::port_database(port)),
+        let port = compat::Port::current();
+        let client = port.as_ref().map(|port| Client {
+            user: port.user().unwrap_or_default(),
+            database: port.database().unwrap_or_default(),
             application: bytes(pg_sys::application_name),
         });
         look(bytes(pg_sys::Log_line_prefix), client)

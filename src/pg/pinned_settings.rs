@@ -32,20 +32,14 @@ pub fn pin() {
     set(c"search_path", c"pg_catalog, pg_temp");
 }
 
+/// Those that this version has.
 fn find() -> Vec<Pin> {
-    let settings = compat::settings();
-    let pin = |&(name, value): &(&'static CStr, &'static CStr)| {
-        // SAFETY: each has a terminated name.
-        let found = settings
-            .iter()
-            .find(|&&setting| unsafe { CStr::from_ptr((*setting).name) } == name);
-        found.map(|&setting| Pin {
-            setting,
-            name,
-            value,
-        })
-    };
-    PINNED.iter().filter_map(pin).collect()
+    let pins = PINNED.iter().map(|&(name, value)| Pin {
+        setting: compat::find_setting(name),
+        name,
+        value,
+    });
+    pins.filter(|pin| !pin.setting.is_null()).collect()
 }
 
 fn set(name: &CStr, value: &CStr) {

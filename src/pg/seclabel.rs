@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use super::catalog::text;
-use super::scan::{Scan, cached};
+use super::scan::{Row, Scan, cached};
 
 const LABELS: pg_sys::Oid = pg_sys::Oid::from_u32(3592);
 const BY_OBJECT: u32 = 3593;
@@ -75,22 +75,14 @@ fn address(role: pg_sys::Oid) -> pg_sys::ObjectAddress {
 
 /// Every role with a label of the provider, as (OID, label text), in no order. Also where there is no database.
 pub fn each(provider: &CStr, mut visit: impl FnMut(pg_sys::Oid, &str)) {
+    let of_roles = u32::from(pg_sys::AuthIdRelationId) as usize;
     Scan::all(LABELS).each(|row| {
-        if let (Some(class), Some(object), Some(theirs), Some(label)) = (
-            row.column(CLASS),
-            row.column(OBJECT),
-            row.column(PROVIDER),
-            row.column(LABEL),
-        ) && class.value() == u32::from(pg_sys::AuthIdRelationId) as usize
+        if let (Some(class), Some(object)) = (row.column(CLASS), row.column(OBJECT))
+            && class.value() == of_roles
+            && let Some(label) = label_of(provider, row)
         {
-            // SAFETY: both columns are of type text and not null.
-            unsafe {
-                if text(theirs).as_bytes() == provider.to_bytes() {
-                    // One that can't be read here is one that says nothing.
-                    let label = text_in_row(label).unwrap_or_default();
-                    visit(pg_sys::Oid::from(object.value() as u32), &label);
-                }
-            }
+            // One that can't be read here is one that says nothing.
+            visit((object.value() as u32).into(), &label.unwrap_or_default());
         }
         true
     });
@@ -102,17 +94,17 @@ pub fn get_at_login(provider: &CStr, role: pg_sys::Oid) -> Option<Option<String>
     let mut found = None;
     let keys = [(OBJECT, role), (CLASS, pg_sys::AuthIdRelationId)];
     Scan::by(LABELS, BY_OBJECT, keys).each(|row| {
-        if let (Some(theirs), Some(label)) = (row.column(PROVIDER), row.column(LABEL)) {
-            // SAFETY: both columns are of type text and not null.
-            unsafe {
-                if text(theirs).as_bytes() == provider.to_bytes() {
-                    found = Some(text_in_row(label));
-                }
-            }
-        }
-        true
+        found = label_of(provider, row);
+        found.is_none()
     });
     found
+}
+
+/// The label of a row, if the provider has set it; `None` in it as of [`text_in_row`].
+fn label_of(provider: &CStr, row: &Row) -> Option<Option<String>> {
+    let (theirs, label) = (row.column(PROVIDER)?, row.column(LABEL)?);
+    // SAFETY: both columns are of type text and not null.
+    unsafe { (text(theirs).as_bytes() == provider.to_bytes()).then(|| text_in_row(label)) }
 }
 
 /// As [`text`], but `None` for one that is moved out of its row: PostgreSQL ends a process that looks

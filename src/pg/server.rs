@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char};
 
 use pgrx::pg_sys;
 
-use super::compat::{self, Peer};
+use super::compat::{self, Peer, Port};
 use super::scan::Scan;
 use super::{setting, text};
 
@@ -144,7 +144,20 @@ pub fn system_identifier() -> i64 {
 
 /// May the role connect to this database, by whatever right of its own, of its groups' or everyone's? Inside a transaction.
 pub fn may_connect(role: pg_sys::Oid) -> bool {
-    compat::may_connect(database(), role)
+    compat::may(
+        (pg_sys::DatabaseRelationId, database()),
+        role,
+        pg_sys::ACL_CONNECT,
+    )
+}
+
+/// May the role make schemas in this database? Inside a transaction.
+pub fn may_make_schemas(role: pg_sys::Oid) -> bool {
+    compat::may(
+        (pg_sys::DatabaseRelationId, database()),
+        role,
+        pg_sys::ACL_CREATE,
+    )
 }
 
 /// When the configuration was last read; changes with every reload.
@@ -201,29 +214,20 @@ pub fn offers_tls() -> bool {
 
 /// The name of the database that the client asks for; also while it logs in.
 pub fn database_asked_for() -> Option<String> {
-    // SAFETY: NULL, or this session's connection, whose strings live as long as it.
-    unsafe {
-        let port = pg_sys::MyProcPort;
-        let name = (!port.is_null()).then(|| compat::port_database(port))?;
-        (!name.is_null()).then(|| text::read(CStr::from_ptr(name)).into_owned())
-    }
+    Some(text::of(Port::current()?.database()?).into_owned())
 }
 
 /// How the client of this session reached the server: the folder of a Unix socket, or the
 /// server's address. `None` in a process without a client.
 pub fn endpoint() -> Option<String> {
-    // SAFETY: a plain read of a backend global: NULL, or this session's connection.
-    let port = unsafe { pg_sys::MyProcPort };
-    if port.is_null() {
-        return None;
-    }
-    // SAFETY: as above, not NULL.
-    match unsafe { compat::local_peer(port) } {
+    match Port::current()?.local() {
         Peer::Tcp(address) => Some(address.to_string()),
-        Peer::Socket(Some(path)) => {
-            Some(path.parent()?.to_str()?.to_owned()).filter(|folder| !folder.is_empty())
+        Peer::Socket(path) => {
+            let path = path?;
+            let folder = path.parent()?.to_str()?;
+            (!folder.is_empty()).then(|| folder.to_owned())
         }
-        Peer::Socket(None) | Peer::Unknown => None,
+        Peer::Unknown => None,
     }
 }
 

@@ -3,19 +3,18 @@
 use pgrx::pg_sys;
 
 use super::scan::Scan;
-use super::{compat, server};
 
 /// A row of `pg_shdepend`: all of its columns are there and of one size.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    database: u32,
-    class: u32,
-    object: u32,
+    pub database: u32,
+    pub class: u32,
+    pub object: u32,
     sub_object: i32,
     of_class: u32,
     of_object: u32,
-    kind: u8,
+    pub kind: u8,
 }
 
 /// On what the role holds privileges, what it owns, and which policies name it, everywhere: one read
@@ -37,19 +36,6 @@ pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
         true
     });
     marks
-}
-
-/// Has the role been given something in this database, or does it own something there? To connect to it, or to have temporary tables,
-/// counts only where that is asked for.
-pub fn holds_here(role: pg_sys::Oid, connecting: bool) -> bool {
-    let here = u32::from(server::database());
-    marks_of(role).iter().any(|mark| match mark.kind {
-        b'a' if mark.class == u32::from(pg_sys::DatabaseRelationId) => {
-            mark.object == here && (connecting || compat::may_make_schemas(here.into(), role))
-        }
-        b'a' | b'o' => mark.database == here,
-        _ => false,
-    })
 }
 
 /// Deletes an object on which nothing depends.
@@ -75,25 +61,25 @@ pub fn remove_from_acl(role: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oi
     }
 }
 
-/// Takes the role out of a policy (type `r`), or drops it.
+/// Takes the role out of a policy (type `r`), which goes when it was for this role only, as DROP OWNED does.
 pub fn remove_from_policy(role: pg_sys::Oid, class: pg_sys::Oid, policy: pg_sys::Oid) {
-    // SAFETY: inside a transaction, for an entry just read from pg_shdepend.
-    unsafe {
-        compat::remove_role_from_policy(role, class, policy);
-        pg_sys::CommandCounterIncrement();
+    unsafe extern "C-unwind" {
+        // commands/policy.h, which pgrx does not bind.
+        fn RemoveRoleFromObjectPolicy(
+            role: pg_sys::Oid,
+            class: pg_sys::Oid,
+            policy: pg_sys::Oid,
+        ) -> bool;
     }
-}
-
-/// Takes the role out of an extension's recorded initial privileges (type `i`).
-pub fn remove_from_initial_privileges(
-    role: pg_sys::Oid,
-    class: pg_sys::Oid,
-    object: pg_sys::Oid,
-    sub_object: i32,
-) {
     // SAFETY: inside a transaction, for an entry just read from pg_shdepend.
-    unsafe {
-        compat::remove_role_from_initial_privileges(role, class, object, sub_object);
-        pg_sys::CommandCounterIncrement();
+    let remains = unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            RemoveRoleFromObjectPolicy(role, class, policy)
+        })
+    };
+    if !remains {
+        return delete(class, policy);
     }
+    // SAFETY: as above.
+    unsafe { pg_sys::CommandCounterIncrement() }
 }

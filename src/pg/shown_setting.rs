@@ -97,20 +97,17 @@ unsafe extern "C-unwind" fn check<S: Shown>(
 /// What `is_shown` names shows nothing.
 pub fn take_over<S: Shown>(is_ours: impl Fn(&[u8]) -> bool, is_shown: impl Fn(&[u8]) -> bool) {
     let flag = pg_sys::GUC_CUSTOM_PLACEHOLDER as i32;
-    for setting in compat::settings() {
-        let setting = setting.cast_mut();
-        // SAFETY: a valid, backend-local record with a terminated name; a placeholder is one of a string.
-        unsafe {
-            let name = CStr::from_ptr((*setting).name).to_bytes();
-            if (*setting).flags & flag == 0 || !is_ours(name) {
-                continue;
-            }
-            (*setting).flags &= !flag;
-            if is_shown(name) {
-                show_by::<S>(setting, show_nothing);
-            }
+    // SAFETY: a valid, backend-local record with a terminated name; a placeholder is one of a string.
+    compat::all_settings(|setting| unsafe {
+        let name = CStr::from_ptr((*setting).name).to_bytes();
+        if (*setting).flags & flag == 0 || !is_ours(name) {
+            return;
         }
-    }
+        (*setting).flags &= !flag;
+        if is_shown(name) {
+            show_by::<S>(setting, show_nothing);
+        }
+    });
 }
 
 /// Has a setting that there is show nothing.

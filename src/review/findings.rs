@@ -481,8 +481,7 @@ pub const ATTESTATION_OVERDUE: &str = "attestation_overdue";
 pub const ATTESTATION_CHANGED: &str = "attestation_changed";
 
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    let queries = CHECKS.iter().chain(super::issuers::CHECKS);
-    queries.map(|check| check.code).chain([
+    CHECKS.iter().map(|check| check.code).chain([
         super::plants_code::CHECK.code,
         UNUSED.code,
         SCOPE_WIDENED,

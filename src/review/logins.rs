@@ -165,9 +165,7 @@ const BESIDES: &str = ours!(concat!(
                        format('REVOKE %s ON DATABASE %I FROM %I CASCADE;', a.privilege_type, d.datname, l.rolname)), ' ')
        FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a JOIN l ON l.oid = a.grantee LEFT JOIN pg_authid b ON b.oid = a.grantor
       WHERE l.oid <> d.datdba
-        AND NOT (a.privilege_type IN ('CONNECT', 'TEMPORARY') AND (coalesce((SELECT h.oid FROM pg_database h WHERE h.oid = (l.label ->> 'database_oid')::oid AND (l.label ->> 'oid')::oid = l.oid
-                                                                                      AND (l.label ->> 'system')::int8 = (SELECT system_identifier FROM pg_control_system())) = d.oid,
-                                                                        d.datname = l.label ->> 'database') OR EXISTS (
+        AND NOT (a.privilege_type IN ('CONNECT', 'TEMPORARY') AND ((SELECT database FROM _scope.home(l.label, l.oid)) = d.datname OR EXISTS (
                    SELECT FROM theirs t JOIN pg_shdepend s ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = t.joined_oid AND s.dbid = d.oid
                     WHERE t.oid = l.oid AND t.issued)))
       GROUP BY l.kind, l.rolname, d.datname

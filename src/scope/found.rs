@@ -9,7 +9,7 @@ use super::plan::Need;
 use super::planned::Planned;
 use super::privilege::Privilege;
 use super::request::Request;
-use super::{Error, change, planning, remembered};
+use super::{Error, create, grants, planning, remembered};
 use crate::advisory::{self, Key, Mode};
 use crate::pg::{catalog, identity};
 
@@ -27,7 +27,7 @@ pub fn find_or_make(
     {
         return Ok(answer);
     }
-    change::require_making(request, planned)?;
+    create::require_making(request, planned)?;
     // The same call elsewhere makes it, and is waited for; who else has got hold of the name is not.
     advisory::lock(
         Key::Text(&format!("the scope of a request: {seed:?}")),
@@ -42,7 +42,7 @@ pub fn find_or_make(
     {
         return Ok(false);
     }
-    change::make(role, request, planned, None, true)?;
+    create::make(role, request, planned, None, true)?;
     Ok(true)
 }
 
@@ -67,7 +67,7 @@ fn adopt(
         verdict = judge(role, request, planned)?;
         if matches!(verdict, Verdict::Lacking) {
             let planned = planning::plan(request, caller, Some(role))?;
-            change::extend(name, role, request, &planned)?;
+            grants::extend(name, role, request, &planned)?;
             return Ok(Some(true));
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{Error, change, declared, held, writable};
+use super::{Error, declared, grants, held, writable};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action};
 use crate::error::{notice, report, require_preload};
@@ -102,7 +102,7 @@ fn adopt(role: pg_sys::Oid, here: &BTreeSet<u32>) -> Result<Option<(String, Meta
     }
     let is_here = before.kind == Kind::Scope && here.contains(&role.into());
     if is_here && (!before.is_native || is_to_join(role, &before, here)) {
-        change::redeclare(role, true)?;
+        grants::redeclare(role, true)?;
     }
     let Some(Ok(after)) = label::read_any(role) else {
         return Ok(None);

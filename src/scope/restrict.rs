@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::change::extend;
 use super::control::locked;
+use super::grants::extend;
 use super::privilege::Verbs;
 use super::request::Request;
 use super::{Error, facts, held, planning};

@@ -64,7 +64,7 @@ fn may_be_in(schema: pg_sys::Oid, login: pg_sys::Oid) -> bool {
     let owner = catalog::owner_of_schema(schema);
     let may_plant = catalog::memberships(login).into_iter().any(|role| {
         owner.is_some_and(|owner| catalog::has_privileges_of(role, owner))
-            || compat::may_create_in(schema, role)
+            || catalog::may_create_in(schema, role)
     });
     KNOWN.with_borrow_mut(|kept| {
         if (kept.0, kept.1) != (roles, schemas) {

@@ -16,7 +16,7 @@ use crate::label::{self, Kind};
 use crate::pg::{catalog, identity, spi};
 use crate::scope::privilege::Verbs;
 use crate::scope::request::Request;
-use crate::scope::{self, change, declared, held};
+use crate::scope::{self, create, declared, grants, held};
 use crate::waiting;
 
 /// The steps that were made, and the digest of them.
@@ -32,7 +32,7 @@ pub fn apply(document: &Document, expect_digest: Option<&str>) -> Result<(Plan, 
             .scopes
             .iter()
             .filter_map(|scope| catalog::role_by_name(&scope.name))
-            .try_for_each(|role| change::redeclare(role.oid, false))?;
+            .try_for_each(|role| grants::redeclare(role.oid, false))?;
     }
     plan.declared.iter().try_for_each(declare)?;
     let digest = digest(&plan.steps);
@@ -132,7 +132,7 @@ fn declare(declared: &Declared) -> Result<(), Error> {
                 _ => declared::add(role.oid, name, plan, &held)?,
             };
             if !new.is_empty() {
-                change::changed("apply", name, "declared", new.iter(), &plan.names);
+                grants::changed("apply", name, "declared", new.iter(), &plan.names);
             }
         }
         Declares::Without(gone) => {
@@ -160,7 +160,7 @@ fn run(step: &Step) -> Result<(), Error> {
                 schemas: Vec::new(),
                 future: false,
             };
-            change::create(name, &nothing, purpose.as_deref(), true)?;
+            create::create(name, &nothing, purpose.as_deref(), true)?;
         }
         Work::DropScope { name } => drop_scope::drop(name, false, true, Instant::now())?,
         Work::Label { role, change } => relabel(role, change)?,

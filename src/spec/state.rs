@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Error;
 use super::names::Qualified;
+use super::{Error, document};
 use crate::pg::{identity, spi};
 
 /// A row of pg_auth_members, with names.
@@ -70,6 +70,11 @@ pub fn of_this_database() -> Result<Vec<Labelled>, Error> {
 pub fn connection_limit(role: &str) -> Result<Option<i32>, Error> {
     let limit = read::<i32>(CONNECTION_LIMIT, &[role])?.pop();
     Ok(limit.filter(|&limit| limit >= 0))
+}
+
+/// The registered issuers of this database, without their keys.
+pub fn issuers() -> Result<Vec<document::Issuer>, Error> {
+    read(ISSUERS, &[])
 }
 
 /// A function that may change data for roles that only read.
@@ -143,13 +148,20 @@ SELECT pg_catalog.jsonb_build_object('name', r.rolname, 'kind', l.label ->> 'kin
    AND CASE WHEN l.label ->> 'kind' = 'scope'
             THEN l.label -> 'parts' -> 'read' @> d.oid OR l.label -> 'parts' -> 'write' @> d.oid OR l.label -> 'parts' -> 'create' @> d.oid
                  OR EXISTS (SELECT FROM _scope.scope_declaration s WHERE s.scope = r.rolname)
-            WHEN l.label -> 'oid' = r.oid::bigint::text::pg_catalog.jsonb AND l.label -> 'system' = (SELECT system_identifier::text::pg_catalog.jsonb FROM pg_catalog.pg_control_system())
-            THEN l.label -> 'database_oid' = d.oid
-            ELSE l.label ->> 'database' = d.datname END
+            ELSE (SELECT database FROM _scope.home(l.label, r.oid)) = d.datname END
  ORDER BY r.rolname";
 
 const CONNECTION_LIMIT: &str =
     "SELECT r.rolconnlimit::text FROM pg_catalog.pg_roles r WHERE r.rolname = $1";
+
+const ISSUERS: &str = "
+SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+         'name', i.name, 'issuer', i.issuer, 'audiences', i.audiences, 'algorithms', i.algorithms, 'role_claim', i.role_claim,
+         'allowed_roles', i.allowed_roles, 'anon_role', i.anon_role, 'require_exp', i.require_exp,
+         'leeway', pg_catalog.floor(EXTRACT(epoch FROM i.leeway))::bigint,
+         'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint,
+         'token_types', i.token_types, 'required_claims', i.required_claims, 'role_map', i.role_map, 'bound', i.bound))::text
+  FROM _scope.jwt_issuer i ORDER BY i.name";
 
 /// PostgreSQL leaves out the schema of its own.
 const WRITING_FUNCTIONS: &str = "

@@ -36,7 +36,7 @@ pub enum Work {
     },
     CreateAuthenticator(Authenticator),
     /// The row of an issuer.
-    Issuer(Box<IssuerChange>),
+    Issuer(IssuerChange),
     Guard {
         role: String,
         action: Action,
@@ -70,8 +70,7 @@ impl Change {
 
 pub struct IssuerChange {
     pub issuer: Issuer,
-    /// As it is there.
-    pub before: Option<Issuer>,
+    pub is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,7 @@
 //! Which roles a token may activate: at all, and in this session.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -10,7 +11,7 @@ use crate::label::{self, Kind, Metadata};
 use crate::memberships;
 use crate::pg::catalog::{self, Role};
 use crate::pg::db_role_setting::Stored;
-use crate::pg::{compat, identity, invalidation, server};
+use crate::pg::{compat, identity, invalidation, server, text};
 use crate::session::{role_settings, switch_state};
 
 /// Why a role is out of reach for every token.
@@ -26,14 +27,14 @@ pub enum Untakeable {
 
 thread_local! {
     /// The last role that was permitted, and on what grounds.
-    static PERMITTED: RefCell<Option<(Grounds, Permitted)>> = const { RefCell::new(None) };
+    static PERMITTED: RefCell<Option<(Grounds, Rc<Permitted>)>> = const { RefCell::new(None) };
 }
 
-/// A role that may be taken, and its own settings.
-#[derive(Clone)]
+/// A role that may be taken, its name for PostgreSQL, and its own settings.
 pub struct Permitted {
     pub role: Role,
-    pub settings: Rc<Stored>,
+    pub name: Rc<CStr>,
+    pub settings: Stored,
 }
 
 /// The role, if tokens may activate it at all (docs/design.md, "Gated logins make an escape worthless").
@@ -78,17 +79,21 @@ impl Grounds {
 
 /// The role, if this session may take it by a token; asked again only when the answer may have changed: tokens differ more
 /// often than their roles.
-pub fn permitted_now(role: &str, grounds: Grounds) -> Result<Permitted, Error> {
+pub fn permitted_now(role: &str, grounds: Grounds) -> Result<Rc<Permitted>, Error> {
     let known = PERMITTED.with_borrow(|known| {
-        let same = |(on, known): &&(Grounds, Permitted)| *on == grounds && known.role.name == role;
-        known.as_ref().filter(same).map(|(_, known)| known.clone())
+        let (on, known) = known.as_ref()?;
+        (*on == grounds && known.role.name == role).then(|| known.clone())
     });
     if let Some(known) = known {
         return Ok(known);
     }
     let role = permitted(role)?;
-    let settings = Rc::new(role_settings::of(role.oid));
-    let permitted = Permitted { role, settings };
+    let permitted = Rc::new(Permitted {
+        // One that PostgreSQL knows has no NUL.
+        name: text::written(&role.name).unwrap_or_default().into(),
+        settings: role_settings::of(role.oid),
+        role,
+    });
     PERMITTED.set(Some((grounds, permitted.clone())));
     Ok(permitted)
 }

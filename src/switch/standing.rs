@@ -115,9 +115,9 @@ fn look(active: &Active) -> Option<Over> {
         Ok(rules) => {
             let role = catalog::name_of(identity::outer_user());
             // Its values may stand for another role by now.
-            let payload = active.presented.token.verified.payload();
+            let token = &active.presented.token.verified;
             if rules.role_map.is_some()
-                && super::role_of(&rules, payload, None).map_or(true, |named| named.role != role)
+                && super::role_of(&rules, token, None).map_or(true, |named| named.role != role)
             {
                 return Some(Over::Withdrawn);
             }

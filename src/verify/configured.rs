@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::{Bound, Error, Rules, combine};
+use super::{Bound, Error, RolePath, Rules, combine};
 use crate::claim_rules::RequiredClaims;
 use crate::guc;
 use crate::jwt::{KeySet, Policy};
@@ -53,7 +53,6 @@ fn make() -> Result<Option<Rules>, Error> {
     };
     Ok(Some(Rules {
         name: None,
-        keys_until: None,
         keys: KeySet::parse(&text, is_base64).map_err(Error::BadSecret)?,
         fingerprint: combine(&text, &[u8::from(is_base64)]),
         policy: Policy {
@@ -66,6 +65,7 @@ fn make() -> Result<Option<Rules>, Error> {
             max_age: guc::jwt_max_age(),
         },
         role_claim: None,
+        role_path: RolePath::of(None),
         allowed_roles: None,
         anon_role: None,
         role_map: None,

@@ -23,44 +23,26 @@ pub unsafe fn install_executor_run<R: Running>() {
     }
 }
 
-#[cfg(not(any(feature = "pg18", feature = "pg19")))]
 unsafe extern "C-unwind" fn executor_run<R: Running>(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
     count: u64,
-    execute_once: bool,
+    #[cfg(not(any(feature = "pg18", feature = "pg19")))] execute_once: bool,
 ) {
     unsafe extern "C-unwind" {
         fn standard_ExecutorRun(
             query: *mut pg_sys::QueryDesc,
             direction: pg_sys::ScanDirection::Type,
             count: u64,
-            execute_once: bool,
+            #[cfg(not(any(feature = "pg18", feature = "pg19")))] execute_once: bool,
         );
     }
     // SAFETY: the arguments go on as they came.
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
+        #[cfg(not(any(feature = "pg18", feature = "pg19")))]
         R::run(query, || next(query, direction, count, execute_once));
-    }
-}
-
-#[cfg(any(feature = "pg18", feature = "pg19"))]
-unsafe extern "C-unwind" fn executor_run<R: Running>(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-) {
-    unsafe extern "C-unwind" {
-        fn standard_ExecutorRun(
-            query: *mut pg_sys::QueryDesc,
-            direction: pg_sys::ScanDirection::Type,
-            count: u64,
-        );
-    }
-    // SAFETY: the arguments go on as they came.
-    unsafe {
-        let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
+        #[cfg(any(feature = "pg18", feature = "pg19"))]
         R::run(query, || next(query, direction, count));
     }
 }

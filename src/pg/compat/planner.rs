@@ -54,12 +54,12 @@ unsafe extern "C-unwind" fn analysed<P: Planning>(
     }
 }
 
-#[cfg(not(feature = "pg19"))]
 unsafe extern "C-unwind" fn plan<P: Planning>(
     query: *mut pg_sys::Query,
     text: *const c_char,
     options: c_int,
     parameters: pg_sys::ParamListInfo,
+    #[cfg(feature = "pg19")] explained: *mut pg_sys::ExplainState,
 ) -> *mut pg_sys::PlannedStmt {
     unsafe extern "C-unwind" {
         /// optimizer/planner.h, without the guard of pgrx's bindings.
@@ -68,36 +68,15 @@ unsafe extern "C-unwind" fn plan<P: Planning>(
             text: *const c_char,
             options: c_int,
             parameters: pg_sys::ParamListInfo,
+            #[cfg(feature = "pg19")] explained: *mut pg_sys::ExplainState,
         ) -> *mut pg_sys::PlannedStmt;
     }
     // SAFETY: the arguments go on as they came.
     unsafe {
         let planner = PREVIOUS_PLANNER.unwrap_or(standard_planner);
-        P::plan(query, || planner(query, text, options, parameters))
-    }
-}
-
-#[cfg(feature = "pg19")]
-unsafe extern "C-unwind" fn plan<P: Planning>(
-    query: *mut pg_sys::Query,
-    text: *const c_char,
-    options: c_int,
-    parameters: pg_sys::ParamListInfo,
-    explained: *mut pg_sys::ExplainState,
-) -> *mut pg_sys::PlannedStmt {
-    unsafe extern "C-unwind" {
-        /// As above.
-        fn standard_planner(
-            query: *mut pg_sys::Query,
-            text: *const c_char,
-            options: c_int,
-            parameters: pg_sys::ParamListInfo,
-            explained: *mut pg_sys::ExplainState,
-        ) -> *mut pg_sys::PlannedStmt;
-    }
-    // SAFETY: the arguments go on as they came.
-    unsafe {
-        let planner = PREVIOUS_PLANNER.unwrap_or(standard_planner);
+        #[cfg(not(feature = "pg19"))]
+        return P::plan(query, || planner(query, text, options, parameters));
+        #[cfg(feature = "pg19")]
         P::plan(query, || {
             planner(query, text, options, parameters, explained)
         })

@@ -1,9 +1,10 @@
 //! The connection of a client, as the server keeps it.
 
-use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::ffi::{OsStr, c_char, c_void};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::ptr::{NonNull, null_mut};
 
 use crate::pg::text;
 use pgrx::pg_sys;
@@ -102,101 +103,72 @@ impl SockAddr {
     }
 }
 
-/// The role name in the start-up packet.
-///
-/// # Safety
-/// `port` is the one that PostgreSQL passes to ClientAuthentication_hook.
-pub unsafe fn port_user_name(port: *mut pg_sys::Port) -> Option<String> {
-    // SAFETY: by contract; user_name is set before authentication starts.
-    unsafe {
-        let name = (*port.cast::<PortPrefix>()).user_name;
-        if name.is_null() {
-            None
-        } else {
-            Some(text::read(CStr::from_ptr(name)).into_owned())
+/// The connection of this process's client: a pointer and no reference, because without OpenSSL the record is shorter.
+#[derive(Clone, Copy)]
+pub struct Port(NonNull<PortPrefix>);
+
+impl Port {
+    /// `None` in a process without a client.
+    pub fn current() -> Option<Self> {
+        // SAFETY: a plain read of a backend global, which lives as long as the process.
+        NonNull::new(unsafe { pg_sys::MyProcPort }.cast()).map(Self)
+    }
+
+    /// The role in the start-up packet, which is there before authentication starts.
+    pub fn user(&self) -> Option<&[u8]> {
+        // SAFETY: a valid connection; its texts are terminated, or NULL.
+        unsafe { text::bytes((*self.0.as_ptr()).user_name) }
+    }
+
+    pub fn database(&self) -> Option<&[u8]> {
+        // SAFETY: as in `user`.
+        unsafe { text::bytes((*self.0.as_ptr()).database_name) }
+    }
+
+    pub fn application_name(&self) -> Option<&[u8]> {
+        // SAFETY: as in `user`.
+        unsafe { text::bytes((*self.0.as_ptr()).application_name) }
+    }
+
+    /// The client's TCP port.
+    pub fn remote_port(self) -> Option<u16> {
+        // SAFETY: a valid connection; the family says which struct the storage holds.
+        unsafe {
+            let storage = &raw const (*self.0.as_ptr()).raddr.address;
+            match i32::from((*storage).ss_family) {
+                libc::AF_INET => Some((*storage.cast::<libc::sockaddr_in>()).sin_port),
+                libc::AF_INET6 => Some((*storage.cast::<libc::sockaddr_in6>()).sin6_port),
+                _ => None,
+            }
+            .map(u16::from_be)
         }
     }
-}
 
-/// The role, the database and the application name in the start-up packet: terminated, or NULL.
-///
-/// # Safety
-/// `port` is this process's connection.
-pub unsafe fn port_user(port: *mut pg_sys::Port) -> *const c_char {
-    // SAFETY: by contract.
-    unsafe { (*port.cast::<PortPrefix>()).user_name }
-}
-
-/// # Safety
-/// As [`port_user`].
-pub unsafe fn port_database(port: *mut pg_sys::Port) -> *const c_char {
-    // SAFETY: by contract.
-    unsafe { (*port.cast::<PortPrefix>()).database_name }
-}
-
-/// # Safety
-/// As [`port_user`].
-pub unsafe fn port_application_name(port: *mut pg_sys::Port) -> *const c_char {
-    // SAFETY: by contract.
-    unsafe { (*port.cast::<PortPrefix>()).application_name }
-}
-
-/// The client's TCP port.
-///
-/// # Safety
-/// As [`port_user`].
-pub unsafe fn remote_port(port: *mut pg_sys::Port) -> Option<u16> {
-    // SAFETY: by contract; the family says which struct the storage holds.
-    unsafe {
-        let storage = &raw const (*port.cast::<PortPrefix>()).raddr.address;
-        match i32::from((*storage).ss_family) {
-            libc::AF_INET => Some((*storage.cast::<libc::sockaddr_in>()).sin_port),
-            libc::AF_INET6 => Some((*storage.cast::<libc::sockaddr_in6>()).sin6_port),
-            _ => None,
-        }
-        .map(u16::from_be)
+    /// The client's end.
+    pub fn remote(self) -> Peer {
+        // SAFETY: a valid connection.
+        unsafe { (*self.0.as_ptr()).raddr.peer() }
     }
-}
 
-/// The server's end of a connection.
-///
-/// # Safety
-/// `port` is a connection of this process.
-pub unsafe fn local_peer(port: *mut pg_sys::Port) -> Peer {
-    // SAFETY: by contract.
-    unsafe { (*port.cast::<PortPrefix>()).laddr.peer() }
-}
+    /// The server's end.
+    pub fn local(self) -> Peer {
+        // SAFETY: a valid connection.
+        unsafe { (*self.0.as_ptr()).laddr.peer() }
+    }
 
-/// The client's end of a connection.
-///
-/// # Safety
-/// As [`local_peer`].
-pub unsafe fn remote_peer(port: *mut pg_sys::Port) -> Peer {
-    // SAFETY: by contract.
-    unsafe { (*port.cast::<PortPrefix>()).raddr.peer() }
-}
+    /// Is the connection encrypted by TLS?
+    pub fn uses_tls(self) -> bool {
+        // SAFETY: a valid connection.
+        unsafe { (*self.0.as_ptr()).ssl_in_use }
+    }
 
-/// Is the connection encrypted by TLS?
-///
-/// # Safety
-/// As [`local_peer`].
-pub unsafe fn uses_tls(port: *mut pg_sys::Port) -> bool {
-    // SAFETY: by contract.
-    unsafe { (*port.cast::<PortPrefix>()).ssl_in_use }
-}
-
-/// OpenSSL's `X509` of the client of a connection: NULL without one that the server has verified.
-///
-/// # Safety
-/// As [`local_peer`].
-pub unsafe fn peer_certificate(port: *mut pg_sys::Port) -> *mut c_void {
-    // SAFETY: by contract; only a server with OpenSSL has connections with TLS, and then the field is there.
-    unsafe {
-        let port = port.cast::<PortPrefix>();
-        if (*port).ssl_in_use && (*port).peer_cert_valid {
-            (*port).peer
-        } else {
-            std::ptr::null_mut()
+    /// OpenSSL's `X509` of the client, if it has shown one that the server has verified.
+    pub fn peer_certificate(self) -> Option<NonNull<c_void>> {
+        // SAFETY: a valid connection; only a server with OpenSSL has connections with TLS, and then the last field is there.
+        unsafe {
+            let port = self.0.as_ptr();
+            let is_there = (*port).ssl_in_use && (*port).peer_cert_valid;
+            NonNull::new(if is_there { (*port).peer } else { null_mut() })
         }
     }
 }

@@ -245,10 +245,3 @@ pub fn reserve_setting_prefix(prefix: &CStr) {
         pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
     }
 }
-
-/// The server's settings, in the order of their names or in none.
-pub fn settings() -> Vec<*const pg_sys::config_generic> {
-    let mut all = Vec::new();
-    all_settings(|setting| all.push(setting.cast_const()));
-    all
-}
