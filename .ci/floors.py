@@ -20,12 +20,12 @@ FLOORS = [
     ["lib", "sql"],
     ["hooks"],
     ["spec", "page", "review", "map"],
-    ["expiry", "authenticator", "temporary", "guard", "login"],
+    ["expiry", "keys", "authenticator", "temporary", "guard", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
     ["audit", "session", "label", "wakeup"],
     ["guc", "error", "dependencies", "memberships", "advisory", "waiting", "notice", "log_line", "own_tables", "session_libraries", "pg"],
-    ["attention", "claim_rules", "claim_path", "switch_text", "jwt", "login_facts", "admission", "acl", "window", "pinned", "log_prefix", "buffer", "flood", "html", "text", "bytes", "timestamp", "digits"],
+    ["attention", "claim_rules", "claim_path", "switch_text", "jwks", "jwt", "login_facts", "admission", "acl", "window", "pinned", "log_prefix", "buffer", "flood", "html", "text", "bytes", "timestamp", "digits"],
 ]
 
 

@@ -102,6 +102,21 @@ COMMENT ON COLUMN scope.jwt_issuers.required_claims IS 'What the claims of a tok
 COMMENT ON COLUMN scope.jwt_issuers.role_map IS 'Which values of the role claim stand for which roles, the first that a token has counts; NULL: the claim names the role.';
 COMMENT ON COLUMN scope.jwt_issuers.bound IS 'Whether a token is bound to the certificate of the TLS client (cnf, RFC 8705): required, if_present or ignored.';
 COMMENT ON COLUMN scope.jwt_issuers.changed_at IS 'When it was last changed, keys included.';
+COMMENT ON COLUMN scope.jwt_issuers.keys_url IS 'The URL that the worker fetches its keys from; NULL: they are pasted, or discover says where they are.';
+COMMENT ON COLUMN scope.jwt_issuers.discover IS 'Whether the worker asks the issuer itself where its keys are (/.well-known/openid-configuration).';
+COMMENT ON COLUMN scope.jwt_issuers.ca_file IS 'The file with the authorities that the server of its keys may have a certificate from; NULL: the systems.';
+COMMENT ON COLUMN scope.jwt_issuers.bearer_token_file IS 'The file whose content the worker sends as a bearer token; NULL: none.';
+COMMENT ON COLUMN scope.jwt_issuers.keys_stale_for IS 'How long fetched keys hold beyond their time while new ones cant be had; NULL: 24 hours.';
+COMMENT ON COLUMN scope.jwt_issuers.key_count IS 'How many keys it has.';
+COMMENT ON COLUMN scope.jwt_issuers.kids IS 'Their names (kid), of those that have one.';
+COMMENT ON COLUMN scope.jwt_issuers.fetched_at IS 'When its keys were last fetched.';
+COMMENT ON COLUMN scope.jwt_issuers.keys_changed_at IS 'When a fetch last brought other keys.';
+COMMENT ON COLUMN scope.jwt_issuers.fresh_until IS 'Until when they hold by what their server said.';
+COMMENT ON COLUMN scope.jwt_issuers.stale_until IS 'When they stop to verify tokens, unless a fetch succeeds before.';
+COMMENT ON COLUMN scope.jwt_issuers.next_fetch IS 'When they are fetched again; NULL: at once.';
+COMMENT ON COLUMN scope.jwt_issuers.attempted_at IS 'When that was last tried.';
+COMMENT ON COLUMN scope.jwt_issuers.failing_since IS 'When the first of the failures happened that no success has followed; NULL: none.';
+COMMENT ON COLUMN scope.jwt_issuers.last_error IS 'Why the last attempt failed; NULL: it succeeded.';
 
 COMMENT ON COLUMN scope.writing_function.function IS 'The function, by name and argument types.';
 COMMENT ON COLUMN scope.writing_function.allowed_by IS 'Who has allowed it.';
@@ -141,6 +156,26 @@ COMMENT ON COLUMN _scope.jwt_issuer.required_claims IS 'What the claims of a tok
 COMMENT ON COLUMN _scope.jwt_issuer.role_map IS 'Which values of the role claim stand for which roles, the first that a token has counts; NULL: the claim names the role.';
 COMMENT ON COLUMN _scope.jwt_issuer.bound IS 'Whether a token is bound to the certificate of the TLS client (cnf, RFC 8705): required, if_present or ignored.';
 COMMENT ON COLUMN _scope.jwt_issuer.changed_at IS 'When it was last changed, keys included.';
+COMMENT ON COLUMN _scope.jwt_issuer.keys_url IS 'The URL that the worker fetches its keys from; NULL: they are pasted, or discover says where they are.';
+COMMENT ON COLUMN _scope.jwt_issuer.discover IS 'Whether the worker asks the issuer itself where its keys are (/.well-known/openid-configuration).';
+COMMENT ON COLUMN _scope.jwt_issuer.ca_file IS 'The file with the authorities that the server of its keys may have a certificate from; NULL: the systems.';
+COMMENT ON COLUMN _scope.jwt_issuer.bearer_token_file IS 'The file whose content the worker sends as a bearer token; NULL: none.';
+COMMENT ON COLUMN _scope.jwt_issuer.keys_stale_for IS 'How long fetched keys hold beyond their time while new ones cant be had; NULL: 24 hours.';
+COMMENT ON COLUMN _scope.jwt_issuer.key_count IS 'How many keys it has.';
+COMMENT ON COLUMN _scope.jwt_issuer.kids IS 'Their names (kid), of those that have one.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.finished_at IS 'When the last attempt ended.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.failures IS 'How many attempts in a row have failed.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.etag IS 'What their server called the version that we have.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.weak_keys IS 'How many keys of the last answer are known to be broken: their class of RSA keys can be computed, or the private part was published.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.name IS 'The name of the issuer.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.fetched_at IS 'When its keys were last fetched.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.keys_changed_at IS 'When a fetch last brought other keys.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.fresh_until IS 'Until when they hold by what their server said.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.stale_until IS 'When they stop to verify tokens, unless a fetch succeeds before.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.next_fetch IS 'When they are fetched again; NULL: at once.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.attempted_at IS 'When that was last tried.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.failing_since IS 'When the first of the failures happened that no success has followed; NULL: none.';
+COMMENT ON COLUMN _scope.jwt_issuer_fetch.last_error IS 'Why the last attempt failed; NULL: it succeeded.';
 COMMENT ON COLUMN _scope.jwt_issuer.keys IS 'The keys that verify its tokens; NULL: a secret is among them, and _scope.jwt_issuer_secret has them.';
 
 COMMENT ON COLUMN _scope.jwt_revoked_token.jti IS 'The jti claim of the token.';

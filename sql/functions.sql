@@ -240,7 +240,7 @@ COMMENT ON FUNCTION scope.verify_jwt(text) IS
 CREATE FUNCTION scope.add_jwt_issuer(
     name text,
     issuer text,
-    keys text,
+    keys text DEFAULT NULL,
     audiences text[] DEFAULT '{}',
     algorithms text[] DEFAULT '{}',
     role_claim text DEFAULT NULL,
@@ -252,14 +252,28 @@ CREATE FUNCTION scope.add_jwt_issuer(
     token_types text[] DEFAULT '{}',
     required_claims jsonb DEFAULT '{}',
     role_map json DEFAULT NULL,
-    bound text DEFAULT 'if_present'
+    bound text DEFAULT 'if_present',
+    keys_url text DEFAULT NULL,
+    discover boolean DEFAULT false,
+    ca_file text DEFAULT NULL,
+    bearer_token_file text DEFAULT NULL,
+    keys_stale_for interval DEFAULT NULL
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'add_jwt_issuer_wrapper';
-COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval, text[], jsonb, json, text) IS
+COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval, text[], jsonb, json, text, text, boolean, text, text, interval) IS
 'Registers an issuer in this database. Tokens whose iss claim equals issuer are verified by its keys alone.
 keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key or certificate, an object of PEM certificates by their kid, or a secret of at least 32 bytes; at most 7,000 bytes where one is a secret; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat. token_types: the typ that the header may have (at+jwt, JWT), absent for none; empty: any. required_claims: by name or path a value, a list of values, or {"present": true}. role_map: from values of the role claim, a string or an array, to roles; the first of the map that the token has counts; json, because jsonb forgets the order. bound: whether cnf.x5t#S256 (RFC 8705) must be the SHA-256 of the TLS client''s certificate: required, if_present or ignored.
-Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path, token type, required claims, map of roles, bound or duration, or keys that serve none of the algorithms; 22004 NULL.';
+Instead of keys: keys_url, an https URL of a host that is the issuer''s or in scope_roles.jwks_hosts; or discover => true, which asks the issuer where they are. The background worker then fetches them, and again as they age. ca_file, bearer_token_file: absolute paths, for superusers and members of pg_read_server_files to name. keys_stale_for: how long keys hold beyond their time while new ones can''t be had; NULL: 24 hours.
+Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path, token type, required claims, map of roles, bound, URL or duration, more than one source of keys, or keys that serve none of the algorithms; 22004 NULL; 42501 may not name files.';
+
+CREATE FUNCTION scope.alter_jwt_issuer(name text, changes jsonb)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'alter_jwt_issuer_wrapper';
+COMMENT ON FUNCTION scope.alter_jwt_issuer(text, jsonb) IS
+'Changes attributes of an issuer, by the names that they have in a spec: {"audiences": ["api"], "max_age": 3600, "role_claim": null}. Durations are in seconds; null: what the attribute is when it is not given. What is not named stays, and so do keys, unless they come from somewhere else now (issuer, keys_url, discover): then there are none until they are fetched or set.
+Errors: 42704 no such issuer; 22023 no such attribute, or as scope.add_jwt_issuer(); 42710 another issuer has the iss; 42501 may not name files; 22004 NULL.';
 
 CREATE FUNCTION scope.set_jwt_keys(name text, keys text)
 RETURNS void
@@ -267,7 +281,15 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'set_jwt_keys_wrapper';
 COMMENT ON FUNCTION scope.set_jwt_keys(text, text) IS
 'Replaces the keys of an issuer, in every backend from the commit on. To rotate, pass old and new keys in one JWKS first, and the new ones alone once the old tokens have expired.
-Errors: 42704 no such issuer; 22023 bad keys, or none for the issuer''s algorithms; 22004 NULL.';
+Errors: 42704 no such issuer; 22023 bad keys, or none for the issuer''s algorithms; 55000 its keys are fetched; 22004 NULL.';
+
+CREATE FUNCTION scope.refresh_jwt_keys(name text)
+RETURNS TABLE (outcome text, key_count integer, kids text[], next_fetch timestamptz, last_error text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'refresh_jwt_keys_wrapper';
+COMMENT ON FUNCTION scope.refresh_jwt_keys(text) IS
+'Has the worker fetch the keys of an issuer now, waits for it, and tells what came of it: outcome is fetched, failed (last_error says why; the keys stay as they were) or pending (no worker has come to it within 25 seconds).
+Errors: 42704 no such issuer; 55000 its keys are not fetched, or not preloaded; 25006 read-only; 22004 NULL.';
 
 CREATE FUNCTION scope.drop_jwt_issuer(name text)
 RETURNS void

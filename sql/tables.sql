@@ -22,7 +22,14 @@ CREATE TABLE _scope.jwt_issuer (
     required_claims jsonb NOT NULL DEFAULT '{}',
     role_map jsonb,
     bound text NOT NULL DEFAULT 'if_present',
-    changed_at timestamptz NOT NULL DEFAULT now()
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    keys_url text,
+    discover boolean NOT NULL DEFAULT false,
+    ca_file text,
+    bearer_token_file text,
+    keys_stale_for interval,
+    key_count integer NOT NULL DEFAULT 0,
+    kids text[] NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE _scope.jwt_issuer IS 'Registered issuers with their public keys; see scope.add_jwt_issuer(). Keys with a secret are in _scope.jwt_issuer_secret.';
 
@@ -36,6 +43,25 @@ CREATE TABLE _scope.jwt_issuer_secret (
 ALTER TABLE _scope.jwt_issuer_secret ALTER keys SET STORAGE MAIN, ALTER keys SET STATISTICS 0, ALTER name SET STATISTICS 0;
 ALTER TABLE _scope.jwt_issuer_secret ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE _scope.jwt_issuer_secret IS 'The keys of issuers that hold a secret, by the issuer''s name. pg_dump leaves them out: after a restore, scope.set_jwt_keys() brings them back.';
+
+-- In no dump: what has been fetched long ago is no key in another server. Written by the worker alone; not watched, so that a fetch which brings
+-- nothing new costs no session anything.
+CREATE TABLE _scope.jwt_issuer_fetch (
+    name text PRIMARY KEY,
+    attempted_at timestamptz,
+    finished_at timestamptz,
+    fetched_at timestamptz,
+    keys_changed_at timestamptz,
+    fresh_until timestamptz,
+    stale_until timestamptz,
+    next_fetch timestamptz,
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    last_error text,
+    etag text,
+    weak_keys integer NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE _scope.jwt_issuer_fetch IS 'When the keys of issuers were fetched, and how long they hold; see the view scope.jwt_issuers.';
 
 CREATE TABLE _scope.jwt_revoked_token (
     jti text NOT NULL,
@@ -91,7 +117,15 @@ ALTER TABLE _scope.jwt_issuer
     ALTER algorithms SET STATISTICS 0, ALTER keys SET STATISTICS 0, ALTER role_claim SET STATISTICS 0, ALTER allowed_roles SET STATISTICS 0,
     ALTER anon_role SET STATISTICS 0, ALTER leeway SET STATISTICS 0, ALTER require_exp SET STATISTICS 0,
     ALTER max_age SET STATISTICS 0, ALTER token_types SET STATISTICS 0, ALTER required_claims SET STATISTICS 0,
-    ALTER role_map SET STATISTICS 0, ALTER bound SET STATISTICS 0, ALTER changed_at SET STATISTICS 0;
+    ALTER role_map SET STATISTICS 0, ALTER bound SET STATISTICS 0, ALTER changed_at SET STATISTICS 0,
+    ALTER keys_url SET STATISTICS 0, ALTER discover SET STATISTICS 0,
+    ALTER ca_file SET STATISTICS 0, ALTER bearer_token_file SET STATISTICS 0, ALTER keys_stale_for SET STATISTICS 0,
+    ALTER key_count SET STATISTICS 0, ALTER kids SET STATISTICS 0;
+ALTER TABLE _scope.jwt_issuer_fetch
+    ALTER name SET STATISTICS 0, ALTER attempted_at SET STATISTICS 0, ALTER finished_at SET STATISTICS 0,
+    ALTER fetched_at SET STATISTICS 0, ALTER keys_changed_at SET STATISTICS 0, ALTER fresh_until SET STATISTICS 0,
+    ALTER stale_until SET STATISTICS 0, ALTER next_fetch SET STATISTICS 0, ALTER failures SET STATISTICS 0,
+    ALTER failing_since SET STATISTICS 0, ALTER last_error SET STATISTICS 0, ALTER etag SET STATISTICS 0, ALTER weak_keys SET STATISTICS 0;
 ALTER TABLE _scope.jwt_revoked_token
     ALTER jti SET STATISTICS 0, ALTER issuer SET STATISTICS 0, ALTER until SET STATISTICS 0;
 ALTER TABLE _scope.jwt_revoked_subject

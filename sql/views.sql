@@ -311,8 +311,11 @@ class: table, column, sequence, function, schema, database, future tables, futur
 -- WITH: nothing can be written through it, nor its rows be locked, which its owner's rights would allow past row security.
 CREATE VIEW scope.jwt_issuers AS
   WITH issuers AS NOT MATERIALIZED (
-       SELECT name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age,
-              token_types, required_claims, role_map, bound, changed_at
-         FROM _scope.jwt_issuer)
+       SELECT i.name, i.issuer, i.audiences, i.algorithms, i.role_claim, i.allowed_roles, i.anon_role, i.leeway, i.require_exp, i.max_age,
+              i.token_types, i.required_claims, i.role_map, i.bound,
+              i.changed_at, i.keys_url, i.discover, i.ca_file, i.bearer_token_file, i.keys_stale_for, i.key_count, i.kids,
+              f.fetched_at, f.keys_changed_at, f.fresh_until, f.stale_until, f.next_fetch, f.attempted_at, f.failing_since, f.last_error
+         FROM _scope.jwt_issuer i
+         LEFT JOIN _scope.jwt_issuer_fetch f ON f.name OPERATOR(pg_catalog.=) i.name)
 SELECT * FROM issuers;
-COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys.';
+COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys; of keys that are fetched, when they were and until when they hold.';

@@ -4,11 +4,13 @@
 mod checks;
 
 use std::ffi::CString;
+use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use zeroize::Zeroizing;
 
+use crate::jwks::Trust;
 use crate::pg::{checked_setting, compat, preload, secret_setting};
 
 type Text = GucSetting<Option<CString>>;
@@ -23,6 +25,12 @@ static JWT_LEEWAY: GucSetting<i32> = GucSetting::<i32>::new(30);
 static JWT_REQUIRE_EXP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static JWT_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static JWT_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static JWKS_HOSTS: Text = Text::new(None);
+static JWKS_LOOPBACK_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
+static JWKS_PROXY: Text = Text::new(None);
+static JWKS_MIN_AGE: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
+static JWKS_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(DAY);
+static JWKS_WAIT: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 static ANON_ROLE: Text = Text::new(None);
 static SESSION_SWITCHES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static DEFAULT_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
@@ -139,6 +147,56 @@ fn define() {
         1_000_000,
         GucContext::Sighup,
         none,
+    );
+    checked_setting::define::<checks::Hosts>(
+        c"scope_roles.jwks_hosts",
+        c"Hosts from which keys of issuers may be fetched, beside each issuer's own, separated by commas.",
+        c"These may have private addresses. Names or addresses, without ports.",
+        &JWKS_HOSTS,
+    );
+    GucRegistry::define_bool_guc(
+        c"scope_roles.jwks_loopback_http",
+        c"Whether keys may be fetched by http from this machine, for tests.",
+        c"From hosts in scope_roles.jwks_hosts.",
+        &JWKS_LOOPBACK_HTTP,
+        GucContext::Sighup,
+        none,
+    );
+    checked_setting::define::<checks::Proxy>(
+        c"scope_roles.jwks_proxy",
+        c"The proxy through which keys of issuers are fetched: http://host:port.",
+        c"Empty: none. The environment of the server names none. Where there is a proxy, it looks hosts up, and their addresses are not checked.",
+        &JWKS_PROXY,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.jwks_min_age",
+        c"How long fetched keys hold at least before they are fetched again.",
+        c"",
+        &JWKS_MIN_AGE,
+        30,
+        DAY,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.jwks_max_age",
+        c"How long fetched keys hold at most before they are fetched again, whatever their server says.",
+        c"",
+        &JWKS_MAX_AGE,
+        60,
+        30 * DAY,
+        GucContext::Sighup,
+        seconds,
+    );
+    GucRegistry::define_int_guc(
+        c"scope_roles.jwks_wait",
+        c"How long a call waits for the worker to fetch a key that its token names and the issuer's known keys lack.",
+        c"0: not at all.",
+        &JWKS_WAIT,
+        0,
+        30_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
     );
     checked_setting::define::<checks::AnonRole>(
         c"scope_roles.anon_role",
@@ -323,6 +381,28 @@ pub fn jwt_max_age() -> Option<i64> {
 
 pub fn jwt_cache_size() -> usize {
     usize::try_from(JWT_CACHE_SIZE.get()).unwrap_or(0)
+}
+
+/// From where keys may be fetched.
+pub fn jwks_trust() -> Trust {
+    Trust {
+        hosts: Trust::hosts(&text(&JWKS_HOSTS).unwrap_or_default()),
+        loopback_http: JWKS_LOOPBACK_HTTP.get(),
+    }
+}
+
+pub fn jwks_proxy() -> Option<String> {
+    text(&JWKS_PROXY)
+}
+
+/// Seconds: how long keys hold at least, and at most.
+pub fn jwks_ages() -> (i64, i64) {
+    let least = i64::from(JWKS_MIN_AGE.get());
+    (least, least.max(JWKS_MAX_AGE.get().into()))
+}
+
+pub fn jwks_wait() -> Duration {
+    Duration::from_millis(u64::try_from(JWKS_WAIT.get()).unwrap_or(0))
 }
 
 pub fn anon_role() -> Option<String> {

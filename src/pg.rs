@@ -7,6 +7,7 @@ pub mod acl;
 pub mod arguments;
 pub mod catalog;
 pub mod checked_setting;
+pub mod child;
 pub mod clock;
 pub mod compat;
 pub mod connection;

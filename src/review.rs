@@ -8,6 +8,7 @@ mod drift;
 mod error;
 mod findings;
 mod harden;
+mod issuers;
 mod logins;
 mod plants_code;
 
@@ -164,7 +165,7 @@ fn find() -> Result<Vec<Finding>, Error> {
             fix: None,
         });
     }
-    for check in CHECKS {
+    for check in CHECKS.iter().chain(issuers::CHECKS) {
         found.extend(run(check)?);
     }
     found.extend(run(&plants_code::CHECK)?);

@@ -5,6 +5,7 @@ mod binding;
 mod cache;
 mod configured;
 mod error;
+mod fetched;
 pub mod issuer;
 pub mod revocation;
 mod shared;
@@ -61,6 +62,8 @@ pub enum Error {
     NoRandomness,
     #[error("the catalogs could not be read")]
     Sql(String),
+    #[error("the token was refused")]
+    KeysExpired { issuer: String },
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -89,6 +92,8 @@ pub struct Rules {
     /// The issuer's registered name; `None` for the keys of `scope_roles.jwt_secret`.
     pub name: Option<String>,
     pub keys: KeySet,
+    /// Until when fetched keys hold, in Unix microseconds; `None`: they are not fetched.
+    keys_until: Option<i64>,
     /// A digest of the key material: a signature checked under other keys counts for nothing.
     fingerprint: [u8; 32],
     pub policy: Policy,
@@ -112,6 +117,11 @@ impl Rules {
             Some(name) => By::Issuer(name.clone()),
             None => By::Settings { slash: false },
         }
+    }
+
+    /// Are its keys too old, or have none come yet?
+    fn is_stale(&self, now: i64) -> bool {
+        self.keys_until.is_some_and(|until| until <= now)
     }
 
     fn refuse(&self, refusal: Refusal) -> Error {
@@ -289,13 +299,14 @@ pub fn as_of() -> AsOf {
 
 /// Does a token that was accepted before hold now? False where it must be verified anew, by other rules.
 fn holds_still(known: &Accepted, as_of: AsOf) -> Result<bool, Error> {
+    let now = clock::now();
     let nothing_changed = known.looked_up.get() == as_of;
-    if !nothing_changed && !is_under_its_rules(known)? {
+    if known.rules.is_stale(now) || !nothing_changed && !is_under_its_rules(known)? {
         return Ok(false);
     }
     known
         .verified
-        .check(&known.rules.policy, clock::now())
+        .check(&known.rules.policy, now)
         .map_err(|refusal| known.rules.refuse(refusal))?;
     if !nothing_changed {
         revocation::check(&known.rules, &known.verified)?;
@@ -334,12 +345,48 @@ pub fn again(presented: &Presented) -> Result<Rc<Rules>, Error> {
     Ok(rules)
 }
 
+/// By the keys that are there; if the token's is not among them, or they are too old, once more by what the worker has fetched.
 fn verify_anew(token: &str, tag: Tag, looked_up: AsOf) -> Result<Accepted, Error> {
+    let (rules, verdict) = verify_once(token, tag, looked_up)?;
+    match verdict {
+        Err(
+            Error::Token {
+                refusal: Refusal::UnknownKey,
+                ..
+            }
+            | Error::KeysExpired { .. },
+        ) if fetched::has_come(&rules)? => verify_once(token, tag, looked_up)?.1,
+        verdict => verdict,
+    }
+}
+
+/// What the rules say that hold for it now.
+fn verify_once(
+    token: &str,
+    tag: Tag,
+    looked_up: AsOf,
+) -> Result<(Rc<Rules>, Result<Accepted, Error>), Error> {
     let mut read = None;
     let rules = rules_for(|| read.insert(Unverified::parse(token)?).issuer())?;
     let read = read.map_or_else(|| Unverified::parse(token), Ok);
     let read = read.map_err(|refusal| refused(token, &rules, refusal))?;
+    let verdict = verify_by(rules.clone(), read, token, tag, looked_up);
+    Ok((rules, verdict))
+}
+
+fn verify_by(
+    rules: Rc<Rules>,
+    read: Unverified<'_>,
+    token: &str,
+    tag: Tag,
+    looked_up: AsOf,
+) -> Result<Accepted, Error> {
     let now = clock::now();
+    if rules.is_stale(now) {
+        return Err(Error::KeysExpired {
+            issuer: rules.name.clone().unwrap_or_default(),
+        });
+    }
     let verified = if guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric() {
         // Another backend may have checked the same signature with the same keys.
         let shared = tag_with_keys(tag, &rules)?;

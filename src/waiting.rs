@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use crate::pg::server;
 use crate::pg::xact::{Failure, deadlock_timeout, lock_timeout, raise, subtransaction};
 
-pub use giving_way::{Trail, giving_way, retrying, retrying_anew, told_by};
+pub use giving_way::{Trail, giving_way, holds_up_others, retrying, retrying_anew, told_by};
 pub use holder::lock_holder;
 
 /// Runs `work` in a subtransaction that waits for a lock no longer than this, nor than the session would. A

@@ -1,6 +1,8 @@
 //! Telling the launcher of commits: always that something has changed, and at once when it may
 //! matter before the launcher would look by itself.
 
+pub mod keys;
+
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use pgrx::{pg_shmem_init, prelude::*};
@@ -53,11 +55,13 @@ static ROLES_CHANGED: AtomicBool = AtomicBool::new(true);
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {
     pg_shmem_init!(MEMORY);
+    keys::init_shared_memory();
 }
 
 /// Hears of commits; in the postmaster, inherited by every backend.
 pub fn init() {
     xact_end::tell::<Transactions>();
+    keys::init();
 }
 
 /// The launcher is this process.

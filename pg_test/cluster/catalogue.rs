@@ -9,9 +9,10 @@ function _scope.jwt_tables_changed() |
 function _scope.login_facts() | PUBLIC EXECUTE
 function _scope.only_superusers() | 
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
-function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text) | 
+function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text,pg_catalog.text,boolean,pg_catalog.text,pg_catalog.text,interval) | 
 function scope.adopt_restored() | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
+function scope.alter_jwt_issuer(pg_catalog.text,pg_catalog.jsonb) | 
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
 function scope.apply(pg_catalog.jsonb,pg_catalog.text) | 
 function scope.apply(pg_catalog.text,pg_catalog.text) | 
@@ -42,6 +43,7 @@ function scope.plan(pg_catalog.text) |
 function scope.plan_digest(pg_catalog.jsonb) | 
 function scope.plan_digest(pg_catalog.text) | 
 function scope.prune(boolean,boolean) | 
+function scope.refresh_jwt_keys(pg_catalog.text) | 
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE
@@ -65,6 +67,7 @@ schema scope | PUBLIC USAGE
 table _scope.accepted_finding | pg_database_owner SELECT
 table _scope.attestation | pg_database_owner SELECT
 table _scope.jwt_issuer | pg_database_owner SELECT
+table _scope.jwt_issuer_fetch | pg_database_owner SELECT
 table _scope.jwt_issuer_secret | 
 table _scope.jwt_revoked_subject | pg_database_owner SELECT
 table _scope.jwt_revoked_token | pg_database_owner SELECT

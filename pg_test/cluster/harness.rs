@@ -5,6 +5,7 @@ mod browser;
 mod crowd;
 mod fixture;
 mod guard;
+mod provider;
 mod server;
 mod session;
 mod token;
@@ -17,13 +18,16 @@ pub use bouncer::Bouncer;
 pub use browser::Browser;
 pub use crowd::crowd;
 pub use fixture::{Fixture, shared};
+pub use guard::ROOT;
+pub use provider::{Authority, Provider, Reply};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};
 pub use token::{
     Key, SECRET, base64url, jwks, now, sign, sign_raw, sign_with, sign_with_nothing, unsigned,
 };
 pub use tools::{
-    certificate, give_away, has_library, make_dir, older_bindir, output, program, signal, skip,
+    certificate, children, give_away, has_library, make_dir, older_bindir, output, program, signal,
+    skip,
 };
 pub use wire::{Answer, Wire, has_error};
 

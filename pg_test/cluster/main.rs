@@ -24,6 +24,7 @@ mod guards;
 mod held;
 mod hostile;
 mod jwt;
+mod keys;
 mod lock;
 mod login;
 mod map;

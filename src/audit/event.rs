@@ -112,6 +112,10 @@ pub enum Action {
     Temporary,
     /// An issuer, or its keys.
     Issuer,
+    /// A fetch has brought other keys of an issuer.
+    KeysChanged,
+    /// A fetch has failed, otherwise than the one before.
+    KeysFailed,
     /// A token or a subject is revoked.
     Token,
     /// A login policy, a guard, or what they allow.
@@ -130,6 +134,8 @@ impl Action {
             Action::Scope => "scope",
             Action::Temporary => "temporary",
             Action::Issuer => "issuer",
+            Action::KeysChanged => "keys_changed",
+            Action::KeysFailed => "keys_failed",
             Action::Token => "token",
             Action::Policy => "policy",
             Action::Review => "review",
@@ -144,12 +150,14 @@ impl Action {
         match self {
             Action::Issue | Action::Renew => true,
             Action::Rotate | Action::Revoke | Action::Token => false,
+            // A key that has gone must not stay because its record fails.
+            Action::KeysChanged | Action::KeysFailed => false,
             Action::Scope => match function {
                 "alter_scope" => fields.iter().any(|(key, _)| *key == "granted"),
                 function => !matches!(function, "drop_scope" | "restrict_function"),
             },
             Action::Temporary => function == "grant_temporary",
-            Action::Issuer => function == "add_jwt_issuer",
+            Action::Issuer => matches!(function, "add_jwt_issuer" | "alter_jwt_issuer"),
             Action::Policy => matches!(function, "apply" | "allow_writes"),
             Action::Review => function != "harden",
         }

@@ -9,6 +9,7 @@ use super::calendar::Calendar;
 use super::{labels_of, schedule, survey};
 use crate::audit::{self, Class, Event};
 use crate::guc;
+use crate::keys;
 use crate::label::{self, Kind, Metadata};
 use crate::login::ledger::{self, Ledger};
 use crate::pg::worker::{self, Started};
@@ -56,6 +57,7 @@ struct Launcher {
     /// The sessions that were asked to end.
     asked: HashMap<i32, Asked>,
     cleaning: Cleaning,
+    keys: keys::Visits,
     /// For pg_stat_activity.
     problem: Option<&'static std::ffi::CStr>,
 }
@@ -103,10 +105,15 @@ impl Launcher {
             }
         };
         let now = clock::now();
+        if !server::in_recovery()
+            && let Some(next_at) = self.keys.step(now)
+        {
+            sleep = sleep.min(schedule::sleep(now, Some(next_at)));
+        }
         if !guc::expiry() {
             // Nobody's clock may be right here (a clone, a restore): nothing is ended.
             self.problem = Some(c"suspended by scope_roles.expiry");
-            return schedule::LONGEST;
+            return sleep.min(schedule::LONGEST);
         }
         self.problem = None;
         if let Some(again_at) = self.terminate(now) {

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::claim_path::ClaimPath;
+use crate::jwks::{Place, Trust};
 use crate::jwt::KeySet;
 use crate::pg::checked_setting::{self, Checked, Wrong};
 use crate::pg::error_context;
@@ -104,6 +105,46 @@ impl Checked for Issuer {
             });
         }
         Ok(())
+    }
+}
+
+pub struct Hosts;
+
+impl Checked for Hosts {
+    fn check(text: &str) -> Result<(), Wrong> {
+        let is_host = |host: &str| {
+            Place::parse(&format!("https://{host}")).is_ok_and(|place| place.host == host)
+        };
+        let hosts = Trust::hosts(text);
+        if hosts.len() == text.split(',').count() && hosts.iter().all(|host| is_host(host)) {
+            return Ok(());
+        }
+        Err(Wrong {
+            message: "scope_roles.jwks_hosts is no list of hosts",
+            detail: "An element is no name and no address of a host.".into(),
+            hint: "List names or addresses without schemes and ports, separated by commas: keys.example.org, 10.0.0.7, [fd00::7].",
+        })
+    }
+}
+
+pub struct Proxy;
+
+impl Checked for Proxy {
+    fn check(text: &str) -> Result<(), Wrong> {
+        let authority = text
+            .strip_prefix("http://")
+            .map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        let is_proxy = authority.is_some_and(|authority| {
+            !authority.contains(['/', '?']) && Place::parse(&format!("http://{authority}")).is_ok()
+        });
+        if is_proxy {
+            return Ok(());
+        }
+        Err(Wrong {
+            message: "scope_roles.jwks_proxy is no proxy",
+            detail: "It is not of the form http://host:port.".into(),
+            hint: "Name an HTTP proxy that needs no password, such as http://proxy.example.org:3128.",
+        })
     }
 }
 

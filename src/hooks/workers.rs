@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::expiry::{launcher, settings, worker as expiry_worker};
+use crate::keys::worker as keys_worker;
 use crate::pg::worker;
 use crate::wakeup;
 
@@ -25,6 +26,16 @@ pub unsafe extern "C-unwind" fn scope_roles_worker(database: pg_sys::Datum) {
     worker::connect(Some(pg_sys::Oid::from(database.value() as u32)));
     settings::settle();
     expiry_worker::run();
+}
+
+/// # Safety
+/// Called by PostgreSQL at the start of a worker process, with the database's OID.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn scope_roles_keys(database: pg_sys::Datum) {
+    worker::connect(Some(pg_sys::Oid::from(database.value() as u32)));
+    settings::settle();
+    keys_worker::run();
 }
 
 /// # Safety

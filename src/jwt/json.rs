@@ -16,7 +16,7 @@ pub(super) const MAX_DEPTH: usize = 32;
 
 /// Why a text is not a strict JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum JsonError {
+pub enum JsonError {
     /// Not JSON; lone surrogates included.
     Syntax,
     /// JSON, but not an object.
@@ -31,15 +31,15 @@ pub(super) enum JsonError {
 
 /// A member of an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member<'a> {
+pub struct Member<'a> {
     /// The name, unescaped.
-    pub(super) name: Cow<'a, str>,
+    pub name: Cow<'a, str>,
     /// The JSON text of the value.
-    pub(super) value: &'a str,
+    pub value: &'a str,
 }
 
 /// Reads a text that must be one JSON object and nothing else.
-pub(super) fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
+pub fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
     let escapes = has_escapes(text);
     if text.trim_ascii_start().starts_with('{') {
         return strict_object(text, 1, escapes);

@@ -54,6 +54,17 @@ impl KeySet {
         self.any(|known| known == algorithm)
     }
 
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "none is an error")]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The names that they have, of those that have one.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| key.kid.as_deref())
+    }
+
     /// Whether any of them is a secret.
     pub fn has_secrets(&self) -> bool {
         self.any(Algorithm::is_symmetric)

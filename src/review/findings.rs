@@ -481,7 +481,8 @@ pub const ATTESTATION_OVERDUE: &str = "attestation_overdue";
 pub const ATTESTATION_CHANGED: &str = "attestation_changed";
 
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.code).chain([
+    let queries = CHECKS.iter().chain(super::issuers::CHECKS);
+    queries.map(|check| check.code).chain([
         super::plants_code::CHECK.code,
         UNUSED.code,
         SCOPE_WIDENED,

@@ -1,11 +1,13 @@
 //! A spec as its text has it: what may be written there. Pure.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::guard::rule::{Action, Class, Rule, Window};
+/// All of an issuer but its keys.
+pub use crate::verify::issuer::definition::Definition as Issuer;
 
 /// The version of the format that this library reads and writes.
 pub const VERSION: u32 = 1;
@@ -180,49 +182,6 @@ pub struct Guard {
     pub window: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forbid: Vec<Class>,
-}
-
-/// All of an issuer but its keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Issuer {
-    pub name: String,
-    pub issuer: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub audiences: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub algorithms: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role_claim: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_roles: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anon_role: Option<String>,
-    /// Seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leeway: Option<u32>,
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub require_exp: bool,
-    /// Seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_age: Option<u32>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub token_types: Vec<String>,
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub required_claims: serde_json::Map<String, serde_json::Value>,
-    /// One member each: objects have no order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role_map: Option<Vec<BTreeMap<String, String>>>,
-    #[serde(default = "if_present", skip_serializing_if = "is_if_present")]
-    pub bound: String,
-}
-
-fn if_present() -> String {
-    "if_present".into()
-}
-
-fn is_if_present(bound: &str) -> bool {
-    bound == "if_present"
 }
 
 fn yes() -> bool {

@@ -19,6 +19,7 @@ use crate::scope::plan::{Grant, Holdings, Need, Object, Other};
 use crate::scope::privilege::{Class, Privilege};
 use crate::scope::{self, held, planning};
 use crate::text::some_of;
+use crate::verify::issuer::definition::registered;
 
 pub fn export(roles: Option<Vec<Option<Name>>>, mode: &str) -> Result<Document, Error> {
     let mode = match mode.trim().to_ascii_lowercase().as_str() {
@@ -60,7 +61,7 @@ fn everything(document: &mut Document) -> Result<(), Error> {
         }
     }
     if state::may_call("add_jwt_issuer")? {
-        document.issuers = state::issuers()?;
+        document.issuers = registered(None).at("/issuers")?;
     }
     if state::may_call("allow_writes")? {
         document.writing_functions = state::writing_functions()?

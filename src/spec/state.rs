@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
+use super::Error;
 use super::names::Qualified;
-use super::{Error, document};
 use crate::pg::{identity, spi};
 
 /// A row of pg_auth_members, with names.
@@ -70,11 +70,6 @@ pub fn of_this_database() -> Result<Vec<Labelled>, Error> {
 pub fn connection_limit(role: &str) -> Result<Option<i32>, Error> {
     let limit = read::<i32>(CONNECTION_LIMIT, &[role])?.pop();
     Ok(limit.filter(|&limit| limit >= 0))
-}
-
-/// The registered issuers of this database, without their keys.
-pub fn issuers() -> Result<Vec<document::Issuer>, Error> {
-    read(ISSUERS, &[])
 }
 
 /// A function that may change data for roles that only read.
@@ -153,15 +148,6 @@ SELECT pg_catalog.jsonb_build_object('name', r.rolname, 'kind', l.label ->> 'kin
 
 const CONNECTION_LIMIT: &str =
     "SELECT r.rolconnlimit::text FROM pg_catalog.pg_roles r WHERE r.rolname = $1";
-
-const ISSUERS: &str = "
-SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
-         'name', i.name, 'issuer', i.issuer, 'audiences', i.audiences, 'algorithms', i.algorithms, 'role_claim', i.role_claim,
-         'allowed_roles', i.allowed_roles, 'anon_role', i.anon_role, 'require_exp', i.require_exp,
-         'leeway', pg_catalog.floor(EXTRACT(epoch FROM i.leeway))::bigint,
-         'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint,
-         'token_types', i.token_types, 'required_claims', i.required_claims, 'role_map', i.role_map, 'bound', i.bound))::text
-  FROM _scope.jwt_issuer i ORDER BY i.name";
 
 /// PostgreSQL leaves out the schema of its own.
 const WRITING_FUNCTIONS: &str = "

@@ -36,7 +36,7 @@ pub enum Work {
     },
     CreateAuthenticator(Authenticator),
     /// The row of an issuer.
-    Issuer(IssuerChange),
+    Issuer(Box<IssuerChange>),
     Guard {
         role: String,
         action: Action,
@@ -70,7 +70,8 @@ impl Change {
 
 pub struct IssuerChange {
     pub issuer: Issuer,
-    pub is_new: bool,
+    /// As it is there.
+    pub before: Option<Issuer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

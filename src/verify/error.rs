@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::{By, Error, Unbound, issuer, revocation};
 use crate::claims::error::{PATH_HINT, path_problem};
 use crate::error::{READ_ONLY, Report, sentence};
+use crate::jwks::BadPlace;
 use crate::jwt::{self, Refusal};
 
 impl Report for Error {
@@ -18,6 +19,7 @@ impl Report for Error {
             | Self::ClaimRequired { .. }
             | Self::Unbound { .. }
             | Self::UnknownIssuer { .. }
+            | Self::KeysExpired { .. }
             | Self::Revoked => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::NoRandomness | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
@@ -56,6 +58,10 @@ impl Report for Error {
                 }
                 text
             }
+            Self::KeysExpired { issuer } => format!(
+                "keys_expired: no key of the issuer \"{}\" could be fetched in time.",
+                crate::text::visible(issuer)
+            ),
             Self::NoRandomness => "Tokens cannot be told apart without it.".into(),
             Self::Revoked => "revoked: an administrator has revoked it, or its subject.".into(),
         }
@@ -98,6 +104,9 @@ impl Report for Error {
                 text
             }
             Self::Revoked => "Obtain a new token.".into(),
+            Self::KeysExpired { .. } => {
+                "Try again in a moment. If it stays so, last_error in scope.jwt_issuers says why; scope.refresh_jwt_keys() tries once more.".into()
+            }
             Self::NoRandomness => "Check the operating system's random source.".into(),
             Self::Sql(_) => "Look at the server log.".into(),
         }
@@ -176,7 +185,17 @@ impl Report for issuer::Bad {
             | Self::Required(_)
             | Self::RoleMap(_)
             | Self::Bound(_)
-            | Self::Duration(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            | Self::Duration(_)
+            | Self::Sources
+            | Self::NotFetched(_)
+            | Self::Place(..)
+            | Self::Path(_)
+            | Self::Changes(_)
+            | Self::Renamed => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::Fetched(_) | Self::Pasted(_) => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::Files => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         }
     }
     fn detail(&self) -> String {
@@ -195,6 +214,16 @@ impl Report for issuer::Bad {
             Self::Required(problem) | Self::RoleMap(problem) => sentence(&problem.to_string()),
             Self::Bound(_) => "It says whether the cnf claim binds a token to the client's certificate.".into(),
             Self::Duration(_) => "It is a length of time.".into(),
+            Self::Sources => {
+                "Give one of keys, keys_url and discover: what is pasted, or where it is fetched from.".into()
+            }
+            Self::Fetched(_) => "The worker fetches them from the issuer's keys_url, or from where its description says.".into(),
+            Self::Pasted(_) | Self::NotFetched(_) => "The issuer has neither a keys_url nor discover.".into(),
+            Self::Place(_, problem) => sentence(&problem.to_string()),
+            Self::Path(_) => "It begins with a slash and has at most 1,024 bytes.".into(),
+            Self::Files => "The server's process reads the file, and sends a token's to where the keys are.".into(),
+            Self::Changes(problem) => sentence(problem),
+            Self::Renamed => "Settings, audit lines and revocations name it.".into(),
             Self::Exists => "Names are unique, and each iss has one issuer.".into(),
             Self::Unknown(_) => "Issuers belong to one database.".into(),
             Self::ReadOnly => READ_ONLY.into(),
@@ -225,6 +254,27 @@ impl Report for issuer::Bad {
                     .into()
             }
             Self::Duration(_) => "Pass an interval such as '30 seconds', or NULL.".into(),
+            Self::Fetched(name) => format!(
+                "To paste keys from now on: scope.alter_jwt_issuer('{}', '{{\"keys_url\": null, \"discover\": null}}') first.",
+                name.replace('\'', "''")
+            ),
+            Self::Place(_, BadPlace::Url) => {
+                "Name it as https://host/path, without user, fragment or spaces.".into()
+            }
+            Self::Place(_, BadPlace::Http) => {
+                "Use https. For tests on this machine: scope_roles.jwks_loopback_http, and the host in scope_roles.jwks_hosts.".into()
+            }
+            Self::Place(_, BadPlace::Host) => {
+                "List the host in scope_roles.jwks_hosts in postgresql.conf, and reload.".into()
+            }
+            Self::Files => "Have a superuser or a member of pg_read_server_files register the issuer.".into(),
+            Self::Pasted(_) => {
+                "Say where they are by scope.alter_jwt_issuer(), or pass new ones to scope.set_jwt_keys().".into()
+            }
+            Self::Changes(_) => {
+                "Pass attributes by the names that they have in a spec, such as '{\"audiences\": [\"api\"], \"max_age\": 3600}'; null: what it is when it is not given.".into()
+            }
+            Self::Renamed => "Leave name out; drop the issuer and register it anew to call it otherwise.".into(),
             Self::Exists => {
                 "Use scope.set_jwt_keys() to change its keys, or scope.drop_jwt_issuer() first."
                     .into()

@@ -1,26 +1,24 @@
 //! Registered issuers: the table `_scope.jwt_issuer`, and what each backend keeps of it.
 
+pub mod definition;
+pub mod registry;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use pgrx::datum::Interval;
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{Bound, Error, RolePath, Rules, combine};
-use crate::audit::{self, Action, Value};
-use crate::claim_path::{ClaimPath, PathError};
+use crate::claim_path::PathError;
 use crate::claim_rules::{RequiredClaims, RoleMap, RuleError};
-use crate::error;
 use crate::guc;
-use crate::jwt::{self, Algorithm, KeyError, KeySet, Policy, TokenType};
+use crate::jwks::BadPlace;
+use crate::jwt::{Algorithm, KeyError, KeySet, Policy, TokenType};
 use crate::own_tables;
-use crate::pg::arguments::{JsonText, Text, strings};
-use crate::pg::{error_context, identity, spi, xact};
+use crate::pg::{identity, spi};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -48,8 +46,26 @@ pub enum Bad {
     RoleMap(RuleError),
     #[error("\"{0}\" is not required, if_present or ignored")]
     Bound(String),
-    #[error("{0} must not be negative or infinite")]
+    #[error("{0} must not be negative, or longer than 100 years")]
     Duration(&'static str),
+    #[error("an issuer's keys have one source")]
+    Sources,
+    #[error("the keys of the issuer \"{0}\" are fetched")]
+    Fetched(String),
+    #[error("the keys of the issuer \"{0}\" are not fetched")]
+    Pasted(String),
+    #[error("{0} is for keys that are fetched")]
+    NotFetched(&'static str),
+    #[error("keys cannot be fetched from the {0}")]
+    Place(&'static str, BadPlace),
+    #[error("{0} is no absolute path of a file")]
+    Path(&'static str),
+    #[error("permission denied to name files of the server")]
+    Files,
+    #[error("the changes are not a JSON object of attributes")]
+    Changes(String),
+    #[error("an issuer keeps its name")]
+    Renamed,
     #[error("an issuer of this name or with this iss exists already")]
     Exists,
     #[error("there is no issuer \"{0}\"")]
@@ -90,6 +106,11 @@ pub fn by_name(name: &str) -> Result<Option<Rc<Rules>>, Error> {
 /// The rules of the issuer that a token's `iss` names.
 pub fn by_issuer(issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
     with(|known| known.by_issuer.get(issuer).cloned())
+}
+
+/// What is known is read again when it is next asked for: a fetch that has brought nothing new, but has made keys hold longer, is told to nobody.
+pub fn look_again() {
+    KNOWN.set(None);
 }
 
 fn with<R>(look: impl FnOnce(&Known) -> R) -> Result<R, Error> {
@@ -133,6 +154,10 @@ struct Row {
     required_claims: Box<RawValue>,
     role_map: Option<Box<RawValue>>,
     bound: String,
+    keys_url: Option<String>,
+    discover: bool,
+    /// Unix microseconds.
+    stale_until: Option<i64>,
 }
 
 type Maps = (HashMap<String, Rc<Rules>>, HashMap<String, Rc<Rules>>);
@@ -147,10 +172,13 @@ fn load() -> Result<Maps, Error> {
             "SELECT pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(
                       'leeway', pg_catalog.floor(EXTRACT(epoch FROM leeway))::bigint,
                       'max_age', pg_catalog.floor(EXTRACT(epoch FROM max_age))::bigint,
+                      'stale_until', (EXTRACT(epoch FROM f.stale_until) OPERATOR(pg_catalog.*) 1000000)::bigint,
                       -- Without keys there is one that nobody knows.
                       'keys', COALESCE(s.keys, i.keys, pg_catalog.gen_random_uuid()::text OPERATOR(pg_catalog.||)
                                                        pg_catalog.gen_random_uuid()::text))
-               FROM _scope.jwt_issuer i LEFT JOIN _scope.jwt_issuer_secret s ON s.name OPERATOR(pg_catalog.=) i.name",
+               FROM _scope.jwt_issuer i
+               LEFT JOIN _scope.jwt_issuer_secret s ON s.name OPERATOR(pg_catalog.=) i.name
+               LEFT JOIN _scope.jwt_issuer_fetch f ON f.name OPERATOR(pg_catalog.=) i.name",
             &[],
         )
     });
@@ -181,7 +209,10 @@ fn rules(mut row: Row) -> Result<Rules, Error> {
     let map = row.role_map.as_ref().map(|map| RoleMap::parse(map.get()));
     let role_map = map.transpose().map_err(|error| bad(error.to_string()))?;
     let bound = bound(&row.bound).map_err(|error| bad(error.to_string()))?;
+    let is_fetched = row.keys_url.is_some() || row.discover;
     Ok(Rules {
+        // Keys of which nobody knows when they were fetched are none.
+        keys_until: is_fetched.then(|| row.stale_until.unwrap_or(i64::MIN)),
         fingerprint: combine(text.as_bytes(), &[]),
         keys,
         policy: Policy {
@@ -220,270 +251,4 @@ pub fn token_types(names: &[String]) -> Result<Vec<TokenType>, Bad> {
 
 pub fn bound(word: &str) -> Result<Bound, Bad> {
     Bound::parse(word).ok_or_else(|| Bad::Bound(word.to_owned()))
-}
-
-/// As much as stays in the row of `_scope.jwt_issuer_secret`: out of line, members of pg_read_all_data could read it.
-const MAX_BYTES_WITH_SECRETS: usize = 7_000;
-
-/// Where keys are kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    WithIssuer,
-    /// They hold a secret, which nobody reads, and no dump has.
-    Apart,
-}
-
-/// Keys that can be used, for one of the algorithms at least: with none, no token would ever hold,
-/// and often the keys are not of the kind that was meant.
-fn check_keys(keys: &str, names: &[String]) -> Result<Kept, Bad> {
-    let length = keys.len();
-    let keys = KeySet::parse(keys.as_bytes(), false).map_err(Bad::Keys)?;
-    if length > MAX_BYTES_WITH_SECRETS && keys.has_secrets() {
-        return Err(Bad::LongSecrets);
-    }
-    let algorithms = algorithms(names)?;
-    if algorithms.is_empty() || algorithms.iter().any(|&algorithm| keys.serves(algorithm)) {
-        Ok(if keys.has_secrets() {
-            Kept::Apart
-        } else {
-            Kept::WithIssuer
-        })
-    } else {
-        Err(Bad::Unserved)
-    }
-}
-
-/// What an issuer is where nothing is said.
-const IF_PRESENT: &str = "if_present";
-
-/// Registers an issuer. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
-fn add_jwt_issuer(
-    name: Option<Text>,
-    issuer: Option<Text>,
-    keys: Option<Text>,
-    audiences: Option<Vec<Option<Text>>>,
-    algorithms: Option<Vec<Option<Text>>>,
-    role_claim: Option<Text>,
-    allowed_roles: Option<Vec<Option<Text>>>,
-    anon_role: Option<Text>,
-    leeway: Option<Interval>,
-    require_exp: Option<bool>,
-    max_age: Option<Interval>,
-    token_types: Option<Vec<Option<Text>>>,
-    required_claims: Option<JsonText>,
-    role_map: Option<Text>,
-    bound: Option<Text>,
-) -> Result<(), ErrorReport> {
-    let name = name.as_deref();
-    let issuer = issuer.as_deref();
-    let keys = keys.as_deref();
-    let role_claim = role_claim.as_deref();
-    let anon_role = anon_role.as_deref();
-    let audiences = strings(audiences);
-    let algorithms = strings(algorithms);
-    let allowed_roles = strings(allowed_roles);
-    let types = strings(token_types);
-    let required = required_claims.map_or_else(|| "{}".to_owned(), |JsonText(text)| text);
-    let role_map = role_map.as_deref();
-    let bound = bound.as_deref().unwrap_or(IF_PRESENT);
-    error_context::hide_statement(jwt::redact);
-    let add = || -> Result<(), Bad> {
-        let name = present("name", name)?;
-        let issuer = present("issuer", issuer)?;
-        let keys = present("keys", keys)?;
-        let audiences = list("audiences", audiences)?;
-        let names = list("algorithms", algorithms)?;
-        let kept = check_keys(keys, &names)?;
-        if let Some(path) = role_claim {
-            ClaimPath::parse(path).map_err(Bad::RoleClaim)?;
-        }
-        let types = list("token_types", types)?;
-        self::token_types(&types)?;
-        RequiredClaims::parse(&required).map_err(Bad::Required)?;
-        let map = role_map
-            .map(RoleMap::parse)
-            .transpose()
-            .map_err(Bad::RoleMap)?;
-        let map = map.map(|map| map.to_json());
-        self::bound(bound)?;
-        let leeway = duration("leeway", leeway)?;
-        let max_age = duration("max_age", max_age)?;
-        let allowed_roles = match allowed_roles {
-            Some(roles) => Some(list("allowed_roles", Some(roles))?),
-            None => None,
-        };
-        if xact::is_read_only() {
-            return Err(Bad::ReadOnly);
-        }
-        let audit_audiences = audiences.clone();
-        let inserted = identity::elevated(|| {
-            spi::query(
-                "INSERT INTO _scope.jwt_issuer
-                   (name, issuer, keys, audiences, algorithms, role_claim, allowed_roles, anon_role,
-                    leeway, require_exp, max_age, token_types, required_claims, role_map, bound)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::pg_catalog.jsonb,
-                         $14::pg_catalog.jsonb, $15)
-                 ON CONFLICT DO NOTHING RETURNING 1",
-                &[
-                    name.into(),
-                    issuer.into(),
-                    (kept == Kept::WithIssuer).then_some(keys).into(),
-                    audiences.into(),
-                    names.into(),
-                    role_claim.into(),
-                    allowed_roles.into(),
-                    anon_role.into(),
-                    leeway.into(),
-                    require_exp.unwrap_or(true).into(),
-                    max_age.into(),
-                    types.into(),
-                    required.into(),
-                    map.into(),
-                    bound.into(),
-                ],
-                |row| row.get::<i32>(1),
-            )
-        })?;
-        if inserted.is_empty() {
-            return Err(Bad::Exists);
-        }
-        keep_apart(name, (kept == Kept::Apart).then_some(keys))?;
-        let fields = [
-            ("registered_iss", Value::Text(issuer)),
-            ("audiences", Value::Texts(&audit_audiences)),
-            ("role_claim", role_claim.into()),
-            ("bound", Value::Text(bound)),
-        ];
-        audit::administered(Action::Issuer, "add_jwt_issuer", name, &fields);
-        Ok(())
-    };
-    add().map_err(error::report)
-}
-
-/// Replaces an issuer's keys. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-fn set_jwt_keys(name: Option<Text>, keys: Option<Text>) -> Result<(), ErrorReport> {
-    let name = name.as_deref();
-    let keys = keys.as_deref();
-    error_context::hide_statement(jwt::redact);
-    let set = || -> Result<(), Bad> {
-        let keys = present("keys", keys)?;
-        let name = present("name", name)?;
-        let kept = check_keys(keys, &[])?;
-        let algorithms = identity::elevated(|| {
-            spi::latest(
-                "SELECT pg_catalog.to_jsonb(algorithms)::text FROM _scope.jwt_issuer
-                  WHERE name OPERATOR(pg_catalog.=) $1",
-                &[Some(name)],
-            )
-        });
-        for names in algorithms {
-            let names: Vec<String> =
-                serde_json::from_str(&names).map_err(|error| Bad::Sql(error.to_string()))?;
-            check_keys(keys, &names)?;
-        }
-        change(
-            "set_jwt_keys",
-            name,
-            "UPDATE _scope.jwt_issuer SET keys = $2, changed_at = pg_catalog.now()
-              WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
-            Some((kept == Kept::WithIssuer).then_some(keys)),
-            (kept == Kept::Apart).then_some(keys),
-        )
-    };
-    set().map_err(error::report)
-}
-
-/// Forgets an issuer. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-fn drop_jwt_issuer(name: Option<Text>) -> Result<(), ErrorReport> {
-    let name = name.as_deref();
-    let drop = || -> Result<(), Bad> {
-        change(
-            "drop_jwt_issuer",
-            present("name", name)?,
-            "DELETE FROM _scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
-            None,
-            None,
-        )
-    };
-    drop().map_err(error::report)
-}
-
-/// The keys of an issuer that hold a secret from now on; `None`: there are none.
-fn keep_apart(name: &str, secret: Option<&str>) -> Result<(), Bad> {
-    identity::elevated(|| {
-        spi::query(
-            "DELETE FROM _scope.jwt_issuer_secret WHERE name OPERATOR(pg_catalog.=) $1",
-            &[name.into()],
-            |_| Ok(()),
-        )?;
-        if let Some(keys) = secret {
-            spi::query(
-                "INSERT INTO _scope.jwt_issuer_secret (name, keys) VALUES ($1, $2)",
-                &[name.into(), keys.into()],
-                |_| Ok(()),
-            )?;
-        }
-        Ok::<_, pgrx::spi::Error>(())
-    })?;
-    Ok(())
-}
-
-/// Runs a statement on one issuer, which must exist; $1 is its name, $2 its public keys if they change. `secret`: the keys that are kept apart.
-fn change(
-    function: &str,
-    name: &str,
-    sql: &str,
-    keys: Option<Option<&str>>,
-    secret: Option<&str>,
-) -> Result<(), Bad> {
-    if xact::is_read_only() {
-        return Err(Bad::ReadOnly);
-    }
-    let changed = identity::elevated(|| {
-        let mut arguments = vec![name.into()];
-        arguments.extend(keys.map(Into::into));
-        spi::query(sql, &arguments, |row| row.get::<i32>(1))
-    })?;
-    if changed.is_empty() {
-        Err(Bad::Unknown(name.to_owned()))
-    } else {
-        keep_apart(name, secret)?;
-        audit::administered(Action::Issuer, function, name, &[]);
-        Ok(())
-    }
-}
-
-fn present<'a>(what: &'static str, text: Option<&'a str>) -> Result<&'a str, Bad> {
-    match text {
-        None => Err(Bad::Null(what)),
-        Some("") => Err(Bad::Empty(what)),
-        Some(text) => Ok(text),
-    }
-}
-
-/// A NULL among audiences or roles would silently stand for less than was meant.
-fn list(what: &'static str, values: Option<Vec<Option<String>>>) -> Result<Vec<String>, Bad> {
-    values
-        .unwrap_or_default()
-        .into_iter()
-        .map(|value| value.ok_or(Bad::NullElement(what)))
-        .collect()
-}
-
-fn duration(what: &'static str, interval: Option<Interval>) -> Result<Option<Interval>, Bad> {
-    let bad = |interval: &Interval| {
-        interval.as_micros() < 0
-            || interval.months() == i32::MAX
-            || interval.days() == i32::MAX
-            || interval.micros() == i64::MAX
-    };
-    if interval.as_ref().is_some_and(bad) {
-        Err(Bad::Duration(what))
-    } else {
-        Ok(interval)
-    }
 }

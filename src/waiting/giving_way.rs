@@ -119,8 +119,8 @@ pub fn giving_way<R>(mut work: impl FnMut() -> R) -> R {
     }
 }
 
-/// Does anybody wait for a lock that this transaction holds?
-fn holds_up_others() -> bool {
+/// Does anybody wait for a lock of this session?
+pub fn holds_up_others() -> bool {
     const SQL: &str = "SELECT FROM pg_catalog.pg_locks WHERE NOT granted \
         AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ANY (pg_catalog.pg_blocking_pids(pid)) LIMIT 1";
     !identity::elevated(|| raised(spi::read(SQL, &[], |_| Ok(())))).is_empty()

@@ -359,6 +359,7 @@ fn every_reason_of_a_refusal_is_listed() {
                     | "claim_required"
                     | "not_bound"
                     | "bound_elsewhere"
+                    | "keys_expired"
             );
         (is_word && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
             .then(|| word.to_owned())

@@ -108,9 +108,10 @@ fn up_to<'a>(end: &str, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> S
 
 /// What a page's readers put in the place of what it leaves out.
 fn filled_in(block: &Block) -> String {
-    let mut sql = block
-        .sql
-        .replace(r#"{"keys": [ … ]}"#, &jwks(&[&Key::p256("documents")]));
+    let mut sql = block.sql.replace(
+        r#"{"keys": [ … ]}"#,
+        &jwks(&[&Key::p256("documents"), &Key::rsa("documents-rsa")]),
+    );
     if let Some(claims) = &block.claims {
         let mut claims: Value = serde_json::from_str(claims).expect("the claims of a token");
         if claims.get("exp").is_none() {

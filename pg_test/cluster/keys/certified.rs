@@ -1,0 +1,186 @@
+//! A real provider: `oidc-provider` of npm, its keys rotated while clients switch.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use super::{AUTHORITY, SERVER, ca_file};
+use crate::harness::*;
+use crate::jwt::{Gate, switch};
+
+struct Certified {
+    port: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Certified {
+    /// `None`, and said so, where node and what it needs cannot be had.
+    fn start(authority: &Authority) -> Option<Certified> {
+        let folder = install()?;
+        let (certificate, key) = authority.issue("IP:127.0.0.1", "2");
+        let mut child = Command::new("node")
+            .arg(folder.join("provider.mjs"))
+            .args([certificate, key])
+            .env("NODE_NO_WARNINGS", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("node");
+        let input = child.stdin.take();
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        let port = line(&mut output);
+        Some(Certified {
+            port,
+            child,
+            input,
+            output,
+        })
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        let input = self.input.as_mut().expect("its input");
+        writeln!(input, "{command}").expect("a command");
+        line(&mut self.output)
+    }
+
+    fn iss(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Certified {
+    fn drop(&mut self) {
+        self.input.take();
+        let _ = self.child.wait();
+    }
+}
+
+/// It warns on the same output.
+fn line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(
+            output.read_line(&mut line).expect("a line") > 0,
+            "the provider has ended"
+        );
+        if !line.starts_with("oidc-provider ") {
+            return line.trim().to_owned();
+        }
+    }
+}
+
+fn install() -> Option<PathBuf> {
+    let folder = ROOT.join("oidc");
+    make_dir(&folder);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("pg_test/oidc");
+    for file in ["package.json", "package-lock.json", "provider.mjs"] {
+        std::fs::copy(source.join(file), folder.join(file)).expect("a copy");
+    }
+    let installed = Command::new("npm")
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--cache",
+        ])
+        .arg(folder.join("cache"))
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .output();
+    if !installed.is_ok_and(|done| done.status.success()) {
+        skip("npm does not give oidc-provider");
+        return None;
+    }
+    Some(folder)
+}
+
+#[test]
+fn keys_of_a_certified_provider_rotate_while_clients_switch() {
+    let Some(authority) = AUTHORITY.as_ref() else {
+        return;
+    };
+    let Some(mut idp) = Certified::start(authority) else {
+        return;
+    };
+    let g = Gate::with(Fixture::on(&SERVER, "keys_certified"));
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "SELECT scope.add_jwt_issuer('idp', '{}', discover => true, ca_file => '{}', audiences => '{{db}}', role_claim => 'db_role');
+         CREATE TABLE tokens (token text); GRANT SELECT ON tokens TO {}",
+        idp.iss(),
+        ca_file(),
+        g.auth
+    ));
+    let token = format!("token {}", g.reader);
+    let first = idp.ask(&token);
+    let mut s = g.login();
+    s.run("BEGIN");
+    assert_eq!(s.text(&switch(&first)), g.reader);
+    s.run("ROLLBACK");
+    admin.run(&format!("INSERT INTO tokens VALUES ('{first}')"));
+    let script = ROOT.join("switch.sql");
+    std::fs::write(
+        &script,
+        "SELECT token FROM tokens \\gset\nBEGIN;\nSELECT scope.set_jwt_role(:token);\nSELECT count(*) FROM orders;\nCOMMIT;\n",
+    )
+    .expect("the script");
+    let clients =
+        g.f.server
+            .client("pgbench")
+            .args(["-n", "-M", "extended", "-c", "4", "-T", "15", "--file"])
+            .arg(&script)
+            .arg("--username")
+            .arg(&g.auth)
+            .arg(&g.f.name)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+    let Ok(mut clients) = clients else {
+        skip("this server has no pgbench");
+        return;
+    };
+    let mut rotations = 0;
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let mut have_ended = || clients.try_wait().expect("pgbench").is_some();
+        if have_ended() {
+            break;
+        }
+        // What unknown keys bring about is limited to once in 30 seconds.
+        admin.run(
+            "UPDATE _scope.jwt_issuer_fetch SET attempted_at = attempted_at - interval '1 minute'",
+        );
+        let kid = idp.ask("rotate");
+        let next = idp.ask(&token);
+        admin.run(&format!("UPDATE tokens SET token = '{next}'"));
+        let mut has_come = || {
+            admin.holds(&format!(
+                "'{kid}' IN (SELECT unnest(kids) FROM scope.jwt_issuers)"
+            ))
+        };
+        wait_until("the new key has come", 30, || has_come() || have_ended());
+        rotations += i32::from(has_come());
+    }
+    assert!(rotations > 0);
+    let done = clients.wait_with_output().expect("pgbench");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(
+        done.status.success() && !complaints.contains("ERROR"),
+        "{said}{complaints}"
+    );
+    assert!(said.contains("number of failed transactions: 0 "), "{said}");
+    // Once the provider has retired them, tokens of the old keys are refused.
+    idp.ask("retire");
+    assert_eq!(
+        admin.text("SELECT outcome FROM scope.refresh_jwt_keys('idp')"),
+        "fetched"
+    );
+    s.run("BEGIN");
+    s.refused_with(&switch(&first), "28000", "unknown_key");
+}

@@ -1,0 +1,78 @@
+// A certified OpenID provider for the tests: node provider.mjs CERTIFICATE KEY. Prints its port; then a line on the input is a command:
+// token ROLE (prints an access token that the token endpoint gave out), rotate (signs with a new key from now on; the old one is
+// still published), retire (the old ones are not).
+import { readFileSync } from "node:fs";
+import https from "node:https";
+import { createInterface } from "node:readline";
+import { generateKeyPairSync, randomUUID } from "node:crypto";
+import { Provider } from "oidc-provider";
+
+const [certificate, key] = process.argv.slice(2).map((path) => readFileSync(path));
+const SECRET = randomUUID();
+
+function newKey() {
+  const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), use: "sig", alg: "RS256" };
+}
+
+let keys = [newKey()];
+let handler = null;
+let issuer = null;
+
+function start() {
+  const provider = new Provider(issuer, {
+    jwks: { keys },
+    clients: [{
+      client_id: "app", client_secret: SECRET, grant_types: ["client_credentials"], redirect_uris: [], response_types: [],
+    }],
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: () => ({
+          scope: "db", audience: "db", accessTokenTTL: 600, accessTokenFormat: "jwt", jwt: { sign: { alg: "RS256" } },
+        }),
+      },
+    },
+    extraTokenClaims: (ctx) => ({ db_role: ctx.oidc.body.db_role }),
+    cookies: { keys: [randomUUID()] },
+  });
+  handler = provider.callback();
+}
+
+const server = https.createServer({ cert: certificate, key }, (request, response) => handler(request, response));
+
+function token(role) {
+  const body = new URLSearchParams({ grant_type: "client_credentials", resource: "urn:db", scope: "db", db_role: role }).toString();
+  const options = {
+    method: "POST", ca: undefined, rejectUnauthorized: false, auth: `app:${SECRET}`,
+    headers: { "content-type": "application/x-www-form-urlencoded", "content-length": Buffer.byteLength(body) },
+  };
+  return new Promise((done, fail) => {
+    const request = https.request(`${issuer}/token`, options, (response) => {
+      let text = "";
+      response.on("data", (part) => (text += part));
+      response.on("end", () => (response.statusCode === 200 ? done(JSON.parse(text).access_token) : fail(new Error(text))));
+    });
+    request.on("error", fail);
+    request.end(body);
+  });
+}
+
+server.listen(0, "127.0.0.1", () => {
+  issuer = `https://127.0.0.1:${server.address().port}`;
+  start();
+  console.log(server.address().port);
+});
+
+createInterface({ input: process.stdin }).on("line", async (line) => {
+  const [command, argument] = line.split(" ");
+  if (command === "token") {
+    console.log(await token(argument));
+  } else {
+    keys = command === "rotate" ? [newKey(), ...keys] : keys.slice(0, 1);
+    start();
+    console.log(keys[0].kid);
+  }
+}).on("close", () => process.exit(0));

@@ -1,0 +1,108 @@
+//! The launcher's part: where there is something to fetch, and a worker for it.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{LIBRARY, WORKER};
+use crate::pg::worker::{self, Started};
+use crate::pg::{catalog, xact};
+use crate::wakeup::keys as wishes;
+
+/// Workers at a time: a provider that hangs holds up one database.
+const MOST: usize = 2;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+#[derive(Default)]
+pub struct Visits {
+    running: Vec<(pg_sys::Oid, Started)>,
+    /// Databases that nobody has looked into since the server was started; `None`: they have not been listed yet.
+    unseen: Option<Vec<pg_sys::Oid>>,
+    /// No worker was free: until when none is asked for, and how often that was so.
+    pause: Option<(i64, u32)>,
+}
+
+impl Visits {
+    /// Starts what is to be done now; when there is more. The end of a worker wakes the launcher.
+    pub fn step(&mut self, now: i64) -> Option<i64> {
+        self.running.retain(|(_, worker)| !worker.has_ended());
+        if self.unseen.is_none() || wishes::take_lost() {
+            self.unseen = Some(all_databases()?);
+        }
+        if let Some((until, _)) = self.pause.filter(|&(until, _)| now < until) {
+            return Some(until);
+        }
+        let is_running = |database| self.running.iter().any(|&(other, _)| other == database);
+        let (mut due, later): (Vec<_>, Vec<_>) = wishes::wanted()
+            .into_iter()
+            .filter(|&(database, _)| !is_running(database))
+            .partition(|&(_, at)| at <= now);
+        due.sort_by_key(|&(_, at)| at);
+        let next = later.into_iter().map(|(_, at)| at).min();
+        let mut due: Vec<pg_sys::Oid> = due.into_iter().map(|(database, _)| database).collect();
+        if !due.is_empty() {
+            let there = all_databases()?;
+            due.retain(|database| {
+                let is_there = there.contains(database);
+                if !is_there {
+                    wishes::take(*database);
+                }
+                is_there
+            });
+        }
+        while self.running.len() < MOST {
+            let next = match due.is_empty() {
+                true => self.next_unseen(),
+                false => Some(due.remove(0)),
+            };
+            let Some(database) = next else { break };
+            if !self.start(database, now) {
+                return self.pause.map(|(until, _)| until);
+            }
+        }
+        next
+    }
+
+    fn next_unseen(&mut self) -> Option<pg_sys::Oid> {
+        let unseen = self.unseen.as_mut()?;
+        let is_free = |database: &pg_sys::Oid| {
+            let mut running = self.running.iter();
+            running.all(|(other, _)| other != database)
+        };
+        let place = unseen.iter().position(is_free)?;
+        Some(unseen.swap_remove(place))
+    }
+
+    fn start(&mut self, database: pg_sys::Oid, now: i64) -> bool {
+        const LONGEST: i64 = 60;
+        if let Some(worker) = worker::start_in(LIBRARY, &WORKER, database) {
+            wishes::starting(database, now);
+            self.running.push((database, worker));
+            self.pause = None;
+            return true;
+        }
+        // As good as unseen.
+        wishes::visit_at(database, now);
+        let times = self.pause.map_or(0, |(_, times)| times);
+        if times == 0 {
+            warning!(
+                "scope_roles: no background worker is free to fetch keys of issuers; max_worker_processes is too low"
+            );
+        }
+        let pause = (1_i64 << times.min(6)).min(LONGEST) * MICROS_PER_SECOND;
+        self.pause = Some((now.saturating_add(pause), times.saturating_add(1)));
+        false
+    }
+}
+
+/// Those in which there can be issuers that count; `None` when that can't be found out now.
+fn all_databases() -> Option<Vec<pg_sys::Oid>> {
+    let found = xact::transaction(catalog::databases).ok()?;
+    let used = |database: &catalog::Database| database.allows_connections && !database.is_template;
+    Some(
+        found
+            .into_iter()
+            .filter(used)
+            .map(|database| database.oid)
+            .collect(),
+    )
+}
