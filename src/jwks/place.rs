@@ -133,7 +133,12 @@ fn host(authority: &str) -> Option<String> {
         (host.to_owned(), port)
     };
     let has_port = match port.strip_prefix(':') {
-        Some(port) => port.len() <= 5 && port.parse::<u16>().is_ok_and(|port| port > 0),
+        // A plus would be read, too.
+        Some(port) => {
+            port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.len() <= 5
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }
         None => port.is_empty(),
     };
     has_port.then(|| host.to_ascii_lowercase())
