@@ -65,6 +65,14 @@ fn attack_good_keys_outlive_every_bad_answer() {
             Reply::json(format!("{good}{}", " ".repeat(70_000))),
             "the answer has more than 64 KiB",
         ),
+        // Without saying so before.
+        (
+            raw(&format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{good}{}",
+                " ".repeat(70_000)
+            )),
+            "the answer has more than 64 KiB",
+        ),
         (Reply::Flood, "the answer has more than 64 KiB"),
         (
             raw("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{"),
