@@ -36,7 +36,7 @@ static mut OUTERMOST: *const c_char = std::ptr::null();
 /// In the backend; `next` owns nothing, because an error jumps over it.
 pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
     // SAFETY: by contract.
-    unsafe { inside(explain, text.cast_mut().cast(), next) }
+    unsafe { inside(Entry::Text(text), next) }
 }
 
 /// The same around the run of a query.
@@ -45,18 +45,16 @@ pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
 /// As [`explaining`]; a query that has been started.
 pub unsafe fn running(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
     // SAFETY: by contract.
-    unsafe { inside(explain_query, query.cast(), next) }
+    unsafe { inside(Entry::Query(query), next) }
 }
 
-type Callback = unsafe extern "C-unwind" fn(*mut c_void);
-
-unsafe fn inside(callback: Callback, arg: *mut c_void, next: impl FnOnce()) {
-    // SAFETY: the callback is off the list again before it goes out of scope.
+unsafe fn inside(mut entry: Entry, next: impl FnOnce()) {
+    // SAFETY: the callback is off the list again before it, and what it is told by, go out of scope.
     unsafe {
         let mut callback = pg_sys::ErrorContextCallback {
             previous: pg_sys::error_context_stack,
-            callback: Some(callback),
-            arg,
+            callback: Some(explain),
+            arg: (&raw mut entry).cast(),
         };
         pg_sys::error_context_stack = &mut callback;
         next();
@@ -64,7 +62,7 @@ unsafe fn inside(callback: Callback, arg: *mut c_void, next: impl FnOnce()) {
     }
 }
 
-/// An entry of ours.
+/// An entry of ours. All have one callback: of two that do the same, a release build makes one, and could not tell them apart.
 #[derive(Clone, Copy)]
 enum Entry {
     /// With the text of a statement, or NULL.
@@ -78,15 +76,8 @@ impl Entry {
     unsafe fn of(entry: *mut pg_sys::ErrorContextCallback) -> Option<Entry> {
         // SAFETY: by contract; ours hold what they were made with, which is still running.
         unsafe {
-            let callback = (*entry).callback? as usize;
-            let arg = (*entry).arg;
-            if callback == explain as *const () as usize {
-                Some(Entry::Text(arg.cast()))
-            } else if callback == explain_query as *const () as usize {
-                Some(Entry::Query(arg.cast()))
-            } else {
-                None
-            }
+            let is_ours = (*entry).callback? as usize == explain as *const () as usize;
+            is_ours.then(|| *(*entry).arg.cast::<Entry>())
         }
     }
 
@@ -190,7 +181,7 @@ pub unsafe fn strike_out(text: *const c_char, redact: Redact) -> bool {
 }
 
 /// Called while an error is being reported; unguarded, because nothing in it can fail.
-unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
+unsafe extern "C-unwind" fn explain(_entry: *mut c_void) {
     // SAFETY: inside error reporting, where errhidestmt is meant to be called, and so is what is asked.
     unsafe {
         if STATEMENT_WITH_SECRET == raw::GetCurrentStatementStartTimestamp() {
@@ -200,10 +191,4 @@ unsafe extern "C-unwind" fn explain(_text: *mut c_void) {
             explain();
         }
     }
-}
-
-/// The same for a query's entry, which is told by it.
-unsafe extern "C-unwind" fn explain_query(query: *mut c_void) {
-    // SAFETY: as above.
-    unsafe { explain(query) }
 }
