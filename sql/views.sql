@@ -4,6 +4,13 @@ AS 'MODULE_PATHNAME', 'is_preloaded_wrapper';
 COMMENT ON FUNCTION scope.is_preloaded() IS
 'Whether the server has loaded the library by shared_preload_libraries. Without it nothing locks a role, checks a login of guard_login() or ends anything, and managed logins are refused. Errors: none.';
 
+-- STABLE, which pg_control_system() is not declared: a query would not take in what reads that.
+CREATE FUNCTION _scope.system_identifier() RETURNS int8
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT system_identifier FROM pg_catalog.pg_control_system());
+COMMENT ON FUNCTION _scope.system_identifier() IS
+'What tells this cluster from others. Errors: none.';
+
 -- The database in which a role was made, as its label has it: by number as long as that is there, by name in another cluster. label::is_home() is
 -- the same where no SQL can run. It becomes a part of the query that calls it, and costs no call.
 CREATE FUNCTION _scope.home(label jsonb, role oid) RETURNS TABLE (database name)
@@ -12,8 +19,7 @@ BEGIN ATOMIC
   SELECT COALESCE((SELECT d.datname FROM pg_catalog.pg_database d
                     WHERE d.oid OPERATOR(pg_catalog.=) (label OPERATOR(pg_catalog.->>) 'database_oid')::pg_catalog.oid
                       AND (label OPERATOR(pg_catalog.->>) 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) role
-                      AND (label OPERATOR(pg_catalog.->>) 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=)
-                          (SELECT system_identifier FROM pg_catalog.pg_control_system())),
+                      AND (label OPERATOR(pg_catalog.->>) 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=) (SELECT _scope.system_identifier())),
                   (label OPERATOR(pg_catalog.->>) 'database')::pg_catalog.name);
 END;
 COMMENT ON FUNCTION _scope.home(jsonb, oid) IS
