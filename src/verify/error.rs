@@ -118,7 +118,7 @@ fn judged(by: &By) -> String {
     match by {
         By::Nobody => String::new(),
         By::Settings { slash: false } => " It was judged by scope_roles.jwt_secret and the settings beside it.".into(),
-        By::Settings { slash: true } => " It was judged by scope_roles.jwt_secret and the settings beside it, and scope_roles.jwt_issuer differs from it by a slash at its end alone.".into(),
+        By::Settings { slash: true } => " It was judged by scope_roles.jwt_secret and the settings beside it, and scope_roles.jwt_issuer differs from its iss by a slash at the end alone.".into(),
         By::Issuer(name) => format!(" It was judged by the issuer \"{name}\"."),
     }
 }

@@ -449,6 +449,36 @@ fn a_token_of_no_issuer_is_told_so() {
     }
 }
 
+/// The setting is compared to the letter, as an issuer's iss is.
+#[test]
+fn the_iss_of_the_settings_is_told_from_one_with_a_slash() {
+    let server =
+        Server::start(Options::default().set("scope_roles.jwt_issuer", "https://id.example.org"));
+    let g = Gate::with(Fixture::on(&server, "jwt_rules_slash"));
+    let mut s = g.login();
+    takes(
+        &mut s,
+        &g.token(json!({"iss": "https://id.example.org"})),
+        &g.reader,
+    );
+    for (iss, is_near) in [
+        ("https://id.example.org/", true),
+        ("https://id.example.org//", false),
+        ("https://id.example.com", false),
+    ] {
+        let refusal = s.refused_with(&switch(&g.token(json!({"iss": iss}))), "28000", "issuer");
+        assert_eq!(refusal.detail.contains("by a slash"), is_near, "{refusal}");
+        assert!(refusal.hint.contains("scope_roles.jwt_issuer"), "{refusal}");
+    }
+    // A wrong key is a wrong key where the iss is the one that is configured.
+    let forged = sign_with(
+        &g.claims(json!({"iss": "https://id.example.org"})),
+        &"x".repeat(64),
+        jsonwebtoken::Algorithm::HS256,
+    );
+    s.refused_with(&switch(&forged), "28000", "bad_signature");
+}
+
 /// A key's `kid` is not another's.
 #[test]
 fn attack_a_kid_that_the_only_key_does_not_have() {
