@@ -1,7 +1,7 @@
 //! `scope.set_jwt_role`: which tokens switch, to what, and for how long.
 
 mod authenticators;
-mod bound;
+pub mod bound;
 mod claims;
 mod deadline;
 mod escapes;

@@ -1,5 +1,6 @@
 // A certified OpenID provider for the tests: node provider.mjs CERTIFICATE KEY. Prints its port; then a line on the input is a command:
-// token ROLE (prints an access token that the token endpoint gave out), rotate (signs with a new key from now on; the old one is
+// token ROLE (prints an access token that the token endpoint gave out), bound ROLE CERTIFICATE KEY (one that is bound to this certificate
+// of the client), rotate (signs with a new key from now on; the old one is
 // still published), retire (the old ones are not).
 import { readFileSync } from "node:fs";
 import https from "node:https";
@@ -19,15 +20,18 @@ let keys = [newKey()];
 let handler = null;
 let issuer = null;
 
+const client = { client_secret: SECRET, grant_types: ["client_credentials"], redirect_uris: [], response_types: [] };
+
 function start() {
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: [{
-      client_id: "app", client_secret: SECRET, grant_types: ["client_credentials"], redirect_uris: [], response_types: [],
-    }],
+    clients: [{ ...client, client_id: "app" }, { ...client, client_id: "bound", tls_client_certificate_bound_access_tokens: true }],
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      mTLS: {
+        enabled: true, certificateBoundAccessTokens: true, getCertificate: (ctx) => ctx.req.socket.getPeerX509Certificate(),
+      },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: () => ({
@@ -41,12 +45,12 @@ function start() {
   handler = provider.callback();
 }
 
-const server = https.createServer({ cert: certificate, key }, (request, response) => handler(request, response));
+const server = https.createServer({ cert: certificate, key, requestCert: true, rejectUnauthorized: false }, (request, response) => handler(request, response));
 
-function token(role) {
+function token(role, of = "app", own = {}) {
   const body = new URLSearchParams({ grant_type: "client_credentials", resource: "urn:db", scope: "db", db_role: role }).toString();
   const options = {
-    method: "POST", ca: undefined, rejectUnauthorized: false, auth: `app:${SECRET}`,
+    method: "POST", ca: undefined, rejectUnauthorized: false, auth: `${of}:${SECRET}`, ...own,
     headers: { "content-type": "application/x-www-form-urlencoded", "content-length": Buffer.byteLength(body) },
   };
   return new Promise((done, fail) => {
@@ -67,9 +71,12 @@ server.listen(0, "127.0.0.1", () => {
 });
 
 createInterface({ input: process.stdin }).on("line", async (line) => {
-  const [command, argument] = line.split(" ");
+  const [command, role, ...files] = line.split(" ");
   if (command === "token") {
-    console.log(await token(argument));
+    console.log(await token(role));
+  } else if (command === "bound") {
+    const [cert, key] = files.map((path) => readFileSync(path));
+    console.log(await token(role, "bound", { cert, key, agent: false }));
   } else {
     keys = command === "rotate" ? [newKey(), ...keys] : keys.slice(0, 1);
     start();

@@ -42,7 +42,7 @@ fn thumbprint(folder: &Path) -> String {
 }
 
 /// What a new session says to these statements: with a client's certificate, over TLS without one, or by the socket.
-fn says(g: &Gate, by: Option<Option<&Path>>, sql: &[&str]) -> Result<String, String> {
+pub fn says(g: &Gate, by: Option<Option<(&Path, &Path)>>, sql: &[&str]) -> Result<String, String> {
     let mut psql = g.f.server.client("psql");
     psql.args(["-XAtq", "-v", "VERBOSITY=verbose"]);
     for sql in sql {
@@ -52,10 +52,10 @@ fn says(g: &Gate, by: Option<Option<&Path>>, sql: &[&str]) -> Result<String, Str
     if let Some(certificate) = by {
         target += " host=127.0.0.1 sslmode=require";
         target += &match certificate {
-            Some(folder) => format!(
+            Some((certificate, key)) => format!(
                 " sslcert={} sslkey={}",
-                folder.join("server.crt").display(),
-                folder.join("server.key").display()
+                certificate.display(),
+                key.display()
             ),
             None => " sslcert=/nowhere sslkey=/nowhere".into(),
         };
@@ -79,12 +79,14 @@ fn attack_a_stolen_token_without_its_certificate() {
     for bound in ["required", "if_present", "ignored"] {
         register(&g, bound, &keys, &format!("bound => '{bound}'"));
     }
-    let (own, others): (&Path, &Path) = (&one, &other);
+    let own: &Path = &one;
     let mtls = json!({"x5t#S256": thumbprint(own)});
     let both = json!({"jkt": "x", "x5t#S256": thumbprint(own)});
     let dpop = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
-    let with_own = Some(Some(own));
-    let with_other = Some(Some(others));
+    let files = |folder: &Path| (folder.join("server.crt"), folder.join("server.key"));
+    let (own_files, other_files) = (files(&one), files(&other));
+    let with_own = Some(Some((&*own_files.0, &*own_files.1)));
+    let with_other = Some(Some((&*other_files.0, &*other_files.1)));
     let (without, socket) = (Some(None), None);
     for (name, cnf, by, refused) in [
         ("required", &mtls, with_own, ""),

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::{AUTHORITY, SERVER, ca_file};
 use crate::harness::*;
+use crate::jwt::bound::says;
 use crate::jwt::{Gate, switch};
 
 struct Certified {
@@ -183,4 +184,55 @@ fn keys_of_a_certified_provider_rotate_while_clients_switch() {
     );
     s.run("BEGIN");
     s.refused_with(&switch(&first), "28000", "unknown_key");
+}
+
+/// Its tokens are bound to the certificate that the client has shown it (RFC 8705): they are good with that alone.
+#[test]
+fn attack_a_stolen_token_of_a_certified_provider() {
+    let (Some(authority), Some(folder)) = (AUTHORITY.as_ref(), certificate("bound-server")) else {
+        return;
+    };
+    let Some(mut idp) = Certified::start(authority) else {
+        return;
+    };
+    let file = |name: &str| folder.join(name).display().to_string();
+    let server = Server::start(
+        Options::default()
+            .set("scope_roles.jwks_hosts", "127.0.0.1")
+            .set("scope_roles.jwks_wait", "20s")
+            .set("ssl", "on")
+            .set("ssl_key_file", &file("server.key"))
+            .set("ssl_cert_file", &file("server.crt"))
+            .set("ssl_ca_file", &ca_file())
+            .hba("local all all trust\nhost all all 127.0.0.1/32 trust\n"),
+    );
+    let g = Gate::with(Fixture::on(&server, "keys_bound"));
+    g.f.admin().run(&format!(
+        "SELECT scope.add_jwt_issuer('idp', '{}', discover => true, ca_file => '{}', audiences => '{{db}}', token_types => '{{at+jwt}}',
+             required_claims => '{{\"client_id\": \"bound\"}}', role_claim => 'db_role', bound => 'required')",
+        idp.iss(),
+        ca_file(),
+    ));
+    let [(own, own_key), (other, other_key)] = ["DNS:one", "DNS:other"].map(|name| {
+        let files = authority.issue(name, "2");
+        give_away(&files.0);
+        give_away(&files.1);
+        files
+    });
+    let bound = idp.ask(&format!(
+        "bound {} {} {}",
+        g.reader,
+        own.display(),
+        own_key.display()
+    ));
+    let free = idp.ask(&format!("token {}", g.reader));
+    let by_own = Some(Some((&*own, &*own_key)));
+    let call = switch(&bound);
+    assert_eq!(says(&g, by_own, &["BEGIN", &call]), Ok(g.reader.clone()));
+    for by in [Some(Some((&*other, &*other_key))), Some(None), None] {
+        let said = says(&g, by, &["BEGIN", &call]).expect_err("a stolen token");
+        assert!(said.contains("DETAIL:  bound_elsewhere: "), "{said}");
+    }
+    let said = says(&g, by_own, &["BEGIN", &switch(&free)]).expect_err("for another client");
+    assert!(said.contains("DETAIL:  claim_required: "), "{said}");
 }
