@@ -91,7 +91,9 @@ impl Authority {
             "ca.crt",
             "-CAkey",
             "ca.key",
-            "-CAcreateserial",
+            "-set_serial",
+            // A file of serial numbers would be written by two at once.
+            &(number + 1).to_string(),
             "-days",
             days,
             "-extfile",
