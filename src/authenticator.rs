@@ -100,11 +100,11 @@ fn create(
             Err(Error::Replaced)
         }
     };
-    waiting::giving_way(|| {
+    let valid_until = waiting::giving_way(|| {
         again()?;
         issue::claim_free(role)?;
-        new.make(Some(&secret.verifier), again()?.connects)?;
-        again().map(|_| ())
+        let ends_at = new.make(Some(&secret.verifier), again()?.connects)?;
+        again().map(|_| ends_at)
     })?;
     Ok(Issued {
         role: role.to_owned(),
@@ -154,10 +154,11 @@ impl New<'_> {
     }
 
     /// Makes it, after [`Self::check`], under a name that is free and locked. Without a verifier it
-    /// has no password until that is rotated.
-    pub fn make(&self, verifier: Option<&str>, connects: bool) -> Result<(), Error> {
+    /// has no password until that is rotated. When it ends.
+    pub fn make(&self, verifier: Option<&str>, connects: bool) -> Result<Option<i64>, Error> {
         let caller = identity::current_user();
         let ends_at = credential::itself::ends_at();
+        let valid_until = self.valid_until.or(ends_at);
         let metadata = Metadata {
             bound: ends_at.is_some(),
             ..self.metadata(caller)
@@ -165,7 +166,7 @@ impl New<'_> {
         let login = Login {
             role: self.role,
             verifier,
-            valid_until: self.valid_until.or(ends_at),
+            valid_until,
             memberships: self.roles,
             inherits: false,
             options: self.options,
@@ -180,7 +181,7 @@ impl New<'_> {
                 spi::execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"))
             })?;
         }
-        Ok(())
+        Ok(valid_until)
     }
 }
 

@@ -161,7 +161,7 @@ pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
             notice(
                 "it ends when whoever asks for it has the right to no more".to_owned(),
                 &format!(
-                    "Their login, or a temporary membership of theirs, ends at {}.",
+                    "Their login, their token, or a temporary membership of theirs, ends at {}.",
                     timestamp::rfc3339(end)
                 ),
                 "Have it issued by a role that does not end.",

@@ -192,12 +192,13 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
         }
     };
     activate(&switch.permitted, &switch.state)?;
+    standing::permitted(switch.made_for.grounds.roles);
     if audit::wants(Class::Switch) {
         let members = switch.audit.get_or_init(|| members_of(accepted));
         audit::switched(members);
     }
     let role = switch.permitted.name.clone();
-    standing::made(presented, as_of);
+    standing::made(presented, switch, as_of);
     Ok(role)
 }
 
@@ -244,7 +245,8 @@ fn members_of(accepted: &Accepted) -> audit::OfToken {
 
 /// The switch of a request without a token.
 fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
-    let permitted = permitted_now(&role, Grounds::now())?;
+    let grounds = Grounds::now();
+    let permitted = permitted_now(&role, grounds)?;
     let claims = encoding::for_setting(serde_json::json!({ "role": role }).to_string());
     let state = Prepared::new(&State {
         extent,
@@ -255,6 +257,7 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
         with_role: None,
     });
     activate(&permitted, &state)?;
+    standing::permitted(grounds.roles);
     Ok(permitted.name.clone())
 }
 
@@ -388,6 +391,7 @@ fn end(token: &str, call: pg_sys::FunctionCallInfo) -> Result<(), Error> {
         Some(true) => {
             // What is deferred is the token's, and is done while it is here.
             xact::fire_deferred();
+            xact::close_large_objects();
             standing::ending();
             switching::deactivate();
             Ok(())

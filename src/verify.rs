@@ -43,7 +43,7 @@ pub enum Error {
         path: String,
         kind: std::io::ErrorKind,
     },
-    #[error("the keys of the issuer \"{name}\" cannot be used")]
+    #[error("the issuer \"{name}\" cannot be used")]
     BadIssuer { name: String, problem: String },
     #[error("the token was refused")]
     Token { refusal: Refusal, by: By },

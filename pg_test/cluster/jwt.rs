@@ -7,6 +7,7 @@ mod deadline;
 mod escapes;
 mod issuers;
 mod keys;
+mod permission;
 mod refused;
 mod revocation;
 mod role_settings;

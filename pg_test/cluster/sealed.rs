@@ -239,9 +239,35 @@ fn owners_vacuum_the_catalogues_of_their_database() {
         "REINDEX SCHEMA _scope",
         "REINDEX DATABASE sealed_vacuum",
         "REINDEX SYSTEM sealed_vacuum",
+        "REINDEX SCHEMA pg_catalog",
     ] {
         s.refused(sql, "42501");
     }
+    // What the databases share PostgreSQL leaves out.
+    s.run("VACUUM FULL pg_catalog.pg_shseclabel");
+}
+
+/// It waits behind whoever reads the catalogue, and each login and end behind it.
+#[test]
+fn attack_vacuum_full_of_a_shared_catalogue_by_who_maintains() {
+    let f = Fixture::new("sealed_maintain");
+    if f.server.version() < 170_000 {
+        return skip("pg_maintain came with PostgreSQL 17");
+    }
+    let maintains = f.role("maintains", "LOGIN IN ROLE pg_maintain");
+    let mut s = f.login(&maintains);
+    for catalogue in [
+        "pg_shseclabel",
+        "pg_authid",
+        "pg_auth_members",
+        "pg_db_role_setting",
+        "pg_database",
+    ] {
+        s.refused(&format!("VACUUM FULL pg_catalog.{catalogue}"), "42501");
+    }
+    s.refused("REINDEX SCHEMA pg_catalog", "42501");
+    s.run("VACUUM FULL pg_catalog.pg_proc");
+    s.run("ANALYZE orders");
 }
 
 /// pg_read_all_data reads TOAST tables and statistics, past row security.

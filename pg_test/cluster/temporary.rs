@@ -721,3 +721,45 @@ fn attack_a_cursor_of_the_role_is_read_after_reset_role() {
         }
     }
 }
+
+/// From PostgreSQL 18 on a deferred trigger runs as the role that has queued it, whatever the session is by then.
+#[test]
+fn attack_a_deferred_trigger_acts_as_the_role_after_its_end() {
+    for revoked in [true, false] {
+        let name = if revoked {
+            "temporary_queued_r"
+        } else {
+            "temporary_queued_e"
+        };
+        let scene = Scene::new(name);
+        let (owner, person) = (&scene.owner, &scene.person);
+        let mut admin = scene.f.admin();
+        admin.run(&format!(
+            "CREATE SCHEMA lab; GRANT ALL ON SCHEMA lab TO {person}, {owner}"
+        ));
+        let mut s = scene.f.login(person);
+        s.run(&format!(
+            "CREATE TABLE lab.dq (x int); CREATE TABLE lab.loot (who name, what text); GRANT ALL ON lab.dq, lab.loot TO {owner};
+             CREATE FUNCTION lab.take() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN INSERT INTO lab.loot SELECT current_user, secret FROM public.vault; RETURN NULL; END';
+             CREATE CONSTRAINT TRIGGER t AFTER INSERT ON lab.dq DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lab.take()"
+        ));
+        scene.grant(if revoked { "1 hour" } else { "2 seconds" });
+        let queued = format!("BEGIN; SET ROLE {owner}; INSERT INTO lab.dq VALUES (1); RESET ROLE");
+        s.run(&queued);
+        let mut immediate = scene.f.login(person);
+        immediate.run(&queued);
+        if revoked {
+            scene.revoke();
+        } else {
+            wait_until("the membership has ended", 30, || {
+                admin.holds(&format!("NOT pg_has_role('{person}', '{owner}', 'MEMBER')"))
+            });
+        }
+        assert!(immediate.attempt("SET CONSTRAINTS ALL IMMEDIATE").is_err());
+        assert!(s.attempt("COMMIT").is_err());
+        admin.assert_that("NOT EXISTS (SELECT FROM lab.loot)");
+        // The next transaction is the person's own.
+        s.run("BEGIN; INSERT INTO lab.loot VALUES ('own', ''); COMMIT");
+    }
+}

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{MOST, Members, RuleError, named};
@@ -50,7 +53,21 @@ impl RequiredClaims {
             let condition = Condition::parse(&claim, value)?;
             all.push((claim, path, condition));
         }
+        all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         Ok(Self(all))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As JSON, one way of writing it for all that mean the same.
+    pub fn to_json(&self) -> String {
+        let member = |(claim, _, condition): &(String, ClaimPath, Condition)| {
+            format!("{}:{}", serde_json::json!(claim), condition.to_json())
+        };
+        let members: Vec<String> = self.0.iter().map(member).collect();
+        format!("{{{}}}", members.join(","))
     }
 
     /// Whether a verified payload is as required.
@@ -93,6 +110,15 @@ impl Condition {
         }
     }
 
+    fn to_json(&self) -> String {
+        let list = |values: &[Value]| values.iter().map(Value::to_json).collect::<Vec<_>>();
+        match self {
+            Self::Present => r#"{"present":true}"#.to_owned(),
+            Self::OneOf(values) if values.len() == 1 => list(values).concat(),
+            Self::OneOf(values) => format!("[{}]", list(values).join(",")),
+        }
+    }
+
     fn holds(&self, value: &str) -> bool {
         match self {
             Self::Present => value != "null",
@@ -107,7 +133,14 @@ impl Value {
             b'"' => json::string(text).map(Cow::into_owned).map(Self::Text),
             b'{' | b'[' | b'n' => None,
             b't' | b'f' => Some(Self::Word(text.to_owned())),
-            _ => is_exact(text).then(|| Self::Word(text.to_owned())),
+            _ => exact(text).map(Self::Word),
+        }
+    }
+
+    fn to_json(&self) -> String {
+        match self {
+            Self::Text(text) => serde_json::json!(text).to_string(),
+            Self::Word(word) => word.clone(),
         }
     }
 
@@ -119,19 +152,44 @@ impl Value {
     }
 }
 
-/// `1`, `1.0` and `10e-1` are one number, as far as a double can tell numbers apart.
+/// `1`, `1.0` and `10e-1` are one number.
 fn is_same_number(one: &str, other: &str) -> bool {
-    let number = |text: &str| is_short(text).then(|| text.parse::<f64>().ok());
-    matches!((number(one), number(other)), (Some(Some(one)), Some(Some(other))) if one == other)
+    matches!((decimal(one), decimal(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// Is it a number that nothing on its way here rounds?
-fn is_exact(number: &str) -> bool {
-    is_short(number) || number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
+/// A number that nothing on its way here rounds, always written alike.
+fn exact(number: &str) -> Option<String> {
+    let whole = number.parse::<i64>().map(|whole| whole.to_string());
+    whole
+        .or_else(|_| number.parse::<u64>().map(|whole| whole.to_string()))
+        .ok()
+        .or_else(|| decimal(number).map(|number| number.to_string()))
 }
 
-fn is_short(number: &str) -> bool {
-    number.bytes().filter(u8::is_ascii_digit).count() <= 15
+/// A number that a double tells apart from all others with as few digits.
+fn decimal(number: &str) -> Option<f64> {
+    let mantissa = number.split(['e', 'E']).next()?;
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let digits = digits.trim_matches('0');
+    let number = number.parse::<f64>().ok()?;
+    // -0 is 0.
+    let number = if digits.is_empty() { 0.0 } else { number };
+    (digits.len() <= 15 && (number.is_normal() || digits.is_empty())).then_some(number)
+}
+
+impl<'de> Deserialize<'de> for RequiredClaims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What comes twice, and numbers as they are written, are seen in the text alone.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        Self::parse(text.get()).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for RequiredClaims {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = RawValue::from_string(self.to_json()).map_err(S::Error::custom)?;
+        text.serialize(serializer)
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +260,38 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_mean_the_same_are_written_alike() {
+        for (rule, written) in [
+            (r#"{"b":[1],"a":true}"#, r#"{"a":true,"b":1}"#),
+            (r#"{"n":1e20}"#, r#"{"n":100000000000000000000}"#),
+            (
+                r#"{"n":[1.50,0.000000000000001,-0]}"#,
+                r#"{"n":[1.5,0.000000000000001,0]}"#,
+            ),
+            (
+                r#"{"n":18446744073709551615}"#,
+                r#"{"n":18446744073709551615}"#,
+            ),
+            (
+                r#"{"\u0061":{"present":true},"q":"\"x"}"#,
+                r#"{"a":{"present":true},"q":"\"x"}"#,
+            ),
+            ("{}", "{}"),
+        ] {
+            let rule = RequiredClaims::parse(rule).unwrap();
+            assert_eq!(rule.to_json(), written);
+            assert_eq!(RequiredClaims::parse(written).as_ref(), Ok(&rule));
+            assert_eq!(
+                serde_json::from_str::<RequiredClaims>(written).unwrap(),
+                rule
+            );
+            assert_eq!(serde_json::to_string(&rule).unwrap(), written);
+        }
+        let twice = serde_json::from_str::<RequiredClaims>(r#"{"a":"x","a":"y"}"#);
+        assert!(twice.unwrap_err().to_string().contains("named twice"));
+    }
+
+    #[test]
     fn what_is_no_rule_is_refused() {
         let fails = |rule: &str| RequiredClaims::parse(rule).unwrap_err();
         for rule in [
@@ -221,7 +311,10 @@ mod tests {
             "{}",
             "[null]",
             "12345678901234567890123",
+            "100000000000000000001",
             "0.12345678901234567",
+            "1e400",
+            "1e-310",
             "[[1]]",
             "[{}]",
             r#"{"present":false}"#,

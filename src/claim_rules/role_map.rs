@@ -1,5 +1,8 @@
 //! Roles by the values of a claim, such as the names of groups.
 
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{MOST, Members, RuleError, named};
@@ -71,6 +74,26 @@ impl RoleMap {
         let entries = self.0.iter();
         let entries = entries.map(|(value, role)| serde_json::json!({ value: role }));
         entries.collect::<serde_json::Value>().to_string()
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleMap {
+    /// The array: objects have no order where they were read before.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        if !text.get().starts_with('[') {
+            return Err(D::Error::custom(
+                "a map of roles is an array of objects with one member each",
+            ));
+        }
+        Self::parse(text.get()).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for RoleMap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = RawValue::from_string(self.to_json()).map_err(S::Error::custom)?;
+        text.serialize(serializer)
     }
 }
 

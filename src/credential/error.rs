@@ -244,7 +244,7 @@ impl Report for life::Error {
                 beyond.join("; ")
             ),
             Self::Outlasts { .. } => {
-                "It lasts longer than the caller's own login or temporary membership.".into()
+                "It lasts longer than the caller's own login, token or temporary membership.".into()
             }
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),
@@ -287,11 +287,12 @@ impl Report for itself::NotItsOwn {
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
     fn detail(&self) -> String {
-        "A role that cannot log in, or that tokens take, has settings for the sessions that a token switches to it."
+        "A role that cannot log in, or that tokens take, changes nothing of itself that lasts beyond the session."
             .into()
     }
     fn hint(&self) -> String {
-        "Have the role's creator, or a superuser, change them; SET changes a setting for the session.".into()
+        "Have the role's creator, or a superuser, alter it; SET changes a setting for the session."
+            .into()
     }
 }
 

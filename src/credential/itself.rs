@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use crate::error;
 use crate::label::{self, Kind};
 use crate::pg::{catalog, identity, spi};
+use crate::session::ends;
 use pgrx::pg_sys;
 
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +15,9 @@ pub struct Refused {
     pub role: String,
 }
 
-/// What sessions have that are switched to a role is not for the role to say.
+/// What sessions have that are switched to a role is not for the role to say, nor how else to come by it.
 #[derive(Debug, thiserror::Error)]
-#[error("permission denied to change the settings of role \"{role}\"")]
+#[error("permission denied to alter role \"{role}\"")]
 pub struct NotItsOwn {
     pub role: String,
 }
@@ -28,6 +29,19 @@ pub fn enforce_settings() {
         return;
     };
     if !role.create_role && !role.superuser && (!role.can_login || is_taken_by_tokens(role.oid)) {
+        error::raise(&NotItsOwn { role: role.name });
+    }
+}
+
+/// Called when another ALTER ROLE is about to run. Raises 42501 for a role that tokens take, where its code runs in somebody else's session:
+/// what it can change of itself is its password.
+pub fn enforce_alter() {
+    let current = identity::current_user();
+    let is_elsewhere = current != identity::session_user();
+    let Some(role) = catalog::role_by_oid(current).filter(|_| is_elsewhere) else {
+        return;
+    };
+    if !role.create_role && !role.superuser && is_taken_by_tokens(role.oid) {
         error::raise(&NotItsOwn { role: role.name });
     }
 }
@@ -76,7 +90,8 @@ pub fn ends_at() -> Option<i64> {
         return None;
     }
     let also = ALSO.get().and_then(|ends_at| ends_at());
-    login_ends_at().into_iter().chain(also).min()
+    let token = Some(ends::of_token()).filter(|&at| at != i64::MAX);
+    login_ends_at().into_iter().chain(also).chain(token).min()
 }
 
 /// When the session's own login ends, if that is one of ours. Also in functions that run as their owner, whom it may be itself.

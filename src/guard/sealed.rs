@@ -32,6 +32,12 @@ pub fn may_do_all() -> bool {
     identity::is_superuser()
 }
 
+/// Would PostgreSQL let them VACUUM what the databases share? Else it says that it leaves it out. The role is there from 17 on.
+pub fn may_maintain() -> bool {
+    let maintain = catalog::oid_of("pg_maintain");
+    maintain != pg_sys::InvalidOid && catalog::has_privileges_of(identity::current_user(), maintain)
+}
+
 pub fn is_sealed(relation: pg_sys::Oid) -> bool {
     let is_catalog = u32::from(relation) < pg_sys::FirstNormalObjectId;
     relation != pg_sys::InvalidOid && (is_catalog || own_tables::is_own(relation))

@@ -56,7 +56,9 @@ pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             {
                 Statement::Hold
             }
-            pg_sys::NodeTag::T_AlterRoleSetStmt => Statement::RoleSettings,
+            pg_sys::NodeTag::T_AlterRoleSetStmt | pg_sys::NodeTag::T_AlterRoleStmt => {
+                Statement::AlterRole
+            }
             pg_sys::NodeTag::T_CreateCastStmt => Statement::Cast,
             pg_sys::NodeTag::T_CreateTrigStmt => Statement::Trigger {
                 own: catalog::owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use super::decode::decode;
 use crate::lock::verdict::Event;
 use crate::pg::raw;
-use crate::session::{leftovers, switch_state};
+use crate::session::leftovers;
 use crate::{lock, login, temporary};
 
 /// May the current user inherit through a membership that has ended? A few loads where it has none.
@@ -22,7 +22,8 @@ fn acting_user() -> pg_sys::Oid {
     user
 }
 
-/// Has the session SET ROLE, other than by a token? Then the membership that let it may have ended.
+/// Has the session SET ROLE, by itself or by a token, or has this transaction, and queued what runs as the role? Then the membership that
+/// let it may have ended.
 #[inline]
 pub(super) fn acts_as_another() -> bool {
     // SAFETY: reads of backend globals.
@@ -33,7 +34,7 @@ pub(super) fn acts_as_another() -> bool {
             pg_sys::ParallelWorkerNumber >= 0,
         )
     };
-    outer != login && !is_worker && !switch_state::is_locked()
+    (outer != login || temporary::acting::has_acted()) && !is_worker
 }
 
 #[pg_guard]

@@ -54,7 +54,10 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
             }
             pg_sys::NodeTag::T_ReindexStmt => {
                 let reindex = node.cast::<pg_sys::ReindexStmt>();
-                let is_ours = |name| OWN_SCHEMAS.contains(&CStr::from_ptr(name));
+                let is_ours = |name| {
+                    let name = CStr::from_ptr(name);
+                    name == c"pg_catalog" || OWN_SCHEMAS.contains(&name)
+                };
                 match (*reindex).kind {
                     pg_sys::ReindexObjectType::REINDEX_OBJECT_SCHEMA
                         if is_ours((*reindex).name) =>
@@ -84,8 +87,10 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                 }
                 for each in elements((*vacuum).rels) {
                     let named = found((*each.cast::<pg_sys::VacuumRelation>()).relation);
-                    // Of the catalogues it is an owner's everyday work, and stands in no transaction that could stay open.
-                    if is_full && own_tables::is_own(named) {
+                    // Of a database's catalogues it is its owner's everyday work, and stands in no transaction that could stay open. It may
+                    // wait for one, and whoever logs in, or ends, waits behind it at those of the cluster.
+                    let holds_up_all = || pg_sys::IsSharedRelation(named) && sealed::may_maintain();
+                    if is_full && (own_tables::is_own(named) || holds_up_all()) {
                         refuse("VACUUM FULL", named);
                     }
                 }

@@ -100,8 +100,10 @@ unsafe extern "C-unwind" fn process_utility(
         if is_about_roles(node) {
             before_role_change();
         }
-        if (*node).type_ == pg_sys::NodeTag::T_AlterRoleSetStmt {
-            before_role_settings();
+        match (*node).type_ {
+            pg_sys::NodeTag::T_AlterRoleSetStmt => before_role_settings(),
+            pg_sys::NodeTag::T_AlterRoleStmt => before_alter_role(),
+            _ => {}
         }
         if sealed::concerns(node) {
             sealed::before_utility(node);
@@ -191,6 +193,11 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
 #[pg_guard]
 extern "C-unwind" fn before_role_settings() {
     itself::enforce_settings();
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_alter_role() {
+    itself::enforce_alter();
 }
 
 #[pg_guard]

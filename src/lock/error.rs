@@ -28,7 +28,10 @@ impl Report for Violation {
             Self::Ownership => {
                 "A function or view of another role would run with that role's rights.".into()
             }
-            Self::RoleSettings => "The next one to take the role would start with them.".into(),
+            Self::AlterRole => {
+                "It would last beyond the token: a password opens the role without one, and whoever takes it next starts with its settings."
+                    .into()
+            }
             Self::Cast => {
                 "A foreign key would run its function with the rights of the owner of the referenced table."
                     .into()
@@ -70,7 +73,7 @@ impl Report for Violation {
         match self {
             violation if violation.is_of_the_token() => "ROLLBACK, or disconnect if the whole session was switched; then begin again with a new token.".into(),
             Self::Ownership => "Have an administrator change owners.".into(),
-            Self::RoleSettings => "Have an administrator change them; SET changes them for this switch.".into(),
+            Self::AlterRole => "Have an administrator do it; SET changes settings for this switch.".into(),
             Self::Cast | Self::Trigger | Self::Cascade => "Have an administrator create it.".into(),
             Self::Prepared => "Run it by the protocol, or PREPARE it by SQL in this transaction.".into(),
             Self::Planted => "Qualify the names in the function with the schema, or give the function to an owner that no token can take.".into(),

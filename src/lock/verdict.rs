@@ -72,8 +72,8 @@ pub enum Statement<'a> {
     Session,
     /// Hands an object, or what will be created, to another role: a way to have code run as it.
     Ownership,
-    /// ALTER ROLE … SET, of a role's own settings: every later switch to the role begins with them.
-    RoleSettings,
+    /// ALTER ROLE, of a role's own password or, with SET, its settings: it lasts beyond the token.
+    AlterRole,
     /// CREATE CAST: a foreign key calls it as the owner of the referenced table.
     Cast,
     /// CREATE TRIGGER, on a table of one's own or of another owner: a foreign key that cascades into
@@ -124,8 +124,8 @@ pub enum Violation {
     Gated,
     #[error("objects cannot be given to another role while a token's role is active")]
     Ownership,
-    #[error("settings of roles cannot be changed while a token's role is active")]
-    RoleSettings,
+    #[error("roles cannot be altered while a token's role is active")]
+    AlterRole,
     #[error("casts cannot be created while a token's role is active")]
     Cast,
     #[error("triggers cannot be created on another owner's table while a token's role is active")]
@@ -210,7 +210,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             Statement::DiscardAll => Some(Violation::DiscardAll),
             // Code of a SECURITY DEFINER function is its owner's.
             Statement::Ownership
-            | Statement::RoleSettings
+            | Statement::AlterRole
             | Statement::Cast
             | Statement::Trigger { .. }
             | Statement::Cascade
@@ -222,7 +222,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
                 return Verdict::Refused(Violation::Idle);
             }
             Statement::Ownership if session.current == role => Some(Violation::Ownership),
-            Statement::RoleSettings if session.current == role => Some(Violation::RoleSettings),
+            Statement::AlterRole if session.current == role => Some(Violation::AlterRole),
             Statement::Cast if session.current == role => Some(Violation::Cast),
             Statement::Trigger { own: false } if session.current == role => {
                 Some(Violation::Trigger)
@@ -241,7 +241,7 @@ pub fn judge(session: &Session, event: &Event<'_>) -> Verdict {
             | Statement::PrepareTransaction
             | Statement::Session
             | Statement::Ownership
-            | Statement::RoleSettings
+            | Statement::AlterRole
             | Statement::Cast
             | Statement::Trigger { .. }
             | Statement::Cascade
@@ -377,10 +377,10 @@ mod tests {
             judge(&LOCKED, &Event::Earlier),
             Verdict::Refused(Violation::Earlier)
         );
-        let settings = Event::Utility(Statement::RoleSettings);
+        let settings = Event::Utility(Statement::AlterRole);
         assert_eq!(
             judge(&LOCKED, &settings),
-            Verdict::Refused(Violation::RoleSettings)
+            Verdict::Refused(Violation::AlterRole)
         );
         assert_eq!(judge(&GATED, &settings), Verdict::Refused(Violation::Idle));
         let cast = Event::Utility(Statement::Cast);

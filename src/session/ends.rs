@@ -79,7 +79,7 @@ pub fn inheritance_ends(role: pg_sys::Oid, mover: pg_sys::Oid, at: i64, as_of: u
     ensure();
 }
 
-/// The session may act as the role, other than by a token, until then, by a membership in `mover`, as of now.
+/// The session may act as the role, SET or taken by a token, until then, by a membership in `mover`, as of now.
 pub fn role_ends(role: pg_sys::Oid, mover: pg_sys::Oid, at: i64) {
     ROLE.set(role, mover, at, wakeup::renewals(mover));
     ensure();

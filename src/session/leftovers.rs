@@ -126,9 +126,13 @@ fn at_end(moment: Moment) {
         Moment::Committed | Moment::Prepared => {
             let session_ended = SESSION_ENDED.swap(false, Ordering::Relaxed);
             CHANGED.store(false, Ordering::Relaxed);
-            SWITCHED.store(switch_state::lasts_for_the_session(), Ordering::Relaxed);
-            if !switch_state::lasts_for_the_session() {
+            let lasts = switch_state::lasts_for_the_session();
+            SWITCHED.store(lasts, Ordering::Relaxed);
+            // Another switch may have begun where one ended.
+            if session_ended || !lasts {
                 forget();
+            }
+            if !lasts {
                 parsing::forget(session_ended);
             }
         }

@@ -10,7 +10,7 @@ use crate::admission::Rules;
 use crate::authenticator;
 use crate::authority::Target;
 use crate::credential::options::{Given, Options};
-use crate::credential::{self, issue};
+use crate::credential::{self, issue, life};
 use crate::label::{Kind, Metadata};
 use crate::pg::{catalog, compat, identity, spi};
 use crate::scope::name;
@@ -109,6 +109,11 @@ fn authenticator(
         .into_iter()
         .filter(|row| row.member == declared.name)
         .collect();
+    let is_there =
+        |role: &String| metadata.roles.contains(role) && rows.iter().any(|row| row.role == *role);
+    if !declared.roles.iter().all(is_there) {
+        life::require_no_longer(&target).at(&format!("{at}/roles"))?;
+    }
     if let Some(roles) = listed(document, declared, &metadata, &rows) {
         require_function("create_authenticator", at)?;
         for (index, role) in declared.roles.iter().enumerate() {

@@ -64,7 +64,7 @@ pub struct Grounds {
     session_user: pg_sys::Oid,
     /// When the configuration was read, and the generation of roles and memberships.
     configuration: i64,
-    roles: u64,
+    pub(super) roles: u64,
 }
 
 impl Grounds {
@@ -98,7 +98,7 @@ pub fn permitted_now(role: &str, grounds: Grounds) -> Result<Rc<Permitted>, Erro
     Ok(permitted)
 }
 
-fn permitted(role: &str) -> Result<Role, Error> {
+pub(super) fn permitted(role: &str) -> Result<Role, Error> {
     let target = takeable(role)?;
     let session_user = identity::session_user();
     let name = || catalog::name_of(session_user);

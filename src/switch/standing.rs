@@ -1,9 +1,10 @@
-//! Does the token of the switch still hold? It may have been revoked since, or its key or issuer been taken away.
+//! Does the switch still hold? Its token may have been revoked since, its key or issuer been taken away, or its role from the login.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::pg::{catalog, identity, xact};
+use super::{Switch, roles};
+use crate::pg::{catalog, identity, invalidation, xact};
 use crate::session::switch_state;
 use crate::verify::{self, AsOf, Presented, Tag};
 
@@ -24,6 +25,8 @@ thread_local! {
     /// When the transaction began that these are of.
     static OF: Cell<i64> = const { Cell::new(i64::MIN) };
     static CHECKING: Cell<bool> = const { Cell::new(false) };
+    /// Of which switch, and of which roles and memberships, it is known whether the login may take the role; whether it may.
+    static ROLE: Cell<(u64, u64, bool)> = const { Cell::new((0, 0, false)) };
 }
 
 /// How many of them are kept.
@@ -31,6 +34,7 @@ const MOST: usize = 32;
 
 struct Active {
     presented: Rc<Presented>,
+    switch: Rc<Switch>,
     checked_at: Cell<AsOf>,
     /// When the switch was last known to be this token's, as [`switch_state::epoch`] counts.
     seen_at: Cell<u64>,
@@ -43,8 +47,13 @@ impl Active {
     }
 }
 
+/// A switch was made to a role that the login could take as of these roles and memberships.
+pub(super) fn permitted(roles: u64) {
+    ROLE.set((switch_state::epoch(), roles, true));
+}
+
 /// The token has made a switch; it was verified as of then.
-pub(super) fn made(presented: Rc<Presented>, as_of: AsOf) {
+pub(super) fn made(presented: Rc<Presented>, switch: Rc<Switch>, as_of: AsOf) {
     TOKENS.with_borrow_mut(|tokens| {
         if is_another_transaction() {
             tokens.clear();
@@ -56,6 +65,7 @@ pub(super) fn made(presented: Rc<Presented>, as_of: AsOf) {
         }
         tokens.push(Active {
             presented,
+            switch,
             checked_at: Cell::new(as_of),
             seen_at: Cell::new(switch_state::epoch()),
             over: Cell::new(None),
@@ -77,12 +87,29 @@ fn is_another_transaction() -> bool {
     OF.replace(now) != now
 }
 
-/// Why the token of the active switch holds no longer, if so. Asks the tables only after a commit that touched them, or a reload.
+/// Why the active switch holds no longer, if so. Asks the tables only after a commit that touched them, or a reload, and the catalogues
+/// after a change of roles.
 pub fn over() -> Option<Over> {
     // The leader asks for its workers, and PostgreSQL takes no new snapshots in parallel mode. And the question itself runs statements.
     if xact::is_parallel() || CHECKING.get() {
         return None;
     }
+    of_token().or_else(|| (!may_be_taken()).then_some(Over::Withdrawn))
+}
+
+/// May the login still take the role that the session is switched to?
+fn may_be_taken() -> bool {
+    let (epoch, roles) = (switch_state::epoch(), invalidation::roles());
+    let (of, as_of, answer) = ROLE.get();
+    if (of, as_of) == (epoch, roles) {
+        return answer;
+    }
+    let answer = roles::permitted(&catalog::name_of(identity::outer_user())).is_ok();
+    ROLE.set((epoch, roles, answer));
+    answer
+}
+
+fn of_token() -> Option<Over> {
     TOKENS.with_borrow(|tokens| {
         let epoch = switch_state::epoch();
         let active = match tokens.iter().find(|active| active.seen_at.get() == epoch) {
@@ -114,18 +141,10 @@ fn look(active: &Active) -> Option<Over> {
     match verify::again(&active.presented) {
         Ok(rules) => {
             let role = catalog::name_of(identity::outer_user());
-            // Its values may stand for another role by now.
+            // It may name another role by now, or none.
             let token = &active.presented.token.verified;
-            if rules.role_map.is_some()
-                && super::role_of(&rules, token, None).map_or(true, |named| named.role != role)
-            {
-                return Some(Over::Withdrawn);
-            }
-            let allowed = rules.allowed_roles.as_ref();
-            // A token that names none has taken the issuer's own.
-            (rules.anon_role.as_ref() != Some(&role)
-                && allowed.is_some_and(|allowed| !allowed.contains(&role)))
-            .then_some(Over::Withdrawn)
+            let named = super::role_of(&rules, token, active.switch.claim.as_deref());
+            (!named.is_ok_and(|named| named.role == role)).then_some(Over::Withdrawn)
         }
         Err(verify::Error::Revoked) => Some(Over::Revoked),
         Err(_) => Some(Over::Withdrawn),

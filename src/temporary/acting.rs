@@ -1,12 +1,16 @@
-//! Sessions that have SET ROLE to a role that is theirs for a time, and cursors that they have opened as it.
+//! Sessions that have SET ROLE to a role that is theirs for a time, or taken it by a token, and cursors that they have opened as it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgrx::pg_sys;
 
 use super::verdict::{self, Verdict};
 use super::{Catalog, HasEnded};
 use crate::error::raise;
 use crate::lock::verdict::{Event, Statement};
+use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{catalog, clock, identity, invalidation};
 use crate::session::ends;
 
@@ -31,7 +35,9 @@ pub fn enforce(event: &Event<'_>) {
     {
         return;
     }
-    let (login, acts_as) = (identity::session_user(), identity::now().outer);
+    let Some((login, acts_as)) = acting() else {
+        return;
+    };
     let generation = invalidation::roles_generation();
     let known = LAST.get().is_some_and(|answer| {
         answer.login == u32::from(login)
@@ -42,6 +48,7 @@ pub fn enforce(event: &Event<'_>) {
     if known {
         if LAST.get().is_some_and(|answer| answer.until != i64::MAX) {
             ends::ensure();
+            note(acts_as);
         }
         return;
     }
@@ -59,6 +66,9 @@ pub fn enforce(event: &Event<'_>) {
                 generation,
                 until,
             }));
+            if until != i64::MAX {
+                note(acts_as);
+            }
             // Where the role is within reach by another way the end of this one cancels nothing.
             let is_last = until != i64::MAX
                 && verdict::judge(&Catalog, login.into(), acts_as.into(), until) == Verdict::Ended;
@@ -78,6 +88,59 @@ pub fn enforce(event: &Event<'_>) {
             role: catalog::name_of(acts_as),
         }),
     }
+}
+
+thread_local! {
+    /// The roles, taken for a time, that this transaction has acted as.
+    static ACTED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+}
+
+static HAS_ACTED: AtomicBool = AtomicBool::new(false);
+
+/// Has this transaction acted as a role that was taken for a time? From PostgreSQL 18 on a deferred trigger runs as the role that has queued
+/// it, when the session has gone back to itself, too.
+#[inline]
+pub fn has_acted() -> bool {
+    HAS_ACTED.load(Ordering::Relaxed)
+}
+
+fn note(role: pg_sys::Oid) {
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+    if !LISTENING.swap(true, Ordering::Relaxed) {
+        xact_end::tell::<Transactions>();
+    }
+    HAS_ACTED.store(true, Ordering::Relaxed);
+    ACTED.with_borrow_mut(|acted| {
+        if !acted.contains(&role) {
+            acted.push(role);
+        }
+    });
+}
+
+struct Transactions;
+
+impl Ending for Transactions {
+    #[inline]
+    fn is_awaited(_moment: Moment) -> bool {
+        has_acted()
+    }
+
+    fn at(moment: Moment) {
+        if !matches!(moment, Moment::BeforeCommit | Moment::BeforePrepare) {
+            HAS_ACTED.store(false, Ordering::Relaxed);
+            ACTED.with_borrow_mut(Vec::clear);
+        }
+    }
+}
+
+/// The login, and the role other than itself that it acts as, by SET ROLE, or in what it has queued when it did.
+fn acting() -> Option<(pg_sys::Oid, pg_sys::Oid)> {
+    let (login, now) = (identity::session_user(), identity::now());
+    if now.outer != login {
+        return Some((login, now.outer));
+    }
+    let has_queued = ACTED.with_borrow(|acted| acted.contains(&now.current));
+    has_queued.then_some((login, now.current))
 }
 
 thread_local! {

@@ -90,7 +90,7 @@ impl Report for HasEnded {
         "Its deadline has passed, or it was revoked; the session still acts as the role.".into()
     }
     fn hint(&self) -> String {
-        "RESET ROLE, after ROLLBACK inside a transaction.".into()
+        "RESET ROLE, after ROLLBACK inside a transaction; connect anew where a token has switched the session.".into()
     }
 }
 

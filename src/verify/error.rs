@@ -76,7 +76,7 @@ impl Report for Error {
                 "Make {path}, named by scope_roles.jwt_secret, readable for the server's operating system user."
             ),
             Self::BadIssuer { name, .. } => {
-                format!("Give the issuer usable keys with scope.set_jwt_keys('{name}', …).")
+                format!("Correct it with scope.set_jwt_keys('{name}', …) or scope.alter_jwt_issuer('{name}', …).")
             }
             Self::Token { refusal, by } => match configured(*refusal, by) {
                 Some(place) => format!("{} {place}", refusal.hint()),

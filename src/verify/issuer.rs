@@ -90,8 +90,24 @@ struct Known {
     /// Of the tables, and of the configuration (the default leeway and role claim are settings).
     generation: u64,
     configuration: i64,
-    by_name: HashMap<String, Rc<Rules>>,
-    by_issuer: HashMap<String, Rc<Rules>>,
+    by_name: HashMap<String, OrBad>,
+    by_issuer: HashMap<String, OrBad>,
+}
+
+/// The rules of an issuer, or why it has none.
+type OrBad = Result<Rc<Rules>, Unusable>;
+
+/// An issuer whose row cannot be read.
+#[derive(Clone)]
+struct Unusable {
+    name: String,
+    problem: String,
+}
+
+impl From<Unusable> for Error {
+    fn from(Unusable { name, problem }: Unusable) -> Self {
+        Self::BadIssuer { name, problem }
+    }
 }
 
 /// Is any issuer registered in this database?
@@ -100,12 +116,16 @@ pub fn any() -> Result<bool, Error> {
 }
 
 pub fn by_name(name: &str) -> Result<Option<Rc<Rules>>, Error> {
-    with(|known| known.by_name.get(name).cloned())
+    with(|known| known.by_name.get(name).cloned())?
+        .transpose()
+        .map_err(Error::from)
 }
 
 /// The rules of the issuer that a token's `iss` names.
 pub fn by_issuer(issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
-    with(|known| known.by_issuer.get(issuer).cloned())
+    with(|known| known.by_issuer.get(issuer).cloned())?
+        .transpose()
+        .map_err(Error::from)
 }
 
 /// What is known is read again when it is next asked for: a fetch that has brought nothing new, but has made keys hold longer, is told to nobody.
@@ -160,7 +180,7 @@ struct Row {
     stale_until: Option<i64>,
 }
 
-type Maps = (HashMap<String, Rc<Rules>>, HashMap<String, Rc<Rules>>);
+type Maps = (HashMap<String, OrBad>, HashMap<String, OrBad>);
 
 fn load() -> Result<Maps, Error> {
     own_tables::learn();
@@ -185,19 +205,18 @@ fn load() -> Result<Maps, Error> {
     let mut maps = Maps::default();
     for row in rows {
         let row: Row = serde_json::from_str(&row).map_err(|error| Error::Sql(error.to_string()))?;
-        let issuer = row.issuer.clone();
-        let rules = Rc::new(rules(row)?);
-        maps.1.insert(issuer, rules.clone());
-        if let Some(name) = &rules.name {
-            maps.0.insert(name.clone(), rules.clone());
-        }
+        let (name, issuer) = (row.name.clone(), row.issuer.clone());
+        // What cannot be read is the matter of those alone whose tokens it would judge.
+        let known = rules(row).map(Rc::new);
+        maps.1.insert(issuer, known.clone());
+        maps.0.insert(name, known);
     }
     Ok(maps)
 }
 
-fn rules(mut row: Row) -> Result<Rules, Error> {
+fn rules(mut row: Row) -> Result<Rules, Unusable> {
     let text = Zeroizing::new(std::mem::take(&mut row.keys));
-    let bad = |problem: String| Error::BadIssuer {
+    let bad = |problem: String| Unusable {
         name: row.name.clone(),
         problem,
     };

@@ -151,6 +151,54 @@ fn settings_of_its_own_role_for_the_next() {
     own_settings_are_refused(&Gate::new("role_settings_p"));
 }
 
+/// A password for the role that a token gives would open it without one.
+#[test]
+fn attack_a_password_for_the_role_of_a_token() {
+    let g = Gate::new("role_password");
+    let mut admin = g.f.admin();
+    let (reader, ann) = (&g.reader, g.f.role("ann", "LOGIN"));
+    admin.run(&format!(
+        "ALTER ROLE {reader} LOGIN PASSWORD 'orig'; GRANT {reader} TO {ann}"
+    ));
+    admin.handed(&format!(
+        "scope.create_authenticator('role_password_api', '{{{reader}}}')"
+    ));
+    let verifier = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{reader}'");
+    let before = admin.text(&verifier);
+    for login in [&g.auth, &ann, "role_password_api"] {
+        let mut s = g.f.login(login);
+        for set in [
+            "ALTER ROLE CURRENT_USER PASSWORD 'evil'",
+            "DO $$ BEGIN ALTER ROLE CURRENT_USER PASSWORD 'evil'; END $$",
+            "CREATE FUNCTION pg_temp.f() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+               $$ BEGIN ALTER ROLE CURRENT_USER PASSWORD 'evil'; END $$; SELECT pg_temp.f()",
+        ] {
+            s.run(&format!("BEGIN; {}", switch(&g.token(json!({})))));
+            s.refused(set, "42501");
+            s.run("ROLLBACK");
+        }
+    }
+    // Nor by code that it leaves for others to run.
+    let mut own = g.f.login(reader);
+    own.run(
+        "CREATE FUNCTION pg_temp.f() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+           $$ BEGIN ALTER ROLE CURRENT_USER PASSWORD 'evil'; END $$",
+    );
+    admin.run(&format!(
+        "CREATE SCHEMA his AUTHORIZATION {reader}; GRANT USAGE ON SCHEMA his TO PUBLIC"
+    ));
+    own.run(
+        "CREATE FUNCTION his.f() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+           $$ BEGIN ALTER ROLE CURRENT_USER PASSWORD 'evil'; END $$",
+    );
+    g.f.login(&ann).refused("SELECT his.f()", "42501");
+    admin.refused("SELECT his.f()", "42501");
+    assert_eq!(admin.text(&verifier), before);
+    // In its own session it has its own password.
+    own.run("ALTER ROLE CURRENT_USER PASSWORD 'other'");
+    assert_ne!(admin.text(&verifier), before);
+}
+
 /// The same of a role that can log in, whose login is not a token's; nor does its code, wherever it runs.
 #[test]
 fn attack_settings_of_a_login_that_tokens_take() {
@@ -193,6 +241,8 @@ fn own_settings_are_refused(g: &Gate<'_>) {
             g.reader, g.f.name
         ),
         "ALTER ROLE CURRENT_USER RESET ALL".into(),
+        "ALTER ROLE CURRENT_USER PASSWORD 'evil'".into(),
+        "ALTER ROLE CURRENT_USER PASSWORD NULL".into(),
         "DO $$ BEGIN ALTER ROLE CURRENT_USER SET search_path = evil; END $$".into(),
     ] {
         for protocol in [Protocol::Simple, Protocol::Extended] {

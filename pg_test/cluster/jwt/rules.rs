@@ -85,6 +85,37 @@ fn attack_a_token_of_the_issuer_for_something_else() {
     warm.refused_with(&switch(&once), "28000", "claim_required");
 }
 
+/// What cannot be read of one issuer, whoever has written it, is no other's matter.
+#[test]
+fn an_issuer_that_cannot_be_read_stops_no_other() {
+    let g = Gate::new("jwt_rules_unread");
+    let keys = jwks(&[&ED]);
+    register(&g, "good", &keys, "");
+    register(&g, "bad", &keys, "");
+    g.f.admin()
+        .run("UPDATE _scope.jwt_issuer SET required_claims = '{\"n\": null}' WHERE name = 'bad'");
+    let mut s = g.login();
+    takes(&mut s, &token(&g, "good", json!({})), &g.reader);
+    takes(&mut s, &g.token(json!({})), &g.reader);
+    let refusal = s.refused(&switch(&token(&g, "bad", json!({}))), "55000");
+    assert!(refusal.message.contains("\"bad\""), "{refusal}");
+}
+
+/// A token's claim that users can edit, named by the caller: the administrator says which it is from now on.
+#[test]
+fn attack_a_switch_that_outlives_the_rule_that_named_its_role() {
+    let g = Gate::new("jwt_rules_path");
+    register(&g, "nick", &jwks(&[&ED]), "");
+    let chosen = token(&g, "nick", json!({"role": g.writer, "nick": g.reader}));
+    let (mut s, mut other) = (g.login(), g.login());
+    s.run(&format!("BEGIN; {}", switch_by(&chosen, "nick")));
+    other.run(&format!("BEGIN; {}", switch(&chosen)));
+    g.f.admin()
+        .run(r#"SELECT scope.alter_jwt_issuer('nick', '{"role_claim":"role"}')"#);
+    assert_switched(&mut other, &g.writer);
+    s.refused_with("SELECT * FROM orders", "28000", "withdrawn");
+}
+
 #[test]
 fn attack_an_id_token_as_an_access_token() {
     let g = Gate::new("jwt_rules_types");

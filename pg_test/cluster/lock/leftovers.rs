@@ -603,6 +603,21 @@ fn everything_of_a_session_switch_ends_with_it() {
     ));
     assert_eq!(s.text("SHOW request.jwt.claims"), "");
     assert_eq!(s.text("SHOW app.tenant"), "");
+    // One that takes its place in the same transaction has nothing of it.
+    s.run(&open);
+    s.run("SELECT pg_advisory_lock(4711)");
+    s.run("SELECT setseed(0.5)");
+    let known = s.text("SELECT random()");
+    s.run("SELECT setseed(0.5)");
+    s.run(&format!(
+        "BEGIN; {close}; {}; COMMIT",
+        switch_session(&POOL.victims_token)
+    ));
+    s.assert_that(&format!("random()::text <> {}", literal(&known)));
+    s.assert_that(
+        "NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())",
+    );
+    s.run(&end_session(&POOL.victims_token));
 }
 
 /// COMMIT in a procedure ends the switch, and with it what it left.

@@ -217,6 +217,21 @@ fn what_a_spec_names_and_is_not_there_is_refused_with_its_place() {
             "22023",
         ),
         (
+            r#""issuers":[{"name":"a","issuer":"b","required_claims":{"x":100000000000000000001}}]"#,
+            "/issuers/0/required_claims",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","required_claims":{"x":"a","x":"b"}}]"#,
+            "/issuers/0/required_claims",
+            "22023",
+        ),
+        (
+            r#""issuers":[{"name":"a","issuer":"b","role_map":[{"x":"a","x":"b"}]}]"#,
+            "/issuers/0/role_map",
+            "22023",
+        ),
+        (
             r#""issuers":[{"name":"a","issuer":"b","role_map":[{"x":"a","y":"b"}]}]"#,
             "/issuers/0/role_map",
             "22023",
@@ -234,7 +249,7 @@ fn what_a_spec_names_and_is_not_there_is_refused_with_its_place() {
                 sqlstate,
             );
             assert!(
-                refusal.detail.contains(&format!("\"{pointer}\"")),
+                refusal.to_string().contains(&format!("\"{pointer}\"")),
                 "{spec}: {refusal}"
             );
         }
@@ -467,4 +482,41 @@ fn apply_locks_nothing_for_those_who_may_not_change_it() {
     s.denied(&format!("SELECT scope.apply({})", literal(own)), "55P03");
     holder.run("COMMIT");
     s.rows(&format!("SELECT scope.apply({})", literal(own)));
+}
+
+/// Whose right to a role ends gives it to no login that goes on, were the login their own.
+#[test]
+fn attack_an_authenticator_keeps_by_a_spec_what_was_given_for_a_time() {
+    let f = fixture("spec_for_a_time");
+    let mut admin = f.admin();
+    let me = caller(&f, ALL);
+    let (owner, own) = (f.role("owner", "NOLOGIN"), f.role("own", "NOLOGIN"));
+    admin.run(&format!(
+        "GRANT {own} TO {me} WITH ADMIN OPTION; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA scope TO {owner};
+         GRANT USAGE ON SCHEMA app TO {owner} WITH GRANT OPTION; ALTER TABLE app.orders OWNER TO {owner};
+         SET ROLE {owner}; SELECT scope.create_scope('spec_for_a_time_a', tables => '{{app.orders}}'); RESET ROLE"
+    ));
+    let mut s = f.login(&me);
+    s.handed(&format!(
+        "scope.create_authenticator('spec_for_a_time_api', '{{{own}}}')"
+    ));
+    let spec = |name: &str, more: &str| {
+        format!(
+            r#"SELECT scope.apply('{{"version":1,"authenticators":[{{"name":"{name}","roles":["{own}"{more}]}}]}}')"#
+        )
+    };
+    let scope = ",\"spec_for_a_time_a\"";
+    s.refused(&spec("spec_for_a_time_api", scope), "42501");
+    admin.run(&format!(
+        "SELECT scope.grant_temporary('{owner}', '{me}', '1 hour')"
+    ));
+    let refusal = s.refused(&spec("spec_for_a_time_api", scope), "42501");
+    assert!(refusal.detail.contains("lasts longer"), "{refusal}");
+    admin.assert_that("NOT pg_has_role('spec_for_a_time_api', 'spec_for_a_time_a', 'MEMBER')");
+    // What it has already may be said again, and one that ends with the right may be made.
+    s.run(&spec("spec_for_a_time_api", ""));
+    s.run(&spec("spec_for_a_time_new", scope));
+    admin.assert_that(
+        "(SELECT valid_until <= now() + interval '1 hour' FROM scope.roles WHERE role = 'spec_for_a_time_new')",
+    );
 }

@@ -1,12 +1,9 @@
 //! All that is laid down of an issuer but its keys: what `scope.add_jwt_issuer()` and `scope.alter_jwt_issuer()` take, and what a spec
 //! declares. One list of attributes; durations are in seconds.
 
-use std::collections::BTreeMap;
-
 use pgrx::pg_sys;
 use pgrx::spi::SpiResult;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::{Bad, algorithms, bound, token_types};
 use crate::claim_path::ClaimPath;
@@ -43,11 +40,10 @@ pub struct Definition {
     pub max_age: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_types: Vec<String>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub required_claims: Map<String, Value>,
-    /// One member each: objects have no order.
+    #[serde(default, skip_serializing_if = "RequiredClaims::is_empty")]
+    pub required_claims: RequiredClaims,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role_map: Option<Vec<BTreeMap<String, String>>>,
+    pub role_map: Option<RoleMap>,
     #[serde(default = "if_present", skip_serializing_if = "is_if_present")]
     pub bound: String,
     /// Where its keys are fetched from …
@@ -105,7 +101,7 @@ impl Definition {
             require_exp: true,
             max_age: None,
             token_types: Vec::new(),
-            required_claims: Map::new(),
+            required_claims: RequiredClaims::default(),
             role_map: None,
             bound: if_present(),
             keys_url: None,
@@ -154,25 +150,18 @@ impl Definition {
             ClaimPath::parse(path).map_err(|bad| ("role_claim", Bad::RoleClaim(bad)))?;
         }
         token_types(&self.token_types).map_err(|bad| ("token_types", bad))?;
-        RequiredClaims::parse(&self.required())
-            .map_err(|bad| ("required_claims", Bad::Required(bad)))?;
-        self.map()
-            .map(|map| RoleMap::parse(&map))
-            .transpose()
-            .map_err(|bad| ("role_map", Bad::RoleMap(bad)))?;
         bound(&self.bound).map_err(|bad| ("bound", bad))?;
         self.check_source(before)
     }
 
     /// The required claims as JSON.
     pub fn required(&self) -> String {
-        Value::Object(self.required_claims.clone()).to_string()
+        self.required_claims.to_json()
     }
 
     /// The map of roles as JSON.
     pub fn map(&self) -> Option<String> {
-        let map = self.role_map.as_ref()?;
-        Some(serde_json::json!(map).to_string())
+        self.role_map.as_ref().map(RoleMap::to_json)
     }
 
     fn files(&self) -> [(&'static str, Option<&String>); 2] {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use serde_json::{Map, Value as Json};
+use serde_json::value::RawValue;
 
 use super::definition::{self, Definition, if_present};
 use super::{Bad, algorithms};
 use crate::audit::{self, Action, Value};
-use crate::claim_rules::{RoleMap, RuleError};
+use crate::claim_rules::{RequiredClaims, RoleMap};
 use crate::error;
 use crate::jwt::{self, KeySet};
 use crate::pg::arguments::{JsonText, Text, strings};
@@ -105,7 +105,9 @@ fn add_jwt_issuer(
             max_age: duration("max_age", max_age)?,
             token_types: list("token_types", strings(token_types))?,
             required_claims: required(required_claims)?,
-            role_map: text(role_map).map(|map| ordered(&map)).transpose()?,
+            role_map: text(role_map)
+                .map(|map| RoleMap::parse(&map).map_err(Bad::RoleMap))
+                .transpose()?,
             bound: text(bound).unwrap_or_else(if_present),
             keys_url: text(keys_url),
             discover: discover.unwrap_or(false),
@@ -137,17 +139,11 @@ fn add_jwt_issuer(
     add().map_err(error::report)
 }
 
-fn required(claims: Option<JsonText>) -> Result<Map<String, Json>, Bad> {
+fn required(claims: Option<JsonText>) -> Result<RequiredClaims, Bad> {
     let Some(JsonText(text)) = claims else {
-        return Ok(Map::new());
+        return Ok(RequiredClaims::default());
     };
-    serde_json::from_str(&text).map_err(|_| Bad::Required(RuleError::NotAnObject))
-}
-
-/// A map of roles in the form that keeps its order.
-fn ordered(map: &str) -> Result<Vec<BTreeMap<String, String>>, Bad> {
-    let map = RoleMap::parse(map).map_err(Bad::RoleMap)?;
-    serde_json::from_str(&map.to_json()).map_err(|error| Bad::Sql(error.to_string()))
+    RequiredClaims::parse(&text).map_err(Bad::Required)
 }
 
 /// Changes attributes of an issuer. Documented in `sql/functions.sql`.
@@ -156,7 +152,7 @@ fn alter_jwt_issuer(name: Option<Text>, changes: Option<JsonText>) -> Result<(),
     let alter = || -> Result<(), Bad> {
         let name = present("name", name.as_deref())?;
         let changes = changes.ok_or(Bad::Null("changes"))?;
-        let changes: Map<String, Json> =
+        let changes: Attributes =
             serde_json::from_str(&changes.0).map_err(|_| Bad::Changes("It is none".into()))?;
         if xact::is_read_only() {
             return Err(Bad::ReadOnly);
@@ -178,28 +174,29 @@ fn alter_jwt_issuer(name: Option<Text>, changes: Option<JsonText>) -> Result<(),
     alter().map_err(error::report)
 }
 
+/// As JSON text: numbers stay as they are written.
+type Attributes = BTreeMap<String, Box<RawValue>>;
+
 /// The definition with other attributes; null stands for what an attribute is when it is not given.
-fn changed(before: &Definition, changes: &Map<String, Json>) -> Result<Definition, Bad> {
+fn changed(before: &Definition, changes: &Attributes) -> Result<Definition, Bad> {
     let bad = |error: serde_json::Error| Bad::Changes(error.to_string());
-    let mut all = match serde_json::to_value(before).map_err(bad)? {
-        Json::Object(all) => all,
-        _ => Map::new(),
-    };
+    let all = serde_json::to_string(before).map_err(bad)?;
+    let mut all: Attributes = serde_json::from_str(&all).map_err(bad)?;
     for (attribute, value) in changes {
         if attribute == "name" {
             return Err(Bad::Renamed);
         }
-        match value {
+        match value.get() {
             // What is no attribute stays, and is refused.
-            Json::Null if Definition::has(attribute) => all.remove(attribute),
-            value => all.insert(attribute.clone(), value.clone()),
+            "null" if Definition::has(attribute) => all.remove(attribute),
+            _ => all.insert(attribute.clone(), value.clone()),
         };
     }
     // A column that cannot hold one.
-    if all.get("issuer").is_none() {
+    if !all.contains_key("issuer") {
         return Err(Bad::Null("issuer"));
     }
-    let text = Json::Object(all).to_string();
+    let text = serde_json::to_string(&all).map_err(bad)?;
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text)).map_err(
         |error: serde_path_to_error::Error<serde_json::Error>| {
             let path = error.path().to_string();
