@@ -11,6 +11,7 @@ pub mod child;
 pub mod clock;
 pub mod compat;
 pub mod connection;
+pub mod cursor;
 pub mod db_role_setting;
 pub mod dblink;
 pub mod discard;

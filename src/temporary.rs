@@ -8,6 +8,7 @@
 pub mod acting;
 mod error;
 pub mod inherited;
+pub mod opened;
 pub mod verdict;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
@@ -69,6 +70,13 @@ impl From<pgrx::spi::Error> for Error {
     fn from(error: pgrx::spi::Error) -> Self {
         Self::Life(error.into())
     }
+}
+
+/// Raised where rows would come from a cursor that was opened by what has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the temporary membership in role \"{role}\", by which a cursor was opened, has ended")]
+pub struct Lapsed {
+    pub role: String,
 }
 
 /// Raised at the next statement of a session whose role has been taken away.

@@ -763,3 +763,69 @@ fn attack_a_deferred_trigger_acts_as_the_role_after_its_end() {
         s.run("BEGIN; INSERT INTO lab.loot VALUES ('own', ''); COMMIT");
     }
 }
+
+/// PostgreSQL asks for rights when a cursor is opened, and its rows come when nothing tells any more by which right.
+#[test]
+fn attack_cursors_opened_by_a_membership_that_has_ended() {
+    for revoked in [true, false] {
+        let name = if revoked {
+            "temporary_cursors_r"
+        } else {
+            "temporary_cursors_e"
+        };
+        let scene = Scene::new(name);
+        let (owner, person) = (&scene.owner, &scene.person);
+        let mut admin = scene.f.admin();
+        admin.run(&format!(
+            "INSERT INTO vault SELECT 'more' FROM generate_series(1, 100);
+             CREATE TABLE own AS SELECT generate_series(1, 100) AS i; GRANT SELECT ON own TO {person}"
+        ));
+        scene.grant(if revoked { "1 hour" } else { "3 seconds" });
+        let of = "CURSOR FOR SELECT secret FROM vault";
+        let held = "CURSOR WITH HOLD FOR SELECT secret FROM vault";
+        let [
+            mut inherits,
+            mut holds,
+            mut takes,
+            mut holds_taken,
+            mut theirs,
+        ] = std::array::from_fn(|_| scene.f.login(person));
+        inherits.run(&format!(
+            "BEGIN; DECLARE c {of}; FETCH 5 FROM c; SAVEPOINT s"
+        ));
+        holds.run(&format!("BEGIN; DECLARE c {held}; COMMIT; FETCH 1 FROM c"));
+        takes.run(&format!(
+            "BEGIN; SET LOCAL ROLE {owner}; DECLARE c {of}; FETCH 1 FROM c; RESET ROLE; SAVEPOINT s"
+        ));
+        holds_taken.run(&format!(
+            "BEGIN; SET LOCAL ROLE {owner}; DECLARE c {held}; COMMIT; FETCH 1 FROM c"
+        ));
+        theirs.run("BEGIN; DECLARE c CURSOR FOR SELECT i FROM own; FETCH 1 FROM c; SAVEPOINT s");
+        if revoked {
+            scene.revoke();
+        }
+        wait_until("the membership is gone", 30, || {
+            admin.holds(&format!("NOT pg_has_role('{person}', '{owner}', 'MEMBER')"))
+        });
+        for s in [&mut inherits, &mut takes] {
+            s.refused("FETCH 5 FROM c", "42501");
+            s.run("ROLLBACK TO s");
+        }
+        for s in [&mut holds, &mut holds_taken] {
+            let inside = "DO $$ DECLARE c refcursor := 'c'; r text; BEGIN FETCH c INTO r; RAISE NOTICE '%', r; END $$";
+            for sql in ["FETCH 5 FROM c", inside, "MOVE 1 IN c"] {
+                s.refused(sql, "42501");
+            }
+            s.run("CLOSE c");
+            s.run("SELECT count(*) FROM own");
+        }
+        // Their own goes on once nothing else does.
+        for s in [&mut inherits, &mut takes] {
+            s.run(
+                "ROLLBACK; BEGIN; DECLARE c CURSOR FOR SELECT i FROM own; FETCH 5 FROM c; COMMIT",
+            );
+        }
+        // Nobody can tell by which right this one was opened.
+        theirs.refused("FETCH 5 FROM c", "42501");
+    }
+}

@@ -228,6 +228,7 @@ pub(super) unsafe fn goes_on_after_the_end(node: *mut pg_sys::Node) -> bool {
     unsafe {
         match (*node).type_ {
             pg_sys::NodeTag::T_TransactionStmt => is_transaction(node),
+            pg_sys::NodeTag::T_ClosePortalStmt => true,
             pg_sys::NodeTag::T_DiscardStmt => {
                 (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
             }

@@ -79,7 +79,7 @@ unsafe fn run(query: *mut pg_sys::QueryDesc, is_quiet: bool, next: impl FnOnce()
 
 /// In `es_top_eflags`, where PostgreSQL's own EXEC_FLAG_… are the lowest bits.
 const STARTED_UNDER_THE_LOCK: i32 = 1 << 30;
-/// As a role that was taken for a time.
+/// By what is somebody's for a time.
 const STARTED_FOR_A_TIME: i32 = 1 << 29;
 
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
@@ -123,7 +123,8 @@ unsafe fn start(query: *mut pg_sys::QueryDesc, flags: i32) {
                 statements::started(query, flags);
             }
             guards::writes::after_start(query);
-            if acts_as_another() && temporary::acting::opened(query as usize) {
+            let for_a_time = acts_as_another() || inherits_for_a_time();
+            if (for_a_time || borrows_for_a_time((*query).plannedstmt)) && opened(query) {
                 (*(*query).estate).es_top_eflags |= STARTED_FOR_A_TIME;
                 quiet::never();
             }
@@ -172,9 +173,40 @@ unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
     }
 }
 
+/// Does the plan read as somebody who may inherit for a time?
+///
+/// # Safety
+/// A valid plan.
+unsafe fn borrows_for_a_time(plan: *mut pg_sys::PlannedStmt) -> bool {
+    let mut borrows = false;
+    // SAFETY: by contract.
+    unsafe {
+        compat::reads_as(plan, |owner| {
+            borrows |= owner != pg_sys::InvalidOid && temporary::inherited::may_have_ended(owner);
+        });
+    }
+    borrows
+}
+
+/// # Safety
+/// As the hook.
+#[pg_guard]
+unsafe extern "C-unwind" fn opened(query: *mut pg_sys::QueryDesc) -> bool {
+    let mut owners = Vec::new();
+    // SAFETY: by contract.
+    unsafe {
+        compat::reads_as((*query).plannedstmt, |owner| {
+            if owner != pg_sys::InvalidOid {
+                owners.push(owner);
+            }
+        });
+    }
+    temporary::opened::started(query as usize, &owners)
+}
+
 #[pg_guard]
 extern "C-unwind" fn before_query_for_a_time(query: *mut pg_sys::QueryDesc) {
-    temporary::acting::enforce_opened(query as usize);
+    temporary::opened::enforce(query as usize);
 }
 
 /// A query of a session that nothing concerns, and of no view.

@@ -12,7 +12,7 @@ use crate::{lock, login, temporary};
 /// May the current user inherit through a membership that has ended? A few loads where it has none.
 #[inline]
 pub(super) fn inherits_for_a_time() -> bool {
-    temporary::inherited::may_have_ended(acting_user())
+    temporary::inherited::may_have_ended(acting_user()) || temporary::opened::has_held()
 }
 
 fn acting_user() -> pg_sys::Oid {
@@ -44,6 +44,9 @@ pub(super) extern "C-unwind" fn before_anything() {
 
 #[pg_guard]
 pub(super) extern "C-unwind" fn before_inherited_use() {
+    if temporary::opened::has_held() {
+        temporary::opened::enforce_held();
+    }
     temporary::inherited::enforce_for_current();
 }
 

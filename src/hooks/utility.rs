@@ -25,7 +25,7 @@ use crate::pg::error_context::{self, explaining};
 use crate::pg::{seclabel, xact};
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, gate, leftovers, switch_state};
-use crate::wakeup;
+use crate::{temporary, wakeup};
 
 unsafe extern "C-unwind" {
     /// tcop/utility.h, without the guard of pgrx's bindings.
@@ -112,6 +112,10 @@ unsafe extern "C-unwind" fn process_utility(
         if renames {
             before_rename(node);
         }
+        let holds = guards::utility::holds_a_cursor(node);
+        if holds {
+            before_held_cursor(node.cast());
+        }
         let recorded = statements::is_recorded() && statements::utility_started(statement, query);
         let next = PREVIOUS.unwrap_or(standard_ProcessUtility);
         let run = |statement, destination| {
@@ -143,6 +147,9 @@ unsafe extern "C-unwind" fn process_utility(
         }
         if renames {
             after_rename(node);
+        }
+        if holds {
+            after_held_cursor();
         }
         if (*node).type_ == pg_sys::NodeTag::T_AlterRoleSetStmt {
             after_role_settings(node.cast());
@@ -193,6 +200,19 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
 #[pg_guard]
 extern "C-unwind" fn before_role_settings() {
     itself::enforce_settings();
+}
+
+/// # Safety
+/// A valid statement, whose name is terminated.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_held_cursor(statement: *mut pg_sys::DeclareCursorStmt) {
+    // SAFETY: by contract.
+    temporary::opened::holding(Some(unsafe { CStr::from_ptr((*statement).portalname) }));
+}
+
+#[pg_guard]
+extern "C-unwind" fn after_held_cursor() {
+    temporary::opened::holding(None);
 }
 
 #[pg_guard]

@@ -134,7 +134,7 @@ pub fn cover<C: Covering>(name: &CStr) {
     let setting = compat::find_setting(name);
     if !setting.is_null() {
         // SAFETY: a valid record of a string setting of ours; the hook has the type that PostgreSQL asks for.
-        unsafe { (*setting.cast::<pg_sys::config_string>()).show_hook = Some(show_cover::<C>) }
+        unsafe { (*compat::text_setting(setting)).show_hook = Some(show_cover::<C>) }
     }
 }
 

@@ -1,7 +1,6 @@
-//! Sessions that have SET ROLE to a role that is theirs for a time, or taken it by a token, and cursors that they have opened as it.
+//! Sessions that have SET ROLE to a role that is theirs for a time, or taken it by a token.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
@@ -143,30 +142,10 @@ fn acting() -> Option<(pg_sys::Oid, pg_sys::Oid)> {
     has_queued.then_some((login, now.current))
 }
 
-thread_local! {
-    /// Queries that were started by a role taken for a time, by their addresses: login and role.
-    static OPENED: RefCell<HashMap<usize, (u32, u32)>> = RefCell::default();
-}
-
-/// A query of a session that has SET ROLE was started: true if [`enforce_opened`] is to be asked when it goes on.
-pub fn opened(query: usize) -> bool {
-    let Some(answer) = LAST.get().filter(|answer| answer.until != i64::MAX) else {
-        return false;
-    };
-    OPENED.with_borrow_mut(|opened| {
-        opened.insert(query, (answer.login, answer.acts_as));
-    });
-    true
-}
-
-/// The same as [`enforce`], for the role that has started the query: a cursor stays open when the session goes back from it.
-pub fn enforce_opened(query: usize) {
-    let Some((login, acts_as)) = OPENED.with_borrow(|opened| opened.get(&query).copied()) else {
-        return;
-    };
-    if verdict::judge(&Catalog, login, acts_as, clock::now()) == Verdict::Ended {
-        raise(&HasEnded {
-            role: catalog::name_of(acts_as.into()),
-        });
-    }
+/// The login and the role that this session acts as for a time, if it does: as last judged.
+pub fn lent() -> Option<(pg_sys::Oid, pg_sys::Oid)> {
+    let answer = LAST.get().filter(|answer| answer.until != i64::MAX)?;
+    let (login, acts_as) = acting()?;
+    let is_it = answer.login == u32::from(login) && answer.acts_as == u32::from(acts_as);
+    is_it.then_some((login, acts_as))
 }

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::{Error, HasEnded, StillThere};
+use super::{Error, HasEnded, Lapsed, StillThere};
 use crate::error::Report;
 use crate::text::identifier;
 use crate::timestamp;
@@ -91,6 +91,18 @@ impl Report for HasEnded {
     }
     fn hint(&self) -> String {
         "RESET ROLE, after ROLLBACK inside a transaction; connect anew where a token has switched the session.".into()
+    }
+}
+
+impl Report for Lapsed {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+    fn detail(&self) -> String {
+        "Its rows are what the membership gave.".into()
+    }
+    fn hint(&self) -> String {
+        "ROLLBACK, or CLOSE the cursor if it is one WITH HOLD.".into()
     }
 }
 

@@ -117,6 +117,19 @@ pub fn enforce(role: pg_sys::Oid) {
     }
 }
 
+/// The roles whose rights the role has for a time, as last judged.
+pub fn lent(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    if matches!(known_until(role), i64::MIN | i64::MAX) {
+        return Vec::new();
+    }
+    let roles = verdict::lent(&Inheriting, role.into(), clock::now());
+    let roles = roles.into_iter().map(pg_sys::Oid::from);
+    // One that it may only take gives nothing by itself.
+    roles
+        .filter(|&given| catalog::has_privileges_of(role, given))
+        .collect()
+}
+
 /// When something that the role inherits ends, if anything does.
 pub fn ends_at(role: pg_sys::Oid, now: i64) -> Option<i64> {
     match verdict::judge_inherited(&Inheriting, role.into(), now) {

@@ -92,6 +92,16 @@ fn still_gives(graph: &impl Graph, role: u32, then: i64) -> (Option<Membership>,
     (ended.map(|&(_, membership)| membership), ends.collect())
 }
 
+/// The roles that a role has for a time.
+pub fn lent(graph: &impl Graph, role: u32, now: i64) -> Vec<u32> {
+    let reach = reach(graph, role, |membership| membership.ends_at > now);
+    reach
+        .passed
+        .iter()
+        .map(|membership| membership.role)
+        .collect()
+}
+
 /// When a session that acts as a role may do so no more; `None` where no end of a membership takes that from it.
 pub fn ends_for_good(graph: &impl Graph, login: u32, acts_as: u32, now: i64) -> Option<i64> {
     let reach = reach(graph, login, |membership| membership.ends_at > now);

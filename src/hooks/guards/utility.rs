@@ -41,7 +41,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
 ///
 /// # Safety
 /// A valid statement.
-unsafe fn holds_a_cursor(node: *mut pg_sys::Node) -> bool {
+pub unsafe fn holds_a_cursor(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract; the tag says which struct it is.
     unsafe {
         (*node).type_ == pg_sys::NodeTag::T_DeclareCursorStmt
