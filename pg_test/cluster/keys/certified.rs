@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
 
 use super::{AUTHORITY, SERVER, ca_file};
 use crate::harness::*;
@@ -19,7 +20,10 @@ struct Certified {
 impl Certified {
     /// `None`, and said so, where node and what it needs cannot be had.
     fn start(authority: &Authority) -> Option<Certified> {
-        let folder = install()?;
+        let Some(folder) = PROVIDER.as_ref() else {
+            skip("npm does not give oidc-provider");
+            return None;
+        };
         let (certificate, key) = authority.issue("IP:127.0.0.1", "2");
         let mut child = Command::new("node")
             .arg(folder.join("provider.mjs"))
@@ -74,6 +78,9 @@ fn line(output: &mut impl BufRead) -> String {
     }
 }
 
+/// Once: `npm ci` takes away what another test runs.
+static PROVIDER: LazyLock<Option<PathBuf>> = LazyLock::new(install);
+
 fn install() -> Option<PathBuf> {
     let folder = ROOT.join("oidc");
     make_dir(&folder);
@@ -93,11 +100,9 @@ fn install() -> Option<PathBuf> {
         .current_dir(&folder)
         .stdin(Stdio::null())
         .output();
-    if !installed.is_ok_and(|done| done.status.success()) {
-        skip("npm does not give oidc-provider");
-        return None;
-    }
-    Some(folder)
+    installed
+        .is_ok_and(|done| done.status.success())
+        .then_some(folder)
 }
 
 #[test]
