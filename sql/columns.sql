@@ -101,6 +101,7 @@ COMMENT ON COLUMN scope.jwt_issuers.token_types IS 'The typ that a token''s head
 COMMENT ON COLUMN scope.jwt_issuers.required_claims IS 'What the claims of a token must be, by their names or paths: a value, a list of values, or {"present": true}.';
 COMMENT ON COLUMN scope.jwt_issuers.role_map IS 'Which values of the role claim stand for which roles, the first that a token has counts; NULL: the claim names the role.';
 COMMENT ON COLUMN scope.jwt_issuers.bound IS 'Whether a token is bound to the certificate of the TLS client (cnf, RFC 8705): required, if_present or ignored.';
+COMMENT ON COLUMN scope.jwt_issuers.single_use IS 'Whether a token switches once only, in the whole cluster.';
 COMMENT ON COLUMN scope.jwt_issuers.changed_at IS 'When it was last changed, keys included.';
 COMMENT ON COLUMN scope.jwt_issuers.keys_url IS 'The URL that the worker fetches its keys from; NULL: they are pasted, or discover says where they are.';
 COMMENT ON COLUMN scope.jwt_issuers.discover IS 'Whether the worker asks the issuer itself where its keys are (/.well-known/openid-configuration).';
@@ -155,6 +156,7 @@ COMMENT ON COLUMN _scope.jwt_issuer.token_types IS 'The typ that a token''s head
 COMMENT ON COLUMN _scope.jwt_issuer.required_claims IS 'What the claims of a token must be, by their names or paths: a value, a list of values, or {"present": true}.';
 COMMENT ON COLUMN _scope.jwt_issuer.role_map IS 'Which values of the role claim stand for which roles, the first that a token has counts; NULL: the claim names the role.';
 COMMENT ON COLUMN _scope.jwt_issuer.bound IS 'Whether a token is bound to the certificate of the TLS client (cnf, RFC 8705): required, if_present or ignored.';
+COMMENT ON COLUMN _scope.jwt_issuer.single_use IS 'Whether a token switches once only, in the whole cluster.';
 COMMENT ON COLUMN _scope.jwt_issuer.changed_at IS 'When it was last changed, keys included.';
 COMMENT ON COLUMN _scope.jwt_issuer.keys_url IS 'The URL that the worker fetches its keys from; NULL: they are pasted, or discover says where they are.';
 COMMENT ON COLUMN _scope.jwt_issuer.discover IS 'Whether the worker asks the issuer itself where its keys are (/.well-known/openid-configuration).';

@@ -253,6 +253,7 @@ CREATE FUNCTION scope.add_jwt_issuer(
     required_claims jsonb DEFAULT '{}',
     role_map json DEFAULT NULL,
     bound text DEFAULT 'if_present',
+    single_use boolean DEFAULT false,
     keys_url text DEFAULT NULL,
     discover boolean DEFAULT false,
     ca_file text DEFAULT NULL,
@@ -261,11 +262,11 @@ CREATE FUNCTION scope.add_jwt_issuer(
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'add_jwt_issuer_wrapper';
-COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval, text[], jsonb, json, text, text, boolean, text, text, interval) IS
+COMMENT ON FUNCTION scope.add_jwt_issuer(text, text, text, text[], text[], text, text[], text, interval, boolean, interval, text[], jsonb, json, text, boolean, text, boolean, text, text, interval) IS
 'Registers an issuer in this database. Tokens whose iss claim equals issuer are verified by its keys alone.
-keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key or certificate, an object of PEM certificates by their kid, or a secret of at least 32 bytes; at most 7,000 bytes where one is a secret; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat. token_types: the typ that the header may have (at+jwt, JWT), absent for none; empty: any. required_claims: by name or path a value, a list of values, or {"present": true}. role_map: from values of the role claim, a string or an array, to roles; the first of the map that the token has counts; json, because jsonb forgets the order. bound: whether cnf.x5t#S256 (RFC 8705) must be the SHA-256 of the TLS client''s certificate: required, if_present or ignored.
+keys: a JWKS, an array of JWKs or a JWK (RFC 7517), a PEM public key or certificate, an object of PEM certificates by their kid, or a secret of at least 32 bytes; at most 7,000 bytes where one is a secret; public keys in other forms, URLs and names of files are refused, not taken for secrets. audiences: when given, aud must name one. algorithms: JOSE names (RS256, ...); none: all that the keys allow. role_claim: the only claim that may name the role. allowed_roles: the only roles; NULL: no limit. anon_role: the role of valid tokens without a role claim. leeway: NULL: scope_roles.jwt_leeway. max_age: counted from iat. token_types: the typ that the header may have (at+jwt, JWT), absent for none; empty: any. required_claims: by name or path a value, a list of values, or {"present": true}. role_map: from values of the role claim, a string or an array, to roles; the first of the map that the token has counts; json, because jsonb forgets the order. bound: whether cnf.x5t#S256 (RFC 8705) must be the SHA-256 of the TLS client''s certificate: required, if_present or ignored. single_use: a token switches once in the whole cluster; it must have jti, iat and exp, and of the leeway no more than 2 seconds count.
 Instead of keys: keys_url, an https URL of a host that is the issuer''s or in scope_roles.jwks_hosts; or discover => true, which asks the issuer where they are. The background worker then fetches them, and again as they age. ca_file, bearer_token_file: absolute paths, for superusers and members of pg_read_server_files to name. keys_stale_for: how long keys hold beyond their time while new ones can''t be had; NULL: 24 hours.
-Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path, token type, required claims, map of roles, bound, URL or duration, more than one source of keys, or keys that serve none of the algorithms; 22004 NULL; 42501 may not name files.';
+Errors: 42710 name or issuer exists; 22023 bad keys, algorithm, path, token type, required claims, map of roles, bound, URL or duration, more than one source of keys, single_use without require_exp, or keys that serve none of the algorithms; 22004 NULL; 42501 may not name files.';
 
 CREATE FUNCTION scope.alter_jwt_issuer(name text, changes jsonb)
 RETURNS void

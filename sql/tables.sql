@@ -22,6 +22,7 @@ CREATE TABLE _scope.jwt_issuer (
     required_claims jsonb NOT NULL DEFAULT '{}',
     role_map jsonb,
     bound text NOT NULL DEFAULT 'if_present',
+    single_use boolean NOT NULL DEFAULT false,
     changed_at timestamptz NOT NULL DEFAULT now(),
     keys_url text,
     discover boolean NOT NULL DEFAULT false,
@@ -117,7 +118,7 @@ ALTER TABLE _scope.jwt_issuer
     ALTER algorithms SET STATISTICS 0, ALTER keys SET STATISTICS 0, ALTER role_claim SET STATISTICS 0, ALTER allowed_roles SET STATISTICS 0,
     ALTER anon_role SET STATISTICS 0, ALTER leeway SET STATISTICS 0, ALTER require_exp SET STATISTICS 0,
     ALTER max_age SET STATISTICS 0, ALTER token_types SET STATISTICS 0, ALTER required_claims SET STATISTICS 0,
-    ALTER role_map SET STATISTICS 0, ALTER bound SET STATISTICS 0, ALTER changed_at SET STATISTICS 0,
+    ALTER role_map SET STATISTICS 0, ALTER bound SET STATISTICS 0, ALTER single_use SET STATISTICS 0, ALTER changed_at SET STATISTICS 0,
     ALTER keys_url SET STATISTICS 0, ALTER discover SET STATISTICS 0,
     ALTER ca_file SET STATISTICS 0, ALTER bearer_token_file SET STATISTICS 0, ALTER keys_stale_for SET STATISTICS 0,
     ALTER key_count SET STATISTICS 0, ALTER kids SET STATISTICS 0;

@@ -318,7 +318,7 @@ class: table, column, sequence, function, schema, database, future tables, futur
 CREATE VIEW scope.jwt_issuers AS
   WITH issuers AS NOT MATERIALIZED (
        SELECT i.name, i.issuer, i.audiences, i.algorithms, i.role_claim, i.allowed_roles, i.anon_role, i.leeway, i.require_exp, i.max_age,
-              i.token_types, i.required_claims, i.role_map, i.bound,
+              i.token_types, i.required_claims, i.role_map, i.bound, i.single_use,
               i.changed_at, i.keys_url, i.discover, i.ca_file, i.bearer_token_file, i.keys_stale_for, i.key_count, i.kids,
               f.fetched_at, f.keys_changed_at, f.fresh_until, f.stale_until, f.next_fetch, f.attempted_at, f.failing_since, f.last_error
          FROM _scope.jwt_issuer i

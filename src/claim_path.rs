@@ -450,12 +450,19 @@ mod tests {
 
     #[test]
     fn deep_paths_do_not_overflow_the_stack() {
-        for open in ["(", "!(", "length(", "[", "[?", "((@", "count($["] {
+        for open in [
+            "(", "!", "!(", "length(", "[", "[?", "((@", "count($[", "[\"(\"", "a&&", "-",
+        ] {
             let path = format!("$[?{}", open.repeat(500 / open.len()));
-            let _any = ClaimPath::parse(path.get(..512).unwrap_or(&path));
+            ClaimPath::parse(path.get(..512).unwrap_or(&path)).unwrap_err();
         }
-        let balanced = format!("$[?{}@.a{}]", "(".repeat(250), ")".repeat(250));
-        let _any = ClaimPath::parse(&balanced).map(|path| path.text(PAYLOAD));
+        let balanced = |depth| format!("$[?{}@.a{}]", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(ClaimPath::parse(&balanced(15)).map(|_| ()), Ok(()));
+        assert_eq!(ClaimPath::parse(&balanced(16)).unwrap_err().position, 19);
+        ClaimPath::parse(&balanced(250)).unwrap_err();
+        // What is closed again counts no longer.
+        let wide = format!("$[?{}@.a]", "(@.b)||".repeat(70));
+        assert_eq!(ClaimPath::parse(&wide).map(|_| ()), Ok(()));
     }
 
     #[test]

@@ -41,6 +41,7 @@ static CONNECTION_HOST: Text = Text::new(None);
 static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
+static SINGLE_USE_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
 static EXPORT_ALERT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
@@ -316,6 +317,16 @@ fn define() {
             GucContext::Postmaster,
             none,
         );
+        GucRegistry::define_int_guc(
+            c"scope_roles.single_use_tokens",
+            c"How many used tokens of issuers with single_use the server remembers until they end.",
+            c"24 bytes of shared memory each. When all have not ended, further ones are refused.",
+            &SINGLE_USE_TOKENS,
+            0,
+            10_000_000,
+            GucContext::Postmaster,
+            none,
+        );
     }
     GucRegistry::define_enum_guc(
         c"scope_roles.audit_text",
@@ -453,6 +464,11 @@ pub fn audit_retention() -> Option<i64> {
 /// How many roles.
 pub fn login_facts() -> usize {
     usize::try_from(LOGIN_FACTS.get()).unwrap_or(0)
+}
+
+/// How many used tokens are remembered.
+pub fn single_use_tokens() -> usize {
+    usize::try_from(SINGLE_USE_TOKENS.get()).unwrap_or(0)
 }
 
 pub fn expiry() -> bool {

@@ -191,7 +191,9 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
             switch
         }
     };
-    activate(&switch.permitted, &switch.state)?;
+    activate(&switch.permitted, &switch.state, || {
+        verify::use_up(accepted)
+    })?;
     standing::permitted(switch.made_for.grounds.roles);
     if audit::wants(Class::Switch) {
         let members = switch.audit.get_or_init(|| members_of(accepted));
@@ -256,7 +258,7 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
         claims: &claims,
         with_role: None,
     });
-    activate(&permitted, &state)?;
+    activate(&permitted, &state, || Ok(()))?;
     standing::permitted(grounds.roles);
     Ok(permitted.name.clone())
 }
@@ -341,7 +343,12 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
     })
 }
 
-fn activate(permitted: &Permitted, state: &Prepared) -> Result<(), Error> {
+/// `last` comes when nothing else can refuse it.
+fn activate(
+    permitted: &Permitted,
+    state: &Prepared,
+    last: impl FnOnce() -> Result<(), verify::Error>,
+) -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
@@ -368,6 +375,7 @@ fn activate(permitted: &Permitted, state: &Prepared) -> Result<(), Error> {
     if xact::has_open_cursors() {
         return Err(Error::OpenCursors);
     }
+    last()?;
     xact::close_large_objects();
     if state.extent == Extent::Transaction && xact::ends_with_statement() {
         warn_no_transaction();

@@ -7,6 +7,7 @@ mod configured;
 mod error;
 mod fetched;
 pub mod issuer;
+mod replay;
 pub mod revocation;
 mod rules;
 mod shared;
@@ -29,6 +30,7 @@ use crate::jwt::{self, KeyError, Policy, Refusal, Unverified, Verified};
 use crate::pg::{clock, error_context, json, server, text};
 pub use binding::{Bound, Unbound};
 use cache::Cache;
+pub use replay::{Spent, begin_counting, use_up};
 pub use rules::{By, RolePath, Rules};
 use rules::{refused, unknown};
 
@@ -59,6 +61,8 @@ pub enum Error {
     },
     #[error("the token was refused")]
     Revoked,
+    #[error("the token was refused")]
+    Spent { spent: Spent, by: By },
     #[error("the operating system gave no random bytes")]
     NoRandomness,
     #[error("the catalogs could not be read")]
@@ -75,6 +79,7 @@ impl From<pgrx::spi::Error> for Error {
 
 pub fn init() {
     shared::init_shared_memory();
+    replay::init_shared_memory(guc::single_use_tokens());
 }
 
 /// A token that holds now.
@@ -194,8 +199,11 @@ pub fn verify(token: &str) -> Result<(Rc<Presented>, AsOf), Error> {
         _ => {
             let accepted = Rc::new(verify_anew(token, tag, as_of)?);
             revocation::check(&accepted.rules, &accepted.verified)?;
-            let kept = accepted.clone();
-            CACHE.with_borrow_mut(|cache| cache.insert(tag, kept, guc::jwt_cache_size()));
+            // One that is good once does not come again.
+            if !accepted.rules.single_use {
+                let kept = accepted.clone();
+                CACHE.with_borrow_mut(|cache| cache.insert(tag, kept, guc::jwt_cache_size()));
+            }
             accepted
         }
     };
@@ -302,7 +310,8 @@ fn verify_by(
             issuer: rules.name.clone().unwrap_or_default(),
         });
     }
-    let verified = if guc::jwt_cache_size() > 0 && rules.keys.is_asymmetric() {
+    let may_come_again = guc::jwt_cache_size() > 0 && !rules.single_use;
+    let verified = if may_come_again && rules.keys.is_asymmetric() {
         // Another backend may have checked the same signature with the same keys.
         let shared = tag_with_keys(tag, &rules)?;
         if shared::contains(shared) {

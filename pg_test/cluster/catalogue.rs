@@ -10,7 +10,7 @@ function _scope.login_facts() | PUBLIC EXECUTE
 function _scope.only_superusers() | 
 function _scope.system_identifier() | PUBLIC EXECUTE
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
-function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text,pg_catalog.text,boolean,pg_catalog.text,pg_catalog.text,interval) | 
+function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text,boolean,pg_catalog.text,boolean,pg_catalog.text,pg_catalog.text,interval) | 
 function scope.adopt_restored() | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_jwt_issuer(pg_catalog.text,pg_catalog.jsonb) | 

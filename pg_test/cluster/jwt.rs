@@ -15,6 +15,7 @@ mod rules;
 mod secret;
 mod sessions;
 mod settings;
+mod single_use;
 mod texts;
 
 use serde_json::{Value, json};

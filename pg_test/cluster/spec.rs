@@ -479,6 +479,7 @@ fn what_an_issuers_tokens_must_say_is_declared_and_exported() {
         r#""required_claims":{"client_id":["a","b"],"email_verified":true,"n":1.5,"huge":1e20,"tiny":0.000000000000001,"id":9223372036854775807,".x.y":{"present":true}}"#,
         r#""role_claim":"groups","role_map":[{"long writers":"w"},{"r":"r"}]"#,
         r#""bound":"required""#,
+        r#""single_use":true"#,
     ];
     let issuers = || {
         let spec: Value =

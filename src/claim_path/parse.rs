@@ -8,6 +8,9 @@ use super::{Comparison, PathError, Step};
 
 /// How many wildcards, slices and lists a JSONPath may have; see [`check_cost`].
 const MAX_LISTS: usize = 8;
+/// Brackets and parentheses that are open at the same time.
+const MAX_DEPTH: usize = 16;
+const TOO_DEEP: &str = "at most 16 brackets and parentheses may be open";
 
 /// A path in PostgREST's grammar.
 pub fn steps(text: &str) -> Result<Vec<Step>, PathError> {
@@ -166,11 +169,12 @@ fn library_error(text: &str, parse: &serde_json_path::ParseError) -> PathError {
 /// Refuses JSONPath that could take a time or memory out of proportion to the payload: paths come
 /// from SQL and payloads from token holders, and nothing can interrupt the library. Measured: it
 /// parses nested filters in exponential time, copies nodes for every further descent, and compiles
-/// the pattern of `match` and `search` anew for every element (up to 55 ms each).
+/// the pattern of `match` and `search` anew for every element (up to 55 ms each). And it recurses, by
+/// some kilobytes for every level.
 fn check_cost(text: &str) -> Result<(), PathError> {
     let mut quote = None;
     let mut escaped = false;
-    let mut brackets = 0_usize;
+    let (mut brackets, mut parentheses) = (0_usize, 0_usize);
     let mut filter = None;
     let mut roots = 0;
     let mut lists = 0;
@@ -194,6 +198,10 @@ fn check_cost(text: &str) -> Result<(), PathError> {
             }
             '[' => {
                 brackets += 1;
+                (brackets + parentheses > MAX_DEPTH).then_some(TOO_DEEP)
+            }
+            ')' => {
+                parentheses = parentheses.saturating_sub(1);
                 None
             }
             ']' => {
@@ -225,6 +233,10 @@ fn check_cost(text: &str) -> Result<(), PathError> {
             }
             '(' if before.ends_with("match") || before.ends_with("search") => {
                 Some("the functions match and search are not supported")
+            }
+            '(' => {
+                parentheses += 1;
+                (brackets + parentheses > MAX_DEPTH).then_some(TOO_DEEP)
             }
             _ => None,
         };

@@ -14,6 +14,7 @@ use crate::label::{self, Kind, Metadata};
 use crate::login::ledger::{self, Ledger};
 use crate::pg::worker::{self, Started};
 use crate::pg::{catalog, clock, server, sessions, xact};
+use crate::verify;
 use crate::wakeup;
 
 /// On a standby with sessions of managed roles.
@@ -105,10 +106,11 @@ impl Launcher {
             }
         };
         let now = clock::now();
-        if !server::in_recovery()
-            && let Some(next_at) = self.keys.step(now)
-        {
-            sleep = sleep.min(schedule::sleep(now, Some(next_at)));
+        if !server::in_recovery() {
+            verify::begin_counting();
+            if let Some(next_at) = self.keys.step(now) {
+                sleep = sleep.min(schedule::sleep(now, Some(next_at)));
+            }
         }
         if !guc::expiry() {
             // Nobody's clock may be right here (a clone, a restore): nothing is ended.

@@ -64,9 +64,12 @@ pub enum Refusal {
     /// `iat` is ahead (RFC 7519 section 4.1.6).
     #[error("the iat claim is in the future")]
     IssuedInFuture,
-    /// The policy limits the age and the token has no `iat`.
-    #[error("the token has no iat claim and its age is limited")]
+    /// The token has no `iat`, and its age is limited, or it is good once.
+    #[error("the token has no iat claim, which says how old it is")]
     MissingIat,
+    /// The token has no `jti`, and is good once.
+    #[error("the token has no jti claim, which tells it from others")]
+    MissingId,
     /// `iat` is further back than the policy allows.
     #[error("the iat claim is older than the maximum age")]
     TooOld,
@@ -100,6 +103,7 @@ impl Refusal {
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
             Self::MissingIat => "missing_iat",
+            Self::MissingId => "missing_jti",
             Self::TooOld => "too_old",
             Self::Audience => "audience",
             Self::Issuer => "issuer",
@@ -158,7 +162,13 @@ impl Refusal {
                 "Compare the clocks of this server and of the identity provider, or allow more \
                  leeway."
             }
-            Self::MissingIat => "Have the identity provider set iat, or turn the maximum age off.",
+            Self::MissingIat => {
+                "Have the identity provider set iat, or turn off what needs it: the maximum age, or \
+                 that a token is used once."
+            }
+            Self::MissingId => {
+                "Have the identity provider set jti, or turn off that a token is used once."
+            }
             Self::TooOld => "Obtain a new token, or raise the maximum age.",
             Self::Audience => {
                 "Request the token for this server's audience, or add the token's audience to the \
@@ -200,6 +210,7 @@ mod tests {
             Refusal::NotYetValid,
             Refusal::IssuedInFuture,
             Refusal::MissingIat,
+            Refusal::MissingId,
             Refusal::TooOld,
             Refusal::Audience,
             Refusal::Issuer,

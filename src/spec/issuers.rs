@@ -102,6 +102,7 @@ fn columns(issuer: &Issuer) -> Vec<(&'static str, String)> {
         ("required_claims", spi::literal(&issuer.required())),
         ("role_map", text(&issuer.map())),
         ("bound", spi::literal(&issuer.bound)),
+        ("single_use", issuer.single_use.to_string()),
         ("keys_url", text(&issuer.keys_url)),
         ("discover", issuer.discover.to_string()),
         ("ca_file", text(&issuer.ca_file)),

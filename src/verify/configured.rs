@@ -70,6 +70,7 @@ fn make() -> Result<Option<Rules>, Error> {
         allowed_roles: None,
         anon_role: None,
         role_map: None,
+        single_use: false,
         required: RequiredClaims::default(),
         bound: Bound::default(),
     }))

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::{By, Error, Unbound, issuer, revocation};
+use super::{By, Error, Spent, Unbound, issuer, revocation};
 use crate::claims::error::{PATH_HINT, path_problem};
 use crate::error::{READ_ONLY, Report, sentence};
 use crate::jwks::BadPlace;
@@ -20,7 +20,15 @@ impl Report for Error {
             | Self::Unbound { .. }
             | Self::UnknownIssuer { .. }
             | Self::KeysExpired { .. }
-            | Self::Revoked => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            | Self::Revoked
+            | Self::Spent {
+                spent: Spent::Replayed | Spent::IssuedBefore | Spent::Standby,
+                ..
+            } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            Self::Spent {
+                spent: Spent::NoRoom,
+                ..
+            } => PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::NoRandomness | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -63,6 +71,7 @@ impl Report for Error {
                 crate::text::visible(issuer)
             ),
             Self::NoRandomness => "Tokens cannot be told apart without it.".into(),
+            Self::Spent { spent, by } => format!("{}.{}", spent_words(*spent), judged(by)),
             Self::Revoked => "revoked: an administrator has revoked it, or its subject.".into(),
         }
     }
@@ -103,6 +112,18 @@ impl Report for Error {
                 }
                 text
             }
+            Self::Spent {
+                spent: Spent::Standby,
+                ..
+            } => "Use the primary. If this is one that has just been started or promoted, try again in a moment.".into(),
+            Self::Spent {
+                spent: Spent::NoRoom,
+                ..
+            } => "Raise scope_roles.single_use_tokens, which takes effect at a restart, or have the identity provider issue tokens of shorter life.".into(),
+            Self::Spent { by, .. } => format!(
+                "Obtain a new token: each is good once, because {} has single_use.",
+                name(by)
+            ),
             Self::Revoked => "Obtain a new token.".into(),
             Self::KeysExpired { .. } => {
                 "Try again in a moment. If it stays so, last_error in scope.jwt_issuers says why; scope.refresh_jwt_keys() tries once more.".into()
@@ -139,7 +160,9 @@ fn configured(refusal: Refusal, by: &By) -> Option<String> {
         Refusal::Audience => ("audiences", "jwt_audience"),
         Refusal::Issuer => ("issuer", "jwt_issuer"),
         Refusal::MissingExp => ("require_exp", "jwt_require_exp"),
-        Refusal::MissingIat | Refusal::TooOld => ("max_age", "jwt_max_age"),
+        Refusal::MissingIat => ("max_age and single_use", "jwt_max_age"),
+        Refusal::MissingId => ("single_use", ""),
+        Refusal::TooOld => ("max_age", "jwt_max_age"),
         Refusal::Expired | Refusal::NotYetValid | Refusal::IssuedInFuture => {
             ("leeway", "jwt_leeway")
         }
@@ -149,6 +172,19 @@ fn configured(refusal: Refusal, by: &By) -> Option<String> {
         By::Nobody => None,
         By::Issuer(name) => Some(format!("See {attribute} of the issuer \"{name}\".")),
         By::Settings { .. } => Some(format!("See scope_roles.{setting}.")),
+    }
+}
+
+fn spent_words(spent: Spent) -> &'static str {
+    match spent {
+        Spent::Replayed => "replayed: the token has been used",
+        Spent::IssuedBefore => {
+            "issued_before_start: the token was issued before the server began to count, or less than 2 seconds later, and may have been used"
+        }
+        Spent::Standby => {
+            "standby: a token that is good once is not taken where others would not know of it"
+        }
+        Spent::NoRoom => "no_room: as many used tokens as there is room for have not ended",
     }
 }
 
@@ -185,6 +221,7 @@ impl Report for issuer::Bad {
             | Self::Required(_)
             | Self::RoleMap(_)
             | Self::Bound(_)
+            | Self::Endless
             | Self::Duration(_)
             | Self::Sources
             | Self::NotFetched(_)
@@ -213,6 +250,7 @@ impl Report for issuer::Bad {
             Self::TokenType(_) => "It is a media type such as at+jwt, or absent, for tokens without typ.".into(),
             Self::Required(problem) | Self::RoleMap(problem) => sentence(&problem.to_string()),
             Self::Bound(_) => "It says whether the cnf claim binds a token to the client's certificate.".into(),
+            Self::Endless => "What was used is remembered until the token's end.".into(),
             Self::Duration(_) => "It is a length of time.".into(),
             Self::Sources => {
                 "Give one of keys, keys_url and discover: what is pasted, or where it is fetched from.".into()
@@ -253,6 +291,7 @@ impl Report for issuer::Bad {
                 "Pass an object such as {\"/db/writers\": \"writer\", \"/db/readers\": \"reader\"}, the role that is to be found first first."
                     .into()
             }
+            Self::Endless => "Leave require_exp true, or single_use false.".into(),
             Self::Duration(_) => "Pass an interval such as '30 seconds', or NULL.".into(),
             Self::Fetched(name) => format!(
                 "To paste keys from now on: scope.alter_jwt_issuer('{}', '{{\"keys_url\": null, \"discover\": null}}') first.",

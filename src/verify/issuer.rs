@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Bound, Error, RolePath, Rules, combine};
+use super::{Bound, Error, RolePath, Rules, combine, replay};
 use crate::claim_path::PathError;
 use crate::claim_rules::{RequiredClaims, RoleMap, RuleError};
 use crate::guc;
@@ -46,6 +46,8 @@ pub enum Bad {
     RoleMap(RuleError),
     #[error("\"{0}\" is not required, if_present or ignored")]
     Bound(String),
+    #[error("tokens that are used once must have an end")]
+    Endless,
     #[error("{0} must not be negative, or longer than 100 years")]
     Duration(&'static str),
     #[error("an issuer's keys have one source")]
@@ -174,6 +176,7 @@ struct Row {
     required_claims: Box<RawValue>,
     role_map: Option<Box<RawValue>>,
     bound: String,
+    single_use: bool,
     keys_url: Option<String>,
     discover: bool,
     /// Unix microseconds.
@@ -239,8 +242,12 @@ fn rules(mut row: Row) -> Result<Rules, Unusable> {
             audiences: row.audiences,
             algorithms,
             types,
-            leeway: row.leeway.unwrap_or_else(guc::jwt_leeway),
-            require_exp: row.require_exp,
+            leeway: match row.leeway.unwrap_or_else(guc::jwt_leeway) {
+                // What was used is remembered until its end: that must not move.
+                leeway if row.single_use => leeway.min(replay::CLOCKS),
+                leeway => leeway,
+            },
+            require_exp: row.require_exp || row.single_use,
             max_age: row.max_age,
         },
         role_path: RolePath::of(row.role_claim.as_ref()),
@@ -248,6 +255,7 @@ fn rules(mut row: Row) -> Result<Rules, Unusable> {
         allowed_roles: row.allowed_roles,
         anon_role: row.anon_role,
         role_map,
+        single_use: row.single_use,
         required,
         bound,
         name: Some(row.name),

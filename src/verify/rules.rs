@@ -1,7 +1,7 @@
 //! What holds for the tokens of one issuer, and whose rules have refused one.
 
 use super::binding::{self, Bound, Unbound};
-use super::{Error, issuer};
+use super::{Error, issuer, replay};
 use crate::claim_path::{ClaimPath, PathError};
 use crate::claim_rules::{RequiredClaims, RoleMap};
 use crate::guc;
@@ -27,6 +27,8 @@ pub struct Rules {
     pub anon_role: Option<String>,
     /// Which values of the role claim stand for which roles; `None`: it names the role.
     pub role_map: Option<RoleMap>,
+    /// Does a token switch once only?
+    pub single_use: bool,
     pub(super) required: RequiredClaims,
     pub(super) bound: Bound,
 }
@@ -51,6 +53,9 @@ impl Rules {
 
     /// What does not change while a token is the same, nor its session: asked once, before it is kept.
     pub(super) fn satisfied(&self, verified: &Verified) -> Result<(), Error> {
+        if self.single_use {
+            replay::check(verified).map_err(|refusal| self.refuse(refusal))?;
+        }
         if let Err(claim) = self.required.check(verified.payload()) {
             return Err(Error::ClaimRequired {
                 claim: claim.to_owned(),

@@ -360,6 +360,10 @@ fn every_reason_of_a_refusal_is_listed() {
                     | "not_bound"
                     | "bound_elsewhere"
                     | "keys_expired"
+                    | "replayed"
+                    | "issued_before_start"
+                    | "standby"
+                    | "no_room"
             );
         (is_word && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
             .then(|| word.to_owned())

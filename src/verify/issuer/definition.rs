@@ -46,6 +46,9 @@ pub struct Definition {
     pub role_map: Option<RoleMap>,
     #[serde(default = "if_present", skip_serializing_if = "is_if_present")]
     pub bound: String,
+    /// Does a token of it switch once only?
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub single_use: bool,
     /// Where its keys are fetched from …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys_url: Option<String>,
@@ -104,6 +107,7 @@ impl Definition {
             required_claims: RequiredClaims::default(),
             role_map: None,
             bound: if_present(),
+            single_use: false,
             keys_url: None,
             discover: false,
             ca_file: None,
@@ -151,6 +155,9 @@ impl Definition {
         }
         token_types(&self.token_types).map_err(|bad| ("token_types", bad))?;
         bound(&self.bound).map_err(|bad| ("bound", bad))?;
+        if self.single_use && !self.require_exp {
+            return Err(("single_use", Bad::Endless));
+        }
         self.check_source(before)
     }
 
@@ -233,6 +240,7 @@ pub fn registered(name: Option<&str>) -> Result<Vec<Definition>, Bad> {
                  'leeway', pg_catalog.floor(EXTRACT(epoch FROM i.leeway))::bigint,
                  'max_age', pg_catalog.floor(EXTRACT(epoch FROM i.max_age))::bigint,
                  'token_types', i.token_types, 'required_claims', i.required_claims, 'role_map', i.role_map, 'bound', i.bound,
+                 'single_use', i.single_use,
                  'keys_url', i.keys_url, 'discover', i.discover, 'ca_file', i.ca_file, 'bearer_token_file', i.bearer_token_file,
                  'keys_stale_for', pg_catalog.floor(EXTRACT(epoch FROM i.keys_stale_for))::bigint))::text
           FROM _scope.jwt_issuer i
@@ -251,9 +259,9 @@ pub fn insert(definition: &Definition) -> SpiResult<bool> {
         definition,
         "INSERT INTO _scope.jwt_issuer
            (name, issuer, audiences, algorithms, role_claim, allowed_roles, anon_role, leeway, require_exp, max_age,
-            keys_url, discover, ca_file, bearer_token_file, keys_stale_for, token_types, required_claims, role_map, bound)
+            keys_url, discover, ca_file, bearer_token_file, keys_stale_for, token_types, required_claims, role_map, bound, single_use)
          VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.make_interval(secs => $8), $9, pg_catalog.make_interval(secs => $10),
-                 $11, $12, $13, $14, pg_catalog.make_interval(secs => $15), $16, $17::pg_catalog.jsonb, $18::pg_catalog.jsonb, $19)
+                 $11, $12, $13, $14, pg_catalog.make_interval(secs => $15), $16, $17::pg_catalog.jsonb, $18::pg_catalog.jsonb, $19, $20)
          ON CONFLICT DO NOTHING RETURNING 1",
     )?
     .is_empty())
@@ -269,6 +277,7 @@ pub fn update(definition: &Definition) -> SpiResult<bool> {
                 max_age = pg_catalog.make_interval(secs => $10), keys_url = $11, discover = $12, ca_file = $13,
                 bearer_token_file = $14, keys_stale_for = pg_catalog.make_interval(secs => $15),
                 token_types = $16, required_claims = $17::pg_catalog.jsonb, role_map = $18::pg_catalog.jsonb, bound = $19,
+                single_use = $20,
                 changed_at = pg_catalog.now()
           WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
     )?
@@ -290,6 +299,7 @@ fn write(definition: &Definition, sql: &str) -> SpiResult<Vec<Option<i32>>> {
         max_age,
         token_types,
         bound,
+        single_use,
         keys_url,
         discover,
         ca_file,
@@ -320,6 +330,7 @@ fn write(definition: &Definition, sql: &str) -> SpiResult<Vec<Option<i32>>> {
                 required.into(),
                 map.into(),
                 bound.into(),
+                single_use.into(),
             ],
             |row| row.get::<i32>(1),
         )

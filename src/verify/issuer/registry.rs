@@ -80,6 +80,7 @@ fn add_jwt_issuer(
     required_claims: Option<JsonText>,
     role_map: Option<Text>,
     bound: Option<Text>,
+    single_use: Option<bool>,
     keys_url: Option<Text>,
     discover: Option<bool>,
     ca_file: Option<Text>,
@@ -109,6 +110,7 @@ fn add_jwt_issuer(
                 .map(|map| RoleMap::parse(&map).map_err(Bad::RoleMap))
                 .transpose()?,
             bound: text(bound).unwrap_or_else(if_present),
+            single_use: single_use.unwrap_or(false),
             keys_url: text(keys_url),
             discover: discover.unwrap_or(false),
             ca_file: text(ca_file),
@@ -130,6 +132,7 @@ fn add_jwt_issuer(
             ("audiences", Value::Texts(&definition.audiences)),
             ("role_claim", definition.role_claim.as_deref().into()),
             ("bound", Value::Text(&definition.bound)),
+            ("single_use", Value::Bool(definition.single_use)),
             ("keys_url", definition.keys_url.as_deref().into()),
             ("discover", Value::Bool(definition.discover)),
         ];
