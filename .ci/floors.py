@@ -20,7 +20,7 @@ FLOORS = [
     ["lib", "sql"],
     ["hooks"],
     ["spec", "page", "review", "map"],
-    ["expiry", "keys", "authenticator", "temporary", "guard", "login"],
+    ["expiry", "keys", "authenticator", "exchange", "temporary", "guard", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
     ["audit", "session", "label", "wakeup"],

@@ -54,6 +54,9 @@ COMMENT ON COLUMN scope.credentials.connection_limit IS 'How many sessions it ma
 COMMENT ON COLUMN scope.credentials.settings IS 'What its sessions start with (ALTER ROLE ... SET); NULL: nothing.';
 COMMENT ON COLUMN scope.credentials.created_at IS 'When it was issued.';
 COMMENT ON COLUMN scope.credentials.database IS 'The database in which it was issued.';
+COMMENT ON COLUMN scope.credentials.token_issuer IS 'The iss of the token that it was issued for, by scope.exchange_token().';
+COMMENT ON COLUMN scope.credentials.token_subject IS 'Its sub.';
+COMMENT ON COLUMN scope.credentials.token_id IS 'Its jti.';
 
 COMMENT ON COLUMN scope.guarded_logins.role IS 'The login, which is not managed otherwise.';
 COMMENT ON COLUMN scope.guarded_logins.in_force IS 'False once it has become a superuser: superusers are never refused.';

@@ -230,6 +230,26 @@ COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cid
 valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds. Tokens do not give roles that it was granted by hand or has through another role; scope.apply() changes the list.
 Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks or roles; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
+CREATE FUNCTION scope.exchange_token(
+    token text,
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL,
+    claim text DEFAULT NULL,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
+) RETURNS TABLE (role_name name, password text, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'exchange_token_wrapper';
+COMMENT ON FUNCTION scope.exchange_token(text, interval, text, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'Gives the holder of a token a login of its own, for psql and tools that cannot send tokens. It acts as the role that scope.set_jwt_role(token, claim) would take in this session, and as nothing else; policies on claims see none. It ends by the token''s exp, and with the revocation of the token, its subject or its issuer; it is neither renewed nor rotated. scope.credentials has the token''s issuer, subject and jti. The password and the URI are shown this once.
+valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl; exp if that is sooner. The other options are those of scope.create_credential(). A subject has at most scope_roles.exchange_limit such logins at a time, in this database. The owner of the database manages them. An authenticator may call it once it has been granted EXECUTE.
+Errors: 28000 the token is refused, or has no sub; 42501 the role may not be taken; 53400 as many logins as the subject may have; 22023 bad valid_for, option or claim path; 54000 too many networks; 55006 the role was replaced meanwhile; 25006 read-only; 55000 not preloaded, no usable scope_roles.jwt_secret, or TLS required of a server without; 0A000 at PREPARE TRANSACTION.';
+
 CREATE FUNCTION scope.verify_jwt(token text)
 RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -139,7 +139,10 @@ SELECT r.rolname AS role,
          WHERE g.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid
            AND g.setrole OPERATOR(pg_catalog.=) r.oid) AS settings,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
-       home.database
+       home.database,
+       m.label -> 'token' ->> 'iss' AS token_issuer,
+       m.label -> 'token' ->> 'sub' AS token_subject,
+       m.label -> 'token' ->> 'jti' AS token_id
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel

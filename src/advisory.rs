@@ -25,6 +25,8 @@ pub enum Key<'a> {
     Text(&'a str),
     /// Calls of `scope.expire_roles()`, one at a time.
     Turn,
+    /// In a database: what is issued for tokens, and what is revoked of them.
+    Tokens(pg_sys::Oid),
 }
 
 /// Above those of `pg_advisory_lock` (1 and 2); `pg_locks.objsubid`.
@@ -32,6 +34,7 @@ const ROLE: u16 = 3;
 const PAIR: u16 = 4;
 const TEXT: u16 = 5;
 const TURN: u16 = 6;
+const TOKENS: u16 = 7;
 
 /// Made in the postmaster, and inherited by all of its processes.
 static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
@@ -57,6 +60,7 @@ impl Key<'_> {
                 (TEXT, (hash >> 32) as u32, hash as u32)
             }
             Self::Turn => (TURN, 0, 0),
+            Self::Tokens(database) => (TOKENS, database.into(), 0),
         }
     }
 }

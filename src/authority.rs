@@ -61,6 +61,16 @@ impl Target {
         }
     }
 
+    /// The same whoever the caller is, of what ends together with something else; `None` where it is gone, or cannot be read.
+    pub fn seize(role: pg_sys::Oid) -> Option<Self> {
+        advisory::lock(Key::Role(role), Mode::Exclusive);
+        catalog::lock_role(role).then_some(())?;
+        Some(Self {
+            role: catalog::role_by_oid(role)?,
+            metadata: label::of(role).ok()?,
+        })
+    }
+
     /// The same without a lock, for saying what would be done.
     pub fn look(name: &str) -> Result<Self, Error> {
         let role = catalog::role_by_name(name).ok_or_else(|| unknown(name))?;

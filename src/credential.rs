@@ -135,7 +135,9 @@ hands_out!(
             valid_for,
             purpose: purpose.as_deref(),
             options,
+            function: "create_credential",
             verb: "login",
+            token: None,
         };
         let scopes = scopes::named(scopes)?;
         issue(request, || scopes::membership(&scopes))

@@ -42,6 +42,7 @@ static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static SINGLE_USE_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+static EXCHANGE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3);
 static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
 static EXPORT_ALERT_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
@@ -297,6 +298,16 @@ fn define() {
         GucContext::Suset,
         GucFlags::NOT_WHILE_SEC_REST,
     );
+    GucRegistry::define_int_guc(
+        c"scope_roles.exchange_limit",
+        c"How many logins of scope.exchange_token() a subject may have at a time.",
+        c"0: none.",
+        &EXCHANGE_LIMIT,
+        0,
+        1_000,
+        GucContext::Sighup,
+        none,
+    );
     GucRegistry::define_enum_guc(
         c"scope_roles.ddl_alert",
         c"Whose DDL raises an alert: all, managed or off.",
@@ -464,6 +475,11 @@ pub fn audit_retention() -> Option<i64> {
 /// How many roles.
 pub fn login_facts() -> usize {
     usize::try_from(LOGIN_FACTS.get()).unwrap_or(0)
+}
+
+/// How many logins a subject may have for its tokens.
+pub fn exchange_limit() -> usize {
+    usize::try_from(EXCHANGE_LIMIT.get()).unwrap_or(0)
 }
 
 /// How many used tokens are remembered.

@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 
 pub use glance::{Glance, glance, kind_name};
 pub use text::{
-    Access, Invalid, Kind, MAX_PURPOSE_BYTES, Metadata, Parts, State, Temporary, earlier,
+    Access, Invalid, Kind, MAX_PURPOSE_BYTES, Metadata, Parts, State, Temporary, Token, earlier,
 };
 
 use crate::admission::Rules;
@@ -155,6 +155,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         successor: None,
         replaces: None,
         bound: false,
+        token: None,
         reason: None,
         temporary: None,
         error: None,
@@ -286,6 +287,24 @@ pub fn issued_here() -> Vec<pg_sys::Oid> {
             && is_home(&metadata, &here)
         {
             found.push(role);
+        }
+    });
+    found
+}
+
+/// The logins that were issued for tokens in this database, and are not being ended.
+pub fn issued_for_tokens() -> Vec<(pg_sys::Oid, Metadata)> {
+    let here = server::database_name();
+    let mut found = Vec::new();
+    each(|role, label| {
+        if label.contains("\"token\":{")
+            && let Ok(metadata) = parse(role, label)
+            && metadata.token.is_some()
+            && metadata.is_native
+            && metadata.state == State::Active
+            && is_home(&metadata, &here)
+        {
+            found.push((role, metadata));
         }
     });
     found

@@ -19,6 +19,7 @@ mod credential;
 mod dependencies;
 mod digits;
 mod error;
+mod exchange;
 mod expiry;
 mod flood;
 mod guard;
@@ -76,6 +77,7 @@ pub extern "C-unwind" fn _PG_init() {
         guard::init();
         temporary::init();
         verify::init();
+        exchange::init();
         expiry::init();
     } else {
         error::warn_without_preload();

@@ -18,6 +18,7 @@ use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, Verified};
+use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
 use crate::pg::{error_context, identity, server, statement, text, xact};
 use crate::session::switch_state::{self, Prepared};
@@ -275,6 +276,12 @@ impl Named {
         let as_role = false;
         Self { role, as_role }
     }
+}
+
+/// The role that the token would take in this session.
+pub fn role_of_token(token: &Accepted, claim: Option<&str>) -> Result<Role, Error> {
+    let named = role_of(&token.rules, &token.verified, claim)?;
+    Ok(permitted_now(&named.role, Grounds::now())?.role.clone())
 }
 
 /// The role that the token names, by the rules of its issuer.

@@ -28,6 +28,7 @@ function scope.drop_jwt_issuer(pg_catalog.text) |
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
+function scope.exchange_token(pg_catalog.text,interval,pg_catalog.text,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.expire_roles() | 
 function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 

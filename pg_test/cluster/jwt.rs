@@ -5,6 +5,7 @@ pub mod bound;
 mod claims;
 mod deadline;
 mod escapes;
+mod exchange;
 mod issuers;
 mod keys;
 mod permission;

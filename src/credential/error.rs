@@ -217,7 +217,7 @@ impl Report for life::Error {
             | Self::Bound { .. }
             | Self::CutOff { .. }
             | Self::Outlasts { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::Endless { .. } | Self::Replaced { .. } => {
+            Self::Endless { .. } | Self::Replaced { .. } | Self::OfToken { .. } => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Self::Authority(error) => error.code(),
@@ -246,6 +246,9 @@ impl Report for life::Error {
             Self::Outlasts { .. } => {
                 "It lasts longer than the caller's own login, token or temporary membership.".into()
             }
+            Self::OfToken { .. } => {
+                "It ends with its token, and has the password that was shown then.".into()
+            }
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),
             Self::ReasonTooLong { bytes, max } => {
@@ -273,6 +276,7 @@ impl Report for life::Error {
                 "Have CONNECT on the database granted to its scopes, or have a superuser rotate it."
                     .into()
             }
+            Self::OfToken { .. } => "Exchange a new token, by scope.exchange_token().".into(),
             Self::Replaced { successor, .. } => format!("Use \"{successor}\" instead."),
             Self::Overlap => "Pass an interval such as '1 hour', or leave it out.".into(),
             Self::ReasonTooLong { .. } => "Say it in fewer words.".into(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use zeroize::Zeroizing;
 
-use super::options::Options;
+use super::options::{self, Options};
 use super::{Error, Secret, deadline_of, itself, password, uri};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
@@ -27,7 +27,18 @@ pub struct Request<'a> {
     pub valid_for: Option<Interval>,
     pub purpose: Option<&'a str>,
     pub options: Options,
+    /// What was called.
+    pub function: &'static str,
+    /// For a name that is made.
     pub verb: &'a str,
+    /// `None`: it is issued by the right of its caller.
+    pub token: Option<ForToken>,
+}
+
+/// By the right of a token, which its login does not outlive.
+pub struct ForToken {
+    pub owner: label::Token,
+    pub ends_at: i64,
 }
 
 /// What the credential will be a member of. The scopes are locked, and the caller may hand them out.
@@ -69,15 +80,10 @@ pub fn issue<E: Into<Error>>(
     request: Request<'_>,
     mut membership: impl FnMut() -> Result<Membership, E>,
 ) -> Result<Issued, Error> {
-    if xact::is_read_only() {
-        return Err(Error::ReadOnly);
-    }
-    if let Some(role) = request.role_name {
-        name::check(role)?;
-    }
-    check_purpose(request.purpose)?;
-    check_tls(&request.options)?;
-    let valid_until = deadline_of(request.valid_for)?;
+    check(&request)?;
+    let token = request.token.as_ref();
+    let valid_until =
+        deadline_of(request.valid_for)?.min(token.map_or(i64::MAX, |token| token.ends_at));
     if let Some(role) = request.role_name {
         require_free(role)?;
     }
@@ -97,6 +103,18 @@ pub fn issue<E: Into<Error>>(
     })
 }
 
+/// What can be said of the request before anything is done.
+pub fn check(request: &Request<'_>) -> Result<(), Error> {
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    if let Some(role) = request.role_name {
+        name::check(role)?;
+    }
+    check_purpose(request.purpose)?;
+    check_tls(&request.options)
+}
+
 /// Makes the login; its name.
 fn make(
     request: &Request<'_>,
@@ -108,13 +126,20 @@ fn make(
         Some(role) => role.to_owned(),
         None => free_name(&membership.subject, request.verb)?,
     };
-    let mut metadata = label::fresh(Kind::Credential, identity::current_user(), request.purpose);
+    // Who manages one that is for a token is not whoever has passed that on.
+    let creator = match request.token {
+        Some(_) => catalog::owner_of_database(server::database()).ok_or(Error::Vanished)?,
+        None => identity::current_user(),
+    };
+    let mut metadata = label::fresh(Kind::Credential, creator, request.purpose);
+    metadata.token = request.token.as_ref().map(|token| token.owner.clone());
     metadata.login = request.options.rules.clone();
     metadata.bound = itself::ends_at().is_some();
     metadata.scopes = numbered(&membership.scopes);
     if !metadata.fits() {
         metadata.scopes.clear();
     }
+    options::require_room(&metadata)?;
     let login = Login {
         role: &role,
         verifier: Some(&secret.verifier),
@@ -128,13 +153,7 @@ fn make(
     if let Some(scope) = &membership.acts_as {
         identity::elevated(|| act_as(&role, scope))?;
     }
-    let function = match request.verb {
-        "ro" => "create_readonly_role",
-        "rw" => "create_readwrite_role",
-        "admin" => "create_admin_role",
-        _ => "create_credential",
-    };
-    issued(function, &login);
+    issued(request.function, &login);
     Ok(role)
 }
 
@@ -147,17 +166,20 @@ fn numbered(scopes: &[String]) -> BTreeMap<String, u32> {
 /// For the audit trail.
 pub fn issued(function: &str, login: &Login<'_>) {
     let options = &login.metadata.login;
-    audit::administered(
-        Action::Issue,
-        function,
-        login.role,
-        &[
-            ("scopes", Value::Texts(login.memberships)),
-            ("valid_until", audit::deadline(login.valid_until)),
-            ("purpose", login.metadata.purpose.as_deref().into()),
-            ("require_tls", Value::Bool(options.tls)),
-        ],
-    );
+    let mut fields = vec![
+        ("scopes", Value::Texts(login.memberships)),
+        ("valid_until", audit::deadline(login.valid_until)),
+        ("purpose", login.metadata.purpose.as_deref().into()),
+        ("require_tls", Value::Bool(options.tls)),
+    ];
+    if let Some(token) = &login.metadata.token {
+        fields.extend([
+            ("token_issuer", token.iss.as_deref().into()),
+            ("token_subject", Value::Text(&token.sub)),
+            ("token_id", token.jti.as_deref().into()),
+        ]);
+    }
+    audit::administered(Action::Issue, function, login.role, &fields);
 }
 
 /// A login of ours that is being made.

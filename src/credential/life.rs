@@ -33,6 +33,8 @@ pub enum Error {
     CutOff { role: String, left_out: Vec<String> },
     #[error("permission denied for role \"{role}\"")]
     Outlasts { role: String },
+    #[error("role \"{role}\" was issued for a token")]
+    OfToken { role: String },
     #[error("overlap must not be negative, and must be finite")]
     Overlap,
     #[error("the reason is too long")]
@@ -49,8 +51,13 @@ impl From<pgrx::spi::Error> for Error {
     }
 }
 
-/// Whose right to issue ends does not get hold of a login that goes on.
+/// Whose right to issue ends does not get hold of a login that goes on, and nobody of one that is for a token, and ends with that.
 pub fn require_no_longer(target: &Target) -> Result<(), Error> {
+    if target.metadata.token.is_some() {
+        return Err(Error::OfToken {
+            role: target.role.name.clone(),
+        });
+    }
     match itself::ends_at() {
         Some(end) if target.deadline().is_none_or(|deadline| deadline > end) => {
             Err(Error::Outlasts {
@@ -89,7 +96,7 @@ fn revoke_now(role: &str, reason: Option<&str>) -> Result<(), Error> {
         );
         return Ok(());
     }
-    end(&target, reason)?;
+    end(&target, reason, "revoke_role")?;
     // An earlier password of the same login, still in its overlap.
     let mut replaced = target.metadata.replaces;
     let mut successor = role.to_owned();
@@ -102,7 +109,7 @@ fn revoke_now(role: &str, reason: Option<&str>) -> Result<(), Error> {
         {
             break;
         }
-        end(&older, reason)?;
+        end(&older, reason, "revoke_role")?;
         error::notice(
             format!("role \"{name}\" is ended too"),
             "It is the same login with its earlier password.",
@@ -123,7 +130,7 @@ fn revoke_now(role: &str, reason: Option<&str>) -> Result<(), Error> {
 
 /// No login from the commit on; the worker does the rest. The label says so, which nobody else can
 /// hold; what others are changing just now is left to the worker.
-fn end(target: &Target, reason: Option<&str>) -> Result<(), Error> {
+pub fn end(target: &Target, reason: Option<&str>, function: &str) -> Result<(), Error> {
     let work =
         || alter(&target.role.name, "NOLOGIN PASSWORD NULL").map_err(|error| error.to_string());
     let mut ended = Metadata {
@@ -140,7 +147,7 @@ fn end(target: &Target, reason: Option<&str>) -> Result<(), Error> {
     }
     label::write(target.role.oid, &ended);
     let fields = [("reason", reason.into())];
-    audit::administered(Action::Revoke, "revoke_role", &target.role.name, &fields);
+    audit::administered(Action::Revoke, function, &target.role.name, &fields);
     Ok(())
 }
 

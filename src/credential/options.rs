@@ -1,10 +1,11 @@
-//! What a login may be made with besides its scopes and its deadline. Pure.
+//! What a login may be made with besides its scopes and its deadline. Pure but for the label.
 #![forbid(unsafe_code)]
 
 use super::deadline::Interval;
 use crate::admission::Rules;
 use crate::admission::hours::Window;
 use crate::admission::network::Network;
+use crate::label::Metadata;
 
 /// Leaves room in a label for everything else; about 30 networks.
 const MAX_RULES_BYTES: usize = 600;
@@ -53,6 +54,18 @@ pub enum BadOption {
     },
     #[error("the rules of the login are too long")]
     TooLong { bytes: usize, max: usize },
+}
+
+/// A label that is too long could not be read.
+pub fn require_room(metadata: &Metadata) -> Result<(), BadOption> {
+    let bytes = serde_json::to_string(&metadata.login).map_or(0, |text| text.len());
+    match metadata.excess() {
+        0 => Ok(()),
+        excess => Err(BadOption::TooLong {
+            bytes,
+            max: bytes.saturating_sub(excess),
+        }),
+    }
 }
 
 /// The options as SQL passes them; NULL leaves each at its default.

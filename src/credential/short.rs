@@ -92,7 +92,9 @@ fn run(
         valid_for: login.valid_for,
         purpose: login.purpose,
         options: login.options,
+        function: form.function(),
         verb: form.verb(),
+        token: None,
     };
     issue(wanted, || membership(form, &request))
 }
@@ -104,6 +106,15 @@ impl Form {
             Form::ReadOnly => "ro",
             Form::ReadWrite => "rw",
             Form::Admin => "admin",
+        }
+    }
+
+    /// For the audit trail.
+    fn function(self) -> &'static str {
+        match self {
+            Form::ReadOnly => "create_readonly_role",
+            Form::ReadWrite => "create_readwrite_role",
+            Form::Admin => "create_admin_role",
         }
     }
 

@@ -24,7 +24,10 @@ pub fn comment(metadata: &Metadata) -> Option<String> {
     if let (Kind::Scope, Some(database)) = (metadata.kind, &metadata.database) {
         text += &format!(" of database {}", identifier(database));
     }
-    text += &format!(", {by} by {}", identifier(&metadata.creator));
+    text += &match &metadata.token {
+        Some(token) => format!(", issued for a token of {}", visible(&token.sub)),
+        None => format!(", {by} by {}", identifier(&metadata.creator)),
+    };
     match (metadata.state, &metadata.valid_until) {
         (State::Ending, _) => {
             text += ", has ended and is being removed: see last_error in scope.roles"

@@ -55,6 +55,28 @@ pub struct Temporary {
     pub ended_at: Option<String>,
 }
 
+/// Whose token a login was issued for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    pub sub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iat: Option<String>,
+}
+
+impl Token {
+    /// Does a label have room for it, beside rules for the login?
+    pub fn fits(&self) -> bool {
+        const MAX_TOKEN_BYTES: usize = 400;
+        serde_json::to_string(self).is_ok_and(|text| text.len() <= MAX_TOKEN_BYTES)
+    }
+}
+
 /// What a scope is for, by what it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -199,6 +221,9 @@ pub struct Metadata {
     /// Whoever issued it had the right to for a time: it ends no later, and its creator alone does not renew it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bound: bool,
+    /// Of a login that was issued for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
     /// Why it was revoked, or granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -282,6 +307,12 @@ impl Metadata {
         serde_json::to_string(self).is_ok_and(|text| text.len() <= MAX_BYTES)
     }
 
+    /// How many bytes too long it would be when its end has come, without what can be given up.
+    pub fn excess(&self) -> usize {
+        const MAX_MORE: usize = 100;
+        (self.to_text().len() + MAX_MORE).saturating_sub(MAX_BYTES)
+    }
+
     /// Always at most [`MAX_BYTES`] for a purpose within its own limit: the error is cut.
     pub fn to_text(&self) -> String {
         let mut metadata = self.clone();
@@ -356,6 +387,7 @@ mod tests {
             rotated_at: None,
             successor: None,
             replaces: None,
+            token: None,
             bound: false,
             reason: None,
             temporary: None,

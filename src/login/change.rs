@@ -115,6 +115,7 @@ fn change(role: Option<Name>, given: Given) -> Result<(), Error> {
         login: given.apply(target.metadata.login.clone())?,
         ..target.metadata.clone()
     };
+    options::require_room(&changed)?;
     if !catalog::lock_role(target.role.oid) {
         return Err(Error::Unknown { role });
     }

@@ -157,6 +157,7 @@ mod tests {
             rotated_at: None,
             successor: None,
             replaces: None,
+            token: None,
             bound: false,
             reason: None,
             temporary: None,

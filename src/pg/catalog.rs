@@ -110,6 +110,12 @@ pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
     unsafe { cached(pg_sys::SysCacheIdentifier::NAMESPACEOID, schema, look) }
 }
 
+pub fn owner_of_database(database: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_database| form.datdba;
+    // SAFETY: inside a transaction; a row of that catalogue.
+    unsafe { cached(pg_sys::SysCacheIdentifier::DATABASEOID, database, look) }
+}
+
 /// May the role create in the schema?
 pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     compat::may(

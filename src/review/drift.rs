@@ -399,7 +399,9 @@ impl Drift<'_> {
 
 /// As the holdings word what is in other databases.
 pub fn is_elsewhere(what: &str) -> bool {
-    what.contains("an object in database ")
+    ["an object", "a function"]
+        .iter()
+        .any(|object| what.contains(&format!("{object} in database ")))
 }
 
 fn words(privileges: &[&str]) -> String {

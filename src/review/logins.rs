@@ -42,12 +42,14 @@ fn code(kind: Option<String>) -> &'static str {
 /// Privileges are a scope's; a login has none of its own but to connect.
 fn grants() -> Result<Vec<Finding>, Error> {
     let none: [DatumWithOid<'_>; 0] = [];
+    let mut exchange = None;
     let holders: Vec<(pg_sys::Oid, Holder)> = identity::elevated(|| {
         spi::read(HOLDERS, &none, |row| {
             let holder = Holder {
                 name: row.get::<String>(3)?.unwrap_or_default(),
                 widened: code(row.get(2)?),
             };
+            exchange = row.get::<pg_sys::Oid>(4)?;
             Ok((
                 row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid),
                 holder,
@@ -63,14 +65,24 @@ fn grants() -> Result<Vec<Finding>, Error> {
         let Some(mut held) = all.remove(&u32::from(*oid)) else {
             continue;
         };
-        // The rest is among what the query finds.
-        held.grants
-            .retain(|grant, _| !matches!(grant.object, Object::Database(_)));
+        // The rest is among what the query finds. A service may be given scope.exchange_token(); which function it is in another database
+        // can't be told from here.
+        let passes_on = holder.widened == AUTHENTICATOR_WIDENED;
+        let may = |object| match object {
+            Object::Database(_) => true,
+            Object::Function(oid) => passes_on && exchange.is_some_and(|known| known == oid.into()),
+            _ => false,
+        };
+        held.grants.retain(|grant, _| !may(grant.object));
         held.others
             .retain(|other| matches!(other, Other::Else { what } if *what != temporary));
         held.elsewhere.retain(|other| match other {
             Other::Owns { .. } => true,
-            Other::Else { what } => !what.starts_with("privileges on database "),
+            Other::Else { what } => {
+                let function = "privileges on a function in database ";
+                let is_function = passes_on && what.starts_with(function);
+                !is_function && !what.starts_with("privileges on database ")
+            }
             Other::Policy { .. } | Other::Temporary { .. } => false,
         });
         let drift = Drift {
@@ -101,7 +113,7 @@ fn told(finding: Finding) -> Finding {
 
 /// Active logins with grants, whatever they are.
 const HOLDERS: &str = ours!(
-    "SELECT o.oid, label ->> 'kind', rolname::text FROM o
+    "SELECT o.oid, label ->> 'kind', rolname::text, to_regproc('scope.exchange_token')::oid FROM o
       WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'
         AND EXISTS (SELECT FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = o.oid AND s.deptype IN ('a', 'o')
                        AND NOT (s.dbid = 0 AND s.classid = 'pg_database'::regclass))"

@@ -304,7 +304,8 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                 WHEN h.deptype = 'o' THEN 'owns' WHEN h.deptype = 'r' THEN 'policy' ELSE 'else' END AS kind,
            CASE h.deptype WHEN 'o' THEN 'owner of ' WHEN 'r' THEN '' ELSE 'privileges on ' END
              || coalesce(CASE WHEN h.dbid IN (0, d.oid) THEN pg_catalog.pg_describe_object(h.classid, h.objid, h.objsubid) END,
-                         (SELECT 'an object in database ' || pg_catalog.quote_ident(o.datname)
+                         (SELECT CASE h.classid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN 'a function' ELSE 'an object' END
+                                || ' in database ' || pg_catalog.quote_ident(o.datname)
                             FROM pg_catalog.pg_database o WHERE o.oid = h.dbid),
                          'an object that is gone') AS what,
            CASE WHEN h.dbid = d.oid AND h.deptype = 'o' THEN

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::sync::OnceLock;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -13,7 +14,7 @@ use crate::error;
 use crate::jwt::{MAX_ID_BYTES, Verified};
 use crate::own_tables;
 use crate::pg::arguments::Text;
-use crate::pg::{identity, spi, xact};
+use crate::pg::{clock, identity, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -38,6 +39,49 @@ thread_local! {
     static ANY: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
 }
 
+/// What is no longer good. `issuer`: its `iss`; `None` for any.
+pub enum Revoked<'a> {
+    Token {
+        jti: &'a str,
+        issuer: Option<&'a str>,
+    },
+    Subject {
+        sub: &'a str,
+        /// Unix microseconds.
+        issued_before: i64,
+        issuer: Option<&'a str>,
+    },
+    Issuer {
+        issuer: &'a str,
+        function: &'static str,
+    },
+}
+
+impl Revoked<'_> {
+    /// By which it was revoked.
+    pub fn function(&self) -> &'static str {
+        match self {
+            Self::Token { .. } => "revoke_token",
+            Self::Subject { .. } => "revoke_subject",
+            Self::Issuer { function, .. } => function,
+        }
+    }
+}
+
+static ALSO: OnceLock<fn(&Revoked<'_>)> = OnceLock::new();
+
+/// What ends with it, in the same transaction: a room above knows. In the postmaster.
+pub fn ends_also(end: fn(&Revoked<'_>)) {
+    ALSO.get_or_init(|| end);
+}
+
+/// It is written down that this is no longer good.
+pub fn tell(revoked: &Revoked<'_>) {
+    if let Some(end) = ALSO.get() {
+        end(revoked);
+    }
+}
+
 /// Changes with every commit that touches issuers or revocations.
 pub fn generation() -> u64 {
     own_tables::generation()
@@ -55,9 +99,7 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
         .as_deref()
         .map(Cow::Borrowed)
         .or_else(|| verified.issuer());
-    let issued = verified
-        .issued_at
-        .map(|at| crate::timestamp::rfc3339(at.clamp(EARLIEST, LATEST)));
+    let issued = verified.issued_at.map(as_date);
     let revoked = identity::elevated(|| {
         spi::latest(
             "SELECT 1 FROM _scope.jwt_revoked_token
@@ -82,6 +124,11 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
     } else {
         Err(Error::Revoked)
     }
+}
+
+/// An `iat` as a time that PostgreSQL has.
+pub fn as_date(issued_at: i64) -> String {
+    crate::timestamp::rfc3339(issued_at.clamp(EARLIEST, LATEST))
 }
 
 /// The years 1 and 9999: `iat` may be anything, PostgreSQL's timestamps may not.
@@ -129,6 +176,7 @@ fn revoke_token(
         )?;
         let fields = [("of_issuer", issuer.into())];
         audit::administered(Action::Token, "revoke_token", jti, &fields);
+        tell(&Revoked::Token { jti, issuer });
         Ok(())
     };
     revoke().map_err(error::report)
@@ -160,6 +208,11 @@ fn revoke_subject(
         )?;
         let fields = [("of_issuer", issuer.into())];
         audit::administered(Action::Token, "revoke_subject", sub, &fields);
+        tell(&Revoked::Subject {
+            sub,
+            issued_before: clock::from_postgres(issued_before.into()),
+            issuer,
+        });
         Ok(())
     };
     revoke().map_err(error::report)

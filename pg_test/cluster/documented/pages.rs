@@ -345,6 +345,7 @@ fn every_reason_of_a_refusal_is_listed() {
         include_str!("../../../src/switch/error.rs"),
         include_str!("../../../src/verify/error.rs"),
         include_str!("../../../src/lock/error.rs"),
+        include_str!("../../../src/exchange/error.rs"),
     ]
     .concat();
     reasons.extend(errors.split('"').filter_map(|text| {
@@ -364,6 +365,8 @@ fn every_reason_of_a_refusal_is_listed() {
                     | "issued_before_start"
                     | "standby"
                     | "no_room"
+                    | "missing_sub"
+                    | "too_long_to_keep"
             );
         (is_word && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
             .then(|| word.to_owned())

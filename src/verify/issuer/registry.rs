@@ -15,6 +15,7 @@ use crate::error;
 use crate::jwt::{self, KeySet};
 use crate::pg::arguments::{JsonText, Text, strings};
 use crate::pg::{error_context, identity, spi, xact};
+use crate::verify::revocation::{self, Revoked};
 use crate::wakeup;
 
 /// As much as stays in the row of `_scope.jwt_issuer_secret`: out of line, members of pg_read_all_data could read it.
@@ -238,6 +239,10 @@ pub fn put(definition: &Definition, before: Option<&Definition>) -> Result<(), B
     if !definition::update(definition)? {
         return Err(Bad::Unknown(definition.name.clone()));
     }
+    if definition.issuer != before.issuer {
+        let (issuer, function) = (before.issuer.as_str(), "alter_jwt_issuer");
+        revocation::tell(&Revoked::Issuer { issuer, function });
+    }
     let is_fetched = definition.is_fetched() || before.is_fetched();
     if is_fetched && !definition.has_source_of(before) {
         without_keys(&definition.name)?;
@@ -294,16 +299,19 @@ fn drop_jwt_issuer(name: Option<Text>) -> Result<(), ErrorReport> {
         }
         let dropped = identity::elevated(|| {
             spi::query(
-                "DELETE FROM _scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1",
+                "DELETE FROM _scope.jwt_issuer WHERE name OPERATOR(pg_catalog.=) $1 RETURNING issuer",
                 &[name.into()],
-                |row| row.get::<i32>(1),
+                |row| row.get::<String>(1),
             )
         })?;
-        if dropped.is_empty() {
+        let [issuer] = dropped.as_slice() else {
             return Err(Bad::Unknown(name.to_owned()));
-        }
+        };
         forget_keys(name)?;
         audit::administered(Action::Issuer, "drop_jwt_issuer", name, &[]);
+        let function = "drop_jwt_issuer";
+        let issuer = issuer.as_deref().unwrap_or_default();
+        revocation::tell(&Revoked::Issuer { issuer, function });
         Ok(())
     };
     drop().map_err(error::report)
