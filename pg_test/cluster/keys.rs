@@ -2,6 +2,7 @@
 
 mod certified;
 mod hostile;
+mod proxy;
 mod refused;
 
 use std::sync::LazyLock;

@@ -11,12 +11,25 @@ mod room {
     pub mod claim_path;
     pub mod claim_rules;
     pub mod jwt;
+    /// Without its client, which talks to the network.
+    pub mod jwks {
+        pub mod accept;
+        pub mod freshness;
+        pub mod place;
+        pub mod problem;
+
+        pub use place::BadPlace;
+        pub use problem::Problem;
+    }
+    pub mod digits;
+    pub mod timestamp;
 }
 
+pub mod answer;
 pub mod keys;
 pub mod path;
 pub mod token;
 
 mod signed;
 
-pub use room::{claim_path, claim_rules, jwt};
+pub use room::{claim_path, claim_rules, digits, jwks, jwt, timestamp};
