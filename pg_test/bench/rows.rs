@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::access;
 use crate::audit;
-use crate::cluster::harness::literal;
+use crate::cluster::harness::{SECRET, literal};
 use crate::credentials;
 use crate::lock;
 use crate::measure::{Figures, OneProcessor, compare, in_turns};
@@ -28,7 +28,7 @@ const MEGABYTES: &str = "MB";
 /// As callgrind counts them, for one statement.
 const INSTRUCTIONS: &str = "instructions";
 
-pub const ALL: [Row; 25] = [
+pub const ALL: [Row; 26] = [
     Row {
         name: "jwt_warm",
         what: "scope.set_jwt_role, token seen before",
@@ -68,6 +68,14 @@ pub const ALL: [Row; 25] = [
         unit: MICROSECONDS,
         target: 1.2,
         measure: |scene| cold(scene, Family::EdDsa),
+    },
+    Row {
+        name: "jwt_single_use",
+        what: "what it adds that a token is good once",
+        peer: "scope.set_jwt_role, token seen before",
+        unit: MICROSECONDS,
+        target: 3.0,
+        measure: single_use,
     },
     Row {
         name: "jwt_other_backend",
@@ -319,6 +327,49 @@ fn cold(scene: &Scene, family: Family) -> Result<Figures, String> {
         whole.ours, whole.ratio.middle
     );
     Ok(compare(&rounds, |t| t[1] - t[2], |t| t[0]).with_note(note))
+}
+
+/// New tokens of two issuers that differ in that alone; and one of the other, over and over.
+fn single_use(scene: &Scene) -> Result<Figures, String> {
+    const ISSUERS: [&str; 2] = [
+        "https://once.example.com/auth/v1x",
+        "https://often.example.com/auth/v1",
+    ];
+    let mut admin = scene.admin();
+    for (issuer, once) in ISSUERS.iter().zip(["true", "false"]) {
+        admin.run(&format!(
+            "SELECT scope.add_jwt_issuer('{issuer}', '{issuer}', {}, single_use => {once})",
+            literal(SECRET)
+        ));
+    }
+    let sign = |issuer: &str| {
+        scene
+            .keys
+            .sign(Family::Hs256, &scene.keys.payload_of(issuer))
+    };
+    let mut runner = scene.login();
+    let payload = scene.keys.payload_of(ISSUERS[1]);
+    let often = scene.keys.sign(Family::Hs256, &payload);
+    let often = array(std::iter::repeat_n(often.text.as_str(), 100));
+    runner.check(Loop::Switch, &often, &payload);
+    let rounds = in_turns::<4>(201, |_, side| {
+        let many = |issuer| -> Vec<Token> { (0..100).map(|_| sign(issuer)).collect() };
+        match side {
+            0 => runner.run(Loop::Switch, &array(texts(&many(ISSUERS[0]))), ""),
+            1 => runner.run(Loop::Switch, &array(texts(&many(ISSUERS[1]))), ""),
+            2 => runner.run(Loop::Switch, &often, ""),
+            _ => runner.run(Loop::Empty, &often, ""),
+        }
+    });
+    for issuer in ISSUERS {
+        admin.run(&format!("SELECT scope.drop_jwt_issuer('{issuer}')"));
+    }
+    let whole = compare(&rounds, |t| t[0] - t[3], |t| t[1] - t[3]);
+    let note = format!(
+        "a new HS256 token with it {:.1} µs, without {:.1} µs",
+        whole.ours, whole.peer
+    );
+    Ok(compare(&rounds, |t| t[0] - t[1], |t| t[2] - t[3]).with_note(note))
 }
 
 /// New tokens are verified in one backend; another then meets each for the first time, and again.

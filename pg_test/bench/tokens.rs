@@ -76,6 +76,16 @@ impl Keys {
         )
     }
 
+    /// The same of another issuer, with what a token that is good once must have.
+    pub fn payload_of(&self, issuer: &str) -> String {
+        let iat = now();
+        let old = format!("\"iat\":{}", iat - 60);
+        let number = self.issued.get();
+        self.payload()
+            .replace("https://login.example.com/auth/v1", issuer)
+            .replace(&old, &format!("\"iat\":{iat},\"jti\":\"{number:036}\""))
+    }
+
     pub fn token(&self, family: Family) -> Token {
         self.sign(family, &self.payload())
     }
