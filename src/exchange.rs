@@ -4,6 +4,7 @@ mod error;
 mod pending;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -14,7 +15,7 @@ use crate::credential::issue::{ForToken, Membership};
 use crate::credential::{self, BadOption, Issued, Options, Request, hands_out, issue, life};
 use crate::error::{report, require_preload};
 use crate::jwt::{self, Refusal, Verified};
-use crate::label::{self, Metadata};
+use crate::label::{self, Metadata, State};
 use crate::pg::arguments::{Cidr, Text};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
@@ -116,7 +117,11 @@ fn exchange(
     issue::check(&request)?;
     verify::use_up(accepted)?;
     let issued = issue::issue(request, || membership(&role, &owner))?;
-    pending::add(catalog::oid_of(&issued.role), presented);
+    pending::add(pending::Exchanged {
+        login: catalog::oid_of(&issued.role),
+        role: role.oid,
+        presented,
+    });
     Ok(issued)
 }
 
@@ -174,17 +179,22 @@ fn membership(role: &Role, owner: &label::Token) -> Result<Membership, credentia
     if let Err(error) = check_room(owner) {
         refuse(error);
     }
-    advisory::lock(Key::Role(role.oid), Mode::Share);
-    // Renamed or dropped since the token was looked at, it is another role.
-    match switch::takeable(&role.name) {
-        Ok(found) if found.oid == role.oid => {}
-        _ => refuse(Error::Replaced),
+    // Not locked yet, as for other logins: who has a token has no say over the role, and may keep the transaction open.
+    if !is_still(role.oid, &role.name) {
+        refuse(Error::Replaced);
     }
     Ok(Membership {
         scopes: vec![role.name.clone()],
         subject: role.name.clone(),
         acts_as: Some(role.name.clone()),
     })
+}
+
+/// Is the role of this name still the same one, and not about to end?
+fn is_still(role: pg_sys::Oid, name: &str) -> bool {
+    let is_ending =
+        matches!(label::read(role), Some(Ok(metadata)) if metadata.state != State::Active);
+    !is_ending && switch::takeable(name).is_ok_and(|found| found.oid == role)
 }
 
 /// Ends the logins that were issued for what has been revoked.

@@ -14,19 +14,26 @@ use crate::pg::{catalog, server};
 use crate::verify::{self, Presented};
 
 thread_local! {
-    /// The logins of this transaction, and their tokens.
-    static PENDING: RefCell<Vec<(pg_sys::Oid, Rc<Presented>)>> = const { RefCell::new(Vec::new()) };
+    static PENDING: RefCell<Vec<Exchanged>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A login of this transaction.
+#[derive(Clone)]
+pub(super) struct Exchanged {
+    pub login: pg_sys::Oid,
+    pub role: pg_sys::Oid,
+    pub presented: Rc<Presented>,
 }
 
 static IS_ANY: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn add(login: pg_sys::Oid, presented: Rc<Presented>) {
+pub(super) fn add(exchanged: Exchanged) {
     static LISTENING: AtomicBool = AtomicBool::new(false);
     if !LISTENING.swap(true, Ordering::Relaxed) {
         xact_end::tell::<Transactions>();
     }
     IS_ANY.store(true, Ordering::Relaxed);
-    PENDING.with_borrow_mut(|pending| pending.push((login, presented)));
+    PENDING.with_borrow_mut(|pending| pending.push(exchanged));
 }
 
 struct Transactions;
@@ -51,14 +58,21 @@ impl Ending for Transactions {
 }
 
 fn check() {
-    // Held until the commit has been seen: a revocation that waits for it sees the login.
+    // A rollback to a savepoint has taken others away.
+    let mut pending = PENDING.with_borrow(Clone::clone);
+    pending.retain(|exchanged| catalog::role_by_oid(exchanged.login).is_some());
+    // Held until the commit has been seen, which nobody can put off: what waits for it, a revocation or the end of a role, sees the login.
     advisory::lock(Key::Tokens(server::database()), Mode::Share);
-    let pending = PENDING.with_borrow(Clone::clone);
-    for (login, presented) in pending {
-        // A rollback to a savepoint has taken others away.
-        if catalog::role_by_oid(login).is_some()
-            && let Err(error) = verify::again(&presented)
-        {
+    pending.sort_by_key(|exchanged| u32::from(exchanged.role));
+    for Exchanged {
+        role, presented, ..
+    } in pending
+    {
+        advisory::lock(Key::Role(role), Mode::Share);
+        if !super::is_still(role, &catalog::name_of(role)) {
+            error::raise(&Error::Replaced);
+        }
+        if let Err(error) = verify::again(&presented) {
             error::raise(&Error::from(error));
         }
     }

@@ -67,13 +67,8 @@ pub fn use_up(token: &Accepted) -> Result<(), Error> {
 }
 
 fn take(token: &Accepted) -> Result<(), Spent> {
-    let since = PLACES
-        .free()
-        .map_or(0, |counting| counting.since.load(Ordering::SeqCst));
-    let counted = PLACES.read(|(), places| places.is_empty());
-    if counted.is_none() {
-        return Err(Spent::NoRoom);
-    }
+    let counting = PLACES.free().ok_or(Spent::NoRoom)?;
+    let since = counting.since.load(Ordering::SeqCst);
     if since == 0 {
         return Err(Spent::Standby);
     }

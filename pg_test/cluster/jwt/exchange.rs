@@ -487,6 +487,44 @@ fn attack_an_exchange_that_is_committed_after_the_revocation() {
     s.run("COMMIT");
 }
 
+/// Whoever has a token has no say over the role.
+#[test]
+fn attack_an_open_exchange_holds_up_the_end_of_its_role() {
+    let g = gate("jwt_exchange_open");
+    let mut admin = g.f.admin();
+    for (ends, number) in [
+        ("SELECT scope.drop_scope('NAME', true)", 1),
+        (
+            "SELECT scope.alter_scope('NAME', 'add', '{INSERT}', '{orders}')",
+            2,
+        ),
+    ] {
+        let scope = format!("jwt_exchange_open_{number}");
+        admin.run(&format!(
+            "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}'); GRANT {scope} TO {}",
+            g.auth
+        ));
+        let mut s = g.login();
+        s.run("BEGIN");
+        let cred = s.handed(&exchange(&token(&g, json!({"role": scope})), ""));
+        admin.run(&format!(
+            "SET statement_timeout = '20s'; {}",
+            ends.replace("NAME", &scope)
+        ));
+        if number == 1 {
+            // Its end is on its way, and nothing new begins with it.
+            s.refused("COMMIT", "55006");
+            s.attempt("ROLLBACK").ok();
+            wait_until("the scope is gone", 30, || !admin.role_exists(&scope));
+        } else {
+            s.run("COMMIT");
+            enter(&g, &cred)
+                .expect("a login")
+                .run("INSERT INTO orders VALUES (7, 'seven')");
+        }
+    }
+}
+
 #[test]
 fn attack_an_exchange_in_a_prepared_transaction() {
     let server = Server::start(Options::default().set("max_prepared_transactions", "4"));
