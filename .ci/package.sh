@@ -75,6 +75,7 @@ for major in $PG_SUPPORTED_VERSIONS; do
     if LC_ALL=C grep -qaP -- "(?<![\\w.-])\\Q$folder/\\E" "$library"; then die "the library says where it was built: $folder"; fi
   done
   # What the library needs of the C library, as its symbols say.
+  minor=$("$OUT/postgresql/$major/bin/pg_config" --version | sed -E 's/^PostgreSQL ([0-9.]+(beta|rc)?[0-9]*).*/\1/')
   glibc=$(grep -ao 'GLIBC_2\.[0-9]*' "$library" | sort -uV | tail -1)
   tarball=scope_roles-$VERSION-pg$major-$HOST
   into=$OUT/$tarball
@@ -87,7 +88,7 @@ for major in $PG_SUPPORTED_VERSIONS; do
   cp "$SOURCE/debian/scope_roles.cdx.json" META.json "$into/"
   ways=.ci/tarball/copied.md
   if ((major >= 18)); then ways=.ci/tarball/mounted.md; fi
-  sed -e "s/@MAJOR@/$major/g; s/@HOST@/$HOST/g; s/@GLIBC@/${glibc#GLIBC_}/g; s/@NAME@/$tarball/g" "$ways" >"$into/README.md"
+  sed -e "s/@MAJOR@/$major/g; s/@HOST@/$HOST/g; s/@GLIBC@/${glibc#GLIBC_}/g; s/@MINOR@/$minor/g; s/@NAME@/$tarball/g" "$ways" >"$into/README.md"
   chmod -R u=rwX,go=rX "$into"
   tar -C "$OUT" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -cf - "$tarball" | gzip -9n >"$into.tar.gz"
   rm -rf -- "$into"

@@ -150,6 +150,10 @@ use_deb() {
   cp -r "$OUT/$package"_*.deb "$ROOT/debian/tests" "$root/tmp/"
   # A mirror may stand still: what it has is good enough for this.
   echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/still"
+  # Stable suites get new minor versions there, which packages may be built with.
+  case $suite in
+    bookworm | trixie) echo "deb http://deb.debian.org/debian-security $suite-security main" >"$root/etc/apt/sources.list.d/security.list" ;;
+  esac
   if [ -n "$wanted" ]; then echo 'deb http://deb.debian.org/debian experimental main' >"$root/etc/apt/sources.list.d/experimental.list"; fi
   say "PostgreSQL $major in a bare Debian $suite (about a minute)"
   cat >"$root/tmp/story.sh" <<END

@@ -247,8 +247,8 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'exchange_token_wrapper';
 COMMENT ON FUNCTION scope.exchange_token(text, interval, text, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
 'Gives the holder of a token a login of its own, for psql and tools that cannot send tokens. It acts as the role that scope.set_jwt_role(token, claim) would take in this session, and as nothing else; policies on claims see none. It ends by the token''s exp, and with the revocation of the token, its subject or its issuer; it is neither renewed nor rotated. scope.credentials has the token''s issuer, subject and jti. The password and the URI are shown this once.
-valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl; exp if that is sooner. The other options are those of scope.create_credential(). A subject has at most scope_roles.exchange_limit such logins at a time, in this database. The owner of the database manages them. An authenticator may call it once it has been granted EXECUTE.
-Errors: 28000 the token is refused, or has no sub; 42501 the role may not be taken; 53400 as many logins as the subject may have; 22023 bad valid_for, option or claim path; 54000 too many networks; 55006 the role was replaced meanwhile; 25006 read-only; 55000 not preloaded, no usable scope_roles.jwt_secret, or TLS required of a server without; 0A000 at PREPARE TRANSACTION.';
+valid_for: positive, at most scope_roles.max_ttl; NULL: scope_roles.default_ttl; exp if that is sooner. The other options are those of scope.create_credential(). A subject has at most scope_roles.exchange_limit such logins at a time, in this database. The owner of the database manages them. An authenticator may call it once it has been granted EXECUTE; as a statement of its own, outside a transaction block.
+Errors: 28000 the token is refused, or has no sub; 42501 the role may not be taken; 53400 as many logins as the subject may have; 22023 bad valid_for, option or claim path; 54000 too many networks; 55006 the role was replaced meanwhile; 25006 read-only; 55000 not preloaded, no usable scope_roles.jwt_secret, or TLS required of a server without; 25001 in a transaction block.';
 
 CREATE FUNCTION scope.verify_jwt(token text)
 RETURNS jsonb
@@ -324,7 +324,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'revoke_token_wrapper';
 COMMENT ON FUNCTION scope.revoke_token(text, timestamptz, text) IS
-'Refuses the tokens with this jti claim (RFC 7519 section 4.1.7) until a moment, best the token''s exp: from the commit on, in every backend, cached or not, and at the next statement of a transaction that it has already switched. issuer: the iss; NULL: any. Entries are removed after that time.
+'Refuses the tokens with this jti claim (RFC 7519 section 4.1.7) until a moment, best the token''s exp: from the commit on, in every backend, cached or not, and at the next statement of a transaction that it has already switched. issuer: the iss, or the name of a registered issuer; NULL: any. Entries are removed after that time.
 Errors: 22004 NULL or empty; 22023 over 1,024 bytes (tokens with a longer jti are refused anyway).';
 
 CREATE FUNCTION scope.revoke_subject(sub text, issued_before timestamptz DEFAULT now(), issuer text DEFAULT NULL)
@@ -332,5 +332,5 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'revoke_subject_wrapper';
 COMMENT ON FUNCTION scope.revoke_subject(text, timestamptz, text) IS
-'For a lost account: refuses all tokens with this sub claim that were issued (iat) before a moment, or that have no iat, as scope.revoke_token() does. issuer: the iss; NULL: any.
+'For a lost account: refuses all tokens with this sub claim that were issued (iat) before a moment, or that have no iat, as scope.revoke_token() does. issuer: the iss, or the name of a registered issuer; NULL: any.
 Errors: 22004 NULL or empty; 22023 over 1,024 bytes (tokens with a longer sub are refused anyway).';

@@ -322,9 +322,12 @@ CREATE VIEW scope.jwt_issuers AS
   WITH issuers AS NOT MATERIALIZED (
        SELECT i.name, i.issuer, i.audiences, i.algorithms, i.role_claim, i.allowed_roles, i.anon_role, i.leeway, i.require_exp, i.max_age,
               i.token_types, i.required_claims, i.role_map, i.bound, i.single_use,
-              i.changed_at, i.keys_url, i.discover, i.ca_file, i.bearer_token_file, i.keys_stale_for, i.key_count, i.kids,
+              i.changed_at, i.keys_url, i.discover, i.ca_file, i.bearer_token_file, i.keys_stale_for,
+              -- A secret is in no dump.
+              CASE WHEN k.has THEN i.key_count ELSE 0 END AS key_count, CASE WHEN k.has THEN i.kids ELSE '{}' END AS kids,
               f.fetched_at, f.keys_changed_at, f.fresh_until, f.stale_until, f.next_fetch, f.attempted_at, f.failing_since, f.last_error
          FROM _scope.jwt_issuer i
-         LEFT JOIN _scope.jwt_issuer_fetch f ON f.name OPERATOR(pg_catalog.=) i.name)
+         LEFT JOIN _scope.jwt_issuer_fetch f ON f.name OPERATOR(pg_catalog.=) i.name
+        CROSS JOIN LATERAL (SELECT i.keys IS NOT NULL OR EXISTS (SELECT FROM _scope.jwt_issuer_secret s WHERE s.name OPERATOR(pg_catalog.=) i.name) AS has) k)
 SELECT * FROM issuers;
 COMMENT ON VIEW scope.jwt_issuers IS 'The registered issuers of this database, without their keys; of keys that are fetched, when they were and until when they hold.';

@@ -109,8 +109,8 @@ impl RoleClaim {
                 "Role names have at most 63 bytes. Check that the path leads to the role."
             }
             Self::NotMapped => {
-                "Give one of the values that its users' tokens have a role in the map, or them such \
-                 a value at the identity provider."
+                "Map one of the values in the token to a role, or give the user a value that is \
+                 mapped."
             }
         }
     }

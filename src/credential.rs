@@ -161,7 +161,7 @@ pub fn deadline_of(valid_for: Option<Interval>) -> Result<i64, Unacceptable> {
     match itself::ends_at() {
         Some(end) if end < deadline => {
             notice(
-                "it ends when whoever asks for it has the right to no more".to_owned(),
+                "the login ends earlier, with the right of whoever asks for it".to_owned(),
                 &format!(
                     "Their login, their token, or a temporary membership of theirs, ends at {}.",
                     timestamp::rfc3339(end)

@@ -42,8 +42,8 @@ pub enum Error {
     },
     #[error("the role was dropped or renamed meanwhile")]
     Replaced,
-    #[error("cannot PREPARE a transaction that has exchanged a token")]
-    Prepared,
+    #[error("scope.exchange_token() cannot run inside a transaction block")]
+    InBlock,
     #[error(transparent)]
     Credential(#[from] credential::Error),
 }
@@ -91,6 +91,10 @@ fn exchange(
     if xact::is_read_only() {
         return Err(credential::Error::ReadOnly.into());
     }
+    // Until it ends, others can neither give nor take the role, and no one else's token is exchanged for it.
+    if !xact::ends_at_once() {
+        return Err(Error::InBlock);
+    }
     let options = options.map_err(credential::Error::from)?;
     let (presented, _) = verify::verify(token)?;
     let accepted = &presented.token;
@@ -114,9 +118,9 @@ fn exchange(
             ends_at,
         }),
     };
-    issue::check(&request)?;
-    verify::use_up(accepted)?;
     let issued = issue::issue(request, || membership(&role, &owner))?;
+    // Last: what else refuses the call uses nothing up, and what this refuses takes the login back.
+    verify::use_up(accepted)?;
     pending::add(pending::Exchanged {
         login: catalog::oid_of(&issued.role),
         role: role.oid,
@@ -173,13 +177,18 @@ fn check_room(owner: &label::Token) -> Result<(), Error> {
 fn membership(role: &Role, owner: &label::Token) -> Result<Membership, credential::Error> {
     let refuse = |error: Error| -> ! { crate::error::raise(&error) };
     advisory::lock(
-        Key::Text(&format!("exchange_token {owner:?}")),
+        // Of one subject, whatever else its tokens say.
+        Key::Text(&format!(
+            "exchange_token {} {:?}",
+            server::database(),
+            (&owner.iss, &owner.sub)
+        )),
         Mode::Exclusive,
     );
     if let Err(error) = check_room(owner) {
         refuse(error);
     }
-    // Not locked yet, as for other logins: who has a token has no say over the role, and may keep the transaction open.
+    // Not locked yet, as for other logins: who has a token has no say over the role.
     if !is_still(role.oid, &role.name) {
         refuse(Error::Replaced);
     }

@@ -17,6 +17,7 @@ pub use text::{
 };
 
 use crate::admission::Rules;
+use crate::jwt::redact;
 use crate::pg::{catalog, clock, seclabel, server, shared_comment};
 use crate::timestamp;
 use crate::wakeup;
@@ -149,7 +150,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         oid: None,
         is_native: true,
         parts: Parts::default(),
-        purpose: purpose.map(str::to_owned),
+        purpose: purpose.map(without_token),
         login: Rules::default(),
         rotated_at: None,
         successor: None,
@@ -163,6 +164,14 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         scopes: BTreeMap::new(),
         waits_for: Vec::new(),
     }
+}
+
+/// Everybody can read what a label says.
+fn without_token(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    redact(&mut bytes);
+    // What is struck out is ASCII.
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// As [`attach_scope`], with metadata of one's own.
@@ -300,7 +309,6 @@ pub fn issued_for_tokens() -> Vec<(pg_sys::Oid, Metadata)> {
         if label.contains("\"token\":{")
             && let Ok(metadata) = parse(role, label)
             && metadata.token.is_some()
-            && metadata.is_native
             && metadata.state == State::Active
             && is_home(&metadata, &here)
         {

@@ -104,7 +104,7 @@ SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
 const MEMBERSHIPS: &str = "
 SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
          'member', m.rolname, 'role', r.rolname, 'grantor', g.rolname, 'admin', a.admin_option,
-         'inherit', (pg_catalog.to_jsonb(a) ->> 'inherit_option')::boolean,
+         'inherit', COALESCE((pg_catalog.to_jsonb(a) ->> 'inherit_option')::boolean, CASE WHEN NOT m.rolinherit THEN false END),
          'set', (pg_catalog.to_jsonb(a) ->> 'set_option')::boolean))::text
   FROM pg_catalog.pg_auth_members a
   JOIN pg_catalog.pg_roles r ON r.oid = a.roleid

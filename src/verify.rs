@@ -68,7 +68,7 @@ pub enum Error {
     #[error("the catalogs could not be read")]
     Sql(String),
     #[error("the token was refused")]
-    KeysExpired { issuer: String },
+    KeysExpired { issuer: String, is_fetched: bool },
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -308,6 +308,7 @@ fn verify_by(
     if rules.is_stale(now) {
         return Err(Error::KeysExpired {
             issuer: rules.name.clone().unwrap_or_default(),
+            is_fetched: rules.is_fetched,
         });
     }
     let may_come_again = guc::jwt_cache_size() > 0 && !rules.single_use;

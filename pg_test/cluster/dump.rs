@@ -162,9 +162,19 @@ fn what_they_have_dumped_is_restored_and_secrets_are_set_anew() {
             SECRET,
             "00000000-0000-0000-0000-00000000000000000000-0000-0000-0000-000000000000",
         ] {
-            admin.refused(&verify(secret), "28000");
+            let refusal = admin.refused_with(&verify(secret), "28000", "keys_expired");
+            assert!(
+                refusal.hint.contains("scope.set_jwt_keys('hmac'"),
+                "{refusal}"
+            );
         }
+        let keys = "SELECT key_count FROM scope.jwt_issuers WHERE name = 'hmac'";
+        let finding = "EXISTS (SELECT FROM scope.review() WHERE code = 'issuer_without_keys' AND object_name = 'issuer hmac')";
+        assert_eq!(admin.text(keys), "0");
+        admin.assert_that(finding);
         admin.run(&format!("SELECT scope.set_jwt_keys('hmac', '{SECRET}')"));
+        assert_eq!(admin.text(keys), "1");
+        admin.assert_that(&format!("NOT {finding}"));
         admin.rows(&verify(SECRET));
     }
 }

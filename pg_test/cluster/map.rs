@@ -13,7 +13,7 @@ fn the_map_of_a_small_server_shows_every_role_and_membership() {
     let f = Fixture::on(&server, "map_small");
     let mut admin = f.admin();
     admin.run(
-        "CREATE ROLE team; CREATE ROLE ana LOGIN; GRANT team TO ana WITH ADMIN OPTION; GRANT pg_monitor TO team;
+        "CREATE ROLE team; CREATE ROLE idle LOGIN NOINHERIT; GRANT team TO idle; CREATE ROLE ana LOGIN; GRANT team TO ana WITH ADMIN OPTION; GRANT pg_monitor TO team;
          SELECT scope.create_scope('orders_read', tables => '{orders}'); GRANT orders_read TO team;
          SELECT scope.create_credential('{orders_read}', 'report_svc', '8 hours');
          SELECT scope.create_authenticator('web_api', '{orders_read}')",
@@ -31,6 +31,7 @@ fn the_map_of_a_small_server_shows_every_role_and_membership() {
         "pg_monitor<br/>predefined role",
         "-. \"by token\" .->",
         "-. \"ADMIN\" .->",
+        "-. \"SET only\" .->",
     ] {
         assert!(mermaid.contains(line), "no {line} in\n{mermaid}");
     }

@@ -6,6 +6,7 @@
 
 use crate::bytes;
 use crate::digits::{hex, push_decimal};
+use crate::jwt::redact;
 use crate::timestamp::Second;
 
 /// The longest text that a name or a claim may have in a line, in bytes before escaping.
@@ -71,8 +72,8 @@ impl Line {
             Value::Bool(true) => self.raw("true"),
             Value::Bool(false) => self.raw("false"),
             Value::Number(number) => push_decimal(&mut self.buffer, number),
-            Value::Text(text) => self.string(&bytes::bytes(text), MAX_TEXT),
-            Value::Bytes(text) => self.string(text, MAX_TEXT),
+            Value::Text(text) => self.text(&bytes::bytes(text)),
+            Value::Bytes(text) => self.text(text),
             Value::Time(micros) => {
                 self.buffer.push(b'"');
                 crate::timestamp::write_rfc3339(&mut self.buffer, micros);
@@ -80,6 +81,16 @@ impl Line {
             }
             Value::Texts(texts) => self.strings(texts),
         }
+    }
+
+    /// Whatever text may quote of what a caller has passed: no token.
+    fn text(&mut self, text: &[u8]) {
+        if memchr::memchr(b'.', text).is_none() {
+            return self.string(text, MAX_TEXT);
+        }
+        let mut text = text.to_vec();
+        redact(&mut text);
+        self.string(&text, MAX_TEXT);
     }
 
     /// As [`Value::Time`], with the second of the time before.

@@ -15,7 +15,7 @@ impl Report for Error {
             }
             Self::TooMany { .. } => PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::Replaced => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-            Self::Prepared => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::InBlock => PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::Credential(error) => error.code(),
         }
     }
@@ -39,8 +39,8 @@ impl Report for Error {
                 text
             }
             Self::Replaced => "The token's role has another name now, or is gone.".into(),
-            Self::Prepared => {
-                "The token would not be looked at when the transaction is committed.".into()
+            Self::InBlock => {
+                "Until it is committed, nobody else can be given the role, nor lose it.".into()
             }
             Self::Credential(error) => error.detail(),
         }
@@ -55,7 +55,9 @@ impl Report for Error {
                     .into()
             }
             Self::Replaced => "Try again.".into(),
-            Self::Prepared => "COMMIT it.".into(),
+            Self::InBlock => {
+                "Call it as a statement of its own, without BEGIN: drivers call that autocommit.".into()
+            }
             Self::Credential(error) => error.hint(),
         }
     }

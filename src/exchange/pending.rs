@@ -47,8 +47,8 @@ impl Ending for Transactions {
     fn at(moment: Moment) {
         match moment {
             Moment::BeforeCommit => check(),
-            // Nobody would look when it is committed.
-            Moment::BeforePrepare => error::raise(&Error::Prepared),
+            // No transaction block has one.
+            Moment::BeforePrepare => {}
             Moment::Committed | Moment::Prepared | Moment::Aborted => {
                 IS_ANY.store(false, Ordering::Relaxed);
                 PENDING.with_borrow_mut(Vec::clear);
@@ -63,6 +63,8 @@ fn check() {
     pending.retain(|exchanged| catalog::role_by_oid(exchanged.login).is_some());
     // Held until the commit has been seen, which nobody can put off: what waits for it, a revocation or the end of a role, sees the login.
     advisory::lock(Key::Tokens(server::database()), Mode::Share);
+    // Nor a standby that does not answer: a login that a failover loses is exchanged once more.
+    server::commit_locally();
     pending.sort_by_key(|exchanged| u32::from(exchanged.role));
     for Exchanged {
         role, presented, ..

@@ -116,10 +116,10 @@ fn gather(login: pg_sys::Oid, outer: pg_sys::Oid) -> Effective {
     let mut effective = Effective::default();
     add(&mut effective, login, login);
     if outer != login {
-        // Credentials that work as their scope are told apart; whoever a token switches is one.
+        // Credentials that work as their scope are told apart; whoever acts by a token is one, also by a login for it.
         let is_credential = matches!(
             label::read(login),
-            Some(Ok(metadata)) if metadata.kind == Kind::Credential
+            Some(Ok(metadata)) if metadata.kind == Kind::Credential && metadata.token.is_none()
         );
         let is_its_own = is_credential && catalog::memberships(login).contains(&outer);
         add(

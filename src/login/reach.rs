@@ -19,6 +19,10 @@ pub fn is_of_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
     if label::is_home(metadata, &asked) {
         return false;
     }
+    // A token is of one database, whatever its role has elsewhere.
+    if metadata.token.is_some() {
+        return true;
+    }
     let Some(database) = server::database_of_name(&asked) else {
         return false;
     };
@@ -38,7 +42,10 @@ pub fn is_away(metadata: &Metadata) -> bool {
 
 /// Does a login that is away reach something here? Whatever made it so: a part that this database got since, what somebody has granted by
 /// hand, a copy of a database, a restore that has not been adopted.
-pub fn gets_something_here(login: pg_sys::Oid) -> bool {
+pub fn gets_something_here(login: pg_sys::Oid, metadata: &Metadata) -> bool {
+    if metadata.token.is_some() {
+        return true;
+    }
     let here = server::database().into();
     let is_given = |role| match label::read(role) {
         None => false,

@@ -108,7 +108,7 @@ fn standing_of(login: pg_sys::Oid) -> Result<Standing, Over> {
                 return over(refusal, deadline);
             }
             let is_home = !reach::is_away(&metadata);
-            if !is_home && reach::gets_something_here(login) {
+            if !is_home && reach::gets_something_here(login, &metadata) {
                 return over(Refusal::Database, deadline);
             }
             Ok(Standing {

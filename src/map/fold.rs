@@ -59,7 +59,7 @@ pub struct Membership {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grantor: Option<String>,
     pub admin: bool,
-    /// 16 and later have these two.
+    /// 16 and later have these two; before, `false` for those of a member that inherits nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inherit: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

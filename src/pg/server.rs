@@ -189,6 +189,15 @@ pub unsafe fn from_utf8(text: *const c_char) -> *const c_char {
     }
 }
 
+/// The transaction's commit waits for this server's disk, and for no other's.
+pub fn commit_locally() {
+    // SAFETY: a plain read of a backend global.
+    let waits = unsafe { pg_sys::synchronous_commit };
+    if waits > pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_LOCAL_FLUSH as i32 {
+        set_for_subtransaction(c"synchronous_commit", "local");
+    }
+}
+
 /// Is this a connection for replication? It takes commands that no hook sees.
 pub fn is_replication_connection() -> bool {
     // SAFETY: a plain read of a backend global, set before authentication.

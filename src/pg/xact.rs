@@ -231,6 +231,19 @@ pub fn ends_with_statement() -> bool {
     }
 }
 
+/// Does the transaction end with this statement, whatever the client does? Then it will. False in a transaction block, also in that of a
+/// message with several statements, and in a subtransaction.
+pub fn ends_at_once() -> bool {
+    // SAFETY: reads backend globals; outside of a block PostgreSQL takes note that the statement is to be committed, and raises nothing.
+    unsafe {
+        if raw::IsTransactionBlock() || pg_sys::IsSubTransaction() {
+            return false;
+        }
+        pg_sys::PreventInTransactionBlock(true, c"scope.exchange_token()".as_ptr());
+    }
+    true
+}
+
 /// When this transaction began.
 pub fn transaction_start() -> i64 {
     // SAFETY: a read of a backend global.

@@ -70,6 +70,13 @@ macro_rules! names_of {
     };
 }
 
+/// Does the member have what the role has, without taking it? Since 16 each membership says so.
+macro_rules! inherits {
+    () => {
+        "coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, (SELECT i.rolinherit FROM pg_authid i WHERE i.oid = m.member))"
+    };
+}
+
 /// Roles that hold something here themselves or by a role that they inherit from or may become: they are
 /// taken to use the database. Credentials have their right from their scope, as all of theirs; who has issued them goes on giving it.
 const DATABASE: &str = concat!("
@@ -77,7 +84,7 @@ WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d
      open AS (SELECT a.privilege_type FROM d, aclexplode(d.acl) a WHERE a.grantee = 0),
      has(role, privilege) AS (
        SELECT a.grantee, a.privilege_type FROM d, aclexplode(d.acl) a WHERE a.grantee <> 0
-       UNION SELECT m.member, h.privilege FROM has h JOIN pg_auth_members m ON m.roleid = h.role),
+       UNION SELECT m.member, h.privilege FROM has h JOIN pg_auth_members m ON m.roleid = h.role AND ", inherits!(), "),
      here(role) AS (
        SELECT s.refobjid FROM pg_shdepend s, d WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = d.oid
        UNION SELECT m.member FROM here JOIN pg_auth_members m ON m.roleid = here.role),
@@ -96,7 +103,7 @@ WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d
      gives(role) AS (
        SELECT a.grantee FROM d, aclexplode(d.acl) a WHERE a.privilege_type = 'CONNECT' AND a.is_grantable
        UNION SELECT d.datdba FROM d
-       UNION SELECT m.member FROM gives JOIN pg_auth_members m ON m.roleid = gives.role),
+       UNION SELECT m.member FROM gives JOIN pg_auth_members m ON m.roleid = gives.role AND ", inherits!(), "),
      issuers AS (
        SELECT DISTINCT r.oid, r.rolname FROM managed m JOIN pg_authid r ON r.oid = m.creator AND r.rolname = m.creator_name
         WHERE m.kind = 'credential' AND m.is_issued_here AND m.oid IN (SELECT role FROM here) AND NOT r.rolsuper AND r.oid NOT IN (SELECT role FROM gives)
@@ -140,14 +147,14 @@ SELECT statement, reason, breaks, format('REVOKE %s ON DATABASE %I FROM PUBLIC',
  ORDER BY place, name");
 
 /// Who owns something in the schema is taken to create there.
-const SCHEMAS: &str = "
+const SCHEMAS: &str = concat!("
 WITH RECURSIVE n AS (
        SELECT oid, nspname, nspacl FROM pg_namespace
         WHERE nspname !~ '^pg_(toast|temp)' AND EXISTS (SELECT FROM aclexplode(nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CREATE')),
      has(schema, role) AS (
        SELECT n.oid, a.grantee FROM n, aclexplode(n.nspacl) a WHERE a.grantee <> 0 AND a.privilege_type = 'CREATE'
        UNION SELECT h.schema, CASE WHEN h.role = 6171 THEN d.datdba ELSE m.member END
-         FROM has h LEFT JOIN pg_auth_members m ON m.roleid = h.role JOIN pg_database d ON d.datname = current_database()
+         FROM has h LEFT JOIN pg_auth_members m ON m.roleid = h.role AND ", inherits!(), " JOIN pg_database d ON d.datname = current_database()
         WHERE m.member IS NOT NULL OR h.role = 6171),
      owners AS (SELECT relnamespace AS schema, relowner AS role FROM pg_class UNION SELECT pronamespace, proowner FROM pg_proc UNION SELECT typnamespace, typowner FROM pg_type)
 SELECT statement, reason, breaks, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', nspname) FROM (
@@ -159,7 +166,7 @@ SELECT statement, reason, breaks, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC
   SELECT n.nspname, 2, format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', n.nspname), 'everyone may create in this schema',
          'can no longer create there: all who own nothing there and have not been granted CREATE'
     FROM n) steps
- ORDER BY nspname, place, statement";
+ ORDER BY nspname, place, statement");
 
 const FUNCTIONS: &str = "
 SELECT CASE WHEN coalesce(s.calls, 0) = 0 THEN format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', p.oid::regprocedure) END,

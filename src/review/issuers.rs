@@ -28,6 +28,17 @@ SELECT NULL, format('issuer %I', i.name),
  WHERE (i.keys_url IS NOT NULL OR i.discover) AND coalesce(f.fresh_until, f.failing_since, i.changed_at + interval '1 minute') < now()",
     },
     Check {
+        code: "issuer_without_keys",
+        severity: Severity::High,
+        stops: "",
+        sql: "
+SELECT NULL, format('issuer %I', i.name), 'has no keys: its tokens are refused. A secret is in no dump', i.changed_at,
+       format('-- scope.set_jwt_keys(%L, …), with the keys that its tokens are signed by', i.name)
+  FROM _scope.jwt_issuer i
+ WHERE i.keys_url IS NULL AND NOT i.discover AND i.keys IS NULL
+   AND NOT EXISTS (SELECT FROM _scope.jwt_issuer_secret s WHERE s.name = i.name)",
+    },
+    Check {
         code: "issuer_unreachable",
         severity: Severity::Medium,
         stops: "",

@@ -54,6 +54,7 @@ fn make() -> Result<Option<Rules>, Error> {
     Ok(Some(Rules {
         name: None,
         keys_until: None,
+        is_fetched: false,
         keys: KeySet::parse(&text, is_base64).map_err(Error::BadSecret)?,
         fingerprint: combine(&text, &[u8::from(is_base64)]),
         policy: Policy {

@@ -66,7 +66,14 @@ impl Report for Error {
                 }
                 text
             }
-            Self::KeysExpired { issuer } => format!(
+            Self::KeysExpired {
+                issuer,
+                is_fetched: false,
+            } => format!(
+                "keys_expired: the issuer \"{}\" has no keys. A secret is in no dump.",
+                crate::text::visible(issuer)
+            ),
+            Self::KeysExpired { issuer, .. } => format!(
                 "keys_expired: no key of the issuer \"{}\" could be fetched in time.",
                 crate::text::visible(issuer)
             ),
@@ -125,6 +132,13 @@ impl Report for Error {
                 name(by)
             ),
             Self::Revoked => "Obtain a new token.".into(),
+            Self::KeysExpired {
+                issuer,
+                is_fetched: false,
+            } => format!(
+                "After a restore: scope.set_jwt_keys('{}', …).",
+                crate::text::visible(issuer).replace('\'', "''")
+            ),
             Self::KeysExpired { .. } => {
                 "Try again in a moment. If it stays so, last_error in scope.jwt_issuers says why; scope.refresh_jwt_keys() tries once more.".into()
             }

@@ -26,7 +26,7 @@ const LOOKS_AROUND: Duration = Duration::from_millis(200);
 /// May other keys of the issuer be there now? Waits for an attempt that goes on or is due, for as long as `scope_roles.jwks_wait` says,
 /// and never while others wait for a lock of this transaction.
 pub fn has_come(rules: &Rules) -> Result<bool, Error> {
-    let (Some(name), Some(_)) = (&rules.name, rules.keys_until) else {
+    let Some(name) = rules.name.as_ref().filter(|_| rules.is_fetched) else {
         return Ok(false);
     };
     // Since they were read here a fetch may have found that they still hold.

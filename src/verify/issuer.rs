@@ -181,6 +181,8 @@ struct Row {
     discover: bool,
     /// Unix microseconds.
     stale_until: Option<i64>,
+    /// There are no keys: a secret is in no dump.
+    keyless: bool,
 }
 
 type Maps = (HashMap<String, OrBad>, HashMap<String, OrBad>);
@@ -196,6 +198,7 @@ fn load() -> Result<Maps, Error> {
                       'leeway', pg_catalog.floor(EXTRACT(epoch FROM leeway))::bigint,
                       'max_age', pg_catalog.floor(EXTRACT(epoch FROM max_age))::bigint,
                       'stale_until', (EXTRACT(epoch FROM f.stale_until) OPERATOR(pg_catalog.*) 1000000)::bigint,
+                      'keyless', i.keys IS NULL AND s.keys IS NULL,
                       -- Without keys there is one that nobody knows.
                       'keys', COALESCE(s.keys, i.keys, pg_catalog.gen_random_uuid()::text OPERATOR(pg_catalog.||)
                                                        pg_catalog.gen_random_uuid()::text))
@@ -233,8 +236,13 @@ fn rules(mut row: Row) -> Result<Rules, Unusable> {
     let bound = bound(&row.bound).map_err(|error| bad(error.to_string()))?;
     let is_fetched = row.keys_url.is_some() || row.discover;
     Ok(Rules {
-        // Keys of which nobody knows when they were fetched are none.
-        keys_until: is_fetched.then(|| row.stale_until.unwrap_or(i64::MIN)),
+        keys_until: match (is_fetched, row.keyless) {
+            (false, false) => None,
+            // Keys of which nobody knows when they were fetched are none.
+            (true, false) => Some(row.stale_until.unwrap_or(i64::MIN)),
+            (_, true) => Some(i64::MIN),
+        },
+        is_fetched,
         fingerprint: combine(text.as_bytes(), &[]),
         keys,
         policy: Policy {

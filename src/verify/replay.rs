@@ -76,7 +76,10 @@ fn take(token: &Accepted) -> Result<(), Spent> {
     if issued_at <= since.saturating_add(CLOCKS * 1_000_000) {
         return Err(Spent::IssuedBefore);
     }
-    let (id, until) = (identity(token), token.ends_at());
+    // However the leeway may be elsewhere, or come to be, and for as long as a verdict can take until it is acted on.
+    const MARGIN: i64 = (CLOCKS + 5) * 1_000_000;
+    let exp = token.verified.expires_at.unwrap_or(i64::MAX);
+    let (id, until) = (identity(token), exp.saturating_add(MARGIN));
     let taken = PLACES.write(|(), places| places::take(places, &id, until, clock::now()));
     match taken {
         Some(Taken::First) => Ok(()),

@@ -11,10 +11,11 @@ use pgrx::prelude::*;
 use super::{Error, Rules};
 use crate::audit::{self, Action};
 use crate::error;
+use crate::guc;
 use crate::jwt::{MAX_ID_BYTES, Verified};
 use crate::own_tables;
 use crate::pg::arguments::Text;
-use crate::pg::{clock, identity, spi, xact};
+use crate::pg::{clock, identity, server, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -100,30 +101,66 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
         .map(Cow::Borrowed)
         .or_else(|| verified.issuer());
     let issued = verified.issued_at.map(as_date);
-    let revoked = identity::elevated(|| {
-        spi::latest(
-            "SELECT 1 FROM _scope.jwt_revoked_token
-              WHERE jti OPERATOR(pg_catalog.=) $1
-                AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
-                AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
-             UNION ALL
-             SELECT 1 FROM _scope.jwt_revoked_subject
-              WHERE sub OPERATOR(pg_catalog.=) $2
-                AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
-                AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)",
-            &[
-                verified.token_id().as_deref(),
-                verified.subject().as_deref(),
-                issuer.as_deref(),
-                issued.as_deref(),
-            ],
-        )
-    });
+    let (token, subject) = (verified.token_id(), verified.subject());
+    let asked = [token.as_deref(), subject.as_deref(), issuer.as_deref()];
+    // What the tables have is in the database's encoding, what a token says in UTF-8.
+    let is_recoded = !server::takes_utf8() && !asked.iter().flatten().all(|text| text.is_ascii());
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let in_hex = asked.map(|text| text.map(hex));
+    let in_hex: [Option<&str>; 3] =
+        [&in_hex[0], &in_hex[1], &in_hex[2]].map(|text: &Option<String>| text.as_deref());
+    let (sql, [token, subject, issuer]) = match is_recoded {
+        false => (REVOKED, asked),
+        true => (REVOKED_IN_UTF8, in_hex),
+    };
+    let revoked =
+        identity::elevated(|| spi::latest(sql, &[token, subject, issuer, issued.as_deref()]));
     if revoked.is_empty() {
         Ok(())
     } else {
         Err(Error::Revoked)
     }
+}
+
+/// By indexes.
+const REVOKED: &str = "
+    SELECT 1 FROM _scope.jwt_revoked_token
+     WHERE jti OPERATOR(pg_catalog.=) $1
+       AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
+       AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+    UNION ALL
+    SELECT 1 FROM _scope.jwt_revoked_subject
+     WHERE sub OPERATOR(pg_catalog.=) $2
+       AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
+       AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)";
+
+/// By the whole tables: only for what is beyond ASCII, in a database that is not in UTF-8. The texts are in hex.
+const REVOKED_IN_UTF8: &str = "
+    SELECT 1 FROM _scope.jwt_revoked_token
+     WHERE pg_catalog.convert_to(jti, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($1, 'hex')
+       AND (issuer OPERATOR(pg_catalog.=) '' OR pg_catalog.convert_to(issuer, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($3, 'hex'))
+       AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+    UNION ALL
+    SELECT 1 FROM _scope.jwt_revoked_subject
+     WHERE pg_catalog.convert_to(sub, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($2, 'hex')
+       AND (issuer OPERATOR(pg_catalog.=) '' OR pg_catalog.convert_to(issuer, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($3, 'hex'))
+       AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)";
+
+/// A text of the database's as tokens and labels have it.
+fn in_utf8(text: &str) -> Result<String, Bad> {
+    if server::takes_utf8() || text.is_ascii() {
+        return Ok(text.to_owned());
+    }
+    const SQL: &str = "SELECT pg_catalog.encode(pg_catalog.convert_to($1, 'UTF8'), 'hex')";
+    let hex = identity::elevated(|| {
+        let text = Text(text.to_owned());
+        spi::query(SQL, &[text.into()], |row| row.get::<String>(1))
+    })?;
+    let hex = hex.into_iter().flatten().next().unwrap_or_default();
+    let digits = hex.as_bytes().chunks(2);
+    let bytes =
+        digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    Ok(String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned())
 }
 
 /// An `iat` as a time that PostgreSQL has.
@@ -161,6 +198,7 @@ fn revoke_token(
     let revoke = || -> Result<(), Bad> {
         let jti = identifier("jti", jti)?;
         let issuer = of_issuer(issuer)?;
+        let issuer = issuer.as_deref();
         let until = until.ok_or(Bad::Missing("until"))?;
         // Entries past their date refuse nothing any more.
         write(
@@ -176,7 +214,11 @@ fn revoke_token(
         )?;
         let fields = [("of_issuer", issuer.into())];
         audit::administered(Action::Token, "revoke_token", jti, &fields);
-        tell(&Revoked::Token { jti, issuer });
+        let issuer = issuer.map(in_utf8).transpose()?;
+        tell(&Revoked::Token {
+            jti: &in_utf8(jti)?,
+            issuer: issuer.as_deref(),
+        });
         Ok(())
     };
     revoke().map_err(error::report)
@@ -194,6 +236,7 @@ fn revoke_subject(
     let revoke = || -> Result<(), Bad> {
         let sub = identifier("sub", sub)?;
         let issuer = of_issuer(issuer)?;
+        let issuer = issuer.as_deref();
         let issued_before = issued_before.ok_or(Bad::Missing("issued_before"))?;
         write(
             "INSERT INTO _scope.jwt_revoked_subject AS s (sub, issuer, issued_before)
@@ -208,10 +251,11 @@ fn revoke_subject(
         )?;
         let fields = [("of_issuer", issuer.into())];
         audit::administered(Action::Token, "revoke_subject", sub, &fields);
+        let issuer = issuer.map(in_utf8).transpose()?;
         tell(&Revoked::Subject {
-            sub,
+            sub: &in_utf8(sub)?,
             issued_before: clock::from_postgres(issued_before.into()),
-            issuer,
+            issuer: issuer.as_deref(),
         });
         Ok(())
     };
@@ -225,8 +269,27 @@ fn identifier<'a>(what: &'static str, text: Option<&'a str>) -> Result<&'a str, 
     }
 }
 
-fn of_issuer(issuer: Option<&str>) -> Result<Option<&str>, Bad> {
-    issuer.map(|issuer| short("issuer", issuer)).transpose()
+/// The `iss` that is meant: it may be given by the name of a registered issuer.
+fn of_issuer(issuer: Option<&str>) -> Result<Option<String>, Bad> {
+    let Some(issuer) = issuer.filter(|issuer| !issuer.is_empty()) else {
+        return Ok(None);
+    };
+    short("issuer", issuer)?;
+    const SQL: &str = "
+        SELECT i.issuer FROM _scope.jwt_issuer i
+         WHERE i.issuer OPERATOR(pg_catalog.=) $1 OR i.name OPERATOR(pg_catalog.=) $1
+         ORDER BY i.issuer OPERATOR(pg_catalog.=) $1 DESC LIMIT 1";
+    let known =
+        identity::elevated(|| spi::query(SQL, &[issuer.into()], |row| row.get::<String>(1)))?;
+    let known = known.into_iter().flatten().next();
+    if known.is_none() && guc::jwt_issuer().as_deref() != Some(issuer) {
+        error::notice(
+            format!("no issuer of this database is called \"{issuer}\" or has that iss"),
+            "Tokens with this iss are revoked all the same, should any be accepted.",
+            "Look at name and issuer in scope.jwt_issuers.",
+        );
+    }
+    Ok(Some(known.unwrap_or_else(|| issuer.to_owned())))
 }
 
 /// Tokens with a longer jti or sub are refused anyway.

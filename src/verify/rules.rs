@@ -12,8 +12,9 @@ pub struct Rules {
     /// The issuer's registered name; `None` for the keys of `scope_roles.jwt_secret`.
     pub name: Option<String>,
     pub keys: KeySet,
-    /// Until when fetched keys hold, in Unix microseconds; `None`: they are not fetched.
+    /// Until when fetched keys hold, in Unix microseconds; `None`: they are there for good.
     pub(super) keys_until: Option<i64>,
+    pub(super) is_fetched: bool,
     /// A digest of the key material: a signature checked under other keys counts for nothing.
     pub(super) fingerprint: [u8; 32],
     pub policy: Policy,

@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::issuers::{ED, claims, register};
-use super::{Gate, switch};
+use super::{Gate, switch, switch_session};
 use crate::harness::*;
 
 fn gate(name: &str) -> Gate<'static> {
@@ -320,9 +320,8 @@ fn exchange_gives_no_more_than_a_switch() {
     ));
     s.denied(&call(&good, ""), "42501");
     // Under a switch it is the role's to call.
-    s.run(&format!("BEGIN; {}", switch(&good)));
+    s.run(&switch_session(&good));
     let cred = s.handed(&exchange(&good, ""));
-    s.run("COMMIT");
     assert_eq!(
         enter(&g, &cred)
             .expect("a login")
@@ -340,7 +339,9 @@ fn attack_more_logins_than_a_subject_may_have() {
     thread::scope(|scope| {
         for _ in 0..SESSIONS {
             scope.spawn(|| {
-                let token = token(&g, json!({"sub": "crowd"}));
+                // Each another token of theirs.
+                let id = format!("crowd-{:?}", thread::current().id());
+                let token = token(&g, json!({"sub": "crowd", "jti": id}));
                 let mut s = g.login();
                 barrier.wait();
                 match s.attempt(&call(&token, "")) {
@@ -366,10 +367,16 @@ fn attack_more_logins_than_a_subject_may_have() {
     admin.run("SELECT scope.revoke_role(role) FROM scope.credentials WHERE token_subject = 'crowd' LIMIT 1");
     s.run(&call(&crowd, ""));
     s.refused(&call(&crowd, ""), "53400");
-    // What is rolled back was none.
+    // What is undone was none.
     admin.run("SELECT scope.revoke_role(role) FROM scope.credentials WHERE token_subject = 'crowd' AND state = 'active' LIMIT 1");
     for _ in 0..3 {
-        s.run(&format!("BEGIN; {}; ROLLBACK", call(&crowd, "")));
+        s.denied(
+            &format!(
+                "SELECT 1 / (length(password) - length(password)) FROM {}",
+                exchange(&crowd, "")
+            ),
+            "22012",
+        );
     }
     s.run(&call(&crowd, ""));
 }
@@ -386,6 +393,9 @@ fn attack_a_login_whose_token_is_revoked() {
         format!("SELECT scope.revoke_token('t-ID', {far}, '{iss}')"),
         "SELECT scope.revoke_subject('s-ID', now())".to_owned(),
         format!("SELECT scope.revoke_subject('s-ID', now(), '{iss}')"),
+        "SELECT scope.revoke_subject('s-ID', now(), 'corp')".to_owned(),
+        "SELECT scope.revoke_subject('s-ID', now(), '')".to_owned(),
+        format!("SELECT scope.revoke_token('t-ID', {far}, '')"),
         "SELECT scope.alter_jwt_issuer('corp', '{\"issuer\": \"https://else\"}')".to_owned(),
         "SELECT scope.drop_jwt_issuer('corp')".to_owned(),
     ]
@@ -427,128 +437,6 @@ fn attack_a_login_whose_token_is_revoked() {
     }
 }
 
-/// The revocation saw no login yet, and the call no revocation.
-#[test]
-fn attack_an_exchange_that_is_committed_after_the_revocation() {
-    let g = gate("jwt_exchange_race");
-    let mut admin = g.f.admin();
-    let mut s = g.login();
-    let far = "now() + interval '1 day'";
-    let token = token(&g, json!({"jti": "late", "sub": "late", "iat": now() - 5}));
-    for (revocation, word) in [
-        (
-            format!("SELECT scope.revoke_token('late', {far})"),
-            "revoked",
-        ),
-        (
-            "SELECT scope.revoke_subject('late', now())".to_owned(),
-            "revoked",
-        ),
-        (
-            "SELECT scope.drop_jwt_issuer('corp')".to_owned(),
-            "unknown_issuer",
-        ),
-    ] {
-        s.run("BEGIN");
-        let cred = s.handed(&exchange(&token, ""));
-        admin.run(&revocation);
-        let refusal = s.denied("COMMIT", "28000");
-        assert!(refusal.detail.starts_with(word), "{refusal}");
-        s.attempt("ROLLBACK").ok();
-        assert!(!admin.role_exists(&cred.role));
-        admin.run("DELETE FROM _scope.jwt_revoked_token; DELETE FROM _scope.jwt_revoked_subject");
-    }
-    register(&g, "corp", &jwks(&[&ED]), "");
-    // One that is being revoked meanwhile is waited for.
-    let mut slow = g.f.admin();
-    slow.run(&format!("BEGIN; SELECT scope.revoke_token('late', {far})"));
-    s.run("BEGIN");
-    let cred = s.handed(&exchange(&token, ""));
-    thread::scope(|scope| {
-        let committing = scope.spawn(|| s.attempt("COMMIT"));
-        wait_until("the commit waits", 20, || {
-            admin.holds("EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objsubid = 7)")
-        });
-        slow.run("COMMIT");
-        let refusal = committing
-            .join()
-            .expect("a thread")
-            .expect_err("a revoked token");
-        assert!(refusal.detail.starts_with("revoked: "), "{refusal}");
-    });
-    assert!(!admin.role_exists(&cred.role));
-    // What a savepoint has taken back is not asked about.
-    admin.run("DELETE FROM _scope.jwt_revoked_token");
-    s.run(&format!(
-        "BEGIN; SAVEPOINT a; {}; ROLLBACK TO a",
-        call(&token, "")
-    ));
-    admin.run(&format!("SELECT scope.revoke_token('late', {far})"));
-    s.run("COMMIT");
-}
-
-/// Whoever has a token has no say over the role.
-#[test]
-fn attack_an_open_exchange_holds_up_the_end_of_its_role() {
-    let g = gate("jwt_exchange_open");
-    let mut admin = g.f.admin();
-    for (ends, number) in [
-        ("SELECT scope.drop_scope('NAME', true)", 1),
-        (
-            "SELECT scope.alter_scope('NAME', 'add', '{INSERT}', '{orders}')",
-            2,
-        ),
-    ] {
-        let scope = format!("jwt_exchange_open_{number}");
-        admin.run(&format!(
-            "SELECT scope.create_scope('{scope}', '{{SELECT}}', '{{orders}}'); GRANT {scope} TO {}",
-            g.auth
-        ));
-        let mut s = g.login();
-        s.run("BEGIN");
-        let cred = s.handed(&exchange(&token(&g, json!({"role": scope})), ""));
-        admin.run(&format!(
-            "SET statement_timeout = '20s'; {}",
-            ends.replace("NAME", &scope)
-        ));
-        if number == 1 {
-            // Its end is on its way, and nothing new begins with it.
-            s.refused("COMMIT", "55006");
-            s.attempt("ROLLBACK").ok();
-            wait_until("the scope is gone", 30, || !admin.role_exists(&scope));
-        } else {
-            s.run("COMMIT");
-            enter(&g, &cred)
-                .expect("a login")
-                .run("INSERT INTO orders VALUES (7, 'seven')");
-        }
-    }
-}
-
-#[test]
-fn attack_an_exchange_in_a_prepared_transaction() {
-    let server = Server::start(Options::default().set("max_prepared_transactions", "4"));
-    let g = Gate::with(Fixture::on(&server, "jwt_exchange_prepared"));
-    g.f.admin().run(&format!(
-        "GRANT EXECUTE ON FUNCTION scope.exchange_token TO {}",
-        g.auth
-    ));
-    let mut s = g.login();
-    s.run(&format!("BEGIN; {}", call(&g.token(json!({})), "")));
-    s.refused("PREPARE TRANSACTION 'x'", "0A000");
-    s.attempt("ROLLBACK").ok();
-    assert_eq!(
-        g.f.admin().text("SELECT count(*) FROM pg_prepared_xacts"),
-        "0"
-    );
-    // With scope_roles.jwt_secret there is no issuer to be named.
-    let cred = s.handed(&exchange(&g.token(json!({})), ""));
-    assert_eq!(
-        g.f.admin().text(&format!("SELECT coalesce(token_issuer, '-') || token_subject FROM scope.credentials WHERE role = '{}'", cred.role)),
-        "-ann"
-    );
-}
-
 #[test]
 fn a_token_that_is_good_once_is_exchanged_once() {
     let g = gate("jwt_exchange_once");
@@ -561,6 +449,14 @@ fn a_token_that_is_good_once_is_exchanged_once() {
     let once = |id: &str| token(&g, json!({"jti": id, "iat": now()}));
     let first = once("exchange-1");
     // What is refused for another reason uses nothing up.
+    for (more, code) in [
+        (", valid_for => '-1 s'", "22023"),
+        (", valid_for => '100 years'", "22023"),
+    ] {
+        s.refused(&call(&first, more), code);
+    }
+    s.refused(&format!("BEGIN; {}", call(&first, "")), "25001");
+    s.attempt("ROLLBACK").ok();
     s.refused(
         &call(&first, &format!(", purpose => '{}'", "x".repeat(201))),
         "22023",
@@ -573,11 +469,288 @@ fn a_token_that_is_good_once_is_exchanged_once() {
     s.run(&format!("BEGIN; {}; COMMIT", switch(&second)));
     s.refused_with(&call(&second, ""), "28000", "replayed");
     let (third, fourth) = (once("exchange-3"), once("exchange-4"));
-    s.run(&format!("BEGIN; {}; ROLLBACK", call(&third, "")));
+    s.denied(
+        &format!(
+            "SELECT 1 / (length(password) - length(password)) FROM {}",
+            exchange(&third, "")
+        ),
+        "22012",
+    );
     s.refused_with(&call(&third, ""), "28000", "replayed");
     for id in ["exchange-5", "exchange-6"] {
         s.run(&call(&once(id), ""));
     }
     s.refused(&call(&fourth, ""), "53400");
     s.run(&format!("BEGIN; {}; COMMIT", switch(&fourth)));
+}
+
+/// Until it is committed nobody else is given the role, or loses it; and who has a token has no say over that.
+#[test]
+fn attack_an_exchange_that_is_kept_open() {
+    let g = gate("jwt_exchange_open");
+    let good = token(&g, json!({}));
+    let mut s = g.login();
+    for held in [
+        format!("BEGIN; {}", call(&good, "")),
+        format!("SELECT 1; {}", call(&good, "")),
+        format!("{}; BEGIN", call(&good, "")),
+        format!("SAVEPOINT a; {}", call(&good, "")),
+        format!("BEGIN; SAVEPOINT a; {}", call(&good, "")),
+        format!(
+            "DO $$ BEGIN PERFORM {}; EXCEPTION WHEN division_by_zero THEN NULL; END $$",
+            exchange(&good, "")
+        ),
+    ] {
+        let refusal = s.fails(&held);
+        assert!(
+            ["25001", "25P01"].contains(&refusal.code.as_str()),
+            "{held}: {refusal}"
+        );
+        s.attempt("ROLLBACK").ok();
+    }
+    // Without Sync it is committed as well.
+    let mut wire = Wire::open(g.f.server, &g.auth, &g.f.name);
+    wire.bind("", &call(&good, ""));
+    wire.execute("", 0);
+    wire.send(Some(b'H'), b"");
+    let mut admin = g.f.admin();
+    wait_until("the login is there", 20, || {
+        admin.holds("EXISTS (SELECT FROM scope.credentials WHERE token_issuer = 'https://corp.example.org/' AND database = current_database())")
+    });
+    admin.run(&format!(
+        "SET lock_timeout = '5s'; REVOKE {} FROM {}; GRANT {0} TO {1}",
+        g.reader, g.auth
+    ));
+}
+
+/// The revocation saw no login yet, and the call no revocation.
+#[test]
+fn attack_an_exchange_that_is_committed_after_the_revocation() {
+    let g = gate("jwt_exchange_race");
+    let mut admin = g.f.admin();
+    let mut s = g.login();
+    let far = "now() + interval '1 day'";
+    for (number, (revocation, code, word)) in [
+        (
+            format!("SELECT scope.revoke_token('late-0', {far})"),
+            "28000",
+            "revoked",
+        ),
+        (
+            "SELECT scope.revoke_subject('late-1', now())".to_owned(),
+            "28000",
+            "revoked",
+        ),
+        (
+            format!("SELECT scope.revoke_token('late-2', {far}, 'corp')"),
+            "28000",
+            "revoked",
+        ),
+        (
+            "SELECT scope.drop_jwt_issuer('corp')".to_owned(),
+            "28000",
+            "unknown_issuer",
+        ),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let id = format!("late-{number}");
+        let token = token(&g, json!({"jti": id, "sub": id, "iat": now() - 5}));
+        let mut slow = g.f.admin();
+        slow.run(&format!("BEGIN; {revocation}"));
+        thread::scope(|scope| {
+            let calling = scope.spawn(|| s.attempt(&call(&token, "")));
+            wait_until("the commit waits", 20, || {
+                admin.holds("EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objsubid = 7)")
+            });
+            slow.run("COMMIT");
+            let refusal = calling
+                .join()
+                .expect("a thread")
+                .expect_err("a revoked token");
+            assert_eq!(refusal.code, *code, "{refusal}");
+            assert!(refusal.detail.starts_with(word), "{refusal}");
+        });
+        admin.assert_that(&format!(
+            "NOT EXISTS (SELECT FROM scope.credentials WHERE token_subject = '{id}')"
+        ));
+    }
+}
+
+/// The same of the role.
+#[test]
+fn attack_an_exchange_for_a_role_that_ends() {
+    let g = gate("jwt_exchange_ends");
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "SELECT scope.create_scope('jwt_exchange_ends_s', '{{SELECT}}', '{{orders}}'); GRANT jwt_exchange_ends_s TO {}",
+        g.auth
+    ));
+    let token = token(&g, json!({"role": "jwt_exchange_ends_s"}));
+    let mut s = g.login();
+    let mut slow = g.f.admin();
+    slow.run("BEGIN; SELECT scope.drop_scope('jwt_exchange_ends_s', true)");
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| s.attempt(&call(&token, "")));
+        wait_until("the call waits", 20, || {
+            admin.holds("EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        });
+        slow.run("COMMIT");
+        let refusal = calling
+            .join()
+            .expect("a thread")
+            .expect_err("a role that has ended");
+        assert!(
+            ["55006", "42501", "42704"].contains(&refusal.code.as_str()),
+            "{refusal}"
+        );
+    });
+    admin.assert_that(
+        "NOT EXISTS (SELECT FROM scope.credentials WHERE 'jwt_exchange_ends_s' = ANY (scopes))",
+    );
+}
+
+/// A token is of one database; a role that is no scope has what it has in each.
+#[test]
+fn attack_a_login_for_a_token_in_another_database() {
+    let (g, other) = (gate("jwt_exchange_home"), Fixture::new("jwt_exchange_away"));
+    other
+        .admin()
+        .run(&format!("GRANT SELECT ON orders TO {}", g.reader));
+    let bare = "jwt_exchange_bare";
+    g.f.admin().run(&format!("CREATE DATABASE {bare}"));
+    let cred = g.login().handed(&exchange(&token(&g, json!({})), ""));
+    enter(&g, &cred).expect("a login");
+    for database in [&other.name, bare, "postgres"] {
+        let refusal =
+            g.f.server
+                .try_password(&cred.role, &cred.password, database)
+                .map(|_| ())
+                .expect_err(database);
+        assert_eq!(refusal.code, "28000", "{refusal}");
+    }
+    g.f.admin().run(&format!("DROP DATABASE {bare}"));
+}
+
+/// Users whose tokens name the same role share its window, by whatever they come.
+#[test]
+fn attack_a_new_login_for_each_window() {
+    let g = gate("jwt_exchange_guard");
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "SELECT scope.set_guard('{}', window_rows => 5, \"window\" => '1 hour')",
+        g.reader
+    ));
+    let mut s = g.login();
+    let good = token(&g, json!({"sub": "window"}));
+    for _ in 0..2 {
+        s.run(&format!(
+            "BEGIN; {}; SELECT * FROM orders; COMMIT",
+            switch(&good)
+        ));
+    }
+    for _ in 0..2 {
+        let cred = s.handed(&exchange(&good, ", valid_for => '2 s'"));
+        enter(&g, &cred)
+            .expect("a login")
+            .refused("SELECT * FROM orders", "54000");
+        wait_until("the login is gone", 20, || !admin.role_exists(&cred.role));
+    }
+    s.run(&format!("BEGIN; {}", switch(&good)));
+    s.refused("SELECT * FROM orders", "54000");
+}
+
+/// A commit that waits for a standby holds up nobody's revocation.
+#[test]
+fn attack_an_exchange_whose_commit_waits_for_a_standby() {
+    let server = Server::start(Options::durable());
+    let g = Gate::with(Fixture::on(&server, "jwt_exchange_sync"));
+    register(&g, "corp", &jwks(&[&ED]), "");
+    g.f.admin().run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.exchange_token TO {}",
+        g.auth
+    ));
+    server.alter_system("synchronous_standby_names", "nobody");
+    let cred = g
+        .login()
+        .handed(&exchange(&token(&g, json!({"sub": "sync"})), ""));
+    let mut admin = g.f.admin();
+    admin.run("SET synchronous_commit = local; SET statement_timeout = '20s'; SELECT scope.revoke_subject('sync', now() + interval '1 second')");
+    enter(&g, &cred).map(|_| ()).expect_err("it is revoked");
+}
+
+#[test]
+fn subjects_and_tokens_are_revoked_in_any_encoding() {
+    let server = shared();
+    let mut root = server.admin("postgres");
+    root.run("CREATE DATABASE jwt_exchange_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let g = gate("jwt_exchange_utf8");
+    let mut admin = server.admin("jwt_exchange_latin1");
+    admin.run(&format!(
+        "CREATE EXTENSION scope_roles; GRANT EXECUTE ON FUNCTION scope.exchange_token TO {}; {}",
+        g.auth,
+        format_args!(
+            "SELECT scope.add_jwt_issuer('corp', 'https://corp.example.org/', {})",
+            literal(&jwks(&[&ED]))
+        ),
+    ));
+    let token = |id: &str| token(&g, json!({"sub": id, "jti": id, "iat": now() - 5}));
+    let mut s = server.login(&g.auth, "jwt_exchange_latin1");
+    for (id, call_) in [
+        ("\u{e9}", "revoke_subject('\u{e9}', now())".to_owned()),
+        (
+            "na\u{ef}f",
+            "revoke_token('na\u{ef}f', now() + interval '1 day')".to_owned(),
+        ),
+        (
+            "na\u{ef}fs",
+            "revoke_token('na\u{ef}fs', now() + interval '1 day', 'corp')".to_owned(),
+        ),
+    ] {
+        let cred = s.handed(&exchange(&token(id), ""));
+        admin.run(&format!("SELECT scope.{call_}"));
+        s.refused_with(&call(&token(id), ""), "28000", "revoked");
+        server
+            .try_password(&cred.role, &cred.password, "jwt_exchange_latin1")
+            .map(|_| ())
+            .expect_err(id);
+        // Others are others.
+        s.run(&call(&token("e"), ""));
+        admin.run("SELECT scope.revoke_role(role) FROM scope.credentials WHERE token_subject = 'e' AND state = 'active'");
+    }
+}
+
+/// Whatever quotes an argument, quotes no token.
+#[test]
+fn attack_a_token_where_something_else_is_meant() {
+    let server = Server::start(Options::default());
+    let g = Gate::with(Fixture::on(&server, "jwt_exchange_logged"));
+    g.f.admin().run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.exchange_token TO {}",
+        g.auth
+    ));
+    let mut s = g.login();
+    let token = sign(&json!({"role": g.reader, "sub": "a", "exp": now() + 600}));
+    assert!(token.len() <= 200, "{}", token.len());
+    let secret = token.rsplit('.').next().expect("a signature");
+    for sql in [
+        format!("SELECT scope.set_jwt_role({0}, {0})", literal(&token)),
+        call(&token, &format!(", claim => {}", literal(&token))),
+    ] {
+        s.refused(&sql, "28000");
+    }
+    let cred = s.handed(&exchange(
+        &token,
+        &format!(", purpose => {}", literal(&token)),
+    ));
+    let mut admin = g.f.admin();
+    let seen = admin.text(&format!(
+        "SELECT concat((SELECT string_agg(to_jsonb(c)::text, '') FROM scope.credentials c), (SELECT string_agg(label, '') FROM pg_shseclabel), (SELECT string_agg(to_jsonb(a)::text, '') FROM scope.audit_log a), shobj_description('{}'::regrole, 'pg_authid'))",
+        cred.role
+    ));
+    for text in [&seen, &server.log()] {
+        assert!(!text.contains(secret), "the token is written down");
+    }
+    assert!(server.log().contains("role_missing"));
 }

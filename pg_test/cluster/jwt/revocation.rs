@@ -87,6 +87,45 @@ fn a_revoked_token_is_refused_from_the_commit_on_in_every_session() {
 }
 
 #[test]
+fn an_issuer_is_meant_by_its_iss_or_by_its_name() {
+    let g = Gate::new("jwt_rev_named");
+    super::issuers::register(&g, "corp", &jwks(&[&super::issuers::ED]), "");
+    // Another's name, which comes after an iss.
+    g.f.admin().run("SELECT scope.add_jwt_issuer('https://corp.example.org/', 'https://b', 'abcdefghijklmnopqrstuvwxyz0123456789')");
+    let mut admin = g.f.admin();
+    let mut s = g.login();
+    let token = |id: &str| {
+        let claims =
+            super::issuers::claims(&g, "corp", json!({"jti": id, "sub": id, "iat": now() - 5}));
+        super::issuers::ED.token("EdDSA", &claims)
+    };
+    for (number, call) in [
+        "revoke_token('ID', now() + interval '1 day', 'corp')",
+        "revoke_token('ID', now() + interval '1 day', 'https://corp.example.org/')",
+        "revoke_subject('ID', issuer => 'corp')",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let id = format!("named-{number}");
+        takes(&mut s, &token(&id), &g.reader);
+        admin.run(&format!("SELECT scope.{}", call.replace("ID", &id)));
+        assert!(admin.notices().is_empty(), "{call}");
+        revoked(&mut s, &token(&id));
+    }
+    // What nobody knows is told, and kept for whoever comes to have it.
+    admin.run("SELECT scope.revoke_token('named-9', now() + interval '1 day', 'crop')");
+    let notices = admin.notices();
+    assert!(
+        notices
+            .iter()
+            .any(|n| n.message.contains("\"crop\"") && n.hint.contains("scope.jwt_issuers")),
+        "{notices:?}"
+    );
+    takes(&mut s, &token("named-9"), &g.reader);
+}
+
+#[test]
 fn a_switched_transaction_ends_at_its_next_statement() {
     let g = Gate::new("jwt_rev_switched");
     let mut admin = g.f.admin();

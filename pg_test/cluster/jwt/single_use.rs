@@ -227,6 +227,32 @@ fn a_token_that_is_good_once_says_which_it_is() {
     s.refused_with(&switch(&again), "28000", "missing_jti");
 }
 
+/// What was used under one leeway is presented under another, past its end.
+#[test]
+fn attack_a_used_token_whose_leeway_grows() {
+    let g = gate(shared(), "jwt_once_leeway");
+    has_counted(shared());
+    let mut admin = g.f.admin();
+    admin.run("SELECT scope.alter_jwt_issuer('once', '{\"leeway\": 0}')");
+    let exp = now() + 3;
+    let used = token(&g, json!({"exp": exp}));
+    let mut s = g.login();
+    takes_once(&mut s, &used, &g.reader);
+    admin.run("SELECT scope.alter_jwt_issuer('once', '{\"leeway\": 30}')");
+    wait_until("it has ended", 10, || now() >= exp);
+    for _ in 0..20 {
+        s.run("BEGIN");
+        let refusal = s.refused(&switch(&used), "28000");
+        let words = ["replayed: ", "expired: "];
+        assert!(
+            words.iter().any(|word| refusal.detail.starts_with(word)),
+            "{refusal}"
+        );
+        s.run("ROLLBACK");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn attack_a_token_used_before_a_crash() {
     let server = Server::start(Options::durable());
@@ -335,7 +361,7 @@ fn attack_a_flood_of_tokens_pushes_none_out() {
         replayed(&mut s, token);
     }
     // What has ended makes room, and is refused for its end.
-    thread::sleep(Duration::from_secs(11));
+    thread::sleep(Duration::from_secs(17));
     takes_once(&mut s, &token(&g, json!({})), &g.reader);
     for token in &used {
         s.run("BEGIN");

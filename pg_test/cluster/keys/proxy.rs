@@ -94,7 +94,7 @@ fn keys_come_through_a_proxy_that_is_configured_and_by_no_other_way() {
         "SELECT scope.add_jwt_issuer('idp', 'https://idp.invalid:8443', keys_url => 'https://idp.invalid:8443/keys', ca_file => '{}')",
         ca_file()
     ));
-    let mut refresh = || {
+    let refresh = || {
         let mut admin = g.f.admin();
         admin.run(
             "UPDATE _scope.jwt_issuer_fetch SET attempted_at = attempted_at - interval '1 hour'",

@@ -54,6 +54,64 @@ fn hardening_leaves_issuers_what_they_have_issued() {
     );
 }
 
+/// Who can only take a role has none of its rights until then: also to connect.
+#[test]
+fn hardening_shuts_nobody_out_who_inherits_nothing() {
+    let server = Server::start(Options::default());
+    let f = Fixture::on(&server, "hardened_noinherit");
+    let mut admin = f.admin();
+    admin.run(
+        "SELECT scope.create_scope('hardened_user', '{SELECT}', '{orders}'); CREATE SCHEMA app",
+    );
+    let service = admin
+        .handed("scope.create_authenticator('hardened_api', '{hardened_user}')")
+        .role;
+    let worker = admin
+        .handed("scope.create_admin_role('{app}', 'hardened_worker', '1 hour')")
+        .role;
+    let plain = f.role("plain", "LOGIN NOINHERIT IN ROLE hardened_user");
+    let reader = admin
+        .handed("scope.create_credential('{hardened_user}', 'hardened_reader')")
+        .role;
+    let stranger = f.role("stranger", "LOGIN");
+    let steps = admin
+        .rows("SELECT statement, breaks, done FROM scope.harden(true) WHERE statement ~ 'CONNECT'");
+    assert!(
+        steps.iter().all(|row| row[2].as_deref() == Some("t")),
+        "{steps:?}"
+    );
+    for role in [&service, &worker, &plain, &reader] {
+        assert!(server.try_login(role, &f.name).is_ok(), "{role}: {steps:?}");
+        assert!(
+            !steps.iter().any(|row| row[1]
+                .as_ref()
+                .is_some_and(|breaks| breaks.contains(role.as_str()))),
+            "{steps:?}"
+        );
+    }
+    assert_eq!(
+        server
+            .try_login(&stranger, &f.name)
+            .map(|_| ())
+            .expect_err("a stranger")
+            .code,
+        "42501"
+    );
+    assert!(
+        steps.iter().any(|row| row[1]
+            .as_ref()
+            .is_some_and(|breaks| breaks.contains(&stranger))),
+        "{steps:?}"
+    );
+    // The finding's own fix does the same.
+    admin.run(&format!("GRANT CONNECT ON DATABASE {} TO PUBLIC; REVOKE CONNECT ON DATABASE {} FROM {service}, {worker}, {plain}", f.name, f.name));
+    let fix = admin.text("SELECT fix FROM scope.review() WHERE code = 'public_connect'");
+    admin.run(&fix);
+    for role in [&service, &worker, &plain, &reader] {
+        assert!(server.try_login(role, &f.name).is_ok(), "{role}: {fix}");
+    }
+}
+
 /// A label of another cluster may name this database's number, and somebody here by number and name.
 #[test]
 fn attack_a_login_of_another_cluster_gets_nobody_a_grant_option() {
