@@ -41,7 +41,11 @@ pub fn of_scopes() -> Result<Vec<Finding>, Error> {
             found.push(scope.undeclared());
             continue;
         }
-        let declaration = declaration.filter(|_| is_here).unwrap_or(&nothing);
+        if !is_here && declaration.is_some() {
+            found.push(scope.unadopted());
+            continue;
+        }
+        let declaration = declaration.unwrap_or(&nothing);
         // Dropped meanwhile.
         if catalog::role_by_oid(scope.oid).is_none() {
             continue;
@@ -148,6 +152,18 @@ impl Scope {
                     }
                 ),
             )
+        }
+    }
+
+    /// Its privileges are not to be taken away: they are what is declared.
+    fn unadopted(&self) -> Finding {
+        let what = format!(
+            "holds what this database declares, a restored or copied one: nobody has adopted that, being of database {}",
+            self.databases
+        );
+        Finding {
+            fix: Some("SELECT * FROM scope.adopt_restored();".to_owned()),
+            ..self.holder.finding(SCOPE_WIDENED, Severity::High, what)
         }
     }
 

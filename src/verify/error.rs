@@ -297,6 +297,10 @@ impl Report for issuer::Bad {
                     .into()
             }
             Self::RoleClaim(_) => PATH_HINT.into(),
+            Self::Null("keys") => {
+                "Pass keys, or say where they are: keys_url => 'https://…', or discover => true."
+                    .into()
+            }
             Self::Required(_) => {
                 "Pass an object such as {\"client_id\": [\"app1\", \"app2\"], \"email_verified\": true, \"sub\": {\"present\": true}}."
                     .into()
