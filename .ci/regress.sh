@@ -37,7 +37,7 @@ find_source() {
   suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
   # The newest first. A mirror may list what it no longer has.
   local from found=''
-  for from in "$suite-security" "$suite" trixie forky experimental; do
+  for from in "$suite-security" "$suite" trixie-security trixie forky experimental; do
     if download_source "$from"; then
       found=$from
       break

@@ -363,7 +363,7 @@ fetch_server() {
   local loader
   loader=$(find "$new/usr/lib" -name 'ld-linux*.so.?' -print -quit)
   loader=$SERVER_DIR${loader#"$new"}
-  for file in "$new/usr/lib/postgresql/$major"/bin/*; do
+  for file in "$new/usr/lib/postgresql/$major"/bin/* "$new/usr/lib/postgresql/$major"/lib/pgxs/src/test/regress/pg_regress; do
     # For what the libraries themselves ask for too, hence not a RUNPATH. Scripts stay as they are.
     "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$libraries" "$file" 2>/dev/null || true
   done
