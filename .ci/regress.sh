@@ -102,7 +102,9 @@ END
   mv "$out" "$SCRATCH/$name"
   local total failed
   total=$(find "$SCRATCH/$name/results" -name '*.out' | wc -l)
-  failed=$(sed -n 's/^diff .*expected\/\([^ ]*\)\.out.*/\1/p' "$SCRATCH/$name/regression.diffs" 2>/dev/null | sort -u | tr '\n' ' ')
+  # From 18 on there is no such file where nothing differs.
+  touch "$SCRATCH/$name/regression.diffs"
+  failed=$(sed -n 's/^diff .*expected\/\([^ ]*\)\.out.*/\1/p' "$SCRATCH/$name/regression.diffs" | sort -u | tr '\n' ' ')
   say "$name: $total tests in $((SECONDS - start)) s; not as PostgreSQL expects on this machine: ${failed:-none}"
   ((total > 150)) || die "too few tests ran" "$(tail -20 "$SCRATCH/$name.report")"
 }
