@@ -55,6 +55,13 @@ pub fn refuse(what: &'static str, relation: pg_sys::Oid) {
     }
 }
 
+/// Refuses it to those whom PostgreSQL would let: to others it says itself what they lack.
+pub fn refuse_maintaining(what: &'static str, relation: pg_sys::Oid) {
+    if is_sealed(relation) && catalog::may_maintain(relation, identity::current_user()) {
+        refuse(what, relation);
+    }
+}
+
 /// Refuses what names no table and would take all, the extension's among them.
 pub fn refuse_all(what: &'static str) {
     if own_tables::find(own_tables::AUDIT_LOG).is_some() {

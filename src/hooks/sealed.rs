@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all};
+use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all, refuse_maintaining};
 use crate::own_tables::{self, SCHEMAS as OWN_SCHEMAS};
 use crate::pg::compat;
 use crate::pg::list::elements;
@@ -50,7 +50,7 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
             }
             compat::T_CLUSTER_STMT => {
                 let (what, relation) = compat::clustered(node);
-                refuse(what, found(relation));
+                refuse_maintaining(what, found(relation));
             }
             pg_sys::NodeTag::T_ReindexStmt => {
                 let reindex = node.cast::<pg_sys::ReindexStmt>();
@@ -71,7 +71,7 @@ pub unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
                 let named = found((*reindex).relation);
                 let table = pg_sys::IndexGetRelation(named, true);
                 let is_index = table != pg_sys::InvalidOid;
-                refuse("REINDEX", if is_index { table } else { named });
+                refuse_maintaining("REINDEX", if is_index { table } else { named });
             }
             pg_sys::NodeTag::T_VacuumStmt => {
                 let vacuum = node.cast::<pg_sys::VacuumStmt>();

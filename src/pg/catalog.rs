@@ -125,6 +125,23 @@ pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     )
 }
 
+/// May the role REINDEX the table, as its owner or, from 17 on, by MAINTAIN?
+pub fn may_maintain(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    const MAINTAIN: u32 = 1 << 14;
+    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
+    // SAFETY: inside a transaction; a row of that catalogue; a table that is there.
+    unsafe {
+        let owner = cached(pg_sys::SysCacheIdentifier::RELOID, table, look);
+        let Some(owner) = owner else {
+            return false;
+        };
+        has_privileges_of(role, owner)
+            || compat::HAS_MAINTAIN
+                && pg_sys::pg_class_aclcheck(table, role, MAINTAIN.into())
+                    == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// May everyone execute the function, which there is?
 pub fn all_may_execute(function: pg_sys::Oid) -> bool {
     let public = pg_sys::ACL_ID_PUBLIC.into();
