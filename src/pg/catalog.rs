@@ -137,7 +137,7 @@ pub fn may_maintain(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
         };
         has_privileges_of(role, owner)
             || compat::HAS_MAINTAIN
-                && pg_sys::pg_class_aclcheck(table, role, MAINTAIN.into())
+                && pg_sys::pg_class_aclcheck(table, role, pg_sys::AclMode::from(MAINTAIN))
                     == pg_sys::AclResult::ACLCHECK_OK
     }
 }
