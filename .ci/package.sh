@@ -74,8 +74,8 @@ for major in $PG_SUPPORTED_VERSIONS; do
   for folder in "$ROOT" "$CARGO_TARGET_DIR" "$(realpath "${CARGO_HOME:-$HOME/.cargo}")" "$SCOPE_ROLES_CACHE"; do
     if LC_ALL=C grep -qaP -- "(?<![\\w.-])\\Q$folder/\\E" "$library"; then die "the library says where it was built: $folder"; fi
   done
-  # What the library needs of the C library, as its symbols say.
   minor=$("$OUT/postgresql/$major/bin/pg_config" --version | sed -E 's/^PostgreSQL ([0-9.]+(beta|rc)?[0-9]*).*/\1/')
+  # What the library needs of the C library, as its symbols say.
   glibc=$(grep -ao 'GLIBC_2\.[0-9]*' "$library" | sort -uV | tail -1)
   tarball=scope_roles-$VERSION-pg$major-$HOST
   into=$OUT/$tarball

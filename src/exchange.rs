@@ -22,8 +22,8 @@ use crate::pg::name::Name;
 use crate::pg::{clock, error_context, server, text, xact};
 use crate::switch;
 use crate::timestamp;
+use crate::verify;
 use crate::verify::revocation::{self, Revoked};
-use crate::verify::{self, Accepted};
 use crate::{guc, waiting};
 
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ fn exchange(
     // Leeway is for the moment of a check, not for a life.
     let ends_at = accepted.verified.expires_at.unwrap_or(i64::MAX);
     if ends_at <= clock::now() {
-        return Err(refused(accepted, Refusal::Expired));
+        return Err(accepted.rules.refuse(Refusal::Expired).into());
     }
     check_room(&owner)?;
     let request = Request {
@@ -122,16 +122,10 @@ fn exchange(
     // Last: what else refuses the call uses nothing up, and what this refuses takes the login back.
     verify::use_up(accepted)?;
     pending::add(pending::Exchanged {
-        login: catalog::oid_of(&issued.role),
         role: role.oid,
         presented,
     });
     Ok(issued)
-}
-
-fn refused(token: &Accepted, refusal: Refusal) -> Error {
-    let by = token.rules.by();
-    verify::Error::Token { refusal, by }.into()
 }
 
 /// Whose login it will be.

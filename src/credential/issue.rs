@@ -80,7 +80,14 @@ pub fn issue<E: Into<Error>>(
     request: Request<'_>,
     mut membership: impl FnMut() -> Result<Membership, E>,
 ) -> Result<Issued, Error> {
-    check(&request)?;
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    if let Some(role) = request.role_name {
+        name::check(role)?;
+    }
+    check_purpose(request.purpose)?;
+    check_tls(&request.options)?;
     let token = request.token.as_ref();
     let valid_until =
         deadline_of(request.valid_for)?.min(token.map_or(i64::MAX, |token| token.ends_at));
@@ -101,18 +108,6 @@ pub fn issue<E: Into<Error>>(
         password: secret.password,
         valid_until: Some(valid_until),
     })
-}
-
-/// What can be said of the request before anything is done.
-pub fn check(request: &Request<'_>) -> Result<(), Error> {
-    if xact::is_read_only() {
-        return Err(Error::ReadOnly);
-    }
-    if let Some(role) = request.role_name {
-        name::check(role)?;
-    }
-    check_purpose(request.purpose)?;
-    check_tls(&request.options)
 }
 
 /// Makes the login; its name.

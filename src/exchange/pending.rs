@@ -17,10 +17,9 @@ thread_local! {
     static PENDING: RefCell<Vec<Exchanged>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A login of this transaction.
+/// What a login of this transaction rests on.
 #[derive(Clone)]
 pub(super) struct Exchanged {
-    pub login: pg_sys::Oid,
     pub role: pg_sys::Oid,
     pub presented: Rc<Presented>,
 }
@@ -58,18 +57,13 @@ impl Ending for Transactions {
 }
 
 fn check() {
-    // A rollback to a savepoint has taken others away.
     let mut pending = PENDING.with_borrow(Clone::clone);
-    pending.retain(|exchanged| catalog::role_by_oid(exchanged.login).is_some());
     // Held until the commit has been seen, which nobody can put off: what waits for it, a revocation or the end of a role, sees the login.
     advisory::lock(Key::Tokens(server::database()), Mode::Share);
     // Nor a standby that does not answer: a login that a failover loses is exchanged once more.
     server::commit_locally();
     pending.sort_by_key(|exchanged| u32::from(exchanged.role));
-    for Exchanged {
-        role, presented, ..
-    } in pending
-    {
+    for Exchanged { role, presented } in pending {
         advisory::lock(Key::Role(role), Mode::Share);
         if !super::is_still(role, &catalog::name_of(role)) {
             error::raise(&Error::Replaced);

@@ -56,7 +56,16 @@ macro_rules! column {
     };
 }
 
-column!(bool, i16, i32, i64, pg_sys::Oid, TimestampWithTimeZone, Acl);
+column!(
+    bool,
+    i16,
+    i32,
+    i64,
+    pg_sys::Oid,
+    TimestampWithTimeZone,
+    Vec<u8>,
+    Acl
+);
 
 impl Column for String {
     fn read(row: &SpiHeapTupleData<'_>, number: usize) -> SpiResult<Option<Self>> {

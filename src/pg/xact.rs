@@ -239,7 +239,7 @@ pub fn ends_at_once() -> bool {
         if raw::IsTransactionBlock() || pg_sys::IsSubTransaction() {
             return false;
         }
-        pg_sys::PreventInTransactionBlock(true, c"scope.exchange_token()".as_ptr());
+        pg_sys::PreventInTransactionBlock(true, c"the statement".as_ptr());
     }
     true
 }

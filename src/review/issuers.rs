@@ -34,9 +34,8 @@ SELECT NULL, format('issuer %I', i.name),
         sql: "
 SELECT NULL, format('issuer %I', i.name), 'has no keys: its tokens are refused. A secret is in no dump', i.changed_at,
        format('-- scope.set_jwt_keys(%L, …), with the keys that its tokens are signed by', i.name)
-  FROM _scope.jwt_issuer i
- WHERE i.keys_url IS NULL AND NOT i.discover AND i.keys IS NULL
-   AND NOT EXISTS (SELECT FROM _scope.jwt_issuer_secret s WHERE s.name = i.name)",
+  FROM scope.jwt_issuers i
+ WHERE i.keys_url IS NULL AND NOT i.discover AND i.key_count = 0",
     },
     Check {
         code: "issuer_unreachable",

@@ -11,6 +11,10 @@ use crate::jwt::{self, Refusal};
 impl Report for Error {
     fn code(&self) -> PgSqlErrorCode {
         match self {
+            Self::Spent {
+                spent: Spent::NoRoom,
+                ..
+            } => PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::NoSecret
             | Self::BadSecret(_)
             | Self::SecretFile { .. }
@@ -21,14 +25,7 @@ impl Report for Error {
             | Self::UnknownIssuer { .. }
             | Self::KeysExpired { .. }
             | Self::Revoked
-            | Self::Spent {
-                spent: Spent::Replayed | Spent::IssuedBefore | Spent::Standby,
-                ..
-            } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            Self::Spent {
-                spent: Spent::NoRoom,
-                ..
-            } => PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            | Self::Spent { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::NoRandomness | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }

@@ -106,12 +106,10 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
     // What the tables have is in the database's encoding, what a token says in UTF-8.
     let is_recoded = !server::takes_utf8() && !asked.iter().flatten().all(|text| text.is_ascii());
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let in_hex = asked.map(|text| text.map(hex));
-    let in_hex: [Option<&str>; 3] =
-        [&in_hex[0], &in_hex[1], &in_hex[2]].map(|text: &Option<String>| text.as_deref());
+    let in_hex: [Option<String>; 3] = asked.map(|text| text.map(hex));
     let (sql, [token, subject, issuer]) = match is_recoded {
         false => (REVOKED, asked),
-        true => (REVOKED_IN_UTF8, in_hex),
+        true => (REVOKED_IN_UTF8, in_hex.each_ref().map(Option::as_deref)),
     };
     let revoked =
         identity::elevated(|| spi::latest(sql, &[token, subject, issuer, issued.as_deref()]));
@@ -122,45 +120,49 @@ pub fn check(rules: &Rules, verified: &Verified) -> Result<(), Error> {
     }
 }
 
+/// What is revoked, where a column is what the parameter says.
+macro_rules! revoked {
+    ($jti:literal, $sub:literal, $issuer:literal) => {
+        concat!(
+            "SELECT 1 FROM _scope.jwt_revoked_token
+              WHERE ", $jti, "
+                AND (issuer OPERATOR(pg_catalog.=) '' OR ", $issuer, ")
+                AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+             UNION ALL
+             SELECT 1 FROM _scope.jwt_revoked_subject
+              WHERE ", $sub, "
+                AND (issuer OPERATOR(pg_catalog.=) '' OR ", $issuer, ")
+                AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)"
+        )
+    };
+}
+
 /// By indexes.
-const REVOKED: &str = "
-    SELECT 1 FROM _scope.jwt_revoked_token
-     WHERE jti OPERATOR(pg_catalog.=) $1
-       AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
-       AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
-    UNION ALL
-    SELECT 1 FROM _scope.jwt_revoked_subject
-     WHERE sub OPERATOR(pg_catalog.=) $2
-       AND (issuer OPERATOR(pg_catalog.=) '' OR issuer OPERATOR(pg_catalog.=) $3)
-       AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)";
+const REVOKED: &str = revoked!(
+    "jti OPERATOR(pg_catalog.=) $1",
+    "sub OPERATOR(pg_catalog.=) $2",
+    "issuer OPERATOR(pg_catalog.=) $3"
+);
 
 /// By the whole tables: only for what is beyond ASCII, in a database that is not in UTF-8. The texts are in hex.
-const REVOKED_IN_UTF8: &str = "
-    SELECT 1 FROM _scope.jwt_revoked_token
-     WHERE pg_catalog.convert_to(jti, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($1, 'hex')
-       AND (issuer OPERATOR(pg_catalog.=) '' OR pg_catalog.convert_to(issuer, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($3, 'hex'))
-       AND until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
-    UNION ALL
-    SELECT 1 FROM _scope.jwt_revoked_subject
-     WHERE pg_catalog.convert_to(sub, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($2, 'hex')
-       AND (issuer OPERATOR(pg_catalog.=) '' OR pg_catalog.convert_to(issuer, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($3, 'hex'))
-       AND ($4 IS NULL OR $4::pg_catalog.timestamptz OPERATOR(pg_catalog.<) issued_before)";
+const REVOKED_IN_UTF8: &str = revoked!(
+    "pg_catalog.convert_to(jti, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($1, 'hex')",
+    "pg_catalog.convert_to(sub, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($2, 'hex')",
+    "pg_catalog.convert_to(issuer, 'UTF8') OPERATOR(pg_catalog.=) pg_catalog.decode($3, 'hex')"
+);
 
 /// A text of the database's as tokens and labels have it.
 fn in_utf8(text: &str) -> Result<String, Bad> {
     if server::takes_utf8() || text.is_ascii() {
         return Ok(text.to_owned());
     }
-    const SQL: &str = "SELECT pg_catalog.encode(pg_catalog.convert_to($1, 'UTF8'), 'hex')";
-    let hex = identity::elevated(|| {
+    const SQL: &str = "SELECT pg_catalog.convert_to($1, 'UTF8')";
+    let bytes = identity::elevated(|| {
         let text = Text(text.to_owned());
-        spi::query(SQL, &[text.into()], |row| row.get::<String>(1))
+        spi::query(SQL, &[text.into()], |row| row.get::<Vec<u8>>(1))
     })?;
-    let hex = hex.into_iter().flatten().next().unwrap_or_default();
-    let digits = hex.as_bytes().chunks(2);
-    let bytes =
-        digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    Ok(String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned())
+    let bytes = bytes.into_iter().flatten().next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// An `iat` as a time that PostgreSQL has.

@@ -47,7 +47,7 @@ impl Rules {
         self.keys_until.is_some_and(|until| until <= now)
     }
 
-    pub(super) fn refuse(&self, refusal: Refusal) -> Error {
+    pub fn refuse(&self, refusal: Refusal) -> Error {
         let by = self.by();
         Error::Token { refusal, by }
     }

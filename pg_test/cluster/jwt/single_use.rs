@@ -34,7 +34,7 @@ fn gate<'a>(server: &'a Server, name: &str) -> Gate<'a> {
 }
 
 /// What the server counts began a while ago: what is issued from now on may be used.
-fn has_counted(server: &Server) {
+pub fn has_counted(server: &Server) {
     let mut admin = server.admin("postgres");
     wait_until("counting has begun", 30, || {
         admin.holds("clock_timestamp() > pg_postmaster_start_time() + interval '5 s'")
@@ -50,14 +50,20 @@ fn takes_once(s: &mut Session, token: &str, role: &str) {
 }
 
 #[track_caller]
-fn replayed(s: &mut Session, token: &str) {
+fn refused(s: &mut Session, token: &str, word: &str) -> Refusal {
     s.run("BEGIN");
-    let refusal = s.refused_with(&switch(token), "28000", "replayed");
+    let refusal = s.refused_with(&switch(token), "28000", word);
+    s.run("ROLLBACK");
+    refusal
+}
+
+#[track_caller]
+fn replayed(s: &mut Session, token: &str) {
+    let refusal = refused(s, token, "replayed");
     assert!(
         refusal.hint.contains("\"once\" has single_use"),
         "{refusal:?}"
     );
-    s.run("ROLLBACK");
 }
 
 #[test]
@@ -203,9 +209,7 @@ fn a_token_that_is_good_once_says_which_it_is() {
         (json!({"exp": now() - 10}), "expired"),
         (json!({"iat": 1}), "issued_before_start"),
     ] {
-        s.run("BEGIN");
-        s.refused_with(&switch(&token(&g, more.clone())), "28000", word);
-        s.run("ROLLBACK");
+        refused(&mut s, &token(&g, more), word);
     }
     let mut admin = g.f.admin();
     for bad in [
@@ -290,9 +294,7 @@ fn attack_a_token_used_before_a_crash() {
         }
         thread::sleep(Duration::from_secs(5));
         for token in [&used, &unused] {
-            s.run("BEGIN");
-            s.refused_with(&switch(token), "28000", "issued_before_start");
-            s.run("ROLLBACK");
+            refused(&mut s, token, "issued_before_start");
         }
         let fresh = token(&g, json!({}));
         takes_once(&mut s, &fresh, &g.reader);
@@ -310,9 +312,7 @@ fn attack_a_token_used_on_the_primary_and_after_a_failover() {
     let (used, unused) = (token(&g, json!({})), token(&g, json!({})));
     takes_once(&mut g.login(), &used, &g.reader);
     for token in [&used, &unused] {
-        s.run("BEGIN");
-        s.refused_with(&switch(token), "28000", "standby");
-        s.run("ROLLBACK");
+        refused(&mut s, token, "standby");
     }
     primary.stop_immediately();
     standby.promote();
@@ -322,9 +322,7 @@ fn attack_a_token_used_on_the_primary_and_after_a_failover() {
     });
     thread::sleep(Duration::from_secs(4));
     for token in [&used, &unused] {
-        s.run("BEGIN");
-        s.refused_with(&switch(token), "28000", "issued_before_start");
-        s.run("ROLLBACK");
+        refused(&mut s, token, "issued_before_start");
     }
     let fresh = token(&g, json!({}));
     takes_once(&mut s, &fresh, &g.reader);
@@ -364,9 +362,7 @@ fn attack_a_flood_of_tokens_pushes_none_out() {
     thread::sleep(Duration::from_secs(17));
     takes_once(&mut s, &token(&g, json!({})), &g.reader);
     for token in &used {
-        s.run("BEGIN");
-        s.refused_with(&switch(token), "28000", "expired");
-        s.run("ROLLBACK");
+        refused(&mut s, token, "expired");
     }
     server.alter_system("scope_roles.single_use_tokens", "0");
     server.restart();
