@@ -20,7 +20,7 @@ FLOORS = [
     ["lib", "sql"],
     ["hooks"],
     ["spec", "page", "review", "map"],
-    ["expiry", "keys", "authenticator", "exchange", "temporary", "guard", "login"],
+    ["expiry", "keys", "authenticator", "exchange", "temporary", "guard", "door", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "verify", "claims"],
     ["audit", "session", "label", "wakeup"],

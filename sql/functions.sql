@@ -230,6 +230,27 @@ COMMENT ON FUNCTION scope.create_authenticator(text, text[], interval, text, cid
 valid_for: positive, at most scope_roles.max_ttl; NULL: no deadline. The other options are those of scope.create_credential(). The caller needs ADMIN OPTION on every role, or must be the creator of the scope and still able to grant what it holds. Tokens do not give roles that it was granted by hand or has through another role; scope.apply() changes the list.
 Errors: 42501 a role may not be granted, or may not be taken by tokens; 42710, 42602, 42622, 42939 as create_readonly_role; 22023 bad valid_for or option, no roles; 54000 too many networks or roles; 22004 NULL; 25006 read-only; 55000 not preloaded, or TLS required of a server without.';
 
+CREATE FUNCTION scope.create_token_login(
+    role_name text,
+    roles text[],
+    issuers text[],
+    valid_for interval DEFAULT NULL,
+    purpose text DEFAULT NULL,
+    allowed_ips cidr[] DEFAULT NULL,
+    allow_local boolean DEFAULT NULL,
+    require_tls boolean DEFAULT NULL,
+    connection_limit integer DEFAULT NULL,
+    statement_timeout interval DEFAULT NULL,
+    idle_in_transaction_session_timeout interval DEFAULT NULL,
+    search_path text[] DEFAULT NULL
+) RETURNS TABLE (role_name name, valid_until timestamptz, connection_uri text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'create_token_login_wrapper';
+COMMENT ON FUNCTION scope.create_token_login(text, text[], text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+'Makes a login without a password: its clients pass a token as the password, over TLS or a Unix socket, and the session acts as the role that the token names, until the token ends or is revoked (scope.refresh_session() takes a new one). Many people may share it: each session is its own token''s. It logs in to this database alone, through lines of pg_hba.conf for the group scope_roles.token_login_group, which it is put into: hostssl all +token_logins all trust.
+roles: those that tokens may name. issuers: names of scope.jwt_issuers whose tokens are taken. The rest as scope.create_authenticator(), the caller''s authority too.
+Errors: 42704 no such issuer; 22023 no issuers; 55000 no scope_roles.token_login_group; the others as create_authenticator.';
+
 CREATE FUNCTION scope.exchange_token(
     token text,
     valid_for interval DEFAULT NULL,

@@ -21,6 +21,14 @@ AS 'MODULE_PATHNAME', 'set_jwt_session_wrapper';
 COMMENT ON FUNCTION scope.set_jwt_session(text, text) IS
 'As scope.set_jwt_role(), for the whole session: it ends with the session or by scope.end_jwt_session(). For psql and connections that are not shared: in a session of an authenticator only where a superuser has set scope_roles.session_switches for it.';
 
+CREATE FUNCTION scope.refresh_session(token text)
+RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'refresh_session_wrapper';
+COMMENT ON FUNCTION scope.refresh_session(text) IS
+'Gives a session that was switched for its length (by a token at login, or by scope.set_jwt_session()) a new token of the same issuer and subject for the same role: its claims and its end hold from then on. Returns when statements are no longer allowed, leeway included; NULL: never.
+Errors: 28000 the token is refused; 42501 another issuer, subject or role, a token without sub, no switch of the session, or inside a SECURITY DEFINER function or one with a SET clause for the role; 55000 as scope.set_jwt_role().';
+
 CREATE FUNCTION scope.end_jwt_session(token text)
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -6,15 +6,18 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::advisory::{self, Key, Mode};
 use crate::credential::issue::{self, Login};
 use crate::credential::{self, BadOption, Issued, Options, Secret, hands_out};
 use crate::error::{report, require_preload};
+use crate::guc;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::arguments::{Cidr, Text, strings};
 use crate::pg::name::Name;
-use crate::pg::{catalog, identity, server, spi, xact};
+use crate::pg::{catalog, compat, identity, server, spi, xact};
 use crate::scope::{self, name};
 use crate::switch::{self, Untakeable};
+use crate::verify::issuer;
 use crate::waiting;
 
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,12 @@ pub enum Error {
     Null(&'static str),
     #[error("an authenticator needs at least one role")]
     NoRoles,
+    #[error("a login by token needs at least one issuer")]
+    NoIssuers,
+    #[error("there is no issuer \"{issuer}\"")]
+    UnknownIssuer { issuer: String },
+    #[error("logins by token have no group")]
+    NoGroup,
     #[error("permission denied to grant role \"{role}\"")]
     MayNotGrant { role: String, caller: String },
     #[error("permission denied to grant CONNECT on database \"{database}\"")]
@@ -51,12 +60,87 @@ hands_out!(
         valid_for: Option<Interval>,
         purpose: Option<Text>,
     ),
-    |options| create(role_name.as_deref(), strings(roles), valid_for, purpose.as_deref(), options)
+    |options| create(role_name.as_deref(), strings(roles), &[], valid_for, purpose.as_deref(), options)
 );
+
+/// A login of the given roles that presents a token in place of a password. Documented in `sql/functions.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity)]
+fn create_token_login(
+    role_name: Option<Text>,
+    roles: Option<Vec<Option<Text>>>,
+    issuers: Option<Vec<Option<Text>>>,
+    valid_for: Option<Interval>,
+    purpose: Option<Text>,
+    allowed_ips: Option<Vec<Option<Cidr>>>,
+    allow_local: Option<bool>,
+    require_tls: Option<bool>,
+    connection_limit: Option<i32>,
+    statement_timeout: Option<Interval>,
+    idle_in_transaction_session_timeout: Option<Interval>,
+    search_path: Option<Vec<Option<Text>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    require_preload()?;
+    let options = credential::options(
+        allowed_ips,
+        allow_local,
+        require_tls,
+        connection_limit,
+        statement_timeout,
+        idle_in_transaction_session_timeout,
+        strings(search_path),
+    );
+    let made = issuers_of(strings(issuers)).and_then(|issuers| {
+        create(
+            role_name.as_deref(),
+            strings(roles),
+            &issuers,
+            valid_for,
+            purpose.as_deref(),
+            options,
+        )
+    });
+    made.map(|made| {
+        let (role, _, valid_until, uri) = made.into_row();
+        TableIterator::once((role, valid_until, uri))
+    })
+    .map_err(report)
+}
+
+/// The names of issuers of this database.
+fn issuers_of(names: Option<Vec<Option<String>>>) -> Result<Vec<String>, Error> {
+    let names = names
+        .ok_or(Error::Null("issuers"))?
+        .into_iter()
+        .collect::<Option<Vec<String>>>()
+        .ok_or(Error::Null("an element of issuers"))?;
+    if names.is_empty() {
+        return Err(Error::NoIssuers);
+    }
+    for name in &names {
+        if issuer::by_name(name).is_ok_and(|known| known.is_none()) {
+            return Err(Error::UnknownIssuer {
+                issuer: name.clone(),
+            });
+        }
+    }
+    Ok(names)
+}
 
 fn create(
     role_name: Option<&str>,
     roles: Option<Vec<Option<String>>>,
+    issuers: &[String],
     valid_for: Option<Interval>,
     purpose: Option<&str>,
     options: Result<Options, BadOption>,
@@ -84,13 +168,18 @@ fn create(
     let new = New {
         role,
         roles: &roles,
+        issuers,
         purpose,
         options: &options,
         valid_until,
     };
     let before = new.check()?;
     issue::require_free(role)?;
-    let secret = Secret::generate()?;
+    let secret = match issuers {
+        [] => Some(Secret::generate()?),
+        _ => None,
+    };
+    let verifier = secret.as_ref().map(|secret| &*secret.verifier);
     // What was true before a wait may not be so any more.
     let again = || {
         let now = new.check()?;
@@ -103,13 +192,18 @@ fn create(
     let valid_until = waiting::giving_way(|| {
         again()?;
         issue::claim_free(role)?;
-        let ends_at = new.make(Some(&secret.verifier), again()?.connects)?;
+        let ends_at = new.make(verifier, again()?.connects)?;
         again().map(|_| ends_at)
     })?;
+    let password = secret.map(|secret| secret.password);
     Ok(Issued {
         role: role.to_owned(),
-        uri: issue::connection_uri(role, &secret.password, &options.rules),
-        password: secret.password,
+        uri: issue::connection_uri(
+            role,
+            password.as_deref().map(String::as_str),
+            &options.rules,
+        ),
+        password: password.unwrap_or_default(),
         valid_until,
     })
 }
@@ -118,6 +212,8 @@ fn create(
 pub struct New<'a> {
     pub role: &'a str,
     pub roles: &'a [String],
+    /// Whose tokens take the place of its password; of none: it has one.
+    pub issuers: &'a [String],
     pub purpose: Option<&'a str>,
     pub options: &'a Options,
     /// Unix microseconds.
@@ -149,6 +245,7 @@ impl New<'_> {
         Metadata {
             login: self.options.rules.clone(),
             roles: self.roles.to_vec(),
+            issuers: self.issuers.to_vec(),
             ..label::fresh(Kind::Authenticator, caller, self.purpose)
         }
     }
@@ -173,7 +270,15 @@ impl New<'_> {
             metadata: &metadata,
         };
         identity::elevated(|| login.create())?;
-        issue::issued("create_authenticator", &login);
+        let function = match self.issuers {
+            [] => "create_authenticator",
+            _ => {
+                let group = guc::token_login_group().ok_or(Error::NoGroup)?;
+                identity::elevated(|| join(&group, self.role))?;
+                "create_token_login"
+            }
+        };
+        issue::issued(function, &login);
         if connects {
             let database = spi::identifier(&server::database_name());
             let role = spi::identifier(self.role);
@@ -183,6 +288,23 @@ impl New<'_> {
         }
         Ok(valid_until)
     }
+}
+
+/// Puts a login by token into the group that pg_hba.conf names, from which it gets nothing. Elevated.
+fn join(group: &str, login: &str) -> Result<(), Error> {
+    advisory::lock(
+        Key::Text(&format!("token_login_group {group}")),
+        Mode::Exclusive,
+    );
+    let name = spi::identifier(group);
+    if catalog::role_by_name(group).is_none() {
+        spi::execute(&format!("CREATE ROLE {name}"))?;
+    }
+    let options = compat::NOTHING_OPTIONS;
+    Ok(spi::execute(&format!(
+        "GRANT {name} TO {}{options}",
+        spi::identifier(login)
+    ))?)
 }
 
 /// The caller hands out the role: that takes ADMIN OPTION on it, and tokens must be able to take it.

@@ -44,6 +44,12 @@ pub fn raise<E: Report>(error: &E) -> ! {
     unreachable!("reporting at ERROR does not return")
 }
 
+/// Ends the session with the error.
+pub fn end_session<E: Report>(error: &E) -> ! {
+    shown(error).report(PgLogLevel::FATAL);
+    unreachable!("reporting at FATAL does not return")
+}
+
 /// Tells the caller something that is no error.
 pub fn notice<'a>(message: String, detail: &str, hint: impl Into<Option<&'a str>>) {
     let mut report = ErrorReport::new(

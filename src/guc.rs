@@ -42,6 +42,7 @@ static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static SINGLE_USE_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+static TOKEN_LOGIN_GROUP: Text = Text::new(Some(c"token_logins"));
 static EXCHANGE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3);
 static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static EXPIRY: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -298,6 +299,14 @@ fn define() {
         GucContext::Suset,
         GucFlags::NOT_WHILE_SEC_REST,
     );
+    GucRegistry::define_string_guc(
+        c"scope_roles.token_login_group",
+        c"The role whose members log in by token: for the lines of pg_hba.conf that ask them for no password.",
+        c"scope.create_token_login() makes it and puts its logins into it. Nobody else in it passes a line with trust.",
+        &TOKEN_LOGIN_GROUP,
+        GucContext::Sighup,
+        none,
+    );
     GucRegistry::define_int_guc(
         c"scope_roles.exchange_limit",
         c"How many logins of scope.exchange_token() a subject may have at a time.",
@@ -429,6 +438,10 @@ pub fn jwks_wait() -> Duration {
 
 pub fn anon_role() -> Option<String> {
     text(&ANON_ROLE)
+}
+
+pub fn token_login_group() -> Option<String> {
+    text(&TOKEN_LOGIN_GROUP)
 }
 
 pub fn session_switches() -> bool {

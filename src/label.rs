@@ -161,6 +161,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         temporary: None,
         error: None,
         roles: Vec::new(),
+        issuers: Vec::new(),
         scopes: BTreeMap::new(),
         waits_for: Vec::new(),
     }

@@ -18,6 +18,7 @@ mod claims;
 mod credential;
 mod dependencies;
 mod digits;
+mod door;
 mod error;
 mod exchange;
 mod expiry;

@@ -7,7 +7,7 @@ pub mod triggers;
 pub mod verdict;
 
 use crate::audit::{self, Class};
-use crate::error::raise;
+use crate::error::{end_session, raise};
 use crate::jwt;
 use crate::pg::{clock, error_context, identity, wire};
 use crate::session::{ends, gate, switch_state, switching};
@@ -51,6 +51,9 @@ pub fn refuse(violation: &Violation) -> ! {
     audit::refused(Class::Lock, violation, |problem| {
         audit::Event::LockViolation { problem }
     });
+    if violation.is_of_the_token() && gate::is_by_token() {
+        end_session(violation);
+    }
     raise(violation)
 }
 

@@ -10,6 +10,7 @@ mod reach;
 mod record;
 pub mod standing;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -22,6 +23,8 @@ use crate::audit::{self, Class, Event};
 use crate::error::{NotPreloaded, Report};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
+use crate::memberships;
+use crate::pg::catalog::Role;
 use crate::pg::{catalog, clock, identity, server, time_zone};
 use crate::session::{gate, leftovers};
 use crate::session_libraries;
@@ -34,12 +37,34 @@ pub fn init() {
     session_libraries::install();
 }
 
-/// Ends the connection with 28000 when `user` is a managed or guarded role that may not log in.
-/// Other roles, and superusers, are never touched.
-pub fn enforce(user: &str, client: Client) {
+/// Who logs in.
+#[derive(Clone)]
+pub struct Visitor {
+    pub user: String,
+    pub client: Client,
+    /// A line of pg_hba.conf has let it in without asking for anything.
+    pub is_trusted: bool,
+}
+
+thread_local! {
+    /// Whose token is still to be looked at, by what the database says.
+    static WAITING: RefCell<Option<(Role, Visitor)>> = const { RefCell::new(None) };
+}
+
+/// Ends the connection with 28000 when the user is a managed or guarded role that may not log in.
+/// Other roles, and superusers, are never touched, unless a line for logins by token has let them in. `ask` has one of those present its token.
+pub fn enforce(visitor: &Visitor, ask: impl FnOnce(&Metadata)) {
+    let (user, client) = (visitor.user.as_str(), visitor.client);
     let Some(role) = catalog::role_by_name(user) else {
         return;
     };
+    if visitor.is_trusted && is_of_token_logins(&role) {
+        let is_one = || matches!(label::read_at_login(role.oid), Some(Ok(label)) if label.logs_in_by_token());
+        // A superuser's session is never that of a token.
+        if role.superuser || !is_one() {
+            refuse(user, client, Refusal::NoTokenLogin.reason());
+        }
+    }
     // First of all: the label of a superuser is not even read, so that a damaged one does no harm.
     if role.superuser {
         return;
@@ -77,7 +102,6 @@ pub fn enforce(user: &str, client: Client) {
         ledger::refused(role.oid, now, refusal);
         refuse(user, client, &policy::explain(refusal, &facts));
     }
-    ledger::admitted(role.oid, now, client);
     if is_gated {
         gate::close(role.oid);
         leftovers::watch();
@@ -90,7 +114,58 @@ pub fn enforce(user: &str, client: Client) {
         audit::watched::watch_login();
         standing::watch(role.oid);
     }
-    record(client, None);
+    match metadata.ok().filter(|metadata| metadata.logs_in_by_token()) {
+        Some(metadata) => {
+            if matches!(client, Client::Tcp { tls: false, .. } | Client::Unknown) {
+                ledger::refused(role.oid, now, Refusal::Tls);
+                refuse(user, client, Refusal::Tls.reason());
+            }
+            ask(metadata);
+            WAITING.set(Some((role, visitor.clone())));
+        }
+        None => {
+            ledger::admitted(role.oid, now, client);
+            record(client, None);
+        }
+    }
+}
+
+/// The token has been accepted, and its session may begin.
+pub fn welcome() {
+    if let Some((role, visitor)) = WAITING.take() {
+        ledger::admitted(role.oid, clock::now(), visitor.client);
+        record(visitor.client, None);
+    }
+}
+
+/// Its token has been refused: the connection ends as if a password had been wrong, and only the record says why.
+pub fn turn_away(reason: &str) {
+    let Some((role, visitor)) = WAITING.take() else {
+        return;
+    };
+    ledger::refused(role.oid, clock::now(), Refusal::Token);
+    say_refused(
+        &visitor.user,
+        visitor.client,
+        &format!("{}: {reason}", Refusal::Token.reason()),
+    );
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INVALID_PASSWORD,
+        format!(
+            "token authentication failed for user \"{}\"",
+            crate::text::visible(&visitor.user)
+        ),
+        function_name!(),
+    )
+    .report(PgLogLevel::FATAL);
+}
+
+/// Is it in the group whose lines in pg_hba.conf ask for no password?
+fn is_of_token_logins(role: &Role) -> bool {
+    let group = guc::token_login_group().and_then(|name| catalog::role_by_name(&name));
+    group.is_some_and(|group| {
+        group.oid == role.oid || memberships::groups(role.oid).contains(&group.oid)
+    })
 }
 
 static IS_OF_CREDENTIAL: AtomicBool = AtomicBool::new(false);
@@ -104,7 +179,12 @@ pub fn is_of_credential() -> bool {
 /// `session_preload_libraries` asks for, or later. Ends one of a managed login (55000), which nothing checks here.
 pub fn without_preload() {
     let login = identity::client_login().and_then(catalog::role_by_oid);
-    if login.is_some_and(|login| !login.superuser && label::read(login.oid).is_some()) {
+    // Nobody has asked one that logs in by token for anything, whatever has been made of it since.
+    let is_ours = |login: Role| match label::read(login.oid) {
+        None => false,
+        Some(label) => !login.superuser || label.is_ok_and(|label| label.logs_in_by_token()),
+    };
+    if login.is_some_and(is_ours) {
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "connection refused: the server runs without scope_roles",
@@ -128,6 +208,16 @@ fn record(client: Client, refused: Option<&str>) {
 }
 
 fn refuse(user: &str, client: Client, reason: &str) {
+    say_refused(user, client, reason);
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        "connection refused by login policy",
+        function_name!(),
+    )
+    .report(PgLogLevel::FATAL);
+}
+
+fn say_refused(user: &str, client: Client, reason: &str) {
     if audit::wants(Class::Login) {
         record(client, Some(reason));
     } else {
@@ -135,10 +225,4 @@ fn refuse(user: &str, client: Client, reason: &str) {
         let user = crate::text::visible(user);
         log!("scope_roles: login of role \"{user}\" refused: {reason}");
     }
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-        "connection refused by login policy",
-        function_name!(),
-    )
-    .report(PgLogLevel::FATAL);
 }

@@ -52,6 +52,8 @@ pub enum Error {
     OfOurs { role: String, pointer: String },
     #[error("role \"{role}\" is not an authenticator")]
     NotAnAuthenticator { role: String, pointer: String },
+    #[error("authenticator \"{role}\" logs in in another way")]
+    OtherLogin { role: String, pointer: String },
     #[error("role \"{role}\" would be a member of itself")]
     Circle { role: String, pointer: String },
     #[error("membership option \"{key}\" does not exist on this server")]

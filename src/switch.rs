@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -20,11 +21,11 @@ use crate::guc;
 use crate::jwt::{self, Verified};
 use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
-use crate::pg::{error_context, identity, server, statement, text, xact};
+use crate::pg::{clock, error_context, identity, server, statement, text, xact};
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{gate, leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
-use crate::verify::{self, Accepted, Rules};
+use crate::verify::{self, Accepted, AsOf, Presented, Rules};
 use roles::{Grounds, Permitted, permitted_now};
 pub use roles::{Untakeable, privileged, takeable};
 
@@ -68,6 +69,14 @@ pub enum Error {
     Replication,
     #[error("a token cannot switch a whole session of this login")]
     Shared,
+    #[error("the token was refused")]
+    IssuerNotTaken,
+    #[error("this token cannot take the place of the session's")]
+    OtherPerson,
+    #[error("this token cannot take the place of the session's")]
+    OtherRole { role: String },
+    #[error("the switch of this session ends with the session")]
+    ByToken,
     #[error("this session has not been switched by a token")]
     NoSessionSwitch,
     #[error("this token cannot end the switch of this session")]
@@ -106,6 +115,16 @@ fn set_jwt_session(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedN
     recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(SharedName)
 }
 
+/// Moves the end of a session's switch. Documented in `sql/tokens.sql`.
+#[pg_extern(sql = false)]
+fn refresh_session(token: Option<&[u8]>) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    require_preload()?;
+    error_context::hide_statement(jwt::redact);
+    leftovers::token_presented();
+    let until = refresh(&text::of(token.unwrap_or_default()));
+    recorded("refresh_session", until).map(clock::to_sql)
+}
+
 /// Ends a session's switch. Documented in `sql/tokens.sql`.
 #[pg_extern(sql = false)]
 fn end_jwt_session(
@@ -129,13 +148,7 @@ fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, E
     match outcome {
         Ok(done) => {
             if switch_state::is_locked() {
-                let until = switch_state::ends_at();
-                let actors = &audit::actors();
-                audit::record(Event::Switch {
-                    function,
-                    until,
-                    actors,
-                });
+                record_switch(function);
             }
             Ok(done)
         }
@@ -147,6 +160,14 @@ fn recorded<T>(function: &'static str, outcome: Result<T, Error>) -> Result<T, E
             Err(report(error))
         }
     }
+}
+
+fn record_switch(function: &'static str) {
+    audit::record(Event::Switch {
+        function,
+        until: switch_state::ends_at(),
+        actors: &audit::actors(),
+    });
 }
 
 /// A switch that was permitted, ready to be made.
@@ -178,31 +199,104 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
         return anonymous(role, extent);
     }
     let (presented, as_of) = verify::verify(token)?;
+    switch_by(presented, as_of, claim, extent)
+}
+
+/// Switches the session for its length by the token that its client has logged in with: one of these issuers.
+pub fn at_login(token: &str, issuers: &[String]) -> Result<(), Error> {
+    let (presented, as_of) = verify::verify(token)?;
+    let issuer = presented.token.rules.name.as_ref();
+    if !issuer.is_some_and(|name| issuers.contains(name)) {
+        return Err(Error::IssuerNotTaken);
+    }
+    switch_by(presented, as_of, None, Extent::Session)?;
+    record_switch("login");
+    Ok(())
+}
+
+fn switch_by(
+    presented: Rc<Presented>,
+    as_of: AsOf,
+    claim: Option<&str>,
+    extent: Extent,
+) -> Result<Rc<CStr>, Error> {
     let accepted = &presented.token;
     let asked = Asked {
         extent,
         grounds: Grounds::now(),
     };
-    let last = accepted.kept::<Switch>();
-    let switch = match last {
-        Some(last) if last.made_for == asked && last.claim.as_deref() == claim => last,
-        _ => {
-            let switch = Rc::new(prepare(accepted, claim, asked)?);
-            accepted.keep(switch.clone());
-            switch
-        }
-    };
+    let switch = prepared(accepted, claim, asked)?;
     activate(&switch.permitted, &switch.state, || {
         verify::use_up(accepted)
     })?;
+    Ok(made(presented, switch, as_of))
+}
+
+/// The switch stands; the role's name.
+fn made(presented: Rc<Presented>, switch: Rc<Switch>, as_of: AsOf) -> Rc<CStr> {
     standing::permitted(switch.made_for.grounds.roles);
     if audit::wants(Class::Switch) {
-        let members = switch.audit.get_or_init(|| members_of(accepted));
+        let members = switch.audit.get_or_init(|| members_of(&presented.token));
         audit::switched(members);
     }
     let role = switch.permitted.name.clone();
     standing::made(presented, switch, as_of);
-    Ok(role)
+    role
+}
+
+/// Gives the session's switch a new token of the same issuer and subject, for the same role; until when it is good.
+fn refresh(token: &str) -> Result<i64, Error> {
+    let (presented, as_of) = verify::verify(token)?;
+    if !switch_state::lasts_for_the_session() {
+        return Err(Error::NoSessionSwitch);
+    }
+    if identity::in_security_definer() {
+        return Err(Error::SecurityDefiner);
+    }
+    if switch_state::would_be_undone() {
+        return Err(Error::WouldBeUndone);
+    }
+    let accepted = &presented.token;
+    let before = standing::active().ok_or(Error::NoSessionSwitch)?;
+    let is_same = {
+        let (old, new) = (&before.token.verified, &accepted.verified);
+        let subject = old.subject().filter(|subject| !subject.is_empty());
+        subject.is_some()
+            && subject == new.subject()
+            && before.token.rules.name == accepted.rules.name
+            && old.issuer() == new.issuer()
+    };
+    if !is_same {
+        return Err(Error::OtherPerson);
+    }
+    let claim = standing::claim();
+    let asked = Asked {
+        extent: Extent::Session,
+        grounds: Grounds::now(),
+    };
+    let switch = prepared(accepted, claim.as_deref(), asked)?;
+    if Some(switch.permitted.role.oid) != switching::locked_to() {
+        return Err(Error::OtherRole {
+            role: switch.permitted.role.name.clone(),
+        });
+    }
+    verify::use_up(accepted)?;
+    standing::ending();
+    switching::refresh(&switch.permitted.name, &switch.state);
+    let until = accepted.ends_at();
+    made(presented, switch, as_of);
+    Ok(until)
+}
+
+fn prepared(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Rc<Switch>, Error> {
+    match accepted.kept::<Switch>() {
+        Some(last) if last.made_for == asked && last.claim.as_deref() == claim => Ok(last),
+        _ => {
+            let switch = Rc::new(prepare(accepted, claim, asked)?);
+            accepted.keep(switch.clone());
+            Ok(switch)
+        }
+    }
 }
 
 fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
@@ -366,7 +460,11 @@ fn activate(
         return Err(Error::Replication);
     }
     // Whoever shares the connection could not use it any more.
-    if state.extent == Extent::Session && gate::is_closed() && !guc::session_switches() {
+    if state.extent == Extent::Session
+        && gate::is_closed()
+        && !guc::session_switches()
+        && !gate::is_by_token()
+    {
         return Err(Error::Shared);
     }
     match switch_state::is(state) {
@@ -400,6 +498,8 @@ fn end(token: &str, call: pg_sys::FunctionCallInfo) -> Result<(), Error> {
     match same.flatten() {
         None => Err(Error::NoSessionSwitch),
         Some(false) => Err(Error::OtherToken),
+        // Nobody else logs in with it.
+        Some(true) if gate::is_by_token() => Err(Error::ByToken),
         // They are the token's role's.
         Some(true) if xact::has_open_cursors() => Err(Error::OpenCursors),
         Some(true) if !statement::is_call_alone(call) => Err(Error::NotAlone),

@@ -6,7 +6,7 @@ mod claims;
 mod deadline;
 mod escapes;
 mod exchange;
-mod issuers;
+pub mod issuers;
 mod keys;
 mod permission;
 mod refused;

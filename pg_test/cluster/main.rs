@@ -17,6 +17,7 @@ mod credential;
 mod databases;
 mod deadlocks;
 mod documented;
+mod door;
 mod dump;
 mod encodings;
 mod expiry;

@@ -19,10 +19,12 @@ pub enum Refusal {
     TimeZone = 12,
     Replication = 13,
     Database = 14,
+    Token = 15,
+    NoTokenLogin = 16,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Label,
         Self::Ending,
         Self::Quarantined,
@@ -37,6 +39,8 @@ impl Refusal {
         Self::TimeZone,
         Self::Replication,
         Self::Database,
+        Self::Token,
+        Self::NoTokenLogin,
     ];
 
     /// One word, for views.
@@ -52,6 +56,8 @@ impl Refusal {
             Self::Hours | Self::TimeZone => "hours",
             Self::Replication => "replication",
             Self::Database => "database",
+            Self::Token => "token",
+            Self::NoTokenLogin => "no_token_login",
         }
     }
 
@@ -73,6 +79,10 @@ impl Refusal {
             Self::Replication => "an authenticator cannot replicate",
             Self::Database => {
                 "its scopes hold something in this database too, and it was issued in another"
+            }
+            Self::Token => "its token was refused",
+            Self::NoTokenLogin => {
+                "it is no login by token, and a trust line of pg_hba.conf for those has let it in"
             }
         }
     }

@@ -217,9 +217,10 @@ impl Report for life::Error {
             | Self::Bound { .. }
             | Self::CutOff { .. }
             | Self::Outlasts { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::Endless { .. } | Self::Replaced { .. } | Self::OfToken { .. } => {
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::Endless { .. }
+            | Self::Replaced { .. }
+            | Self::OfToken { .. }
+            | Self::NoPassword { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Authority(error) => error.code(),
             Self::Credential(error) => error.code(),
         }
@@ -249,6 +250,7 @@ impl Report for life::Error {
             Self::OfToken { .. } => {
                 "It ends with its token, and has the password that was shown then.".into()
             }
+            Self::NoPassword { .. } => "It has no password.".into(),
             Self::Replaced { .. } => "It is in the overlap of a rotation.".into(),
             Self::Overlap => "It is how long the old password goes on working.".into(),
             Self::ReasonTooLong { bytes, max } => {
@@ -276,6 +278,7 @@ impl Report for life::Error {
                 "Have CONNECT on the database granted to its scopes, or have a superuser rotate it."
                     .into()
             }
+            Self::NoPassword { .. } => "Revoke a token that has leaked, or its subject: scope.revoke_token(), scope.revoke_subject().".into(),
             Self::OfToken { .. } => "Exchange a new token, by scope.exchange_token().".into(),
             Self::Replaced { successor, .. } => format!("Use \"{successor}\" instead."),
             Self::Overlap => "Pass an interval such as '1 hour', or leave it out.".into(),

@@ -103,7 +103,7 @@ pub fn issue<E: Into<Error>>(
         make(&request, &membership, &secret, valid_until)
     })?;
     Ok(Issued {
-        uri: connection_uri(&role, &secret.password, &request.options.rules),
+        uri: connection_uri(&role, Some(&secret.password), &request.options.rules),
         role,
         password: secret.password,
         valid_until: Some(valid_until),
@@ -360,7 +360,7 @@ thread_local! {
 /// Where the login can be used: as the administrator has set it, else the way that the caller came.
 pub fn connection_uri(
     role: &str,
-    password: &str,
+    password: Option<&str>,
     rules: &crate::admission::Rules,
 ) -> Zeroizing<String> {
     let host = guc::connection_host().or_else(|| {

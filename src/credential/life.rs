@@ -35,6 +35,8 @@ pub enum Error {
     Outlasts { role: String },
     #[error("role \"{role}\" was issued for a token")]
     OfToken { role: String },
+    #[error("role \"{role}\" logs in by token")]
+    NoPassword { role: String },
     #[error("overlap must not be negative, and must be finite")]
     Overlap,
     #[error("the reason is too long")]

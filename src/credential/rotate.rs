@@ -81,7 +81,7 @@ fn rotate(role: Option<Name>, overlap: Option<Interval>) -> Result<(Issued, Vec<
         );
     }
     let issued = Issued {
-        uri: issue::connection_uri(&name, &secret.password, &target.metadata.login),
+        uri: issue::connection_uri(&name, Some(&secret.password), &target.metadata.login),
         role: name,
         password: secret.password,
         valid_until: target.deadline().filter(|&deadline| deadline != i64::MAX),
@@ -101,6 +101,11 @@ fn rotate_until(asked: &str, secret: &Secret, now: i64, until: i64) -> Result<Ro
     let target = Target::claim(asked)?;
     target.require_active()?;
     require_no_longer(&target)?;
+    if target.metadata.logs_in_by_token() {
+        return Err(Error::NoPassword {
+            role: asked.to_owned(),
+        });
+    }
     let role = asked.to_owned();
     if let Some(successor) = target.metadata.successor {
         return Err(Error::Replaced { role, successor });

@@ -15,8 +15,8 @@ pub struct Target<'a> {
     pub require_tls: bool,
 }
 
-/// `postgresql://role:password@host:port/database`, everything percent-encoded.
-pub fn compose(target: &Target<'_>, role: &str, password: &str) -> Zeroizing<String> {
+/// `postgresql://role:password@host:port/database`, everything percent-encoded; without a password where there is none.
+pub fn compose(target: &Target<'_>, role: &str, password: Option<&str>) -> Zeroizing<String> {
     let host = target.host.map(|host| {
         // A colon inside a host is an IPv6 address, which needs brackets.
         if host.contains(':') && !host.starts_with('/') {
@@ -25,10 +25,12 @@ pub fn compose(target: &Target<'_>, role: &str, password: &str) -> Zeroizing<Str
             encode(host)
         }
     });
+    let password =
+        password.map(|password| Zeroizing::new(format!(":{}", *Zeroizing::new(encode(password)))));
     let mut uri = Zeroizing::new(format!(
-        "postgresql://{}:{}@{}:{}/{}",
+        "postgresql://{}{}@{}:{}/{}",
         encode(role),
-        *Zeroizing::new(encode(password)),
+        password.as_deref().map_or("", String::as_str),
         host.unwrap_or_default(),
         target.port,
         encode(target.database)
@@ -67,7 +69,7 @@ mod tests {
             database,
             require_tls,
         };
-        compose(&target, "reader", "s3cret").to_string()
+        compose(&target, "reader", Some("s3cret")).to_string()
     }
 
     #[test]

@@ -4,9 +4,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::admission::Client;
-use crate::login;
 use crate::pg::compat::{Peer, Port};
 use crate::pg::{connection, text};
+use crate::{door, login};
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -22,6 +22,17 @@ pub fn install() {
     unsafe {
         PREVIOUS = ClientAuthentication_hook;
         ClientAuthentication_hook = Some(client_authentication);
+    }
+    connection::told_of_failures_by(failed);
+}
+
+/// As PostgreSQL itself tells all of a wrong password, those in front of us too.
+unsafe fn failed() {
+    // SAFETY: in a backend with a client; one of them is ours, which passes it on.
+    unsafe {
+        if let Some(hook) = ClientAuthentication_hook {
+            hook(pg_sys::MyProcPort, pg_sys::STATUS_ERROR);
+        }
     }
 }
 
@@ -53,6 +64,11 @@ extern "C-unwind" fn after_authentication() {
         Peer::Unknown => Client::Unknown,
     };
     if let Some(user) = port.user() {
-        login::enforce(&text::of(user), client);
+        let visitor = login::Visitor {
+            user: text::of(user).into_owned(),
+            client,
+            is_trusted: port.is_trusted(),
+        };
+        login::enforce(&visitor, door::ask);
     }
 }

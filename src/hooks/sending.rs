@@ -13,15 +13,25 @@ use super::judge::{
 };
 use super::{guards, statements};
 use crate::audit::{self, Class};
+use crate::door;
 use crate::lock::is_bound;
 use crate::login;
 use crate::pg::error_context::explaining;
-use crate::pg::wire::{self, Message};
+use crate::pg::wire::{self, Message, Turns};
 use crate::pg::{invalidation, raw};
 
 /// Once, in the postmaster.
 pub fn install() {
-    wire::install(before_message);
+    let turns = Turns { begins, rests };
+    wire::install(before_message, turns);
+}
+
+unsafe fn begins() {
+    enter();
+}
+
+unsafe fn rests() {
+    door::at_rest();
 }
 
 /// Unguarded, like the hooks of `hooks`: it owns nothing.
@@ -88,6 +98,11 @@ unsafe fn before_rows() {
     if acts_as_another() {
         before_query_of_another();
     }
+}
+
+#[pg_guard]
+extern "C-unwind" fn enter() {
+    door::enter();
 }
 
 /// A session that listens is asked nothing else.

@@ -236,6 +236,9 @@ pub struct Metadata {
     /// such a list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// Of an authenticator that has no password: the names of the issuers, in its database, whose tokens take the place of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<String>,
     /// Of a credential: the scopes that it was issued with, by name, with their OIDs; empty where they are too many for a label.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scopes: BTreeMap<String, u32>,
@@ -268,6 +271,11 @@ pub fn earlier(kind: Kind, recorded: Option<i64>, valid_until: Option<i64>) -> O
 }
 
 impl Metadata {
+    /// Does a token take the place of its password?
+    pub fn logs_in_by_token(&self) -> bool {
+        self.kind == Kind::Authenticator && !self.issuers.is_empty()
+    }
+
     pub fn parse(label: &str) -> Result<Self, Invalid> {
         if label.len() > MAX_BYTES {
             return Err(Invalid::TooLong);
@@ -393,6 +401,7 @@ mod tests {
             temporary: None,
             error: None,
             roles: vec![],
+            issuers: vec![],
             scopes: BTreeMap::new(),
             waits_for: vec![],
         }

@@ -163,6 +163,7 @@ mod tests {
             temporary: None,
             error: None,
             roles: vec![],
+            issuers: vec![],
             scopes: std::collections::BTreeMap::new(),
             waits_for: vec![],
         }

@@ -10,7 +10,7 @@ use crate::pg::{server, shdepend};
 /// Does the client ask for a database that has a part of its scopes, and is not its own? While it logs in, when no more can be
 /// read than labels.
 pub fn is_of_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
-    if metadata.kind != Kind::Credential {
+    if !stays_at_home(metadata) {
         return false;
     }
     let Some(asked) = server::database_asked_for() else {
@@ -19,8 +19,7 @@ pub fn is_of_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
     if label::is_home(metadata, &asked) {
         return false;
     }
-    // A token is of one database, whatever its role has elsewhere.
-    if metadata.token.is_some() {
+    if is_of_one_database(metadata) {
         return true;
     }
     let Some(database) = server::database_of_name(&asked) else {
@@ -35,15 +34,24 @@ pub fn is_of_another_part(role: pg_sys::Oid, metadata: &Metadata) -> bool {
         })
 }
 
+fn stays_at_home(metadata: &Metadata) -> bool {
+    metadata.kind == Kind::Credential || metadata.logs_in_by_token()
+}
+
+/// A token, and an issuer, is of one database, whatever its role has elsewhere.
+fn is_of_one_database(metadata: &Metadata) -> bool {
+    metadata.token.is_some() || metadata.logs_in_by_token()
+}
+
 /// Is the session of such a login in another database than its own? There it may get something at any time.
 pub fn is_away(metadata: &Metadata) -> bool {
-    metadata.kind == Kind::Credential && !label::is_home(metadata, &server::database_name())
+    stays_at_home(metadata) && !label::is_home(metadata, &server::database_name())
 }
 
 /// Does a login that is away reach something here? Whatever made it so: a part that this database got since, what somebody has granted by
 /// hand, a copy of a database, a restore that has not been adopted.
 pub fn gets_something_here(login: pg_sys::Oid, metadata: &Metadata) -> bool {
-    if metadata.token.is_some() {
+    if is_of_one_database(metadata) {
         return true;
     }
     let here = server::database().into();

@@ -53,6 +53,13 @@ pub const SWITCH_ONLY_OPTIONS: &str = if cfg!(feature = "pg15") {
     " WITH INHERIT FALSE, SET TRUE"
 };
 
+/// The options of a GRANT of a role that gives its member nothing.
+pub const NOTHING_OPTIONS: &str = if cfg!(feature = "pg15") {
+    ""
+} else {
+    " WITH INHERIT FALSE, SET FALSE"
+};
+
 /// Do memberships have the options INHERIT and SET, and one row for each grantor?
 pub const HAS_MEMBERSHIP_OPTIONS: bool = !cfg!(feature = "pg15");
 

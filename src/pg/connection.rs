@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
@@ -15,6 +16,22 @@ static AUTHENTICATED: AtomicBool = AtomicBool::new(false);
 
 pub fn authenticated() {
     AUTHENTICATED.store(true, Ordering::Relaxed);
+}
+
+/// Who is told of a client whose authentication has failed.
+static FAILED: OnceLock<unsafe fn()> = OnceLock::new();
+
+/// Once, in the postmaster.
+pub fn told_of_failures_by(tell: unsafe fn()) {
+    FAILED.get_or_init(|| tell);
+}
+
+/// The client has not shown who it is, though PostgreSQL took it for so.
+pub fn authentication_failed() {
+    if let Some(tell) = FAILED.get() {
+        // SAFETY: it may be called in a backend that has a client.
+        unsafe { tell() };
+    }
 }
 
 /// The names of the session's user and of its role.

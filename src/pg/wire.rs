@@ -21,6 +21,15 @@ pub enum Message {
     Notification,
 }
 
+/// What is told of a session that is watched. They own nothing, because an error may jump over them.
+#[derive(Clone, Copy)]
+pub struct Turns {
+    /// The client has logged in, and PostgreSQL has set up its session, but has run nothing in it: outside of a transaction.
+    pub begins: unsafe fn(),
+    /// The server is about to wait for the client.
+    pub rests: unsafe fn(),
+}
+
 /// May it be sent? Refused by an error, or, as if it had been sent, by false.
 type Verdict = unsafe fn(Message) -> bool;
 
@@ -51,6 +60,7 @@ static mut OURS: Methods = Methods {
 };
 static mut THEIRS: *const Methods = null();
 static mut VERDICT: Option<Verdict> = None;
+static mut TURNS: Option<Turns> = None;
 
 /// When the protocol's function call arrived that was answered last.
 static ANSWERED: AtomicI64 = AtomicI64::new(0);
@@ -61,9 +71,12 @@ pub fn has_answered(arrived: i64) -> bool {
 }
 
 /// Once, in the postmaster: who judges, in the sessions that are watched. The verdict owns nothing, because an error may jump over it.
-pub fn install(verdict: Verdict) {
+pub fn install(verdict: Verdict, turns: Turns) {
     // SAFETY: single-threaded.
-    unsafe { VERDICT = Some(verdict) }
+    unsafe {
+        VERDICT = Some(verdict);
+        TURNS = Some(turns);
+    }
 }
 
 /// From now on, in this session: where something may end, or rows are counted.
@@ -91,6 +104,11 @@ unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize
     };
     // SAFETY: in the backend; the arguments go on as they came.
     unsafe {
+        match (kind as u8, TURNS) {
+            (b'K', Some(turns)) => (turns.begins)(),
+            (b'Z', Some(turns)) => (turns.rests)(),
+            _ => {}
+        }
         let may = match (message, VERDICT) {
             (Some(message), Some(verdict)) => verdict(message),
             _ => true,

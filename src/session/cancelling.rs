@@ -6,7 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use crate::pg::timer;
 
 /// Asked in a signal handler, with the time: why what runs is to be cancelled; 0: it is not.
-type Ask = fn(i64) -> u8;
+type Ask = fn(i64) -> Why;
+
+/// 0: it is not.
+#[derive(Clone, Copy)]
+pub struct Why {
+    pub reason: u8,
+    /// The session goes with it, whether or not anything runs.
+    pub with_session: bool,
+}
 
 static ASK: OnceLock<Ask> = OnceLock::new();
 
@@ -56,12 +64,15 @@ pub fn ends_session() -> bool {
 
 /// Runs in a signal handler.
 fn handle(now: i64) {
-    let why = ASK.get().map_or(0, |ask| ask(now));
-    if why == 0 || timer::running_for().is_none_or(|time| time < GRACE) {
+    let Some(why) = ASK.get().map(|ask| ask(now)).filter(|why| why.reason != 0) else {
+        return;
+    };
+    if !why.with_session && timer::running_for().is_none_or(|time| time < GRACE) {
         return;
     }
-    ENDED.store(why, Ordering::Relaxed);
+    ENDED.store(why.reason, Ordering::Relaxed);
     let is_last = CANCELLED.fetch_add(1, Ordering::Relaxed) >= PATIENCE;
+    let is_last = is_last || why.with_session;
     if is_last {
         ENDS_SESSION.store(true, Ordering::Relaxed);
     }

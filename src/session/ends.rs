@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use super::cancelling;
+use super::cancelling::{self, Why};
+use super::gate;
 use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{identity, server};
 use crate::wakeup;
@@ -212,8 +213,9 @@ pub fn take_ended() -> Option<Ended> {
 }
 
 /// What has ended; 0: nothing. Only reads memory: called in a signal handler.
-fn reason(now: i64) -> u8 {
-    if of_token() <= now {
+fn reason(now: i64) -> Why {
+    let is_token = of_token() <= now;
+    let reason = if is_token {
         1
     } else if LOGIN.has_come(now) {
         2
@@ -224,5 +226,9 @@ fn reason(now: i64) -> u8 {
         3
     } else {
         0
+    };
+    Why {
+        reason,
+        with_session: is_token && gate::is_by_token(),
     }
 }

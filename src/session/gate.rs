@@ -13,6 +13,20 @@ static LOGIN: &AtomicU32 = &LINE.gated_login;
 /// A parallel worker does not log in: it asks once whether its session did so through the gate.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
+/// The login has presented a token in place of a password: the session is that token's for its length.
+static BY_TOKEN: AtomicBool = AtomicBool::new(false);
+
+/// For good, at login.
+pub fn open_by_token() {
+    BY_TOKEN.store(true, Ordering::Relaxed);
+}
+
+/// Does the session end with the token that it has logged in with?
+#[inline]
+pub fn is_by_token() -> bool {
+    BY_TOKEN.load(Ordering::Relaxed)
+}
+
 pub fn close(login: pg_sys::Oid) {
     LOGIN.store(login.into(), Ordering::Relaxed);
     attention::disturb();

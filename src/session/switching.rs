@@ -21,6 +21,14 @@ pub fn activate(role: &CStr, state: &Prepared, settings: &Stored) {
     claim_settings::switched();
 }
 
+/// Gives the switch of the session another token.
+pub fn refresh(role: &CStr, state: &Prepared) {
+    claim_settings::secure();
+    switch_state::set(role, state);
+    ends::ensure();
+    claim_settings::switched();
+}
+
 /// Ends a session's switch: the session is its login role again.
 pub fn deactivate() {
     let by = switch_state::identity();

@@ -50,7 +50,7 @@ fn authenticator(
         name::check(&declared.name)
             .map_err(credential::Error::from)
             .at(&format!("{at}/name"))?;
-        require_function("create_authenticator", at)?;
+        require_function(maker(declared), at)?;
         let known: Vec<String> = declared
             .roles
             .iter()
@@ -60,6 +60,7 @@ fn authenticator(
         let new = authenticator::New {
             role: &declared.name,
             roles: &known,
+            issuers: &declared.issuers,
             purpose: None,
             options: &options,
             valid_until: None,
@@ -68,9 +69,12 @@ fn authenticator(
         found.policies.push(Step {
             object: format!("authenticator {}", declared.name),
             statement: creation(declared),
-            reason: format!(
-                "declared at {at}, and not there; it has no password until scope.rotate_password()"
-            ),
+            reason: match declared.issuers.is_empty() {
+                true => format!(
+                    "declared at {at}, and not there; it has no password until scope.rotate_password()"
+                ),
+                false => format!("declared at {at}, and not there"),
+            },
             work: Work::CreateAuthenticator(declared.clone()),
         });
         if !rules.hours.is_empty() {
@@ -93,7 +97,24 @@ fn authenticator(
             pointer: at.to_owned(),
         });
     }
+    let before: BTreeSet<&String> = target.metadata.issuers.iter().collect();
+    let issuers: BTreeSet<&String> = declared.issuers.iter().collect();
+    if before.is_empty() != issuers.is_empty() {
+        return Err(Error::OtherLogin {
+            role: declared.name.clone(),
+            pointer: format!("{at}/issuers"),
+        });
+    }
     let metadata = logins::policy(at, &target, rules, found)?;
+    if before != issuers {
+        require_function("create_token_login", at)?;
+        let change = Change::Issuers(declared.issuers.clone());
+        let step = label_step(&declared.name, &metadata, change);
+        found.policies.push(Step {
+            reason: format!("other issuers are declared at {at}/issuers"),
+            ..step
+        });
+    }
     if let Some(purpose) = &declared.purpose
         && metadata.purpose.as_ref() != Some(purpose)
     {
@@ -243,9 +264,20 @@ pub fn options(at: &str, declared: &Authenticator) -> Result<Options, Error> {
     })
 }
 
+/// The function that makes such a login.
+fn maker(declared: &Authenticator) -> &'static str {
+    match declared.issuers.as_slice() {
+        [] => "create_authenticator",
+        _ => "create_token_login",
+    }
+}
+
 /// As a call would be written.
 fn creation(declared: &Authenticator) -> String {
     let mut arguments = vec![spi::literal(&declared.name), array(&declared.roles)];
+    if !declared.issuers.is_empty() {
+        arguments.push(array(&declared.issuers));
+    }
     let mut named = |name: &str, value: Option<String>| {
         arguments.extend(value.map(|value| format!("{name} => {value}")));
     };
@@ -263,8 +295,5 @@ fn creation(declared: &Authenticator) -> String {
         "connection_limit",
         declared.connection_limit.map(|limit| limit.to_string()),
     );
-    format!(
-        "SELECT scope.create_authenticator({})",
-        arguments.join(", ")
-    )
+    format!("SELECT scope.{}({})", maker(declared), arguments.join(", "))
 }

@@ -101,6 +101,11 @@ impl Document {
                 ));
             }
             names_once(&format!("{at}/roles"), &authenticator.roles)?;
+            once(
+                &format!("{at}/issuers"),
+                &authenticator.issuers,
+                Clone::clone,
+            )?;
             once_in(&format!("{at}/allowed_ips"), &authenticator.allowed_ips)?;
             hours(&at, &authenticator.allowed_hours, &authenticator.time_zone)?;
         }

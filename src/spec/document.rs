@@ -133,6 +133,9 @@ pub struct Membership {
 pub struct Authenticator {
     pub name: String,
     pub roles: Vec<String>,
+    /// Of a login by token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -29,7 +29,7 @@ impl Report for Error {
                 "column" => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
                 _ => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             },
-            Self::OfOurs { .. } | Self::NotAnAuthenticator { .. } => {
+            Self::OfOurs { .. } | Self::NotAnAuthenticator { .. } | Self::OtherLogin { .. } => {
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
             }
             Self::Circle { .. } => PgSqlErrorCode::ERRCODE_INVALID_GRANT_OPERATION,
@@ -56,6 +56,9 @@ impl Report for Error {
             ),
             Self::NotAnAuthenticator { pointer, .. } => {
                 format!("The spec declares it as one at \"{pointer}\".")
+            }
+            Self::OtherLogin { pointer, .. } => {
+                format!("Either it has a password, or issuers: \"{pointer}\" says otherwise.")
             }
             Self::Circle { pointer, .. } => {
                 format!("What the spec declares at \"{pointer}\" would make it one.")
@@ -100,6 +103,9 @@ impl Report for Error {
             }
             Self::NotAnAuthenticator { .. } => {
                 "Choose another name; scope.credentials shows what it is.".into()
+            }
+            Self::OtherLogin { .. } => {
+                "Choose another name, or revoke it with scope.revoke_role() first.".into()
             }
             Self::Circle { .. } => {
                 "Leave out one of the memberships between them, there or on this server.".into()

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::Error;
 use super::names::Qualified;
+use crate::guc;
 use crate::pg::{identity, spi};
 
 /// A row of pg_auth_members, with names.
@@ -24,7 +25,11 @@ pub struct Member {
 
 /// All memberships of the server between roles that both still exist.
 pub fn memberships() -> Result<Vec<Member>, Error> {
-    read(MEMBERSHIPS, &[])
+    let mut rows: Vec<Member> = read(MEMBERSHIPS, &[])?;
+    // It gives nothing, and logins are in it by what they are.
+    let group = guc::token_login_group();
+    rows.retain(|row| Some(&row.role) != group.as_ref());
+    Ok(rows)
 }
 
 pub fn relation(name: &Qualified<'_>) -> Result<Option<u32>, Error> {

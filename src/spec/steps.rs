@@ -56,6 +56,8 @@ pub enum Change {
     Rules(Rules),
     /// Which an authenticator's tokens may name.
     Roles(Vec<String>),
+    /// Whose tokens a login by token presents.
+    Issuers(Vec<String>),
 }
 
 impl Change {
@@ -64,6 +66,7 @@ impl Change {
             Self::Purpose(purpose) => metadata.purpose = Some(purpose.clone()),
             Self::Rules(rules) => metadata.login.clone_from(rules),
             Self::Roles(roles) => metadata.roles.clone_from(roles),
+            Self::Issuers(issuers) => metadata.issuers.clone_from(issuers),
         }
     }
 }

@@ -27,7 +27,11 @@ impl Report for Error {
             | Self::Replication
             | Self::Shared
             | Self::NoSessionSwitch
+            | Self::OtherPerson
+            | Self::OtherRole { .. }
+            | Self::ByToken
             | Self::OtherToken => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::IssuerNotTaken => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         }
     }
     fn detail(&self) -> String {
@@ -87,8 +91,14 @@ impl Report for Error {
             Self::Shared => {
                 "It is an authenticator, whose connections are shared: nobody else could use this one any more.".into()
             }
-            Self::NoSessionSwitch => "scope.set_jwt_session() has not been called.".into(),
+            Self::NoSessionSwitch => "Neither has scope.set_jwt_session() been called, nor has it logged in by token.".into(),
             Self::OtherToken => "It was switched by another token.".into(),
+            Self::IssuerNotTaken => {
+                "issuer_not_taken: the login takes tokens of other issuers.".into()
+            }
+            Self::OtherPerson => "It has another issuer or another subject, or none.".into(),
+            Self::OtherRole { role } => format!("It names the role \"{role}\", which is another."),
+            Self::ByToken => "It has logged in with this token.".into(),
         }
     }
     fn hint(&self) -> String {
@@ -138,6 +148,11 @@ impl Report for Error {
                 "COMMIT or ROLLBACK ends the switch of a transaction.".into()
             }
             Self::OtherToken => "Pass the token that switched the session, or disconnect.".into(),
+            Self::IssuerNotTaken => "Use a token of an issuer that the login was made for.".into(),
+            Self::OtherPerson | Self::OtherRole { .. } => {
+                "Pass a new token of the same person for the same role, or begin a new session with this one.".into()
+            }
+            Self::ByToken => "Disconnect.".into(),
         }
     }
 }

@@ -81,6 +81,21 @@ pub(super) fn ending() {
     }
 }
 
+/// The token of the session's switch.
+pub(super) fn active() -> Option<Rc<Presented>> {
+    with_active(|active| active.presented.clone())
+}
+
+/// The claim that names the role of the session's switch, where its caller has named one.
+pub(super) fn claim() -> Option<String> {
+    with_active(|active| active.switch.claim.clone()).flatten()
+}
+
+fn with_active<R>(look: impl FnOnce(&Active) -> R) -> Option<R> {
+    let tag = switch_state::with(|state| state.tag).filter(|&tag| tag != 0)?;
+    TOKENS.with_borrow(|tokens| tokens.iter().find(|active| active.tag() == tag).map(look))
+}
+
 /// Than that which the tokens are of: only a switch that is there may come back from before it.
 fn is_another_transaction() -> bool {
     let now = xact::transaction_start();

@@ -465,7 +465,7 @@ impl Server {
             .expect("a version number")
     }
 
-    fn by_socket(&self) -> Config {
+    pub fn by_socket(&self) -> Config {
         let mut config = Config::new();
         config.host_path(&self.dir).port(self.port);
         config

@@ -42,7 +42,7 @@ struct PortPrefix {
     cmdline_options: *mut c_char,
     guc_options: *mut c_void,
     application_name: *mut c_char,
-    hba: *mut c_void,
+    hba: *const HbaPrefix,
     #[cfg(feature = "pg15")]
     authn_id: *const c_char,
     /// Default and current keepalives_idle, _interval, _count and tcp_user_timeout.
@@ -64,6 +64,28 @@ struct PortPrefix {
     ssl: *mut c_void,
     peer: *mut c_void,
 }
+
+/// The beginning of `struct HbaLine` (libpq/hba.h): the line of pg_hba.conf by which the client logs in.
+#[repr(C)]
+struct HbaPrefix {
+    #[cfg(not(feature = "pg15"))]
+    source_file: *mut c_char,
+    line_number: i32,
+    raw_line: *mut c_char,
+    connection_type: i32,
+    databases: *mut c_void,
+    roles: *mut c_void,
+    address: libc::sockaddr_storage,
+    address_length: i32,
+    mask: libc::sockaddr_storage,
+    mask_length: i32,
+    compare_method: i32,
+    host_name: *mut c_char,
+    auth_method: i32,
+}
+
+/// `uaTrust` of `enum UserAuth`
+const TRUST: i32 = 2;
 
 #[repr(C)]
 struct SockAddr {
@@ -160,6 +182,15 @@ impl Port {
     pub fn uses_tls(self) -> bool {
         // SAFETY: a valid connection.
         unsafe { (*self.0.as_ptr()).ssl_in_use }
+    }
+
+    /// Has a line of pg_hba.conf let the client in without asking for anything?
+    pub fn is_trusted(self) -> bool {
+        // SAFETY: a valid connection, whose line stays where it is while the client logs in.
+        unsafe {
+            let line = (*self.0.as_ptr()).hba;
+            !line.is_null() && (*line).auth_method == TRUST
+        }
     }
 
     /// OpenSSL's `X509` of the client, if it has shown one that the server has verified.

@@ -1,0 +1,225 @@
+//! Logging in by token: no password at all.
+
+mod attacks;
+
+use std::time::Duration;
+
+use postgres::Config;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+use crate::jwt::issuers::{ED, iss};
+
+/// Tokens are asked for by lines that ask for nothing.
+pub const HBA: &str = "local all +token_logins trust\nlocal all all trust\nhost all +token_logins 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+
+/// A login by token of a reader and a writer of `orders`, for the issuer `corp`.
+pub struct Door<'a> {
+    pub f: Fixture<'a>,
+    pub login: String,
+    pub reader: String,
+    pub writer: String,
+}
+
+impl<'a> Door<'a> {
+    pub fn open(server: &'a Server, name: &str) -> Self {
+        let f = Fixture::on(server, name);
+        let (reader, writer) = (f.role("reader", "NOLOGIN"), f.role("writer", "NOLOGIN"));
+        let login = format!("{name}_login");
+        f.admin().run(&format!(
+            "GRANT SELECT ON orders TO {reader}; GRANT SELECT, INSERT ON orders TO {writer};
+             SELECT scope.add_jwt_issuer('corp', '{}', {});
+             SELECT scope.create_token_login('{login}', '{{{reader},{writer}}}', '{{corp}}')",
+            iss("corp"),
+            literal(&jwks(&[&ED]))
+        ));
+        Door {
+            f,
+            login,
+            reader,
+            writer,
+        }
+    }
+
+    pub fn claims(&self, more: Value) -> Value {
+        let mut claims =
+            json!({"iss": iss("corp"), "role": self.reader, "sub": "ann", "exp": now() + 600});
+        for (claim, value) in more.as_object().expect("an object") {
+            claims[claim] = value.clone();
+        }
+        claims
+    }
+
+    pub fn token(&self, more: Value) -> String {
+        ED.token("EdDSA", &self.claims(more))
+    }
+
+    pub fn knock(&self, token: &str) -> Result<Session, Refusal> {
+        self.knock_with(token, |config| config)
+    }
+
+    pub fn knock_with(
+        &self,
+        token: &str,
+        more: impl FnOnce(&mut Config) -> &mut Config,
+    ) -> Result<Session, Refusal> {
+        let mut config = self.f.server.by_socket();
+        config
+            .user(&self.login)
+            .password(token)
+            .dbname(&self.f.name);
+        more(&mut config);
+        Session::open(&config)
+    }
+
+    /// Refused as a wrong password is, with the reason in the log alone.
+    #[track_caller]
+    pub fn turns_away(&self, token: &str, reason: &str) {
+        let before = self.f.server.log().len();
+        let refusal = self.knock(token).err().expect("a login");
+        assert_eq!(refusal.code, "28P01", "{refusal}");
+        assert_eq!(
+            refusal.message,
+            format!("token authentication failed for user \"{}\"", self.login)
+        );
+        assert_eq!(refusal.detail, "");
+        let log = self.f.server.log();
+        let log = &log[before..];
+        assert!(
+            log.contains(&format!("its token was refused: {reason}")),
+            "{log}"
+        );
+    }
+}
+
+pub fn server() -> Server {
+    Server::start(Options::default().hba(HBA))
+}
+
+#[test]
+fn a_token_in_place_of_the_password_opens_a_session_of_its_role() {
+    let server = server();
+    let d = Door::open(&server, "door_opens");
+    let exp = now() + 900;
+    let mut s = d.knock(&d.token(json!({"exp": exp}))).expect("a login");
+    assert_eq!(
+        s.text("SELECT concat_ws(' ', session_user, current_user, scope.jwt_subject(), current_setting('request.jwt.claims')::json ->> 'sub')"),
+        format!("{} {} ann ann", d.login, d.reader)
+    );
+    assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
+    s.denied("INSERT INTO orders VALUES (9, 'x')", "42501");
+    // For its length, whatever its transactions do.
+    s.run("BEGIN; SELECT 1; ROLLBACK");
+    s.fails("SELECT 1/0");
+    assert_eq!(s.text("SELECT current_user"), d.reader);
+    // Another person shares the login, as another role.
+    let mut other = d
+        .knock(&d.token(json!({"role": d.writer, "sub": "bob"})))
+        .expect("a login");
+    other.run("INSERT INTO orders VALUES (9, 'x')");
+    assert_eq!(other.text("SELECT scope.jwt_subject()"), "bob");
+    assert_eq!(s.text("SELECT scope.jwt_subject()"), "ann");
+    let mut admin = d.f.admin();
+    admin.assert_that(&format!(
+        "(SELECT rolpassword IS NULL AND NOT rolinherit FROM pg_authid WHERE rolname = '{}')",
+        d.login
+    ));
+    let log = server.log();
+    let line = |event: &str| {
+        log.lines()
+            .find(|line| {
+                line.contains(&format!("\"event\":\"{event}\""))
+                    && line.contains(&d.login)
+                    && line.contains("\"subject\":\"ann\"")
+            })
+            .unwrap_or_else(|| panic!("no {event} of ann in {log}"))
+            .to_owned()
+    };
+    assert!(line("switch").contains("\"function\":\"login\""));
+    line("login");
+    assert!(!log.contains("eyJ"), "a token in the log");
+}
+
+#[test]
+fn a_session_ends_with_its_token_idle_or_not() {
+    let server = server();
+    let d = Door::open(&server, "door_ends");
+    d.f.admin()
+        .run("SELECT scope.alter_jwt_issuer('corp', '{\"leeway\": 0}')");
+    let short = || d.token(json!({"exp": now() + 3}));
+    let mut idle = d.knock(&short()).expect("a login");
+    let mut after_error = d.knock(&short()).expect("a login");
+    let mut in_block = d.knock(&short()).expect("a login");
+    let mut busy = d.knock(&short()).expect("a login");
+    after_error.fails("SELECT 1/0");
+    in_block.run("BEGIN");
+    in_block.fails("SELECT 1/0");
+    in_block.fails("SELECT 1");
+    let refusal = busy.fails("SELECT pg_sleep(60)");
+    assert_eq!(refusal.code, "57P01", "{refusal}");
+    assert!(
+        refusal
+            .message
+            .contains("the token that set the role has ended"),
+        "{refusal}"
+    );
+    assert!(refusal.detail.starts_with("expired"), "{refusal}");
+    let mut admin = d.f.admin();
+    // Nobody waits for their next statement.
+    wait_until("all sessions are gone", 5, || {
+        admin.holds(&format!(
+            "NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{}')",
+            d.login
+        ))
+    });
+    for s in [&mut idle, &mut after_error, &mut in_block] {
+        let refusal = s.fails("SELECT 1");
+        assert!(["57P01", ""].contains(&refusal.code.as_str()), "{refusal}");
+    }
+}
+
+#[test]
+fn a_new_token_of_the_same_person_lets_the_session_live_on() {
+    let server = server();
+    let d = Door::open(&server, "door_refresh");
+    d.f.admin()
+        .run("SELECT scope.alter_jwt_issuer('corp', '{\"leeway\": 0}')");
+    let mut s = d
+        .knock(&d.token(json!({"exp": now() + 4})))
+        .expect("a login");
+    let refresh = |token: &str| format!("SELECT scope.refresh_session({})", literal(token));
+    for (other, sqlstate) in [
+        (json!({"sub": "bob"}), "42501"),
+        (json!({"role": d.writer}), "42501"),
+        (json!({"exp": now() - 10}), "28000"),
+        (json!({"iss": "https://else.example.org/"}), "28000"),
+    ] {
+        s.refused(&refresh(&d.token(other)), sqlstate);
+    }
+    // What is rolled back has not been.
+    let exp = now() + 900;
+    let longer = d.token(json!({"exp": exp, "groups": ["a"]}));
+    s.run("BEGIN");
+    s.run(&refresh(&longer));
+    assert_eq!(s.text("SELECT scope.jwt_claim('groups')"), "[\"a\"]");
+    s.run("ROLLBACK");
+    assert_eq!(s.text("SELECT scope.jwt_claim('groups')"), "");
+    assert_eq!(
+        s.text(&format!(
+            "SELECT extract(epoch FROM scope.refresh_session({}))::bigint",
+            literal(&longer)
+        )),
+        exp.to_string()
+    );
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(
+        s.text("SELECT current_user || scope.jwt_claim('groups')"),
+        format!("{}[\"a\"]", d.reader)
+    );
+    // One that is over is over.
+    let mut s = d
+        .knock(&d.token(json!({"exp": now() + 2})))
+        .expect("a login");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(s.attempt(&refresh(&longer)).is_err());
+}
