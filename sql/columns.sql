@@ -57,6 +57,7 @@ COMMENT ON COLUMN scope.credentials.database IS 'The database in which it was is
 COMMENT ON COLUMN scope.credentials.token_issuer IS 'The iss of the token that it was issued for, by scope.exchange_token().';
 COMMENT ON COLUMN scope.credentials.token_subject IS 'Its sub.';
 COMMENT ON COLUMN scope.credentials.token_id IS 'Its jti.';
+COMMENT ON COLUMN scope.credentials.issuers IS 'The issuers whose tokens it logs in with, by scope.create_token_login(); NULL: it has a password.';
 
 COMMENT ON COLUMN scope.guarded_logins.role IS 'The login, which is not managed otherwise.';
 COMMENT ON COLUMN scope.guarded_logins.in_force IS 'False once it has become a superuser: superusers are never refused.';

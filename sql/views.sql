@@ -142,7 +142,9 @@ SELECT r.rolname AS role,
        home.database,
        m.label -> 'token' ->> 'iss' AS token_issuer,
        m.label -> 'token' ->> 'sub' AS token_subject,
-       m.label -> 'token' ->> 'jti' AS token_id
+       m.label -> 'token' ->> 'jti' AS token_id,
+       CASE WHEN (m.label -> 'issuers') IS NOT NULL
+            THEN ARRAY(SELECT i FROM pg_catalog.jsonb_array_elements_text(m.label -> 'issuers') i) END AS issuers
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel

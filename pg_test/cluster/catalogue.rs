@@ -24,6 +24,7 @@ function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_c
 function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
+function scope.create_token_login(pg_catalog.text,pg_catalog.text[],pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.drop_jwt_issuer(pg_catalog.text) | 
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
@@ -46,6 +47,7 @@ function scope.plan_digest(pg_catalog.jsonb) |
 function scope.plan_digest(pg_catalog.text) | 
 function scope.prune(boolean,boolean) | 
 function scope.refresh_jwt_keys(pg_catalog.text) | 
+function scope.refresh_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::refusals;
 use crate::session::cancelling;
 use crate::session::ends::{self, Ended};
+use crate::session::gate;
 
 const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
 
@@ -117,6 +118,13 @@ unsafe fn explain_end() -> bool {
                 c"ROLLBACK, and begin again with what the role has without it.",
             ),
         };
+        // A session that is a token's ends with it, as with an administrator's word (57P01).
+        if is_session && gate::is_by_token() && ended == Ended::Token {
+            errmsg(session.as_ptr());
+            errdetail(detail.as_ptr());
+            errhint(c"Connect anew with a new token. A session that goes on takes one by scope.refresh_session().".as_ptr());
+            return true;
+        }
         errcode(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION as i32);
         if is_session {
             errmsg(session.as_ptr());

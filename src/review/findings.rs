@@ -246,7 +246,21 @@ SELECT r.rolname::text, NULL, format('logs in without a deadline; with the fix, 
  WHERE r.rolcanlogin AND r.oid <> 10 AND (r.rolvaliduntil IS NULL OR NOT isfinite(r.rolvaliduntil))
    -- The deadline that we know of holds: it was changed by hand.
    AND NOT EXISTS (SELECT FROM pg_shseclabel l WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
-                      AND l.label::jsonb ->> 'valid_until' IS NOT NULL)",
+                      -- Its tokens have one.
+                      AND (l.label::jsonb ->> 'valid_until' IS NOT NULL OR l.label::jsonb ? 'issuers'))",
+    },
+    Check {
+        code: "token_login_outsider",
+        severity: Severity::High,
+        stops: "",
+        sql: "
+SELECT r.rolname::text, g.rolname::text,
+       'is let in by lines of pg_hba.conf that ask for no password, where the library is not loaded: they are for logins by token',
+       NULL, format('REVOKE %I FROM %I;', g.rolname, r.rolname)
+  FROM pg_authid g JOIN pg_auth_members m ON m.roleid = g.oid JOIN pg_authid r ON r.oid = m.member
+ WHERE g.rolname = current_setting('scope_roles.token_login_group')
+   AND NOT EXISTS (SELECT FROM pg_shseclabel l WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
+                      AND l.label::jsonb ->> 'kind' IN ('credential', 'authenticator'))",
     },
     Check {
         code: "old_password",

@@ -170,7 +170,7 @@ fn run(step: &Step) -> Result<(), Error> {
             let new = authenticator::New {
                 role: &declared.name,
                 roles: &declared.roles,
-                issuers: &declared.issuers,
+                issuers: &declared.token_issuers,
                 purpose: declared.purpose.as_deref(),
                 options: &options,
                 valid_until: None,

@@ -60,7 +60,7 @@ fn authenticator(
         let new = authenticator::New {
             role: &declared.name,
             roles: &known,
-            issuers: &declared.issuers,
+            issuers: &declared.token_issuers,
             purpose: None,
             options: &options,
             valid_until: None,
@@ -69,7 +69,7 @@ fn authenticator(
         found.policies.push(Step {
             object: format!("authenticator {}", declared.name),
             statement: creation(declared),
-            reason: match declared.issuers.is_empty() {
+            reason: match declared.token_issuers.is_empty() {
                 true => format!(
                     "declared at {at}, and not there; it has no password until scope.rotate_password()"
                 ),
@@ -98,20 +98,20 @@ fn authenticator(
         });
     }
     let before: BTreeSet<&String> = target.metadata.issuers.iter().collect();
-    let issuers: BTreeSet<&String> = declared.issuers.iter().collect();
+    let issuers: BTreeSet<&String> = declared.token_issuers.iter().collect();
     if before.is_empty() != issuers.is_empty() {
         return Err(Error::OtherLogin {
             role: declared.name.clone(),
-            pointer: format!("{at}/issuers"),
+            pointer: format!("{at}/token_issuers"),
         });
     }
     let metadata = logins::policy(at, &target, rules, found)?;
     if before != issuers {
         require_function("create_token_login", at)?;
-        let change = Change::Issuers(declared.issuers.clone());
+        let change = Change::Issuers(declared.token_issuers.clone());
         let step = label_step(&declared.name, &metadata, change);
         found.policies.push(Step {
-            reason: format!("other issuers are declared at {at}/issuers"),
+            reason: format!("other issuers are declared at {at}/token_issuers"),
             ..step
         });
     }
@@ -266,7 +266,7 @@ pub fn options(at: &str, declared: &Authenticator) -> Result<Options, Error> {
 
 /// The function that makes such a login.
 fn maker(declared: &Authenticator) -> &'static str {
-    match declared.issuers.as_slice() {
+    match declared.token_issuers.as_slice() {
         [] => "create_authenticator",
         _ => "create_token_login",
     }
@@ -275,8 +275,8 @@ fn maker(declared: &Authenticator) -> &'static str {
 /// As a call would be written.
 fn creation(declared: &Authenticator) -> String {
     let mut arguments = vec![spi::literal(&declared.name), array(&declared.roles)];
-    if !declared.issuers.is_empty() {
-        arguments.push(array(&declared.issuers));
+    if !declared.token_issuers.is_empty() {
+        arguments.push(array(&declared.token_issuers));
     }
     let mut named = |name: &str, value: Option<String>| {
         arguments.extend(value.map(|value| format!("{name} => {value}")));

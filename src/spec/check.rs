@@ -102,8 +102,8 @@ impl Document {
             }
             names_once(&format!("{at}/roles"), &authenticator.roles)?;
             once(
-                &format!("{at}/issuers"),
-                &authenticator.issuers,
+                &format!("{at}/token_issuers"),
+                &authenticator.token_issuers,
                 Clone::clone,
             )?;
             once_in(&format!("{at}/allowed_ips"), &authenticator.allowed_ips)?;

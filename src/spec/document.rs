@@ -135,7 +135,7 @@ pub struct Authenticator {
     pub roles: Vec<String>,
     /// Of a login by token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub issuers: Vec<String>,
+    pub token_issuers: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -101,7 +101,7 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
             if target.metadata.kind == Kind::Authenticator {
                 document.authenticators.push(Authenticator {
                     roles: roles_of(&target.role.name, &target.metadata)?,
-                    issuers: target.metadata.issuers,
+                    token_issuers: target.metadata.issuers,
                     connection_limit: state::connection_limit(&target.role.name)?,
                     purpose: target.metadata.purpose,
                     name: target.role.name,

@@ -358,6 +358,7 @@ fn every_reason_of_a_refusal_is_listed() {
                     | "withdrawn"
                     | "unknown"
                     | "claim_required"
+                    | "issuer_not_taken"
                     | "not_bound"
                     | "bound_elsewhere"
                     | "keys_expired"

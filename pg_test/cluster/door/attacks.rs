@@ -33,7 +33,7 @@ fn attack_tokens_that_open_no_door() {
     };
     let own = |more| ED.token("EdDSA", &with(more));
     for (token, reason) in [
-        (String::new(), "malformed"),
+        (String::new(), "empty"),
         ("x".into(), "malformed"),
         ("a'b\"\n\u{e9}".into(), "malformed"),
         (own(json!({"exp": now() - 100})), "expired"),
@@ -48,7 +48,7 @@ fn attack_tokens_that_open_no_door() {
         (own(json!({"role": "postgres"})), "role_privileged"),
         (own(json!({"role": "token_logins"})), "role_not"),
         (own(json!({"role": "door_tokens_third"})), "role_not_listed"),
-        (own(json!({"role": null})), "no_role"),
+        (own(json!({"role": null})), "role_not_text"),
         (sign(&with(json!({}))), "algorithm"),
         (sign_with_nothing(&with(json!({}))), "algorithm"),
     ] {
@@ -60,7 +60,13 @@ fn attack_tokens_that_open_no_door() {
     admin.run("SELECT scope.revoke_token('t1', now() + interval '1 hour')");
     d.turns_away(&token, "revoked");
     let refusal = s.fails("SELECT 1");
-    assert_eq!(refusal.code, "28000", "{refusal}");
+    // A client may miss the last words of a connection.
+    assert!(["28000", ""].contains(&refusal.code.as_str()), "{refusal}");
+    assert!(
+        server
+            .log()
+            .contains("28000 FATAL:  the token that set the role has been revoked")
+    );
     assert_eq!(s.fails("SELECT 1").code, "", "the session goes on");
 }
 
@@ -107,18 +113,25 @@ fn attack_a_session_by_token_leaves_its_role() {
         );
     }
     // Neither at the start.
+    let writer = format!("-c role={}", d.writer);
     for options in [
+        writer.as_str(),
         "-c role=none",
+        "-c session_authorization=postgres",
         "-c scope.switch=",
         "-c request.jwt.claims={}",
         "-c session_preload_libraries=",
+        "-c scope_roles.session_switches=on",
     ] {
         match d.knock_with(&token, |config| config.options(options)) {
-            Ok(mut s) => assert_eq!(
-                s.text("SELECT current_user || scope.jwt_subject()"),
-                format!("{}ann", d.reader),
-                "{options}"
-            ),
+            Ok(mut s) => {
+                s.denied("RESET ROLE", "42501");
+                assert_eq!(
+                    s.text("SELECT current_user || scope.jwt_subject()"),
+                    format!("{}ann", d.reader),
+                    "{options}"
+                );
+            }
             Err(refusal) => assert_ne!(refusal.code, "28P01", "{options}: {refusal}"),
         }
     }
@@ -215,7 +228,10 @@ fn attack_a_server_without_the_library_lets_everybody_in() {
         .knock_with("", |config| config.options("-c session_preload_libraries="))
         .err()
         .expect("no login");
-    assert_eq!(refusal.code, "55000", "{refusal}");
+    assert!(
+        ["42501", "55000"].contains(&refusal.code.as_str()),
+        "{refusal}"
+    );
     server
         .admin("postgres")
         .run(&format!("ALTER ROLE {} SUPERUSER", d.login));
@@ -256,7 +272,7 @@ fn attack_messages_that_are_no_password() {
     let server = Server::start(
         Options::default()
             .hba(HBA)
-            .set("authentication_timeout", "'3s'"),
+            .set("authentication_timeout", "3s"),
     );
     let d = Door::open(&server, "door_messages");
     let message = |kind: u8, length: i32, body: &[u8]| {
@@ -281,14 +297,7 @@ fn attack_messages_that_are_no_password() {
         (7, b"\xff\xfe\0"),
     ] {
         let said = message(b'p', length, body);
-        assert!(
-            !said.contains('Z') || said.contains("28P01"),
-            "{length}: {said:?}"
-        );
-        assert!(
-            !said.contains("BackendKeyData") && !said.contains("\u{0}I"),
-            "{length}: {said:?}"
-        );
+        assert!(!said.contains("Z\0\0\0\u{5}I"), "{length}: {said:?}");
     }
     let most = "x".repeat(65_530);
     d.turns_away(&most, "malformed");

@@ -1,0 +1,103 @@
+//! Clients as they are: drivers, psql, a pooler.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use super::{Door, server};
+use crate::harness::*;
+
+fn assert_works(driver: &str) {
+    let Some(packages) = std::env::var_os("SCOPE_ROLES_PYTHON_DRIVERS") else {
+        return skip("there are no Python drivers here (SCOPE_ROLES_PYTHON_DRIVERS)");
+    };
+    let server = server();
+    let d = Door::open(&server, &format!("door_{driver}"));
+    let socket = server.socket();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/pg_test/cluster/door/drivers.py"
+    );
+    let done = Command::new("python3")
+        .env("PYTHONPATH", packages)
+        .args(["-B", script, driver])
+        .arg(socket.parent().expect("a folder"))
+        .args([
+            &server.port().to_string(),
+            &d.f.name,
+            &d.login,
+            &d.token(json!({})),
+            &d.reader,
+        ])
+        .output()
+        .expect("python3");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{driver}:\n{said}");
+    assert_eq!(done.stdout, b"fine\n", "{driver}:\n{said}");
+}
+
+#[test]
+fn psycopg_logs_in_by_token() {
+    assert_works("psycopg");
+}
+
+#[test]
+fn pg8000_logs_in_by_token() {
+    assert_works("pg8000");
+}
+
+#[test]
+fn asyncpg_and_its_pool_log_in_by_token() {
+    assert_works("asyncpg");
+}
+
+#[test]
+fn psql_logs_in_over_tls_with_what_the_call_has_answered() {
+    let Some(folder) = certificate("door-tls") else {
+        return;
+    };
+    let file = |name: &str| folder.join(name).display().to_string();
+    let server = Server::start(
+        Options::default()
+            .hba(super::HBA)
+            .set("ssl", "on")
+            .set("ssl_key_file", &file("server.key"))
+            .set("ssl_cert_file", &file("server.crt")),
+    );
+    let d = Door::open(&server, "door_psql");
+    let token = d.token(json!({}));
+    let psql = |more: &str| {
+        let target = format!(
+            "host=127.0.0.1 port={} user={} dbname={} {more}",
+            server.port(),
+            d.login,
+            d.f.name
+        );
+        let done = server
+            .client("psql")
+            .env("PGPASSWORD", &token)
+            .args([
+                "-XAtc",
+                "SELECT current_user || scope.jwt_subject()",
+                &target,
+            ])
+            .output()
+            .expect("psql");
+        let said = [done.stdout, done.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    assert_eq!(psql("sslmode=require"), format!("{}ann\n", d.reader));
+    assert!(psql("sslmode=disable").contains("connection refused by login policy"));
+}
+
+/// A pooler gives a connection to one client after the other, and nobody asks the second for a token.
+#[test]
+fn attack_the_next_client_of_a_pooler_is_the_person_before() {
+    let server = server();
+    let d = Door::open(&server, "door_pooler");
+    let mut s = d.knock(&d.token(json!({}))).expect("a login");
+    // What PgBouncer sends between two clients: refused, and so it closes the connection.
+    let refusal = s.fails("DISCARD ALL");
+    assert_eq!(refusal.code, "42501", "{refusal}");
+    assert_eq!(s.text("SELECT scope.jwt_subject()"), "ann");
+}
