@@ -132,7 +132,11 @@ fn attack_a_session_by_token_leaves_its_role() {
                     "{options}"
                 );
             }
-            Err(refusal) => assert_ne!(refusal.code, "28P01", "{options}: {refusal}"),
+            // Whoever starts as something else is sent away.
+            Err(refusal) => assert!(
+                ["28P01", "28000", "42501", "42704", "55P02"].contains(&refusal.code.as_str()),
+                "{options}: {refusal}"
+            ),
         }
     }
 }
