@@ -250,12 +250,7 @@ fn refresh(token: &str) -> Result<i64, Error> {
     if !switch_state::lasts_for_the_session() {
         return Err(Error::NoSessionSwitch);
     }
-    if identity::in_security_definer() {
-        return Err(Error::SecurityDefiner);
-    }
-    if switch_state::would_be_undone() {
-        return Err(Error::WouldBeUndone);
-    }
+    require_lasting()?;
     let accepted = &presented.token;
     let before = standing::active().ok_or(Error::NoSessionSwitch)?;
     let is_same = {
@@ -444,18 +439,24 @@ fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, Pat
     })
 }
 
-/// `last` comes when nothing else can refuse it.
-fn activate(
-    permitted: &Permitted,
-    state: &Prepared,
-    last: impl FnOnce() -> Result<(), verify::Error>,
-) -> Result<(), Error> {
+/// What is set now stays when the calling function returns.
+fn require_lasting() -> Result<(), Error> {
     if identity::in_security_definer() {
         return Err(Error::SecurityDefiner);
     }
     if switch_state::would_be_undone() {
         return Err(Error::WouldBeUndone);
     }
+    Ok(())
+}
+
+/// `last` comes when nothing else can refuse it.
+fn activate(
+    permitted: &Permitted,
+    state: &Prepared,
+    last: impl FnOnce() -> Result<(), verify::Error>,
+) -> Result<(), Error> {
+    require_lasting()?;
     if server::is_replication_connection() {
         return Err(Error::Replication);
     }

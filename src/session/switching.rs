@@ -17,14 +17,16 @@ pub fn activate(role: &CStr, state: &Prepared, settings: &Stored) {
     if !settings.is_empty() || state.extent == Extent::Session {
         role_settings::begin(settings, state.extent);
     }
-    ends::ensure();
-    claim_settings::switched();
+    stands();
 }
 
 /// Gives the switch of the session another token.
 pub fn refresh(role: &CStr, state: &Prepared) {
-    claim_settings::secure();
     switch_state::set(role, state);
+    stands();
+}
+
+fn stands() {
     ends::ensure();
     claim_settings::switched();
 }
