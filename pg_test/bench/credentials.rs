@@ -298,7 +298,7 @@ impl Drop for Traffic {
 }
 
 /// Microseconds.
-fn time(work: impl FnOnce()) -> f64 {
+pub fn time(work: impl FnOnce()) -> f64 {
     let started = Instant::now();
     work();
     started.elapsed().as_secs_f64() * 1e6

@@ -20,6 +20,7 @@ mod access;
 mod audit;
 mod credentials;
 mod curves;
+mod door;
 mod lock;
 mod measure;
 mod report;

@@ -7,6 +7,7 @@ use crate::access;
 use crate::audit;
 use crate::cluster::harness::{SECRET, literal};
 use crate::credentials;
+use crate::door;
 use crate::lock;
 use crate::measure::{Figures, OneProcessor, compare, in_turns};
 use crate::scene::{Loop, Scene, TABLE_ROWS, array};
@@ -157,6 +158,14 @@ pub const ALL: [Row; 26] = [
         unit: MICROSECONDS,
         target: 1.0,
         measure: credentials::login,
+    },
+    Row {
+        name: "door_login",
+        what: "a login with a new RS256 token in place of a password, and its end",
+        peer: "a login by scram-sha-256",
+        unit: MICROSECONDS,
+        target: 1.0,
+        measure: door::login,
     },
     Row {
         name: "credentials_next_deadline",
