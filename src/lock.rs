@@ -51,7 +51,9 @@ pub fn refuse(violation: &Violation) -> ! {
     audit::refused(Class::Lock, violation, |problem| {
         audit::Event::LockViolation { problem }
     });
-    if violation.is_of_the_token() && gate::is_by_token() {
+    // Between two clients poolers send it, and go on when it fails: nobody asks the second for a token.
+    let hands_on = matches!(violation, Violation::DiscardAll);
+    if gate::is_by_token() && (hands_on || violation.is_of_the_token()) {
         end_session(violation);
     }
     raise(violation)

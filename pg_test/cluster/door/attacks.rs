@@ -93,7 +93,6 @@ fn attack_a_session_by_token_leaves_its_role() {
         "RESET ROLE".to_owned(),
         format!("SET ROLE {}", d.writer),
         "SET SESSION AUTHORIZATION DEFAULT".into(),
-        "DISCARD ALL".into(),
         format!("SELECT scope.end_jwt_session({})", literal(&token)),
         format!(
             "SELECT scope.set_jwt_role({})",

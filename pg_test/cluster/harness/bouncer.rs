@@ -37,19 +37,31 @@ impl Bouncer {
         logins: &[&str],
         connections: u32,
     ) -> Option<Bouncer> {
+        let users: Vec<(&str, &str)> = logins.iter().map(|&login| (login, "")).collect();
+        let mode = format!("pool_mode = transaction\ndefault_pool_size = {connections}");
+        Bouncer::with(server, name, &users, &mode)
+    }
+
+    /// The same with passwords, and settings as lines.
+    pub fn with(
+        server: &Server,
+        name: &str,
+        users: &[(&str, &str)],
+        settings: &str,
+    ) -> Option<Bouncer> {
         let program = PathBuf::from(std::env::var_os("SCOPE_ROLES_PGBOUNCER")?);
         let socket = server.socket();
         let (folder, file) = (socket.parent()?, socket.file_name()?.to_str()?);
         let dir = folder.join(name);
         make_dir(&dir);
-        let users: String = logins
+        let users: String = users
             .iter()
-            .map(|login| format!("\"{login}\" \"\"\n"))
+            .map(|(login, password)| format!("\"{login}\" \"{password}\"\n"))
             .collect();
         let ini = format!(
             "[databases]\n* = host={folder} port={port}\n\
              [pgbouncer]\nunix_socket_dir = {dir}\nlisten_port = {PORT}\nauth_type = trust\nauth_file = {dir}/users\n\
-             pool_mode = transaction\ndefault_pool_size = {connections}\nlogfile = {dir}/log\n",
+             {settings}\nlogfile = {dir}/log\n",
             folder = folder.display(),
             port = file.rsplit('.').next()?,
             dir = dir.display(),
