@@ -22,6 +22,7 @@ use crate::audit::{self, Class, Event};
 use crate::error::{NotPreloaded, Report};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
+use crate::pg::catalog::Role;
 use crate::pg::{catalog, clock, identity, server, time_zone};
 use crate::session::{gate, leftovers};
 use crate::session_libraries;
@@ -34,16 +35,18 @@ pub fn init() {
     session_libraries::install();
 }
 
-/// Ends the connection with 28000 when `user` is a managed or guarded role that may not log in.
-/// Other roles, and superusers, are never touched.
-pub fn enforce(user: &str, client: Client) {
-    let Some(role) = catalog::role_by_name(user) else {
-        return;
-    };
+/// Ends the connection with 28000 when `user` is a managed or guarded role that may not log in. Who logs in, if there is such a role.
+pub fn enforce(user: &str, client: Client) -> Option<pg_sys::Oid> {
+    let role = catalog::role_by_name(user)?;
     // First of all: the label of a superuser is not even read, so that a damaged one does no harm.
-    if role.superuser {
-        return;
+    if !role.superuser {
+        enforce_label(user, &role, client);
     }
+    Some(role.oid)
+}
+
+/// Other roles are never touched.
+fn enforce_label(user: &str, role: &Role, client: Client) {
     let Some(metadata) = label::read_at_login(role.oid) else {
         return;
     };

@@ -26,6 +26,7 @@ pub mod log;
 pub mod name;
 pub mod notify;
 pub mod own_setting;
+pub mod per_backend;
 mod pinned_settings;
 pub mod plans;
 pub mod preload;

@@ -7,6 +7,7 @@ use crate::admission::Client;
 use crate::login;
 use crate::pg::compat::{Peer, Port};
 use crate::pg::{connection, text};
+use crate::presence;
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -52,7 +53,8 @@ extern "C-unwind" fn after_authentication() {
         },
         Peer::Unknown => Client::Unknown,
     };
-    if let Some(user) = port.user() {
-        login::enforce(&text::of(user), client);
+    let user = port.user().map(text::of);
+    if let Some(role) = user.and_then(|user| login::enforce(&user, client)) {
+        presence::logged_in(role, port.uses_tls(), port.authentication_method());
     }
 }

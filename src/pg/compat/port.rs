@@ -42,7 +42,7 @@ struct PortPrefix {
     cmdline_options: *mut c_char,
     guc_options: *mut c_void,
     application_name: *mut c_char,
-    hba: *mut c_void,
+    hba: *const HbaLinePrefix,
     #[cfg(feature = "pg15")]
     authn_id: *const c_char,
     /// Default and current keepalives_idle, _interval, _count and tcp_user_timeout.
@@ -63,6 +63,41 @@ struct PortPrefix {
     /// From here on with OpenSSL only.
     ssl: *mut c_void,
     peer: *mut c_void,
+}
+
+/// The beginning of `struct HbaLine` (libpq/hba.h), likewise.
+#[repr(C)]
+struct HbaLinePrefix {
+    #[cfg(not(feature = "pg15"))]
+    sourcefile: *mut c_char,
+    linenumber: i32,
+    rawline: *mut c_char,
+    conntype: i32,
+    databases: *mut c_void,
+    roles: *mut c_void,
+    addr: libc::sockaddr_storage,
+    addrlen: i32,
+    mask: libc::sockaddr_storage,
+    masklen: i32,
+    ip_cmp_method: i32,
+    hostname: *mut c_char,
+    auth_method: u32,
+}
+
+/// `USER_AUTH_LAST` (libpq/hba.h).
+const LAST_AUTHENTICATION_METHOD: u32 = if cfg!(feature = "pg18") { 15 } else { 14 };
+
+/// What pg_hba.conf calls a method.
+pub fn name_of_authentication_method(method: u32) -> Option<String> {
+    unsafe extern "C-unwind" {
+        fn hba_authname(method: u32) -> *const c_char;
+    }
+    if method > LAST_AUTHENTICATION_METHOD {
+        return None;
+    }
+    // SAFETY: one of the methods; the result is a constant.
+    let name = unsafe { text::bytes(hba_authname(method)) }?;
+    Some(text::of(name).into_owned())
 }
 
 #[repr(C)]
@@ -160,6 +195,15 @@ impl Port {
     pub fn uses_tls(self) -> bool {
         // SAFETY: a valid connection.
         unsafe { (*self.0.as_ptr()).ssl_in_use }
+    }
+
+    /// The method of the line of pg_hba.conf that let the client in, as PostgreSQL numbers them.
+    pub fn authentication_method(self) -> u32 {
+        // SAFETY: a valid connection; the line lives as long as the process, NULL before one was chosen.
+        unsafe {
+            let line = (*self.0.as_ptr()).hba;
+            line.as_ref().map_or(u32::MAX, |line| line.auth_method)
+        }
     }
 
     /// OpenSSL's `X509` of the client, if it has shown one that the server has verified.
