@@ -59,6 +59,22 @@ COMMENT ON COLUMN scope.credentials.token_subject IS 'Its sub.';
 COMMENT ON COLUMN scope.credentials.token_id IS 'Its jti.';
 COMMENT ON COLUMN scope.credentials.issuers IS 'The issuers whose tokens it logs in with, by scope.create_token_login(); NULL: it has a password.';
 
+COMMENT ON COLUMN scope.sessions.pid IS 'The process, as in pg_stat_activity.';
+COMMENT ON COLUMN scope.sessions.login IS 'The role that has logged in.';
+COMMENT ON COLUMN scope.sessions.acting_role IS 'The role that a token has activated; NULL: none, now.';
+COMMENT ON COLUMN scope.sessions.issuer IS 'The iss of that token, or of the one that the login was issued for. Beyond 256 bytes it ends in three dots.';
+COMMENT ON COLUMN scope.sessions.subject IS 'Its sub, likewise.';
+COMMENT ON COLUMN scope.sessions.actor IS 'Who acts for the subject now: the sub of the act claim. Whom that one acts for is in the audit trail.';
+COMMENT ON COLUMN scope.sessions.since IS 'When it began.';
+COMMENT ON COLUMN scope.sessions.until IS 'The earlier of the ends of the token and of the login; NULL: none.';
+COMMENT ON COLUMN scope.sessions.address IS 'From where it comes; NULL: by Unix socket.';
+COMMENT ON COLUMN scope.sessions.tls IS 'Whether the connection uses TLS.';
+COMMENT ON COLUMN scope.sessions.method IS 'How it has shown who it is: the method in pg_hba.conf.';
+COMMENT ON COLUMN scope.sessions.state IS 'As in pg_stat_activity: active, idle, idle in transaction ...';
+COMMENT ON COLUMN scope.sessions.application_name IS 'What the client calls itself.';
+COMMENT ON COLUMN scope.sessions.database IS 'Its database; NULL for physical replication.';
+COMMENT ON COLUMN scope.sessions.query_id IS 'The fingerprint of what it does, or did last, as in pg_stat_statements, if the server computes it.';
+
 COMMENT ON COLUMN scope.guarded_logins.role IS 'The login, which is not managed otherwise.';
 COMMENT ON COLUMN scope.guarded_logins.in_force IS 'False once it has become a superuser: superusers are never refused.';
 COMMENT ON COLUMN scope.guarded_logins.last_login IS 'When it last logged in to this server; NULL: never since it was guarded, or not known.';

@@ -52,23 +52,31 @@ thread_local! {
 }
 
 /// Ends the connection with 28000 when the user is a managed or guarded role that may not log in.
-/// Other roles, and superusers, are never touched, unless a line for logins by token has let them in. `ask` has one of those present its token.
-pub fn enforce(visitor: &Visitor, ask: impl FnOnce(&Metadata)) {
-    let (user, client) = (visitor.user.as_str(), visitor.client);
-    let Some(role) = catalog::role_by_name(user) else {
-        return;
-    };
+/// Superusers are never touched, unless a line for logins by token has let them in. `ask` has one of those present its token. Who logs in, if there
+/// is such a role.
+pub fn enforce(visitor: &Visitor, ask: impl FnOnce(&Metadata)) -> Option<pg_sys::Oid> {
+    let role = catalog::role_by_name(&visitor.user)?;
     if visitor.is_trusted && is_of_token_logins(&role) {
         let is_one = || matches!(label::read_at_login(role.oid), Some(Ok(label)) if label.logs_in_by_token());
         // A superuser's session is never that of a token.
         if role.superuser || !is_one() {
-            refuse(user, client, Refusal::NoTokenLogin.reason());
+            refuse(
+                &visitor.user,
+                visitor.client,
+                Refusal::NoTokenLogin.reason(),
+            );
         }
     }
     // First of all: the label of a superuser is not even read, so that a damaged one does no harm.
-    if role.superuser {
-        return;
+    if !role.superuser {
+        enforce_label(visitor, &role, ask);
     }
+    Some(role.oid)
+}
+
+/// Other roles are never touched.
+fn enforce_label(visitor: &Visitor, role: &Role, ask: impl FnOnce(&Metadata)) {
+    let (user, client) = (visitor.user.as_str(), visitor.client);
     let Some(metadata) = label::read_at_login(role.oid) else {
         return;
     };
@@ -121,7 +129,7 @@ pub fn enforce(visitor: &Visitor, ask: impl FnOnce(&Metadata)) {
                 refuse(user, client, Refusal::Tls.reason());
             }
             ask(metadata);
-            WAITING.set(Some((role, visitor.clone())));
+            WAITING.set(Some((role.clone(), visitor.clone())));
         }
         None => {
             ledger::admitted(role.oid, now, client);

@@ -27,6 +27,7 @@ pub mod name;
 pub mod notify;
 pub mod own_setting;
 pub mod password_message;
+pub mod per_backend;
 mod pinned_settings;
 pub mod plans;
 pub mod preload;

@@ -15,6 +15,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["tables"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["login"]);
+extension_sql_file!(
+    "../sql/sessions.sql",
+    name = "sessions",
+    requires = ["views"]
+);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
 extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
@@ -33,7 +38,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/columns.sql",
     name = "columns",
-    requires = ["page", "guards"]
+    requires = ["page", "guards", "sessions"]
 );
 extension_sql_file!(
     "../sql/privileges.sql",

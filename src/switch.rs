@@ -22,6 +22,7 @@ use crate::jwt::{self, Verified};
 use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
 use crate::pg::{clock, error_context, identity, server, statement, text, xact};
+use crate::presence::Person;
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{gate, leftovers, role_changers, switching};
 use crate::switch_text::{Extent, State};
@@ -302,14 +303,22 @@ fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Swi
         jwt::with_role(accepted.verified.payload(), &named.role).map(encoding::for_setting)
     };
     let permitted = permitted_now(&named.role, asked.grounds)?;
-    let state = Prepared::new(&State {
+    let state = State {
         extent: asked.extent,
         role: permitted.role.oid.into(),
         ends_at: accepted.ends_at(),
         tag: accepted.tag,
         claims: accepted.claims(),
         with_role: shown.as_deref(),
-    });
+    };
+    let verified = &accepted.verified;
+    let (issuer, subject, actors) = (verified.issuer(), verified.subject(), verified.actors());
+    let person = Person {
+        issuer: issuer.as_deref(),
+        subject: subject.as_deref(),
+        actor: actors.first().map(String::as_str),
+    };
+    let state = Prepared::new(&state, &person);
     Ok(Switch {
         made_for: asked,
         claim: claim.map(str::to_owned),
@@ -340,14 +349,15 @@ fn anonymous(role: String, extent: Extent) -> Result<Rc<CStr>, Error> {
     let grounds = Grounds::now();
     let permitted = permitted_now(&role, grounds)?;
     let claims = encoding::for_setting(serde_json::json!({ "role": role }).to_string());
-    let state = Prepared::new(&State {
+    let state = State {
         extent,
         role: permitted.role.oid.into(),
         ends_at: i64::MAX,
         tag: 0,
         claims: &claims,
         with_role: None,
-    });
+    };
+    let state = Prepared::new(&state, &Person::default());
     activate(&permitted, &state, || Ok(()))?;
     standing::permitted(grounds.roles);
     Ok(permitted.name.clone())

@@ -8,6 +8,7 @@ function _scope.home(pg_catalog.jsonb,pg_catalog.oid) | PUBLIC EXECUTE
 function _scope.jwt_tables_changed() | 
 function _scope.login_facts() | PUBLIC EXECUTE
 function _scope.only_superusers() | 
+function _scope.present() | PUBLIC EXECUTE
 function _scope.system_identifier() | PUBLIC EXECUTE
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text,boolean,pg_catalog.text,boolean,pg_catalog.text,pg_catalog.text,interval) | 
@@ -29,6 +30,7 @@ function scope.drop_jwt_issuer(pg_catalog.text) |
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
+function scope.end_sessions(pg_catalog.text,pg_catalog.name,pg_catalog.text) | 
 function scope.exchange_token(pg_catalog.text,interval,pg_catalog.text,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.expire_roles() | 
 function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
@@ -85,6 +87,7 @@ view scope.jwt_issuers | pg_monitor SELECT
 view scope.roles | PUBLIC SELECT
 view scope.scope_declarations | PUBLIC SELECT
 view scope.scopes | PUBLIC SELECT
+view scope.sessions | PUBLIC SELECT
 ";
 
 const LISTED: &str = "

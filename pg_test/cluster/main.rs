@@ -34,6 +34,7 @@ mod page;
 mod review;
 mod scope;
 mod sealed;
+mod sessions;
 mod settings;
 mod spec;
 mod temporary;

@@ -122,6 +122,8 @@ pub enum Action {
     Policy,
     /// Findings of a review are accepted or attested.
     Review,
+    /// Sessions are ended.
+    Sessions,
 }
 
 impl Action {
@@ -139,6 +141,7 @@ impl Action {
             Action::Token => "token",
             Action::Policy => "policy",
             Action::Review => "review",
+            Action::Sessions => "sessions",
         }
     }
 }
@@ -149,7 +152,7 @@ impl Action {
     pub fn needs_its_row(self, function: &str, fields: Fields<'_>) -> bool {
         match self {
             Action::Issue | Action::Renew => true,
-            Action::Rotate | Action::Revoke | Action::Token => false,
+            Action::Rotate | Action::Revoke | Action::Token | Action::Sessions => false,
             // A key that has gone must not stay because its record fails.
             Action::KeysChanged | Action::KeysFailed => false,
             Action::Scope => match function {
@@ -222,10 +225,12 @@ impl Event<'_> {
 
     /// Is it undone when its transaction rolls back? Then the line waits for the outcome.
     pub fn is_transactional(&self) -> bool {
-        matches!(
-            self,
-            Event::Admin { .. } | Event::Ddl { .. } | Event::Expire { .. }
-        )
+        match self {
+            // No rollback brings a session back.
+            Event::Admin { action, .. } => *action != Action::Sessions,
+            Event::Ddl { .. } | Event::Expire { .. } => true,
+            _ => false,
+        }
     }
 
     pub fn write(&self, line: &mut Line) {

@@ -35,12 +35,12 @@ impl Row {
             claims
                 .get(name)
                 .and_then(serde_json::Value::as_str)
-                .map(fit)
+                .map(|claim| server::fitted(claim).into_owned())
         };
         Self([
             Some(event.to_owned()),
             Some(function.to_owned()),
-            Some(fit(&bytes::shown(object))),
+            Some(server::fitted(&bytes::shown(object)).into_owned()),
             claim("iss"),
             claim("sub"),
             claim("jti"),
@@ -97,20 +97,4 @@ fn write(arguments: &[Option<String>; 7]) -> SpiResult<()> {
             }
         })
     })
-}
-
-/// Text as the database can keep it.
-fn fit(text: &str) -> String {
-    if server::takes_utf8() {
-        return text.to_owned();
-    }
-    let mut fitting = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii() {
-            fitting.push(character);
-        } else {
-            fitting.extend(character.escape_unicode());
-        }
-    }
-    fitting
 }

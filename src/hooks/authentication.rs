@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use crate::admission::Client;
 use crate::pg::compat::{Peer, Port};
 use crate::pg::{connection, text};
-use crate::{door, login};
+use crate::{door, login, presence};
 
 unsafe extern "C-unwind" {
     /// libpq/auth.h, which pgrx does not bind.
@@ -69,6 +69,8 @@ extern "C-unwind" fn after_authentication() {
             client,
             is_trusted: port.is_trusted(),
         };
-        login::enforce(&visitor, door::ask);
+        if let Some(role) = login::enforce(&visitor, door::ask) {
+            presence::logged_in(role, port.uses_tls(), port.authentication_method());
+        }
     }
 }

@@ -17,7 +17,7 @@ pub use log::{
     write_to_log_collector,
 };
 pub use planner::{Planning, install_planning};
-pub use port::{Peer, Port};
+pub use port::{Peer, Port, name_of_authentication_method};
 pub use settings::{
     all_settings, changed_settings, define_mark_of_settings, find_setting, reserve_setting_prefix,
     setting_free, setting_name_of_value, setting_string, setting_value, text_setting,

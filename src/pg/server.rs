@@ -1,5 +1,6 @@
 //! Facts about this server and this client connection.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char};
 
 use pgrx::pg_sys;
@@ -38,6 +39,12 @@ pub fn is_database_wanted() -> bool {
 pub fn pid() -> i32 {
     // SAFETY: a plain read of a backend global.
     unsafe { pg_sys::MyProcPid }
+}
+
+/// When this process began, in PostgreSQL's time.
+pub fn start_of_process() -> pg_sys::TimestampTz {
+    // SAFETY: a plain read of a backend global.
+    unsafe { pg_sys::MyStartTimestamp }
 }
 
 /// When the statement of the client arrived that is running.
@@ -171,6 +178,22 @@ pub fn takes_utf8() -> bool {
     // SAFETY: a plain read of a backend global.
     let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
     encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32
+}
+
+/// A text in UTF-8 as the database can show and keep it, whatever its encoding.
+pub fn fitted(text: &str) -> Cow<'_, str> {
+    if takes_utf8() || text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut fitting = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            fitting.push(character);
+        } else {
+            fitting.extend(character.escape_unicode());
+        }
+    }
+    Cow::Owned(fitting)
 }
 
 /// A text in UTF-8 in the database's encoding: the same, or a copy; 22P05 when it has no such character.

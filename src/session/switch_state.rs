@@ -21,6 +21,7 @@ use crate::attention;
 use crate::pg::own_setting::{self, Kept, Value, Watched};
 use crate::pg::setting::{self, Setting};
 use crate::pg::xact;
+use crate::presence::{self, Person, Record};
 use crate::switch_text::{Extent, State, is_of_session, shown_of};
 
 static SWITCH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -56,16 +57,19 @@ pub struct Prepared {
     role: u32,
     ends_at: i64,
     text: CString,
+    /// What others see of it.
+    record: Record,
 }
 
 impl Prepared {
-    pub fn new(state: &State<'_>) -> Self {
+    pub fn new(state: &State<'_>, person: &Person<'_>) -> Self {
         Self {
             extent: state.extent,
             role: state.role,
             ends_at: state.ends_at,
             // Verified JSON has no NUL.
             text: CString::new(state.to_bytes()).unwrap_or_default(),
+            record: Record::new(state.ends_at, person),
         }
     }
 }
@@ -166,6 +170,7 @@ pub(super) fn set(role: &CStr, state: &Prepared) {
         Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
     };
     setting::set_all([(c"role", role), (SWITCHED, &state.text)], action);
+    presence::switched(state.role, &state.record);
 }
 
 /// Ends a session's switch: the session is its login role again.
@@ -216,6 +221,7 @@ impl Watched for Switch {
 
     fn assign(value: &Value<'_>, restoring: bool) {
         let (role, ends_at) = if value.is_empty() {
+            presence::switch_ended();
             (0, i64::MAX)
         } else if INTERNAL.load(Ordering::Relaxed) {
             (
@@ -226,6 +232,9 @@ impl Watched for Switch {
             // An earlier switch comes back. One that could not be read would let nothing run.
             let state = value.text().to_str().ok();
             let state = state.and_then(State::parse);
+            if let Some(state) = &state {
+                presence::switched_back(state.role, state.ends_at, state.claims);
+            }
             state.map_or((u32::MAX, i64::MIN), |state| (state.role, state.ends_at))
         };
         let before = LOCKED_TO.swap(role, Ordering::Relaxed);

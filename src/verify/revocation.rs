@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use super::{Error, Rules};
 use crate::audit::{self, Action};
+use crate::bytes;
 use crate::error;
 use crate::guc;
 use crate::jwt::{MAX_ID_BYTES, Verified};
@@ -152,9 +153,9 @@ const REVOKED_IN_UTF8: &str = revoked!(
 );
 
 /// A text of the database's as tokens and labels have it.
-fn in_utf8(text: &str) -> Result<String, Bad> {
+pub fn in_utf8(text: &str) -> Result<String, Bad> {
     if server::takes_utf8() || text.is_ascii() {
-        return Ok(text.to_owned());
+        return Ok(String::from_utf8_lossy(&bytes::bytes(text)).into_owned());
     }
     const SQL: &str = "SELECT pg_catalog.convert_to($1, 'UTF8')";
     let bytes = identity::elevated(|| {
@@ -277,13 +278,7 @@ fn of_issuer(issuer: Option<&str>) -> Result<Option<String>, Bad> {
         return Ok(None);
     };
     short("issuer", issuer)?;
-    const SQL: &str = "
-        SELECT i.issuer FROM _scope.jwt_issuer i
-         WHERE i.issuer OPERATOR(pg_catalog.=) $1 OR i.name OPERATOR(pg_catalog.=) $1
-         ORDER BY i.issuer OPERATOR(pg_catalog.=) $1 DESC LIMIT 1";
-    let known =
-        identity::elevated(|| spi::query(SQL, &[issuer.into()], |row| row.get::<String>(1)))?;
-    let known = known.into_iter().flatten().next();
+    let known = registered(issuer)?;
     if known.is_none() && guc::jwt_issuer().as_deref() != Some(issuer) {
         error::notice(
             format!("no issuer of this database is called \"{issuer}\" or has that iss"),
@@ -292,6 +287,17 @@ fn of_issuer(issuer: Option<&str>) -> Result<Option<String>, Bad> {
         );
     }
     Ok(Some(known.unwrap_or_else(|| issuer.to_owned())))
+}
+
+/// The `iss` of the registered issuer that has this one, or this name.
+pub fn registered(issuer: &str) -> Result<Option<String>, Bad> {
+    const SQL: &str = "
+        SELECT i.issuer FROM _scope.jwt_issuer i
+         WHERE i.issuer OPERATOR(pg_catalog.=) $1 OR i.name OPERATOR(pg_catalog.=) $1
+         ORDER BY i.issuer OPERATOR(pg_catalog.=) $1 DESC LIMIT 1";
+    let known =
+        identity::elevated(|| spi::query(SQL, &[issuer.into()], |row| row.get::<String>(1)))?;
+    Ok(known.into_iter().flatten().next())
 }
 
 /// Tokens with a longer jti or sub are refused anyway.

@@ -42,7 +42,7 @@ struct PortPrefix {
     cmdline_options: *mut c_char,
     guc_options: *mut c_void,
     application_name: *mut c_char,
-    hba: *const HbaPrefix,
+    hba: *const HbaLinePrefix,
     #[cfg(feature = "pg15")]
     authn_id: *const c_char,
     /// Default and current keepalives_idle, _interval, _count and tcp_user_timeout.
@@ -65,27 +65,43 @@ struct PortPrefix {
     peer: *mut c_void,
 }
 
-/// The beginning of `struct HbaLine` (libpq/hba.h): the line of pg_hba.conf by which the client logs in.
+/// The beginning of `struct HbaLine` (libpq/hba.h), likewise.
 #[repr(C)]
-struct HbaPrefix {
+struct HbaLinePrefix {
     #[cfg(not(feature = "pg15"))]
-    source_file: *mut c_char,
-    line_number: i32,
-    raw_line: *mut c_char,
-    connection_type: i32,
+    sourcefile: *mut c_char,
+    linenumber: i32,
+    rawline: *mut c_char,
+    conntype: i32,
     databases: *mut c_void,
     roles: *mut c_void,
-    address: libc::sockaddr_storage,
-    address_length: i32,
+    addr: libc::sockaddr_storage,
+    addrlen: i32,
     mask: libc::sockaddr_storage,
-    mask_length: i32,
-    compare_method: i32,
-    host_name: *mut c_char,
-    auth_method: i32,
+    masklen: i32,
+    ip_cmp_method: i32,
+    hostname: *mut c_char,
+    auth_method: u32,
 }
 
-/// `uaTrust` of `enum UserAuth`
-const TRUST: i32 = 2;
+/// `USER_AUTH_LAST` (libpq/hba.h).
+const LAST_AUTHENTICATION_METHOD: u32 = if cfg!(feature = "pg18") { 15 } else { 14 };
+
+/// What pg_hba.conf calls a method.
+pub fn name_of_authentication_method(method: u32) -> Option<String> {
+    unsafe extern "C-unwind" {
+        fn hba_authname(method: u32) -> *const c_char;
+    }
+    if method > LAST_AUTHENTICATION_METHOD {
+        return None;
+    }
+    // SAFETY: one of the methods; the result is a constant.
+    let name = unsafe { text::bytes(hba_authname(method)) }?;
+    Some(text::of(name).into_owned())
+}
+
+/// `uaTrust` of `enum UserAuth`.
+const TRUST: u32 = 2;
 
 #[repr(C)]
 struct SockAddr {
@@ -186,10 +202,15 @@ impl Port {
 
     /// Has a line of pg_hba.conf let the client in without asking for anything?
     pub fn is_trusted(self) -> bool {
-        // SAFETY: a valid connection, whose line stays where it is while the client logs in.
+        self.authentication_method() == TRUST
+    }
+
+    /// The method of the line of pg_hba.conf that let the client in, as PostgreSQL numbers them.
+    pub fn authentication_method(self) -> u32 {
+        // SAFETY: a valid connection; the line lives as long as the process, NULL before one was chosen.
         unsafe {
             let line = (*self.0.as_ptr()).hba;
-            !line.is_null() && (*line).auth_method == TRUST
+            line.as_ref().map_or(u32::MAX, |line| line.auth_method)
         }
     }
 
