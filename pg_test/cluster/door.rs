@@ -1,6 +1,8 @@
 //! Logging in by token: no password at all.
 
 mod attacks;
+mod early;
+mod oauth;
 
 use std::time::Duration;
 

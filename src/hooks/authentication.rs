@@ -55,14 +55,7 @@ extern "C-unwind" fn after_authentication() {
     let Some(port) = Port::current() else {
         return;
     };
-    let client = match port.remote() {
-        Peer::Socket(_) => Client::Local,
-        Peer::Tcp(address) => Client::Tcp {
-            address,
-            tls: port.uses_tls(),
-        },
-        Peer::Unknown => Client::Unknown,
-    };
+    let client = client(port);
     if let Some(user) = port.user() {
         let visitor = login::Visitor {
             user: text::of(user).into_owned(),
@@ -70,5 +63,17 @@ extern "C-unwind" fn after_authentication() {
             is_trusted: port.is_trusted(),
         };
         login::enforce(&visitor, door::ask);
+        door::require_asked();
+    }
+}
+
+pub(super) fn client(port: Port) -> Client {
+    match port.remote() {
+        Peer::Socket(_) => Client::Local,
+        Peer::Tcp(address) => Client::Tcp {
+            address,
+            tls: port.uses_tls(),
+        },
+        Peer::Unknown => Client::Unknown,
     }
 }
