@@ -42,6 +42,7 @@ static CONNECTION_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static AUDIT_TEXT: GucSetting<AuditText> = GucSetting::<AuditText>::new(AuditText::Fingerprint);
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static SINGLE_USE_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+static ISSUER_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(256);
 static TOKEN_LOGIN_GROUP: Text = Text::new(Some(c"token_logins"));
 static EXCHANGE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3);
 static LOGIN_FACTS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
@@ -347,6 +348,16 @@ fn define() {
             GucContext::Postmaster,
             none,
         );
+        GucRegistry::define_int_guc(
+            c"scope_roles.issuer_memory",
+            c"How much shared memory there is for a copy of the issuers of databases, by which logins by token are judged.",
+            c"Where the issuers of one database have no room, its logins by token are refused.",
+            &ISSUER_MEMORY,
+            16,
+            1_048_576,
+            GucContext::Postmaster,
+            GucFlags::UNIT_KB,
+        );
     }
     GucRegistry::define_enum_guc(
         c"scope_roles.audit_text",
@@ -498,6 +509,13 @@ pub fn exchange_limit() -> usize {
 /// How many used tokens are remembered.
 pub fn single_use_tokens() -> usize {
     usize::try_from(SINGLE_USE_TOKENS.get()).unwrap_or(0)
+}
+
+/// Bytes.
+pub fn issuer_memory() -> usize {
+    usize::try_from(ISSUER_MEMORY.get())
+        .unwrap_or(0)
+        .saturating_mul(1_024)
 }
 
 pub fn expiry() -> bool {

@@ -16,6 +16,7 @@ mod judge;
 mod labels;
 mod library;
 mod log;
+mod oauth;
 mod object_access;
 mod objects;
 mod owners;

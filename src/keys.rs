@@ -3,7 +3,7 @@
 //! | who | does |
 //! | --- | --- |
 //! | launcher | knows in which databases there is something to fetch, and starts a worker there |
-//! | worker, in a database | stamps the attempt, commits; starts a child for each issuer; writes what came, commits |
+//! | worker, in a database | stamps the attempt, commits; starts a child for each issuer; writes what came, commits; copies the issuers for logins by token. On a standby, that alone |
 //! | child | talks to the network, and has no part in the server: see [`crate::pg::child`] |
 //! | session | never fetches: it says what is missing, and waits a moment |
 //!

@@ -124,12 +124,12 @@ fn enforce_label(visitor: &Visitor, role: &Role, ask: impl FnOnce(&Metadata)) {
     }
     match metadata.ok().filter(|metadata| metadata.logs_in_by_token()) {
         Some(metadata) => {
-            if matches!(client, Client::Tcp { tls: false, .. } | Client::Unknown) {
+            if is_overheard(client) {
                 ledger::refused(role.oid, now, Refusal::Tls);
                 refuse(user, client, Refusal::Tls.reason());
             }
-            ask(metadata);
             WAITING.set(Some((role.clone(), visitor.clone())));
+            ask(metadata);
         }
         None => {
             ledger::admitted(role.oid, now, client);
@@ -147,25 +147,61 @@ pub fn welcome() {
 }
 
 /// Its token has been refused: the connection ends as if a password had been wrong, and only the record says why.
-pub fn turn_away(reason: &str) {
-    let Some((role, visitor)) = WAITING.take() else {
-        return;
-    };
-    ledger::refused(role.oid, clock::now(), Refusal::Token);
-    say_refused(
-        &visitor.user,
-        visitor.client,
-        &format!("{}: {reason}", Refusal::Token.reason()),
-    );
+pub fn turn_away(reason: &str) -> ! {
+    let waiting = WAITING.take();
+    if let Some((role, visitor)) = &waiting {
+        token_refused(role.oid, &visitor.user, visitor.client, reason);
+    }
+    let user = waiting.map(|(_, visitor)| visitor.user).unwrap_or_default();
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_INVALID_PASSWORD,
         format!(
             "token authentication failed for user \"{}\"",
-            crate::text::visible(&visitor.user)
+            crate::text::visible(&user)
         ),
         function_name!(),
     )
     .report(PgLogLevel::FATAL);
+    unreachable!("reporting at FATAL does not return")
+}
+
+/// The record of that.
+pub fn token_refused(role: pg_sys::Oid, user: &str, client: Client, reason: &str) {
+    ledger::refused(role, clock::now(), Refusal::Token);
+    let reason = format!("{}: {reason}", Refusal::Token.reason());
+    say_refused(user, client, &reason);
+}
+
+/// The login that a client presents a token for, where it is one that takes tokens here; refused and recorded where it is not. What else
+/// its rules say is looked at when PostgreSQL has authenticated it.
+pub fn that_takes_tokens(user: &str, client: Client) -> Option<(pg_sys::Oid, Metadata)> {
+    let role = catalog::role_by_name(user).filter(|role| !role.superuser);
+    let label = role
+        .as_ref()
+        .and_then(|role| label::read_at_login(role.oid)?.ok())
+        .filter(Metadata::logs_in_by_token);
+    let (Some(role), Some(label)) = (role, label) else {
+        say_refused(user, client, "it is no login by token");
+        return None;
+    };
+    let refusal = if is_overheard(client) {
+        Some(Refusal::Tls)
+    } else if reach::is_of_another_part(role.oid, &label) {
+        Some(Refusal::Database)
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        ledger::refused(role.oid, clock::now(), refusal);
+        say_refused(user, client, refusal.reason());
+        return None;
+    }
+    Some((role.oid, label))
+}
+
+/// May others read what this client sends?
+fn is_overheard(client: Client) -> bool {
+    matches!(client, Client::Tcp { tls: false, .. } | Client::Unknown)
 }
 
 /// Is it in the group whose lines in pg_hba.conf ask for no password?

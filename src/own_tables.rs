@@ -7,6 +7,7 @@
 //! WAL every standby.
 
 use std::ffi::CStr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
@@ -26,6 +27,7 @@ type Table = (&'static CStr, &'static CStr);
 pub const AUDIT_LOG: Table = (SCHEMA, c"audit_log");
 pub const WRITING_FUNCTION: Table = (SCHEMA, c"writing_function");
 pub const ISSUER: Table = (INTERNAL, c"jwt_issuer");
+const ISSUER_SECRET: Table = (INTERNAL, c"jwt_issuer_secret");
 pub const REVOKED_TOKEN: Table = (INTERNAL, c"jwt_revoked_token");
 pub const REVOKED_SUBJECT: Table = (INTERNAL, c"jwt_revoked_subject");
 
@@ -53,7 +55,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 const TABLES: [Table; 5] = [
     ISSUER,
-    (INTERNAL, c"jwt_issuer_secret"),
+    ISSUER_SECRET,
     REVOKED_TOKEN,
     REVOKED_SUBJECT,
     WRITING_FUNCTION,
@@ -94,14 +96,28 @@ fn changed(relation: u32) {
     }
 }
 
+static TOLD_OF_ISSUERS: OnceLock<fn()> = OnceLock::new();
+
+/// Calls back where a transaction changes issuers or their keys, which it may still undo. Once, in the postmaster.
+pub fn tell_of_issuers(changed: fn()) {
+    TOLD_OF_ISSUERS.get_or_init(|| changed);
+}
+
 /// The statement trigger of these tables.
 #[pg_extern(sql = false)]
-fn jwt_tables_changed() {
+fn jwt_tables_changed(call: pg_sys::FunctionCallInfo) {
     learn();
-    for table in &WATCHED {
-        let table = table.load(Ordering::Relaxed);
-        if table != 0 {
-            invalidation::of_relation(table.into());
+    let table = relation::of_trigger(call).map_or(0, u32::from);
+    for (watched, name) in WATCHED.iter().zip(TABLES) {
+        let watched = watched.load(Ordering::Relaxed);
+        if watched != 0 {
+            invalidation::of_relation(watched.into());
+        }
+        if watched == table
+            && (name == ISSUER || name == ISSUER_SECRET)
+            && let Some(changed) = TOLD_OF_ISSUERS.get()
+        {
+            changed();
         }
     }
 }

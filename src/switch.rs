@@ -203,13 +203,41 @@ fn switch(token: Option<&[u8]>, claim: Option<&[u8]>, extent: Extent) -> Result<
     switch_by(presented, as_of, claim, extent)
 }
 
+/// The verdict on such a token while the client logs in, as far as it can be given before anything is read in the database that it asks for.
+pub fn before_login(token: &str, issuers: &[String]) -> Result<Accepted, Error> {
+    let asked = server::database_asked_for();
+    let database = asked.and_then(|name| server::database_of_name(&name));
+    let database = database.ok_or(verify::Error::NotAtHand { bytes: None })?;
+    let accepted = verify::early::verify(token, database)?;
+    taken(&accepted, issuers)?;
+    Ok(accepted)
+}
+
+/// Does it name one of the roles that a login's tokens may? By the names alone: what the database says comes later.
+pub fn names_one_of(token: &Accepted, roles: &[String], login: &str) -> Result<(), Error> {
+    let role = role_of(&token.rules, &token.verified, None)?.role;
+    if roles.is_empty() || roles.contains(&role) {
+        return Ok(());
+    }
+    Err(Error::NotListed {
+        role,
+        session_user: login.to_owned(),
+    })
+}
+
+/// Is it a token of one of these issuers?
+fn taken(token: &Accepted, issuers: &[String]) -> Result<(), Error> {
+    let issuer = token.rules.name.as_ref();
+    match issuer.is_some_and(|name| issuers.contains(name)) {
+        true => Ok(()),
+        false => Err(Error::IssuerNotTaken),
+    }
+}
+
 /// Switches the session for its length by the token that its client has logged in with: one of these issuers.
 pub fn at_login(token: &str, issuers: &[String]) -> Result<(), Error> {
     let (presented, as_of) = verify::verify(token)?;
-    let issuer = presented.token.rules.name.as_ref();
-    if !issuer.is_some_and(|name| issuers.contains(name)) {
-        return Err(Error::IssuerNotTaken);
-    }
+    taken(&presented.token, issuers)?;
     switch_by(presented, as_of, None, Extent::Session)?;
     record_switch("login");
     Ok(())

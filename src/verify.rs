@@ -4,6 +4,8 @@
 mod binding;
 mod cache;
 mod configured;
+pub mod copy;
+pub mod early;
 mod error;
 mod fetched;
 pub mod issuer;
@@ -69,6 +71,9 @@ pub enum Error {
     Sql(String),
     #[error("the token was refused")]
     KeysExpired { issuer: String, is_fetched: bool },
+    /// While a client logs in. `bytes`: that they take, and have no room.
+    #[error("the issuers of the database are not at hand")]
+    NotAtHand { bytes: Option<u32> },
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -80,6 +85,7 @@ impl From<pgrx::spi::Error> for Error {
 pub fn init() {
     shared::init_shared_memory();
     replay::init_shared_memory(guc::single_use_tokens());
+    copy::init_shared_memory(guc::issuer_memory());
 }
 
 /// A token that holds now.

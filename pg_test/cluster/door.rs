@@ -2,6 +2,8 @@
 
 mod attacks;
 mod clients;
+mod early;
+mod oauth;
 
 use std::time::Duration;
 

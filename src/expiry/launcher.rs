@@ -108,9 +108,9 @@ impl Launcher {
         let now = clock::now();
         if !server::in_recovery() {
             verify::begin_counting();
-            if let Some(next_at) = self.keys.step(now) {
-                sleep = sleep.min(schedule::sleep(now, Some(next_at)));
-            }
+        }
+        if let Some(next_at) = self.keys.step(now) {
+            sleep = sleep.min(schedule::sleep(now, Some(next_at)));
         }
         if !guc::expiry() {
             // Nobody's clock may be right here (a clone, a restore): nothing is ended.

@@ -55,14 +55,7 @@ extern "C-unwind" fn after_authentication() {
     let Some(port) = Port::current() else {
         return;
     };
-    let client = match port.remote() {
-        Peer::Socket(_) => Client::Local,
-        Peer::Tcp(address) => Client::Tcp {
-            address,
-            tls: port.uses_tls(),
-        },
-        Peer::Unknown => Client::Unknown,
-    };
+    let client = client(port);
     if let Some(user) = port.user() {
         let visitor = login::Visitor {
             user: text::of(user).into_owned(),
@@ -72,5 +65,17 @@ extern "C-unwind" fn after_authentication() {
         if let Some(role) = login::enforce(&visitor, door::ask) {
             presence::logged_in(role, port.uses_tls(), port.authentication_method());
         }
+        door::require_asked();
+    }
+}
+
+pub(super) fn client(port: Port) -> Client {
+    match port.remote() {
+        Peer::Socket(_) => Client::Local,
+        Peer::Tcp(address) => Client::Tcp {
+            address,
+            tls: port.uses_tls(),
+        },
+        Peer::Unknown => Client::Unknown,
     }
 }

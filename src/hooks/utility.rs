@@ -25,7 +25,7 @@ use crate::pg::error_context::{self, explaining};
 use crate::pg::{seclabel, xact};
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, gate, leftovers, switch_state};
-use crate::{temporary, wakeup};
+use crate::{temporary, verify, wakeup};
 
 unsafe extern "C-unwind" {
     /// tcop/utility.h, without the guard of pgrx's bindings.
@@ -75,6 +75,10 @@ unsafe extern "C-unwind" fn process_utility(
         if changes_roles(node) {
             if (*node).type_ == pg_sys::NodeTag::T_SecLabelStmt {
                 labels::before_statement((*node.cast::<pg_sys::SecLabelStmt>()).provider);
+            }
+            if (*node).type_ == pg_sys::NodeTag::T_TransactionStmt {
+                // What was prepared may have changed issuers of this database.
+                verify::copy::changed();
             }
             wakeup::at_commit();
         }

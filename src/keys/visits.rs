@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::{LIBRARY, WORKER};
 use crate::pg::worker::{self, Started};
-use crate::pg::{catalog, xact};
+use crate::pg::{catalog, server, xact};
 use crate::wakeup::keys as wishes;
 
 /// Workers at a time: a provider that hangs holds up one database.
@@ -22,10 +22,10 @@ pub struct Visits {
 }
 
 impl Visits {
-    /// Starts what is to be done now; when there is more. The end of a worker wakes the launcher.
+    /// Starts what is to be done now; when there is more. The end of a worker wakes the launcher. On a standby only what is asked for is done.
     pub fn step(&mut self, now: i64) -> Option<i64> {
         self.running.retain(|(_, worker)| !worker.has_ended());
-        if self.unseen.is_none() || wishes::take_lost() {
+        if !server::in_recovery() && (self.unseen.is_none() || wishes::take_lost()) {
             self.unseen = Some(all_databases()?);
         }
         if let Some((until, _)) = self.pause.filter(|&(until, _)| now < until) {

@@ -9,6 +9,7 @@ use crate::jwks::{self, Outcome, Problem};
 use crate::pg::child::{Child, Ended};
 use crate::pg::{clock, server, worker, xact};
 use crate::text::visible;
+use crate::verify::issuer;
 use crate::waiting;
 use crate::wakeup::keys as wishes;
 
@@ -34,9 +35,21 @@ pub fn run() {
     worker::report_activity(Some(c"fetching keys"));
     worker::wait_at_most(waiting::patience());
     let database = server::database();
+    if server::in_recovery() {
+        wishes::take(database);
+        publish(true);
+        return;
+    }
     let next = Visit::default().run(database);
     if let Some(next) = next {
         wishes::visit_at(database, next);
+    }
+}
+
+/// For logins by token, some of which may be waiting.
+fn publish(ends_visit: bool) {
+    if let Err(failure) = transaction(|| issuer::publish(ends_visit)) {
+        tell("reading the issuers", &failure);
     }
 }
 
@@ -52,6 +65,8 @@ impl Visit {
     fn run(&mut self, database: pg_sys::Oid) -> Option<i64> {
         let mut looks = true;
         let mut looked_around: Option<Instant> = None;
+        // Those who wait for other keys wait until there is no attempt any more; those who wait for any issuers do not.
+        let mut owes_copy = true;
         loop {
             if looked_around.is_none_or(|at| at.elapsed() >= LOOKS_AROUND) {
                 looked_around = Some(Instant::now());
@@ -61,7 +76,11 @@ impl Visit {
             }
             let wanted = wishes::take(database);
             looks |= !wanted.is_empty();
+            owes_copy |= looks;
             self.wants.extend(&wanted);
+            if owes_copy && !issuer::is_published() {
+                publish(false);
+            }
             if looks && self.asked.len() < MOST {
                 match transaction(|| self.begin()) {
                     Ok(due) => due.into_iter().for_each(|due| self.ask(due)),
@@ -77,6 +96,9 @@ impl Visit {
             }
             worker::sleep(TICK);
             looks |= self.collect();
+        }
+        if owes_copy {
+            publish(true);
         }
         transaction(store::next).unwrap_or_else(|failure| {
             tell("reading the issuers", &failure);

@@ -2,6 +2,7 @@
 
 mod executor_run;
 mod log;
+pub mod oauth;
 mod planner;
 mod port;
 mod settings;

@@ -15,6 +15,16 @@ pub fn named(schema: &CStr, name: &CStr) -> pg_sys::Oid {
     }
 }
 
+/// The table whose trigger is being called; `None` in a call of another kind.
+pub fn of_trigger(call: pg_sys::FunctionCallInfo) -> Option<pg_sys::Oid> {
+    // SAFETY: PostgreSQL's own record of the call; the tag says which struct the context is, and its relation is open.
+    unsafe {
+        let context = (*call).context;
+        let is_trigger = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
+        is_trigger.then(|| (*(*context.cast::<pg_sys::TriggerData>()).tg_relation).rd_id)
+    }
+}
+
 /// Is it in the schema of this name? For most a look into the cache.
 pub fn is_in_schema(relation: pg_sys::Oid, schema: &CStr) -> bool {
     // SAFETY: catalogue look-ups by a terminated name.

@@ -18,7 +18,8 @@ impl Report for Error {
             Self::NoSecret
             | Self::BadSecret(_)
             | Self::SecretFile { .. }
-            | Self::BadIssuer { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            | Self::BadIssuer { .. }
+            | Self::NotAtHand { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Token { .. }
             | Self::ClaimRequired { .. }
             | Self::Unbound { .. }
@@ -74,6 +75,13 @@ impl Report for Error {
                 "keys_expired: no key of the issuer \"{}\" could be fetched in time.",
                 crate::text::visible(issuer)
             ),
+            Self::NotAtHand { bytes: Some(bytes) } => format!(
+                "issuers_not_at_hand: the issuers of the database take {} kB, for which scope_roles.issuer_memory has no room.",
+                bytes.div_ceil(1_024)
+            ),
+            Self::NotAtHand { bytes: None } => {
+                "issuers_not_at_hand: no background worker has read the issuers of the database in time: max_worker_processes or scope_roles.issuer_memory is too low.".into()
+            }
             Self::NoRandomness => "Tokens cannot be told apart without it.".into(),
             Self::Spent { spent, by } => format!("{}.{}", spent_words(*spent), judged(by)),
             Self::Revoked => "revoked: an administrator has revoked it, or its subject.".into(),
@@ -138,6 +146,9 @@ impl Report for Error {
             ),
             Self::KeysExpired { .. } => {
                 "Try again in a moment. If it stays so, last_error in scope.jwt_issuers says why; scope.refresh_jwt_keys() tries once more.".into()
+            }
+            Self::NotAtHand { .. } => {
+                "Raise scope_roles.issuer_memory or max_worker_processes, which take effect at a restart.".into()
             }
             Self::NoRandomness => "Check the operating system's random source.".into(),
             Self::Sql(_) => "Look at the server log.".into(),

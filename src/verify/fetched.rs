@@ -47,7 +47,7 @@ pub fn has_come(rules: &Rules) -> Result<bool, Error> {
         if !fetches.is_due(Want::Token, before) || waiting::holds_up_others() {
             return Ok(false);
         }
-        wishes::ask(wishes::issuer(name), false);
+        wishes::ask(server::database(), wishes::issuer(name), false, i64::MIN);
         wakeup::wake();
     }
     let ended_before = known.finished_at;
@@ -171,7 +171,7 @@ fn fetch_now(name: &str) -> Result<Row, Bad> {
     const LONGEST: Duration = Duration::from_secs(25);
     let bad = |error: Error| Bad::Sql(error.to_string());
     let asked_at = Some(clock::now());
-    wishes::ask(wishes::issuer(name), true);
+    wishes::ask(server::database(), wishes::issuer(name), true, i64::MIN);
     wakeup::wake();
     // One that had begun before may have been answered before.
     let is_ours =

@@ -11,14 +11,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Bound, Error, RolePath, Rules, combine, replay};
+use super::{Bound, Error, RolePath, Rules, combine, copy, replay};
 use crate::claim_path::PathError;
 use crate::claim_rules::{RequiredClaims, RoleMap, RuleError};
 use crate::guc;
 use crate::jwks::BadPlace;
 use crate::jwt::{Algorithm, KeyError, KeySet, Policy, TokenType};
 use crate::own_tables;
-use crate::pg::{identity, spi};
+use crate::pg::{identity, server, spi};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -188,11 +188,63 @@ struct Row {
 type Maps = (HashMap<String, OrBad>, HashMap<String, OrBad>);
 
 fn load() -> Result<Maps, Error> {
+    let seen = copy::begin();
+    let rows = rows();
+    if let Some(seen) = seen
+        && copy::is_due(seen)
+    {
+        copy::put(seen, &rows);
+    }
+    let mut maps = Maps::default();
+    for row in rows.iter() {
+        let row = row_of(row)?;
+        let (name, issuer) = (row.name.clone(), row.issuer.clone());
+        // What cannot be read is the matter of those alone whose tokens it would judge.
+        let known = rules(row).map(Rc::new);
+        maps.1.insert(issuer, known.clone());
+        maps.0.insert(name, known);
+    }
+    Ok(maps)
+}
+
+/// Is there anything that counts for those who cannot read tables yet?
+pub fn is_published() -> bool {
+    copy::at(server::database()).is_some()
+}
+
+/// Writes down what there is for them; in a worker. `ends_visit`: it has done all that it was asked for.
+pub fn publish(ends_visit: bool) {
+    if let Some(seen) = copy::begin() {
+        let seen = if ends_visit {
+            seen.at_end_of_visit()
+        } else {
+            seen
+        };
+        copy::put(seen, &rows());
+    }
+}
+
+/// The rules of the issuer that has this `iss`, by rows that somebody else has read.
+pub fn among(rows: &[String], issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
+    for row in rows {
+        let row = row_of(row)?;
+        if row.issuer == issuer {
+            return Ok(Some(rules(row).map(Rc::new)?));
+        }
+    }
+    Ok(None)
+}
+
+fn row_of(row: &str) -> Result<Row, Error> {
+    serde_json::from_str(row).map_err(|error| Error::Sql(error.to_string()))
+}
+
+fn rows() -> Zeroizing<Vec<String>> {
     own_tables::learn();
     if !own_tables::has_rows(own_tables::ISSUER) {
-        return Ok(Maps::default());
+        return Zeroizing::default();
     }
-    let rows = identity::elevated(|| {
+    Zeroizing::new(identity::elevated(|| {
         spi::latest(
             "SELECT pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(
                       'leeway', pg_catalog.floor(EXTRACT(epoch FROM leeway))::bigint,
@@ -207,17 +259,7 @@ fn load() -> Result<Maps, Error> {
                LEFT JOIN _scope.jwt_issuer_fetch f ON f.name OPERATOR(pg_catalog.=) i.name",
             &[],
         )
-    });
-    let mut maps = Maps::default();
-    for row in rows {
-        let row: Row = serde_json::from_str(&row).map_err(|error| Error::Sql(error.to_string()))?;
-        let (name, issuer) = (row.name.clone(), row.issuer.clone());
-        // What cannot be read is the matter of those alone whose tokens it would judge.
-        let known = rules(row).map(Rc::new);
-        maps.1.insert(issuer, known.clone());
-        maps.0.insert(name, known);
-    }
-    Ok(maps)
+    }))
 }
 
 fn rules(mut row: Row) -> Result<Rules, Unusable> {

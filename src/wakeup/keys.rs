@@ -108,15 +108,22 @@ pub fn visit_at(database: pg_sys::Oid, at: i64) {
     });
 }
 
-/// Keys of the issuer of this database are wanted now. The launcher is not woken yet.
-pub fn ask(issuer: Issuer, by_hand: bool) {
+/// Keys of the issuer of a database are wanted at this moment. The launcher is not woken yet.
+pub fn ask(database: pg_sys::Oid, issuer: Issuer, by_hand: bool, at: i64) {
     add(Wish {
-        database: server::database().into(),
+        database: database.into(),
         tries: 0,
         issuer,
         by_hand,
-        at: i64::MIN,
+        at,
     });
+}
+
+/// Has no worker taken that yet?
+pub fn is_wanted(database: pg_sys::Oid, issuer: Issuer) -> bool {
+    let wishes = WISHES.share();
+    let mut wishes = wishes.0.wishes.iter();
+    wishes.any(|wish| wish.database == u32::from(database) && wish.issuer == issuer)
 }
 
 fn add(wish: Wish) {

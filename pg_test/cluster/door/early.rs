@@ -1,0 +1,410 @@
+//! The verdict before a database can be read: by a copy of its issuers, which must be as new as they are.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Door, HBA, server};
+use crate::harness::*;
+use crate::jwt::issuers::{ED, iss};
+
+const AUTHENTICATION_OK: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 0];
+
+/// All that the server says to this token, once it has asked for one.
+fn answer(d: &Door, token: &str) -> Vec<u8> {
+    let mut stream = UnixStream::connect(d.f.server.socket()).expect("connect");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("timeout");
+    let mut body = 196_608_i32.to_be_bytes().to_vec();
+    for text in ["user", &d.login, "database", &d.f.name] {
+        body.extend(text.as_bytes());
+        body.push(0);
+    }
+    body.push(0);
+    let length = body.len() as i32 + 4;
+    stream.write_all(&length.to_be_bytes()).expect("send");
+    stream.write_all(&body).expect("send");
+    let mut request = [0; 9];
+    stream.read_exact(&mut request).expect("a request");
+    assert_eq!(request, [b'R', 0, 0, 0, 8, 0, 0, 0, 3]);
+    let mut message = vec![b'p'];
+    message.extend((token.len() as i32 + 5).to_be_bytes());
+    message.extend(token.as_bytes());
+    message.push(0);
+    stream.write_all(&message).expect("send");
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    rest
+}
+
+fn is_let_in(answer: &[u8]) -> bool {
+    answer.windows(9).any(|bytes| bytes == AUTHENTICATION_OK)
+}
+
+#[test]
+fn a_bad_token_is_refused_before_the_client_is_told_that_it_has_logged_in() {
+    let server = server();
+    let d = Door::open(&server, "door_early");
+    let other = Key::ed25519("other");
+    d.f.admin().run(&format!(
+        "SELECT scope.add_jwt_issuer('else', '{}', {});
+         SELECT scope.alter_jwt_issuer('corp', '{{\"audiences\": [\"db\"], \"required_claims\": {{\"tier\": \"gold\"}}}}')",
+        iss("else"),
+        literal(&jwks(&[&other]))
+    ));
+    let claims = |more: serde_json::Value| {
+        let mut claims = d.claims(json!({"aud": "db", "tier": "gold"}));
+        for (claim, value) in more.as_object().expect("an object") {
+            claims[claim] = value.clone();
+        }
+        claims
+    };
+    let own = |more| ED.token("EdDSA", &claims(more));
+    let good = own(json!({}));
+    let said = answer(&d, &good);
+    assert!(said.starts_with(&AUTHENTICATION_OK), "{said:?}");
+    let mut cut = good.clone();
+    cut.truncate(good.len() - 4);
+    for token in [
+        String::new(),
+        "x".into(),
+        cut,
+        own(json!({"exp": now() - 100})),
+        own(json!({"nbf": now() + 100})),
+        own(json!({"aud": "else"})),
+        own(json!({"tier": "tin"})),
+        own(json!({"iss": iss("nobody")})),
+        own(json!({"cnf": {"x5t#S256": "A".repeat(43)}})),
+        other.token("EdDSA", &claims(json!({}))),
+        other.token("EdDSA", &claims(json!({"iss": iss("else")}))),
+        sign(&claims(json!({}))),
+    ] {
+        let said = answer(&d, &token);
+        assert!(said.starts_with(b"E"), "{said:?}");
+        assert!(!is_let_in(&said), "{said:?}");
+        assert!(String::from_utf8_lossy(&said).contains("C28P01\0"));
+    }
+    // What the tables alone know is judged where they can be read: no session either.
+    let said = answer(&d, &own(json!({"role": "nobody"})));
+    assert!(is_let_in(&said) && String::from_utf8_lossy(&said).contains("C28P01\0"));
+    assert!(!String::from_utf8_lossy(&said).contains("Z\0\0\0\u{5}I"));
+}
+
+#[test]
+fn what_is_changed_counts_for_the_next_login() {
+    let server = Server::start(
+        Options::default()
+            .hba(HBA)
+            .set("max_prepared_transactions", "2"),
+    );
+    let d = Door::open(&server, "door_changes");
+    let mut admin = d.f.admin();
+    let login = "door_changes_both";
+    admin.run(&format!(
+        "SELECT scope.add_jwt_issuer('next', '{}', {});
+         SELECT scope.create_token_login('{login}', '{{{}}}', '{{corp,next}}')",
+        iss("next"),
+        literal(&jwks(&[&ED])),
+        d.reader
+    ));
+    let keys = [Key::ed25519("a"), Key::ed25519("b")];
+    let by = |key: &Key| key.token("EdDSA", &d.claims(json!({})));
+    d.knock(&by(&ED)).expect("a login");
+    for round in 0..6 {
+        let (new, old) = (&keys[round % 2], &keys[(round + 1) % 2]);
+        admin.run(&format!(
+            "SELECT scope.set_jwt_keys('corp', {})",
+            literal(&jwks(&[new]))
+        ));
+        d.knock(&by(new)).expect("a login");
+        d.turns_away(&by(old), "unknown_key");
+    }
+    let token = by(&keys[1]);
+    admin.run("SELECT scope.alter_jwt_issuer('corp', '{\"audiences\": [\"db\"]}')");
+    d.turns_away(&token, "audience");
+    admin.run("SELECT scope.alter_jwt_issuer('corp', '{\"audiences\": []}')");
+    d.knock(&token).expect("a login");
+    // Secrets, too, which have a table of their own.
+    let secret = "s".repeat(40);
+    admin.run(&format!(
+        "SELECT scope.set_jwt_keys('corp', {})",
+        literal(&secret)
+    ));
+    d.turns_away(&token, "algorithm");
+    let signed = sign_with(
+        &d.claims(json!({})),
+        &secret,
+        jsonwebtoken::Algorithm::HS256,
+    );
+    d.knock(&signed).expect("a login");
+    admin.run("SELECT scope.drop_jwt_issuer('corp')");
+    d.turns_away(&signed, "unknown_issuer");
+    let next = |key: &Key| {
+        d.knock_with(
+            &key.token("EdDSA", &d.claims(json!({"iss": iss("next")}))),
+            |config| config.user(login),
+        )
+    };
+    next(&ED).expect("a login");
+    admin.run("SELECT scope.drop_jwt_issuer('next')");
+    assert_eq!(next(&ED).err().expect("no login").code, "28P01");
+    admin.run(&format!(
+        "SELECT scope.add_jwt_issuer('next', '{}', {})",
+        iss("next"),
+        literal(&jwks(&[&keys[0]]))
+    ));
+    next(&keys[0]).expect("a login");
+    assert_eq!(next(&ED).err().expect("no login").code, "28P01");
+    // What has not been committed counts for nobody else, whoever reads it; what was prepared does from its commit on.
+    let change = format!(
+        "BEGIN; SELECT scope.set_jwt_keys('next', {}); SELECT scope.verify_jwt({})",
+        literal(&jwks(&[&ED])),
+        literal(&ED.token("EdDSA", &d.claims(json!({"iss": iss("next")}))))
+    );
+    for end in ["ROLLBACK", "PREPARE TRANSACTION 'change'"] {
+        admin.run(&change);
+        next(&keys[0]).expect("a login");
+        assert_eq!(next(&ED).err().expect("no login").code, "28P01");
+        admin.run(end);
+        next(&keys[0]).expect("a login");
+        assert_eq!(next(&ED).err().expect("no login").code, "28P01");
+    }
+    admin.run("COMMIT PREPARED 'change'");
+    next(&ED).expect("a login");
+    assert_eq!(next(&keys[0]).err().expect("no login").code, "28P01");
+}
+
+#[test]
+fn databases_have_issuers_of_one_name_and_different_keys() {
+    let server = server();
+    let (a, b) = (
+        Door::open(&server, "door_two_a"),
+        Door::open(&server, "door_two_b"),
+    );
+    let other = Key::ed25519("other");
+    b.f.admin().run(&format!(
+        "SELECT scope.set_jwt_keys('corp', {})",
+        literal(&jwks(&[&other]))
+    ));
+    for _ in 0..3 {
+        a.knock(&a.token(json!({}))).expect("a login");
+        b.turns_away(&b.token(json!({})), "unknown_key");
+        let by_other = |d: &Door| other.token("EdDSA", &d.claims(json!({})));
+        b.knock(&by_other(&b)).expect("a login");
+        a.turns_away(&by_other(&a), "unknown_key");
+    }
+}
+
+#[test]
+fn the_first_login_after_a_start_or_a_crash_is_one() {
+    let server = server();
+    let d = Door::open(&server, "door_start");
+    let token = d.token(json!({}));
+    for what in ["restart", "crash", "kill"] {
+        match what {
+            "restart" => server.restart(),
+            "crash" => {
+                server.crash();
+                server.recover();
+            }
+            _ => {
+                let pid = d.f.admin().text("SELECT pg_backend_pid()");
+                server.kill(pid);
+            }
+        }
+        // Not by what another session of this database has read.
+        let said = answer(&d, &token);
+        assert!(is_let_in(&said), "{what}: {said:?}");
+        d.turns_away(&d.token(json!({"exp": now() - 100})), "expired");
+    }
+}
+
+#[test]
+fn issuers_without_room_let_nobody_in() {
+    let server = Server::start(
+        Options::default()
+            .hba(HBA)
+            .set("scope_roles.issuer_memory", "16kB"),
+    );
+    let d = Door::open(&server, "door_room");
+    let mut admin = d.f.admin();
+    let token = d.token(json!({}));
+    d.knock(&token).expect("a login");
+    admin.run(&format!(
+        "SELECT scope.add_jwt_issuer('more' || i, 'https://more' || i || '.example.org/', {}) FROM generate_series(1, 60) i",
+        literal(&jwks(&[&ED]))
+    ));
+    let started = Instant::now();
+    for _ in 0..3 {
+        d.turns_away(
+            &token,
+            "issuers_not_at_hand: the issuers of the database take",
+        );
+    }
+    assert!(
+        server
+            .log()
+            .contains("scope_roles.issuer_memory has no room")
+    );
+    assert!(started.elapsed() < Duration::from_secs(9), "they wait");
+    // Those of others have as much as ever.
+    let other = Door::open(&server, "door_room_b");
+    other.knock(&other.token(json!({}))).expect("a login");
+    admin.run("SELECT scope.drop_jwt_issuer('more' || i) FROM generate_series(1, 60) i");
+    d.knock(&token).expect("a login");
+}
+
+#[test]
+fn databases_take_turns_where_memory_is_short() {
+    let server = Server::start(
+        Options::default()
+            .hba(HBA)
+            .set("scope_roles.issuer_memory", "16kB"),
+    );
+    let doors = ["door_turns_a", "door_turns_b", "door_turns_c"].map(|name| {
+        let d = Door::open(&server, name);
+        d.f.admin().run(&format!(
+            "SELECT scope.add_jwt_issuer('more' || i, 'https://more' || i || '.example.org/', {}) FROM generate_series(1, 12) i",
+            literal(&jwks(&[&ED]))
+        ));
+        d
+    });
+    for _ in 0..3 {
+        for d in &doors {
+            d.knock(&d.token(json!({}))).expect("a login");
+            d.turns_away(&d.token(json!({"exp": now() - 100})), "expired");
+        }
+    }
+}
+
+#[test]
+fn without_a_worker_nobody_is_let_in() {
+    let server = Server::start(
+        Options::default()
+            .hba(HBA)
+            .set("max_logical_replication_workers", "0")
+            .set("max_worker_processes", "2"),
+    );
+    let d = Door::open(&server, "door_starved");
+    // The launcher has one place, this the other.
+    let mut admin = d.f.admin();
+    admin.run(
+        "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; CREATE TABLE many AS SELECT generate_series(1, 1000) n",
+    );
+    server.alter_system("max_worker_processes", "1");
+    server.restart();
+    let token = d.token(json!({}));
+    let started = Instant::now();
+    d.turns_away(&token, "issuers_not_at_hand: no background worker");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    // Whoever reads them makes them known.
+    let _ = d.f.admin().attempt("SELECT scope.verify_jwt('x')");
+    d.knock(&token).expect("a login");
+}
+
+#[test]
+fn a_standby_takes_tokens_by_what_it_has_replayed() {
+    let primary =
+        Server::start(Options::default().hba(&format!("local replication all trust\n{HBA}")));
+    let d = Door::open(&primary, "door_standby");
+    let standby = primary.standby(Options::default());
+    let mut admin = d.f.admin();
+    admin.run("SET synchronous_commit = local");
+    let mut watch = standby.admin("postgres");
+    let mut replay = || {
+        let sent = literal(
+            &primary
+                .admin("postgres")
+                .text("SELECT pg_current_wal_flush_lsn()"),
+        );
+        wait_until("the standby has replayed", 20, || {
+            watch.holds(&format!("pg_last_wal_replay_lsn() >= {sent}"))
+        });
+    };
+    let knock = |token: &str| {
+        let mut config = standby.by_socket();
+        config.user(&d.login).password(token).dbname(&d.f.name);
+        Session::open(&config)
+    };
+    let token = d.token(json!({}));
+    let mut s = knock(&token).expect("a login");
+    s.assert_that(&format!(
+        "pg_is_in_recovery() AND current_user = '{}'",
+        d.reader
+    ));
+    let other = Key::ed25519("other");
+    let by_other = other.token("EdDSA", &d.claims(json!({})));
+    assert_eq!(knock(&by_other).err().expect("no login").code, "28P01");
+    admin.run(&format!(
+        "SELECT scope.set_jwt_keys('corp', {})",
+        literal(&jwks(&[&other]))
+    ));
+    replay();
+    let started = Instant::now();
+    assert_eq!(knock(&token).err().expect("no login").code, "28P01");
+    wait_until("the new key is taken", 12, || knock(&by_other).is_ok());
+    assert!(started.elapsed() < Duration::from_secs(12));
+    admin.run("SELECT scope.drop_jwt_issuer('corp')");
+    replay();
+    assert_eq!(knock(&by_other).err().expect("no login").code, "28P01");
+    // One that becomes the primary goes on.
+    admin.run(&format!(
+        "SELECT scope.add_jwt_issuer('corp', '{}', {})",
+        iss("corp"),
+        literal(&jwks(&[&ED]))
+    ));
+    replay();
+    wait_until("the issuer is back", 12, || knock(&token).is_ok());
+    standby.promote();
+    knock(&token).expect("a login");
+    standby.admin(&d.f.name).run(&format!(
+        "SELECT scope.set_jwt_keys('corp', {})",
+        literal(&jwks(&[&other]))
+    ));
+    assert_eq!(knock(&token).err().expect("no login").code, "28P01");
+    knock(&by_other).expect("a login");
+}
+
+#[test]
+fn a_key_that_is_not_there_yet_is_fetched_for_a_login() {
+    let Some(authority) = Authority::new() else {
+        return skip("no certificates can be made here");
+    };
+    let server = Server::start(
+        Options::default()
+            .hba(HBA)
+            .set("scope_roles.jwks_hosts", "127.0.0.1")
+            .set("scope_roles.jwks_wait", "20s"),
+    );
+    let d = Door::open(&server, "door_fetched");
+    let provider = Provider::start(&authority);
+    let keys = [Key::ed25519("first"), Key::ed25519("second")];
+    provider.reply("/keys", Reply::json(jwks(&[&keys[0]])));
+    let mut admin = d.f.admin();
+    admin.run(&format!(
+        "SELECT scope.drop_jwt_issuer('corp');
+         SELECT scope.add_jwt_issuer('corp', '{}', keys_url => '{}', ca_file => '{}')",
+        provider.url(""),
+        provider.url("/keys"),
+        authority.certificate().display()
+    ));
+    let token = |key: &Key| key.token("EdDSA", &d.claims(json!({"iss": provider.url("")})));
+    // The worker is on its way.
+    d.knock(&token(&keys[0])).expect("a login");
+    provider.reply("/keys", Reply::json(jwks(&[&keys[1]])));
+    admin.run("UPDATE _scope.jwt_issuer_fetch SET attempted_at = attempted_at - interval '1 hour'");
+    d.knock(&token(&keys[1])).expect("a login");
+    d.turns_away(&token(&keys[0]), "unknown_key");
+    // Until when they hold is told to nobody: what has been copied says that they hold no more.
+    admin.run("UPDATE _scope.jwt_issuer_fetch SET stale_until = now()");
+    admin.run("SELECT scope.alter_jwt_issuer('corp', '{\"max_age\": null}')");
+    let _ = d.f.admin().attempt("SELECT scope.verify_jwt('x')");
+    admin.run(
+        "UPDATE _scope.jwt_issuer_fetch SET stale_until = now() + interval '1 hour', attempted_at = now(), finished_at = now()",
+    );
+    d.knock(&token(&keys[1])).expect("a login");
+}
