@@ -292,18 +292,23 @@ impl New<'_> {
 
 /// Puts a login by token into the group that pg_hba.conf names, from which it gets nothing. Elevated.
 fn join(group: &str, login: &str) -> Result<(), Error> {
-    advisory::lock(
-        Key::Text(&format!("token_login_group {group}")),
-        Mode::Exclusive,
-    );
     let name = spi::identifier(group);
     if catalog::role_by_name(group).is_none() {
-        spi::execute(&format!("CREATE ROLE {name}"))?;
+        advisory::lock(
+            Key::Text(&format!("token_login_group {group}")),
+            Mode::Exclusive,
+        );
+        if catalog::role_by_name(group).is_none() {
+            spi::execute(&format!("CREATE ROLE {name}"))?;
+        }
     }
-    let options = compat::NOTHING_OPTIONS;
+    if let Some(group) = catalog::role_by_name(group) {
+        label::mark_token_logins(group.oid);
+    }
     Ok(spi::execute(&format!(
-        "GRANT {name} TO {}{options}",
-        spi::identifier(login)
+        "GRANT {name} TO {}{}",
+        spi::identifier(login),
+        compat::NOTHING_OPTIONS
     ))?)
 }
 

@@ -10,7 +10,7 @@ use crate::error::Report;
 use crate::label::Metadata;
 use crate::login;
 use crate::pg::{connection, password_message, preload, wire, xact};
-use crate::session::{ends, gate};
+use crate::session::gate;
 use crate::switch;
 use crate::verify::Accepted;
 
@@ -141,11 +141,4 @@ fn refuse(reason: &str) -> ! {
     // What makes others wait who have sent a wrong password makes these wait, too.
     connection::authentication_failed();
     login::turn_away(reason)
-}
-
-/// The server is about to wait for the client: PostgreSQL has stopped all timers where there was an error.
-pub fn at_rest() {
-    if gate::is_by_token() {
-        ends::ensure();
-    }
 }

@@ -27,6 +27,28 @@ pub const PROVIDER: &CStr = c"scope_roles";
 /// Keeps the guards of a role, which need not be ours.
 pub const GUARDS: &CStr = c"scope_roles_guard";
 
+/// Marks the groups of logins by token: whoever is in one of them passes no line that asks for nothing.
+pub const TOKEN_LOGINS: &CStr = c"scope_roles_token_logins";
+
+/// Marks a group, unless it is marked.
+pub fn mark_token_logins(group: pg_sys::Oid) {
+    if seclabel::get(TOKEN_LOGINS, group).is_none() {
+        seclabel::set(TOKEN_LOGINS, group, Some(&c"group".to_owned()));
+    }
+}
+
+/// Is it such a group? Also while a client logs in.
+pub fn is_of_token_logins(group: pg_sys::Oid) -> bool {
+    seclabel::get_at_login(TOKEN_LOGINS, group).is_some()
+}
+
+/// All such groups.
+pub fn groups_of_token_logins() -> Vec<pg_sys::Oid> {
+    let mut found = Vec::new();
+    seclabel::each(TOKEN_LOGINS, |group, _| found.push(group));
+    found
+}
+
 /// The metadata of a managed role; not of a login that is only guarded. `Err` for a role that is ours
 /// but whose label can't be read: callers treat it as managed and disabled.
 pub fn read(role: pg_sys::Oid) -> Option<Result<Metadata, Invalid>> {

@@ -46,6 +46,12 @@ pub fn enforce(event: &Event<'_>) {
     }
 }
 
+/// Is the switch of this session over, where nothing can be raised? Inside a transaction.
+pub fn is_over() -> bool {
+    switch_state::is_locked()
+        && (clock::now() >= switch_state::ends_at() || standing::over().is_some())
+}
+
 /// Records the violation, and raises its error.
 pub fn refuse(violation: &Violation) -> ! {
     audit::refused(Class::Lock, violation, |problem| {

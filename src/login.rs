@@ -204,12 +204,10 @@ fn is_overheard(client: Client) -> bool {
     matches!(client, Client::Tcp { tls: false, .. } | Client::Unknown)
 }
 
-/// Is it in the group whose lines in pg_hba.conf ask for no password?
+/// Is it in a group whose lines in pg_hba.conf ask for no password?
 fn is_of_token_logins(role: &Role) -> bool {
-    let group = guc::token_login_group().and_then(|name| catalog::role_by_name(&name));
-    group.is_some_and(|group| {
-        group.oid == role.oid || memberships::groups(role.oid).contains(&group.oid)
-    })
+    let mut groups = memberships::groups(role.oid).into_iter();
+    label::is_of_token_logins(role.oid) || groups.any(label::is_of_token_logins)
 }
 
 static IS_OF_CREDENTIAL: AtomicBool = AtomicBool::new(false);

@@ -293,6 +293,9 @@ fn refresh(token: &str) -> Result<i64, Error> {
     if !is_same {
         return Err(Error::OtherPerson);
     }
+    if !standing::takes(&accepted.rules) {
+        return Err(Error::IssuerNotTaken);
+    }
     let claim = standing::claim();
     let asked = Asked {
         extent: Extent::Session,

@@ -7,12 +7,13 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::guard;
-use crate::label::{self, GUARDS, PROVIDER};
+use crate::label::{self, GUARDS, PROVIDER, TOKEN_LOGINS};
 use crate::pg::seclabel;
 use crate::pg::text;
 
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 static GUARDS_REGISTERED: AtomicBool = AtomicBool::new(false);
+static TOKEN_LOGINS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// A SECURITY LABEL statement is about to run, for this provider. Ours is registered when it is first
 /// named: a statement that names none means the only one there is, and must go on to mean that one.
@@ -31,6 +32,9 @@ pub unsafe fn before_statement(provider: *const std::ffi::c_char) {
         }
         if provider == GUARDS && !GUARDS_REGISTERED.swap(true, Ordering::Relaxed) {
             pg_sys::register_label_provider(GUARDS.as_ptr(), Some(relabel_guards));
+        }
+        if provider == TOKEN_LOGINS && !TOKEN_LOGINS_REGISTERED.swap(true, Ordering::Relaxed) {
+            pg_sys::register_label_provider(TOKEN_LOGINS.as_ptr(), Some(relabel_group));
         }
     }
 }
@@ -83,5 +87,19 @@ unsafe extern "C-unwind" fn relabel_guards(
         if is_role {
             seclabel::tell_sessions((*object).objectId);
         }
+    }
+}
+
+/// The same for `SECURITY LABEL FOR scope_roles_token_logins …`.
+#[pg_guard]
+unsafe extern "C-unwind" fn relabel_group(
+    object: *const pg_sys::ObjectAddress,
+    label: *const std::ffi::c_char,
+) {
+    // SAFETY: as in `relabel_guards`.
+    unsafe {
+        let text = (!label.is_null()).then(|| text::read(CStr::from_ptr(label)));
+        let is_role = (*object).classId == pg_sys::AuthIdRelationId;
+        label::judge_by(is_role, text.as_deref(), pg_sys::superuser(), |_| Ok(()));
     }
 }

@@ -14,15 +14,16 @@ use super::judge::{
 use super::{guards, statements};
 use crate::audit::{self, Class};
 use crate::door;
-use crate::lock::is_bound;
+use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::explaining;
 use crate::pg::wire::{self, Message, Turns};
 use crate::pg::{invalidation, raw};
+use crate::session::ends;
 
 /// Once, in the postmaster.
 pub fn install() {
-    let turns = Turns { begins, rests };
+    let turns = Turns { begins, failed };
     wire::install(before_message, turns);
 }
 
@@ -30,8 +31,8 @@ unsafe fn begins() {
     enter();
 }
 
-unsafe fn rests() {
-    door::at_rest();
+unsafe fn failed() {
+    ends::again();
 }
 
 /// Unguarded, like the hooks of `hooks`: it owns nothing.
@@ -45,7 +46,10 @@ unsafe fn before_message(message: Message) -> bool {
         if !in_statement {
             return true;
         }
-        if message == Message::Notification && login::standing::is_watched() && is_over() {
+        if message == Message::Notification
+            && (login::standing::is_watched() || is_bound())
+            && is_over()
+        {
             return false;
         }
         if message == Message::Result && audit::wants(Class::Statement) {
@@ -108,7 +112,7 @@ extern "C-unwind" fn enter() {
 /// A session that listens is asked nothing else.
 #[pg_guard]
 extern "C-unwind" fn is_over() -> bool {
-    login::standing::is_over()
+    login::standing::is_watched() && login::standing::is_over() || lock::is_over()
 }
 
 #[pg_guard]

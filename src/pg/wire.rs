@@ -26,8 +26,8 @@ pub enum Message {
 pub struct Turns {
     /// The client has logged in, and PostgreSQL has set up its session, but has run nothing in it: outside of a transaction.
     pub begins: unsafe fn(),
-    /// The server is about to wait for the client.
-    pub rests: unsafe fn(),
+    /// There was an error, and PostgreSQL has stopped all timers.
+    pub failed: unsafe fn(),
 }
 
 /// May it be sent? Refused by an error, or, as if it had been sent, by false.
@@ -88,7 +88,21 @@ pub fn watch() {
             THEIRS = PqCommMethods;
             OURS = *THEIRS;
             OURS.putmessage = Some(put);
+            OURS.comm_reset = Some(reset);
             PqCommMethods = &raw const OURS;
+        }
+    }
+}
+
+/// PostgreSQL recovers from an error (PostgresMain), with interrupts held back; what comes next may not be told of before the client has sent a Sync.
+unsafe extern "C-unwind" fn reset() {
+    // SAFETY: as in `put`.
+    unsafe {
+        if let Some(reset) = (*THEIRS).comm_reset {
+            reset();
+        }
+        if let Some(turns) = TURNS {
+            (turns.failed)();
         }
     }
 }
@@ -104,10 +118,10 @@ unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize
     };
     // SAFETY: in the backend; the arguments go on as they came.
     unsafe {
-        match (kind as u8, TURNS) {
-            (b'K', Some(turns)) => (turns.begins)(),
-            (b'Z', Some(turns)) => (turns.rests)(),
-            _ => {}
+        if kind as u8 == b'K'
+            && let Some(turns) = TURNS
+        {
+            (turns.begins)();
         }
         let may = match (message, VERDICT) {
             (Some(message), Some(verdict)) => verdict(message),

@@ -258,7 +258,7 @@ SELECT r.rolname::text, g.rolname::text,
        'is let in by lines of pg_hba.conf that ask for no password, where the library is not loaded: they are for logins by token',
        NULL, format('REVOKE %I FROM %I;', g.rolname, r.rolname)
   FROM pg_authid g JOIN pg_auth_members m ON m.roleid = g.oid JOIN pg_authid r ON r.oid = m.member
- WHERE g.rolname = current_setting('scope_roles.token_login_group')
+ WHERE EXISTS (SELECT FROM pg_shseclabel k WHERE k.objoid = g.oid AND k.classoid = 'pg_authid'::regclass AND k.provider = 'scope_roles_token_logins')
    AND NOT EXISTS (SELECT FROM pg_shseclabel l WHERE l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
                       AND l.label::jsonb ->> 'kind' IN ('credential', 'authenticator'))",
     },

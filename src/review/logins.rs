@@ -129,11 +129,12 @@ const BESIDES: &str = ours!(concat!(
         WHERE label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' = 'active'),
      joined AS (
        SELECT l.*, g.rolname AS joined, g.oid AS joined_oid, m.grantor, b.rolname AS by, gl.label::jsonb ->> 'kind' AS joined_kind,
+              EXISTS (SELECT FROM pg_shseclabel k WHERE k.objoid = g.oid AND k.classoid = 'pg_authid'::regclass AND k.provider = 'scope_roles_token_logins') AS is_of_tokens,
               to_jsonb(m) ->> 'inherit_option' = 'true' AS inherits, to_jsonb(m) ->> 'set_option' = 'true' AS sets
          FROM l JOIN pg_auth_members m ON m.member = l.oid JOIN pg_authid g ON g.oid = m.roleid LEFT JOIN pg_authid b ON b.oid = m.grantor
          LEFT JOIN pg_shseclabel gl ON gl.objoid = g.oid AND gl.classoid = 'pg_authid'::regclass AND gl.provider = 'scope_roles'),
      theirs AS (
-       SELECT *, CASE WHEN joined = current_setting('scope_roles.token_login_group') AND label ? 'issuers' THEN true
+       SELECT *, CASE WHEN is_of_tokens AND label ? 'issuers' THEN true
                          WHEN kind = 'authenticator' THEN coalesce(label -> 'roles', '[]') = '[]' OR label -> 'roles' ? joined
                          WHEN label ? 'scopes' THEN EXISTS (SELECT FROM jsonb_each_text(label -> 'scopes') s
                                                              WHERE s.value = joined_oid::text OR s.key = joined AND joined_kind = 'scope')

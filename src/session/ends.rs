@@ -189,11 +189,18 @@ pub fn of_token() -> i64 {
     TOKEN.load(Ordering::Relaxed)
 }
 
-/// There is another switch, or none. Cannot fail: called from an assign hook. The next statement starts the timer
-/// again for what else ends.
+/// There is another switch, or none, or an earlier one again, under a statement that goes on. Cannot fail: called from an assign hook.
 pub fn token_ends(at: i64) {
     TOKEN.store(at, Ordering::Relaxed);
     cancelling::stop();
+    again();
+}
+
+/// The timer has been stopped: PostgreSQL stops all of them after an error, and the next statement may be long in coming. Cannot fail.
+pub fn again() {
+    if next() != i64::MAX {
+        ensure();
+    }
 }
 
 /// Makes sure that the timer runs; PostgreSQL stops all timers after an error. In a backend, where

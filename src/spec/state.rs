@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::Error;
 use super::names::Qualified;
-use crate::guc;
-use crate::pg::{identity, spi};
+use crate::label;
+use crate::pg::{catalog, identity, spi};
 
 /// A row of pg_auth_members, with names.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -26,9 +26,10 @@ pub struct Member {
 /// All memberships of the server between roles that both still exist.
 pub fn memberships() -> Result<Vec<Member>, Error> {
     let mut rows: Vec<Member> = read(MEMBERSHIPS, &[])?;
-    // It gives nothing, and logins are in it by what they are.
-    let group = guc::token_login_group();
-    rows.retain(|row| Some(&row.role) != group.as_ref());
+    // They give nothing, and logins are in them by what they are.
+    let groups = label::groups_of_token_logins().into_iter();
+    let groups: Vec<String> = groups.map(catalog::name_of).collect();
+    rows.retain(|row| !groups.contains(&row.role));
     Ok(rows)
 }
 

@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::{Switch, roles};
+use crate::label;
 use crate::pg::{catalog, identity, invalidation, xact};
-use crate::session::switch_state;
-use crate::verify::{self, AsOf, Presented, Tag};
+use crate::session::{gate, switch_state};
+use crate::verify::{self, AsOf, Presented, Rules, Tag};
 
 /// Why it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,15 @@ pub(super) fn ending() {
     }
 }
 
+/// Does the login of this session, if it is one by token, take tokens of the issuer?
+pub(super) fn takes(rules: &Rules) -> bool {
+    let issuers = || match label::read(identity::session_user()) {
+        Some(Ok(login)) => login.issuers,
+        _ => Vec::new(),
+    };
+    !gate::is_by_token() || (rules.name.as_ref()).is_some_and(|name| issuers().contains(name))
+}
+
 /// The token of the session's switch.
 pub(super) fn active() -> Option<Rc<Presented>> {
     with_active(|active| active.presented.clone())
@@ -119,7 +129,8 @@ fn may_be_taken() -> bool {
     if (of, as_of) == (epoch, roles) {
         return answer;
     }
-    let answer = roles::permitted(&catalog::name_of(identity::outer_user())).is_ok();
+    let answer = roles::permitted(&catalog::name_of(identity::outer_user())).is_ok()
+        && with_active(|active| takes(&active.presented.token.rules)).unwrap_or(true);
     ROLE.set((epoch, roles, answer));
     answer
 }
