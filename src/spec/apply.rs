@@ -13,7 +13,7 @@ use crate::credential::issue;
 use crate::expiry::drop_scope;
 use crate::guard;
 use crate::label::{self, Kind};
-use crate::pg::{catalog, identity, spi};
+use crate::pg::{catalog, identity, seclabel, spi};
 use crate::scope::privilege::Verbs;
 use crate::scope::request::Request;
 use crate::scope::{self, create, declared, grants, held};
@@ -202,5 +202,9 @@ fn relabel(role: &str, change: &Change) -> Result<(), Error> {
     };
     change.apply(&mut metadata);
     label::write(oid, &metadata);
+    if matches!(change, Change::Roles(_) | Change::Issuers(_)) {
+        // Sessions ask which of their tokens count only when they hear of it.
+        seclabel::tell_sessions(oid);
+    }
     Ok(())
 }

@@ -325,3 +325,172 @@ fn attack_messages_that_are_no_password() {
     });
     d.knock(&d.token(json!({}))).expect("a login");
 }
+
+/// With a token of three seconds.
+fn short(d: &Door) -> String {
+    d.token(json!({"exp": now() + 3}))
+}
+
+fn without_leeway(d: &Door) {
+    d.f.admin()
+        .run("SELECT scope.alter_jwt_issuer('corp', '{\"leeway\": 0}')");
+}
+
+/// The timer that ends the session must go on when what a new token had set is undone under it.
+#[test]
+fn attack_a_refresh_that_is_rolled_back_lets_a_statement_outlive_its_token() {
+    let server = server();
+    let d = Door::open(&server, "door_undone");
+    without_leeway(&d);
+    let mut s = d.knock(&short(&d)).expect("a login");
+    let longer = d.token(json!({"exp": now() + 900}));
+    let block = format!(
+        "DO $$ DECLARE until timestamptz := clock_timestamp() + interval '12 s'; BEGIN
+           BEGIN PERFORM scope.refresh_session('{longer}'); RAISE EXCEPTION 'x'; EXCEPTION WHEN raise_exception THEN NULL; END;
+           WHILE clock_timestamp() < until LOOP END LOOP; END $$"
+    );
+    let begun = std::time::Instant::now();
+    assert!(s.attempt(&block).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(8));
+    // A whole transaction, and nothing afterwards.
+    let mut s = d.knock(&short(&d)).expect("a login");
+    s.run("BEGIN");
+    s.run(&format!("SELECT scope.refresh_session('{longer}')"));
+    s.run("ROLLBACK");
+    is_gone(&d);
+}
+
+#[track_caller]
+fn is_gone(d: &Door) {
+    let mut admin = d.f.admin();
+    wait_until("the session is gone", 8, || {
+        admin.holds(&format!(
+            "NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{}')",
+            d.login
+        ))
+    });
+}
+
+/// After an error PostgreSQL skips what comes until the client sends a Sync, which need not come.
+#[test]
+fn attack_a_session_outlives_its_token_by_leaving_out_the_sync() {
+    let server = server();
+    let d = Door::open(&server, "door_sync");
+    without_leeway(&d);
+    let mut admin = d.f.admin();
+    let open = || {
+        Wire::try_password(&server, &d.login, &d.f.name, &short(&d))
+            .unwrap_or_else(|answers| panic!("{answers:?}"))
+    };
+    let mut wire = open();
+    wire.query("LISTEN ch");
+    wire.bind("", "SELECT 1/0");
+    wire.execute("", 0);
+    wire.send(Some(b'H'), &[]);
+    is_gone(&d);
+    let mut undone = open();
+    let longer = d.token(json!({"exp": now() + 900}));
+    for sql in [
+        "BEGIN".to_owned(),
+        "SELECT * FROM orders".into(),
+        "SAVEPOINT a".into(),
+        format!("SELECT scope.refresh_session('{longer}')"),
+        "ROLLBACK TO a".into(),
+    ] {
+        undone.bind("", &sql);
+        undone.execute("", 0);
+    }
+    undone.send(Some(b'H'), &[]);
+    is_gone(&d);
+    // Nor does it hear of anything once its token has been revoked.
+    let mut listens = Wire::try_password(
+        &server,
+        &d.login,
+        &d.f.name,
+        &d.token(json!({"jti": "heard", "iat": now()})),
+    )
+    .unwrap_or_else(|answers| panic!("{answers:?}"));
+    listens.query("LISTEN ch");
+    admin.run("SELECT scope.revoke_token('heard', now() + interval '1 hour')");
+    admin.run("NOTIFY ch, 'told after the end'");
+    let answers = listens.query("SELECT 1");
+    assert!(
+        !answers.iter().any(|(_, body)| body.contains("told after")),
+        "{answers:?}"
+    );
+    assert!(has_error(&answers, "28000"), "{answers:?}");
+}
+
+#[test]
+fn attack_an_issuer_that_the_login_takes_no_more_keeps_its_sessions() {
+    let server = server();
+    let d = Door::open(&server, "door_withdrawn");
+    let mut admin = d.f.admin();
+    admin.run(&format!(
+        "SELECT scope.add_jwt_issuer('else', '{}', {})",
+        iss("else"),
+        literal(&jwks(&[&Key::ed25519("else")]))
+    ));
+    let open = || d.knock(&d.token(json!({}))).expect("a login");
+    let (mut goes_on, mut refreshes) = (open(), open());
+    let spec = admin.text("SELECT scope.export_spec()");
+    let spec = spec.replace(
+        "\"token_issuers\": [\"corp\"]",
+        "\"token_issuers\": [\"else\"]",
+    );
+    admin.rows(&format!("SELECT * FROM scope.apply({})", literal(&spec)));
+    admin.assert_that(&format!(
+        "(SELECT issuers = '{{else}}' FROM scope.credentials WHERE role = '{}')",
+        d.login
+    ));
+    d.turns_away(&d.token(json!({})), "issuer_not_taken");
+    assert!(goes_on.attempt("SELECT 1").is_err());
+    let refresh = format!(
+        "SELECT scope.refresh_session({})",
+        literal(&d.token(json!({"exp": now() + 900})))
+    );
+    assert!(refreshes.attempt(&refresh).is_err());
+    is_gone(&d);
+}
+
+/// A client's own defaults are not the extension's.
+#[test]
+fn attack_a_login_waits_for_a_safe_snapshot_and_holds_its_place() {
+    let server = server();
+    let d = Door::open(&server, "door_deferrable");
+    let mut admin = d.f.admin();
+    admin.run("BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO orders VALUES (7, 'x')");
+    let options = "-c default_transaction_isolation=serializable -c default_transaction_read_only=on -c default_transaction_deferrable=on";
+    let begun = std::time::Instant::now();
+    d.knock_with(&d.token(json!({})), |config| config.options(options))
+        .expect("a login");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let refusal = d.knock_with("x", |config| config.options(options)).err();
+    assert_eq!(refusal.expect("no login").code, "28P01");
+}
+
+/// The group is known by itself, not by the setting that named it once.
+#[test]
+fn attack_another_group_is_set_and_the_lines_of_the_old_one_are_open() {
+    let server = server();
+    let d = Door::open(&server, "door_regrouped");
+    let mut admin = d.f.admin();
+    admin.run("CREATE ROLE door_regrouped_out LOGIN; GRANT token_logins TO door_regrouped_out");
+    let outside = |when: &str| {
+        let refusal = server.try_login("door_regrouped_out", &d.f.name).err();
+        assert_eq!(refusal.expect("no login").code, "28000", "{when}");
+    };
+    outside("as it was");
+    for other in ["", "other_group", "TOKEN_LOGINS"] {
+        server.alter_system("scope_roles.token_login_group", other);
+        outside(other);
+    }
+    admin.assert_that("EXISTS (SELECT FROM scope.review() WHERE code = 'token_login_outsider')");
+    admin.run("ALTER ROLE token_logins RENAME TO door_regrouped_group");
+    let hba = server.data().join("pg_hba.conf");
+    let lines = HBA.replace("+token_logins", "+door_regrouped_group");
+    std::fs::write(&hba, lines).expect("pg_hba.conf");
+    server.reload();
+    outside("renamed");
+    d.knock(&d.token(json!({}))).expect("a login");
+}

@@ -39,6 +39,22 @@ impl Wire {
         db: &str,
         parameters: &[(&str, &str)],
     ) -> Result<Wire, Vec<Answer>> {
+        Wire::start(socket, user, db, parameters).opened()
+    }
+
+    /// Sends the password without having been asked.
+    pub fn try_password(
+        server: &Server,
+        user: &str,
+        db: &str,
+        password: &str,
+    ) -> Result<Wire, Vec<Answer>> {
+        let mut wire = Wire::start(&server.socket(), user, db, &[]);
+        wire.send(Some(b'p'), format!("{password}\0").as_bytes());
+        wire.opened()
+    }
+
+    fn start(socket: &Path, user: &str, db: &str, parameters: &[(&str, &str)]) -> Wire {
         let stream = UnixStream::connect(socket).expect("connect");
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -53,11 +69,15 @@ impl Wire {
         }
         body.push(0);
         wire.send(None, &body);
-        let answers = wire.until_ready();
+        wire
+    }
+
+    fn opened(mut self) -> Result<Wire, Vec<Answer>> {
+        let answers = self.until_ready();
         if answers.iter().any(|(kind, _)| *kind == b'E') {
             return Err(answers);
         }
-        Ok(wire)
+        Ok(self)
     }
 
     pub fn send(&mut self, kind: Option<u8>, body: &[u8]) {
