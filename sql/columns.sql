@@ -69,7 +69,7 @@ COMMENT ON COLUMN scope.sessions.since IS 'When it began.';
 COMMENT ON COLUMN scope.sessions.until IS 'The earlier of the ends of the token and of the login; NULL: none.';
 COMMENT ON COLUMN scope.sessions.address IS 'From where it comes; NULL: by Unix socket.';
 COMMENT ON COLUMN scope.sessions.tls IS 'Whether the connection uses TLS.';
-COMMENT ON COLUMN scope.sessions.method IS 'How it has shown who it is: the method in pg_hba.conf.';
+COMMENT ON COLUMN scope.sessions.method IS 'How it has shown who it is: the method in pg_hba.conf; token: by a token in place of a password.';
 COMMENT ON COLUMN scope.sessions.state IS 'As in pg_stat_activity: active, idle, idle in transaction ...';
 COMMENT ON COLUMN scope.sessions.application_name IS 'What the client calls itself.';
 COMMENT ON COLUMN scope.sessions.database IS 'Its database; NULL for physical replication.';

@@ -29,6 +29,9 @@ pub fn init() {
     pg_shmem_init!(PLACES = ());
 }
 
+/// The method of those whose token the extension has asked for itself.
+pub const BY_TOKEN: u32 = u32::MAX - 1;
+
 /// The client of this process has logged in as the role.
 pub fn logged_in(role: pg_sys::Oid, is_tls: bool, method: u32) {
     let Some(place) = PLACES.own() else {

@@ -190,7 +190,10 @@ fn row(seen: Seen, login: &Known) -> Row {
         clock::to_sql(until).filter(|_| until != i64::MAX),
         clock::to_sql(seen.login.since),
         seen.login.is_tls,
-        name_of_authentication_method(seen.login.method),
+        match seen.login.method {
+            presence::BY_TOKEN => Some("token".to_owned()),
+            method => name_of_authentication_method(method),
+        },
     )
 }
 

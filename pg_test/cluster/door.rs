@@ -127,6 +127,24 @@ fn a_token_in_place_of_the_password_opens_a_session_of_its_role() {
         "(SELECT rolpassword IS NULL AND NOT rolinherit FROM pg_authid WHERE rolname = '{}')",
         d.login
     ));
+    assert_eq!(
+        admin.text(&format!(
+            "SELECT string_agg(concat_ws(' ', acting_role, issuer, subject, method, until IS NOT NULL), ', ' ORDER BY subject) FROM scope.sessions WHERE login = '{}'",
+            d.login
+        )),
+        format!(
+            "{} {iss} ann token t, {} {iss} bob token t",
+            d.reader,
+            d.writer,
+            iss = iss("corp")
+        )
+    );
+    assert_eq!(
+        admin.text("SELECT scope.end_sessions(subject => 'bob')"),
+        "1"
+    );
+    assert!(other.attempt("SELECT 1").is_err());
+    assert_eq!(s.text("SELECT scope.jwt_subject()"), "ann");
     let log = server.log();
     let line = |event: &str| {
         log.lines()

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use crate::admission::Client;
 use crate::pg::compat::{Peer, Port};
 use crate::pg::{connection, text};
+use crate::session::gate;
 use crate::{door, login, presence};
 
 unsafe extern "C-unwind" {
@@ -63,7 +64,11 @@ extern "C-unwind" fn after_authentication() {
             is_trusted: port.is_trusted(),
         };
         if let Some(role) = login::enforce(&visitor, door::ask) {
-            presence::logged_in(role, port.uses_tls(), port.authentication_method());
+            let method = match port.is_trusted() && gate::is_by_token() {
+                true => presence::BY_TOKEN,
+                false => port.authentication_method(),
+            };
+            presence::logged_in(role, port.uses_tls(), method);
         }
         door::require_asked();
     }

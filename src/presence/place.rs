@@ -47,7 +47,7 @@ pub struct Login {
     /// When its process began, in Unix microseconds.
     pub since: i64,
     pub is_tls: bool,
-    /// As PostgreSQL numbers the methods of pg_hba.conf.
+    /// As PostgreSQL numbers the methods of pg_hba.conf, or [`super::BY_TOKEN`].
     pub method: u32,
 }
 
