@@ -78,7 +78,9 @@ pub fn validate(bearer: Bearer) -> Option<Option<String>> {
     let verdict = verdict.and_then(|accepted| {
         let issuer = accepted.rules.name.as_ref();
         if only.is_some() && only.as_ref() != issuer {
-            return Err("issuer_not_taken: the line of pg_hba.conf takes tokens of another issuer.".into());
+            return Err(
+                "issuer_not_taken: the line of pg_hba.conf takes tokens of another issuer.".into(),
+            );
         }
         switch::names_one_of(&accepted, &login.roles, &user).map_err(|error| error.detail())?;
         identity(&accepted)

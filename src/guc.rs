@@ -513,7 +513,9 @@ pub fn single_use_tokens() -> usize {
 
 /// Bytes.
 pub fn issuer_memory() -> usize {
-    usize::try_from(ISSUER_MEMORY.get()).unwrap_or(0).saturating_mul(1_024)
+    usize::try_from(ISSUER_MEMORY.get())
+        .unwrap_or(0)
+        .saturating_mul(1_024)
 }
 
 pub fn expiry() -> bool {

@@ -124,9 +124,8 @@ pub fn is_due(seen: Seen) -> bool {
         true => RENEWED_UNHEARD,
         false => RENEWED,
     };
-    let known = COPY.read(|used, memory| {
-        arena::find(memory, used.0, seen.0.database).map(|(head, _)| head)
-    });
+    let known = COPY
+        .read(|used, memory| arena::find(memory, used.0, seen.0.database).map(|(head, _)| head));
     known.flatten().is_none_or(|head| {
         let now = clock::now();
         !counts(&head, now) || !(0..renewed).contains(&now.saturating_sub(head.at))
@@ -137,7 +136,10 @@ impl Seen {
     /// By a worker that has done all that it was asked for.
     pub fn at_end_of_visit(self) -> Self {
         let ends_visit = true;
-        Self(Head { ends_visit, ..self.0 })
+        Self(Head {
+            ends_visit,
+            ..self.0
+        })
     }
 }
 
@@ -190,9 +192,8 @@ impl Drop for Rows {
 
 /// When what counts of a database was read, and whether that was the end of a worker's visit.
 pub fn at(database: pg_sys::Oid) -> Option<(i64, bool)> {
-    let found = COPY.read(|used, memory| {
-        arena::find(memory, used.0, database.into()).map(|(head, _)| head)
-    });
+    let found = COPY
+        .read(|used, memory| arena::find(memory, used.0, database.into()).map(|(head, _)| head));
     let head = found.flatten()?;
     counts(&head, clock::now()).then_some((head.at, head.ends_visit))
 }

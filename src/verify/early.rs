@@ -34,7 +34,11 @@ pub fn verify(token: &str, database: pg_sys::Oid) -> Result<Accepted, Error> {
     let fetched = rules.filter(|rules| rules.is_fetched && !guc::jwks_wait().is_zero());
     if let Some(name) = fetched.and_then(|rules| rules.name.as_deref().map(wishes::issuer)) {
         // A login that has waited for a copy has not made others wait.
-        let from = if at < began { at.saturating_add(FRESH) } else { began };
+        let from = if at < began {
+            at.saturating_add(FRESH)
+        } else {
+            began
+        };
         return fetch(token, verdict, at, database, name, from);
     }
     if at >= began.saturating_sub(FRESH) {
@@ -49,16 +53,14 @@ pub fn verify(token: &str, database: pg_sys::Oid) -> Result<Accepted, Error> {
 /// Is it more than that what is known has nothing of it, or is too old?
 fn is_explained(verdict: &Result<Accepted, Error>) -> bool {
     let unknown = Refusal::UnknownKey;
-    !matches!(verdict, Err(Error::UnknownIssuer { .. } | Error::KeysExpired { .. }))
-        && !matches!(verdict, Err(Error::Token { refusal, .. }) if *refusal == unknown)
+    !matches!(
+        verdict,
+        Err(Error::UnknownIssuer { .. } | Error::KeysExpired { .. })
+    ) && !matches!(verdict, Err(Error::Token { refusal, .. }) if *refusal == unknown)
 }
 
 /// What has been read after this moment. A worker is asked to.
-fn read_after(
-    database: pg_sys::Oid,
-    after: i64,
-    longest: Duration,
-) -> Result<Option<Rows>, Error> {
+fn read_after(database: pg_sys::Oid, after: i64, longest: Duration) -> Result<Option<Rows>, Error> {
     let started = Instant::now();
     let mut asked: Option<Instant> = None;
     loop {

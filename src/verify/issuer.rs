@@ -215,7 +215,11 @@ pub fn is_published() -> bool {
 /// Writes down what there is for them; in a worker. `ends_visit`: it has done all that it was asked for.
 pub fn publish(ends_visit: bool) {
     if let Some(seen) = copy::begin() {
-        let seen = if ends_visit { seen.at_end_of_visit() } else { seen };
+        let seen = if ends_visit {
+            seen.at_end_of_visit()
+        } else {
+            seen
+        };
         copy::put(seen, &rows());
     }
 }

@@ -35,7 +35,9 @@ fn server(lines: &str, map: &str) -> Option<Server> {
 }
 
 fn line(options: &str) -> String {
-    format!("local all all oauth issuer=\"{ISSUER}\" scope=\"openid\" validator=scope_roles {options}\n")
+    format!(
+        "local all all oauth issuer=\"{ISSUER}\" scope=\"openid\" validator=scope_roles {options}\n"
+    )
 }
 
 trait Stream: Read + Write {}
@@ -164,7 +166,11 @@ impl Door<'_> {
         let code = self.bear(token).err().expect("no login");
         assert!(["28000", "28P01"].contains(&code.as_str()), "{code}");
         let log = self.f.server.log();
-        assert!(log[before..].contains(reason), "{reason}: {}", &log[before..]);
+        assert!(
+            log[before..].contains(reason),
+            "{reason}: {}",
+            &log[before..]
+        );
     }
 }
 
@@ -176,7 +182,9 @@ fn a_token_of_postgresqls_oauth_opens_a_session_of_its_role() {
     let d = Door::open(&server, "door_oauth");
     let mut s = d.bear(&d.token(json!({}))).expect("a login");
     assert_eq!(
-        s.text("SELECT concat_ws(' ', session_user, current_user, scope.jwt_subject(), system_user)"),
+        s.text(
+            "SELECT concat_ws(' ', session_user, current_user, scope.jwt_subject(), system_user)"
+        ),
         format!("{} {} ann oauth:{ISSUER}:ann", d.login, d.reader)
     );
     assert_eq!(s.text("SELECT count(*) FROM orders"), "2");
@@ -256,8 +264,13 @@ fn attack_tokens_that_oauth_brings() {
         "door_bearer_nobody",
         &d.reader,
     ] {
-        let code = connect(&server, user, &d.f.name, &good).err().expect("no login");
-        assert!(["28000", "28P01"].contains(&code.as_str()), "{user}: {code}");
+        let code = connect(&server, user, &d.f.name, &good)
+            .err()
+            .expect("no login");
+        assert!(
+            ["28000", "28P01"].contains(&code.as_str()),
+            "{user}: {code}"
+        );
     }
     // Revoked.
     let token = own(json!({"jti": "t1", "iat": now()}));
@@ -325,18 +338,14 @@ fn attack_a_bearer_where_the_server_runs_without_the_library() {
 
 #[test]
 fn attack_a_bearers_token_is_sent_where_others_listen() {
-    let tcp = line("delegate_ident_mapping=1").replace("local all all", "host all all 127.0.0.1/32");
+    let tcp =
+        line("delegate_ident_mapping=1").replace("local all all", "host all all 127.0.0.1/32");
     let Some(server) = server(&tcp, "") else {
         return;
     };
     let d = Door::open(&server, "door_bear_tcp");
     let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("connect");
-    let outcome = connect_by(
-        Box::new(stream),
-        &d.login,
-        &d.f.name,
-        &d.token(json!({})),
-    );
+    let outcome = connect_by(Box::new(stream), &d.login, &d.f.name, &d.token(json!({})));
     let code = outcome.err().expect("no login");
     assert!(["28000", "28P01"].contains(&code.as_str()), "{code}");
     assert!(server.log().contains("the connection does not use TLS"));
@@ -348,7 +357,11 @@ fn a_line_takes_tokens_of_the_issuer_that_it_names() {
     if shared().version() < 190_000 {
         return skip("lines of pg_hba.conf have options of validators from 19 on");
     }
-    let named = |name: &str| line(&format!("delegate_ident_mapping=1 validator.issuer_name={name}"));
+    let named = |name: &str| {
+        line(&format!(
+            "delegate_ident_mapping=1 validator.issuer_name={name}"
+        ))
+    };
     for (name, is_taken) in [("corp", true), ("else", false)] {
         let Some(server) = server(&named(name), "") else {
             return;

@@ -162,11 +162,17 @@ mod tests {
         put(&mut memory, &mut used, &head(1, 5), b"one", |_| true);
         put(&mut memory, &mut used, &head(2, 6), b"", |_| true);
         put(&mut memory, &mut used, &head(3, 7), b"three", |_| true);
-        assert_eq!(find(&memory, used, 1), Some((head(1, 5), b"one".as_slice())));
+        assert_eq!(
+            find(&memory, used, 1),
+            Some((head(1, 5), b"one".as_slice()))
+        );
         assert_eq!(find(&memory, used, 2), Some((head(2, 6), b"".as_slice())));
         assert_eq!(find(&memory, used, 4), None);
         put(&mut memory, &mut used, &head(1, 8), b"uno", |_| true);
-        assert_eq!(find(&memory, used, 1), Some((head(1, 8), b"uno".as_slice())));
+        assert_eq!(
+            find(&memory, used, 1),
+            Some((head(1, 8), b"uno".as_slice()))
+        );
         assert_eq!(
             find(&memory, used, 3),
             Some((head(3, 7), b"three".as_slice()))
