@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -166,6 +167,8 @@ fn what_is_changed_counts_for_the_next_login() {
         literal(&ED.token("EdDSA", &d.claims(json!({"iss": iss("next")}))))
     );
     for end in ["ROLLBACK", "PREPARE TRANSACTION 'change'"] {
+        // What others could take for the newest is still to be copied.
+        admin.run("SELECT scope.alter_jwt_issuer('next', '{\"max_age\": null}')");
         admin.run(&change);
         next(&keys[0]).expect("a login");
         assert_eq!(next(&ED).err().expect("no login").code, "28P01");
@@ -176,6 +179,47 @@ fn what_is_changed_counts_for_the_next_login() {
     admin.run("COMMIT PREPARED 'change'");
     next(&ED).expect("a login");
     assert_eq!(next(&keys[0]).err().expect("no login").code, "28P01");
+}
+
+#[test]
+fn logins_go_on_while_keys_are_replaced() {
+    let server = server();
+    let d = Door::open(&server, "door_rotation");
+    let tokens: Vec<String> = (0..3)
+        .map(|number| d.token(json!({"sub": format!("person{number}")})))
+        .collect();
+    let is_over = AtomicBool::new(false);
+    let logins: usize = std::thread::scope(|scope| {
+        let knock = |token: &str| {
+            let mut logins = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                if let Err(refusal) = d.knock(token) {
+                    panic!("{refusal}: {}", server.log());
+                }
+                logins += 1;
+            }
+            logins
+        };
+        let knocking: Vec<_> = tokens
+            .iter()
+            .map(|token| scope.spawn(move || knock(token)))
+            .collect();
+        let mut admin = d.f.admin();
+        for number in 0..20 {
+            let other = Key::ed25519(&format!("other{number}"));
+            admin.run(&format!(
+                "SELECT scope.set_jwt_keys('corp', {})",
+                literal(&jwks(&[&ED, &other]))
+            ));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let ended = knocking
+            .into_iter()
+            .map(|thread| thread.join().expect("logins"));
+        ended.sum()
+    });
+    assert!(logins > 20, "{logins}");
 }
 
 #[test]
@@ -286,21 +330,22 @@ fn without_a_worker_nobody_is_let_in() {
     let server = Server::start(
         Options::default()
             .hba(HBA)
-            .set("max_logical_replication_workers", "0")
-            .set("max_worker_processes", "2"),
+            .set("max_logical_replication_workers", "0"),
     );
     let d = Door::open(&server, "door_starved");
-    // The launcher has one place, this the other.
-    let mut admin = d.f.admin();
-    admin.run(
-        "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; CREATE TABLE many AS SELECT generate_series(1, 1000) n",
-    );
+    // That one is the launcher.
     server.alter_system("max_worker_processes", "1");
     server.restart();
     let token = d.token(json!({}));
     let started = Instant::now();
     d.turns_away(&token, "issuers_not_at_hand: no background worker");
     assert!(started.elapsed() < Duration::from_secs(20));
+    // Nor does a login wait for longer than the server lets anybody.
+    server.alter_system("authentication_timeout", "2s");
+    let started = Instant::now();
+    assert!(d.knock(&token).is_err());
+    assert!(started.elapsed() < Duration::from_secs(8));
+    server.alter_system("authentication_timeout", "1min");
     // Whoever reads them makes them known.
     let _ = d.f.admin().attempt("SELECT scope.verify_jwt('x')");
     d.knock(&token).expect("a login");
