@@ -426,7 +426,7 @@ fn sessions_end_by_all_that_is_given() {
         s.run(&format!("BEGIN; {}", switch(&of(sub, role))));
         s
     };
-    let mut all = vec![
+    let mut all = [
         open("ann", &g.reader),
         open("ann", &g.writer),
         open("bob", &g.reader),

@@ -130,10 +130,7 @@ fn connect_by(
     body.extend(data.as_bytes());
     client.send(Some(b'p'), &body);
     let mut messages = Vec::new();
-    loop {
-        let Some(message) = client.message() else {
-            break;
-        };
+    while let Some(message) = client.message() {
         let (kind, body) = &message;
         match kind {
             // What is wrong, in JSON: the client says that it has understood.
