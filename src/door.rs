@@ -12,7 +12,7 @@ use crate::login;
 use crate::pg::{connection, password_message, preload, wire, xact};
 use crate::session::gate;
 use crate::switch;
-use crate::verify::Accepted;
+use crate::verify::{self, Accepted};
 
 /// What the client has presented, until its session begins.
 struct Presented {
@@ -29,9 +29,10 @@ pub fn ask(login: &Metadata) {
     let shown = PRESENTED.take().map(|shown| shown.token);
     let token = shown.unwrap_or_else(|| {
         let token = password_message::ask();
-        // Before the client is told that it has logged in.
-        if let Err(error) = switch::before_login(&token, &login.issuers) {
-            refuse(&error.detail());
+        // Before the client is told that it has logged in. Where the issuers are not at hand the tables alone judge, when the session begins.
+        match switch::before_login(&token, &login.issuers) {
+            Ok(_) | Err(switch::Error::Verify(verify::Error::NotAtHand { .. })) => {}
+            Err(error) => refuse(&error.detail()),
         }
         token
     });
@@ -108,7 +109,9 @@ fn identity(token: &Accepted) -> Result<Option<String>, String> {
     if issuer.chars().chain(subject.chars()).any(char::is_control) {
         return Err("subject: the issuer or the subject has control characters.".into());
     }
-    Ok(Some(ascii(&format!("{issuer}:{subject}"))))
+    // The last colon parts them.
+    let subject = ascii(&subject).replace(':', "%3A");
+    Ok(Some(format!("{}:{subject}", ascii(&issuer))))
 }
 
 /// What is beyond ASCII, and what stands for it, as the bytes of UTF-8 in hex (RFC 3986, section 2.1).
@@ -128,9 +131,13 @@ pub fn enter() {
     let Some(Presented { token, issuers }) = PRESENTED.take() else {
         return;
     };
-    let reason = match xact::transaction(|| switch::at_login(&token, &issuers)) {
+    let begin = || match login::is_still_by_token() {
+        true => switch::at_login(&token, &issuers).map_err(|error| error.detail()),
+        false => Err("it is no login by token any more".to_owned()),
+    };
+    let reason = match xact::transaction(begin) {
         Ok(Ok(())) => return login::welcome(),
-        Ok(Err(error)) => error.detail(),
+        Ok(Err(reason)) => reason,
         Err(failure) => failure.message,
     };
     drop(token);

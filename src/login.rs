@@ -138,6 +138,15 @@ fn enforce_label(visitor: &Visitor, role: &Role, ask: impl FnOnce(&Metadata)) {
     }
 }
 
+/// Is the session that of the role that was asked for its token, and is that still such a login? Inside a transaction.
+pub fn is_still_by_token() -> bool {
+    let asked = WAITING.with_borrow(|waiting| waiting.as_ref().map(|(role, _)| role.oid));
+    let user = identity::session_user();
+    asked == Some(user)
+        && catalog::role_by_oid(user).is_some_and(|role| !role.superuser)
+        && matches!(label::read(user), Some(Ok(label)) if label.logs_in_by_token())
+}
+
 /// The token has been accepted, and its session may begin.
 pub fn welcome() {
     if let Some((role, visitor)) = WAITING.take() {

@@ -72,6 +72,13 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: PostgreSQL passes a valid statement; the rest goes on as it came.
     unsafe {
         let node = (*statement).utilityStmt;
+        if matches!(
+            (*node).type_,
+            pg_sys::NodeTag::T_CreatedbStmt | pg_sys::NodeTag::T_DropdbStmt
+        ) {
+            // Another may come to have the number of one that there was.
+            verify::copy::forget();
+        }
         if changes_roles(node) {
             if (*node).type_ == pg_sys::NodeTag::T_SecLabelStmt {
                 labels::before_statement((*node.cast::<pg_sys::SecLabelStmt>()).provider);

@@ -40,7 +40,8 @@ impl Visits {
         let next = later.into_iter().map(|(_, at)| at).min();
         let mut due: Vec<pg_sys::Oid> = due.into_iter().map(|(database, _)| database).collect();
         if !due.is_empty() {
-            let there = all_databases()?;
+            // Whoever waits may wait for a template.
+            let there = databases(|_| true)?;
             due.retain(|database| {
                 let is_there = there.contains(database);
                 if !is_there {
@@ -73,7 +74,6 @@ impl Visits {
     }
 
     fn start(&mut self, database: pg_sys::Oid, now: i64) -> bool {
-        const LONGEST: i64 = 60;
         if let Some(worker) = worker::start_in(LIBRARY, &WORKER, database) {
             wishes::starting(database, now);
             self.running.push((database, worker));
@@ -88,7 +88,8 @@ impl Visits {
                 "scope_roles: no background worker is free to fetch keys of issuers; max_worker_processes is too low"
             );
         }
-        let pause = (1_i64 << times.min(6)).min(LONGEST) * MICROS_PER_SECOND;
+        // Not longer: logins by token may be waiting.
+        let pause = MICROS_PER_SECOND;
         self.pause = Some((now.saturating_add(pause), times.saturating_add(1)));
         false
     }
@@ -96,12 +97,15 @@ impl Visits {
 
 /// Those in which there can be issuers that count; `None` when that can't be found out now.
 fn all_databases() -> Option<Vec<pg_sys::Oid>> {
+    databases(|database| !database.is_template)
+}
+
+fn databases(is_wanted: impl Fn(&catalog::Database) -> bool) -> Option<Vec<pg_sys::Oid>> {
     let found = xact::transaction(catalog::databases).ok()?;
-    let used = |database: &catalog::Database| database.allows_connections && !database.is_template;
     Some(
         found
             .into_iter()
-            .filter(used)
+            .filter(|database| database.allows_connections && is_wanted(database))
             .map(|database| database.oid)
             .collect(),
     )

@@ -67,6 +67,7 @@ impl Visit {
         let mut looked_around: Option<Instant> = None;
         // Those who wait for other keys wait until there is no attempt any more; those who wait for any issuers do not.
         let mut owes_copy = true;
+        let mut tried: Option<Instant> = None;
         loop {
             if looked_around.is_none_or(|at| at.elapsed() >= LOOKS_AROUND) {
                 looked_around = Some(Instant::now());
@@ -78,7 +79,11 @@ impl Visit {
             looks |= !wanted.is_empty();
             owes_copy |= looks;
             self.wants.extend(&wanted);
-            if owes_copy && !issuer::is_published() {
+            if owes_copy
+                && tried.is_none_or(|at| at.elapsed() >= LOOKS_AROUND)
+                && !issuer::is_published()
+            {
+                tried = Some(Instant::now());
                 publish(false);
             }
             if looks && self.asked.len() < MOST {

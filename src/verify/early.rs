@@ -14,7 +14,7 @@ use crate::pg::clock;
 use crate::wakeup::{self, keys as wishes};
 
 /// How long a login waits for the issuers of its database; PostgreSQL's authentication_timeout runs, too.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(3);
 /// And for others than those that it has found.
 const OTHERS: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(5);
@@ -24,6 +24,10 @@ const FRESH: i64 = 1_000_000;
 
 pub fn verify(token: &str, database: pg_sys::Oid) -> Result<Accepted, Error> {
     let began = clock::now();
+    // What is no token makes nobody wait.
+    Unverified::parse(token)
+        .and_then(|mut read| read.issuer().map(|_| ()))
+        .map_err(unread)?;
     let rows = read_after(database, i64::MIN, LONGEST)?.ok_or(Error::NotAtHand { bytes: None })?;
     let at = rows.at;
     let (rules, verdict) = judge(token, &rows)?;
@@ -128,13 +132,14 @@ fn tick() {
     pgrx::check_for_interrupts!();
 }
 
+fn unread(refusal: Refusal) -> Error {
+    let by = By::Nobody;
+    Error::Token { refusal, by }
+}
+
 type Judged = (Option<Rc<Rules>>, Result<Accepted, Error>);
 
 fn judge(token: &str, rows: &Rows) -> Result<Judged, Error> {
-    let unread = |refusal| Error::Token {
-        refusal,
-        by: By::Nobody,
-    };
     let mut read = Unverified::parse(token).map_err(unread)?;
     let claimed = read.issuer().map_err(unread)?;
     let rules = match claimed {

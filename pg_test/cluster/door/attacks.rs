@@ -494,3 +494,21 @@ fn attack_another_group_is_set_and_the_lines_of_the_old_one_are_open() {
     outside("renamed");
     d.knock(&d.token(json!({}))).expect("a login");
 }
+
+#[test]
+fn attack_a_login_that_becomes_a_superuser_while_it_is_asked() {
+    let server = server();
+    let d = Door::open(&server, "door_meanwhile");
+    let mut stream = asked(&d);
+    d.f.admin()
+        .run(&format!("ALTER ROLE {} SUPERUSER", d.login));
+    let token = d.token(json!({}));
+    let mut message = vec![b'p'];
+    message.extend((token.len() as i32 + 5).to_be_bytes());
+    message.extend(token.as_bytes());
+    message.push(0);
+    stream.write_all(&message).expect("send");
+    let said = rest(stream);
+    assert!(said.contains("28P01"), "{said:?}");
+    assert!(server.log().contains("it is no login by token any more"));
+}

@@ -368,3 +368,28 @@ fn a_line_takes_tokens_of_the_issuer_that_it_names() {
         assert_eq!(d.bear(&token).is_ok(), is_taken, "{name}: {}", server.log());
     }
 }
+
+/// The person of one issuer is never read as another's, whatever the subject.
+#[test]
+fn attack_a_subject_that_continues_the_issuer_is_somebody_else() {
+    let (a, b) = ("https://idp.example.org", "https://idp.example.org:8443");
+    let map = format!("people \"{b}:ann\" door_ident_two\n");
+    let Some(server) = server(&line("map=people"), &map) else {
+        return;
+    };
+    let d = Door::open(&server, "door_ident");
+    let other = Key::ed25519("a");
+    d.f.admin().run(&format!(
+        "SELECT scope.add_jwt_issuer('a', '{a}', {}); SELECT scope.add_jwt_issuer('b', '{b}', {});
+         SELECT scope.create_token_login('door_ident_two', '{{{}}}', '{{a,b}}')",
+        literal(&jwks(&[&other])),
+        literal(&jwks(&[&ED])),
+        d.reader
+    ));
+    let of = |key: &Key, iss: &str, sub: &str| {
+        let token = key.token("EdDSA", &d.claims(json!({"iss": iss, "sub": sub})));
+        connect(&server, "door_ident_two", &d.f.name, &token)
+    };
+    assert!(of(&other, a, "8443:ann").is_err());
+    assert!(of(&ED, b, "ann").is_ok());
+}
