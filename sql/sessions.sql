@@ -25,12 +25,12 @@ SELECT p.pid,
        -- Whoever acts as another role sees of pg_stat_activity not even the own state.
        CASE WHEN o.own THEN 'active' ELSE a.state END AS state,
        a.application_name,
-       d.datname AS database,
+       a.datname AS database,
        a.query_id
   FROM present p
-  JOIN pg_catalog.pg_stat_get_activity(NULL) a ON a.pid OPERATOR(pg_catalog.=) p.pid
+  -- Not the function beneath, whose columns a dump lists: another version has others.
+  JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) p.pid
  CROSS JOIN LATERAL (SELECT p.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AS own) o
-  LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) a.datid
   LEFT JOIN pg_catalog.pg_authid l ON l.oid OPERATOR(pg_catalog.=) p.login
   LEFT JOIN pg_catalog.pg_authid r ON r.oid OPERATOR(pg_catalog.=) p.acting;
 COMMENT ON VIEW scope.sessions IS
