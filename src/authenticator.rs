@@ -63,67 +63,38 @@ hands_out!(
     |options| create(role_name.as_deref(), strings(roles), &[], valid_for, purpose.as_deref(), options)
 );
 
-/// A login of the given roles that presents a token in place of a password. Documented in `sql/functions.sql`.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn create_token_login(
-    role_name: Option<Text>,
-    roles: Option<Vec<Option<Text>>>,
-    issuers: Option<Vec<Option<Text>>>,
-    valid_for: Option<Interval>,
-    purpose: Option<Text>,
-    allowed_ips: Option<Vec<Option<Cidr>>>,
-    allow_local: Option<bool>,
-    require_tls: Option<bool>,
-    connection_limit: Option<i32>,
-    statement_timeout: Option<Interval>,
-    idle_in_transaction_session_timeout: Option<Interval>,
-    search_path: Option<Vec<Option<Text>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(role_name, Name),
-            name!(valid_until, Option<TimestampWithTimeZone>),
-            name!(connection_uri, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    let options = credential::options(
-        allowed_ips,
-        allow_local,
-        require_tls,
-        connection_limit,
-        statement_timeout,
-        idle_in_transaction_session_timeout,
-        strings(search_path),
-    );
-    let made = issuers_of(strings(issuers)).and_then(|issuers| {
-        create(
-            role_name.as_deref(),
-            strings(roles),
-            &issuers,
-            valid_for,
-            purpose.as_deref(),
-            options,
-        )
-    });
-    made.map(|made| {
-        let (role, _, valid_until, uri) = made.into_row();
-        TableIterator::once((role, valid_until, uri))
-    })
-    .map_err(report)
+hands_out!(
+    /// A login of the given roles that presents a token in place of a password. Documented in `sql/functions.sql`.
+    create_token_login(
+        role_name: Option<Text>,
+        roles: Option<Vec<Option<Text>>>,
+        issuers: Option<Vec<Option<Text>>>,
+        valid_for: Option<Interval>,
+        purpose: Option<Text>,
+    ) -> (
+        name!(role_name, Name),
+        name!(valid_until, Option<TimestampWithTimeZone>),
+        name!(connection_uri, String),
+    ),
+    |options| issuers_of(strings(issuers)).and_then(|issuers| {
+        create(role_name.as_deref(), strings(roles), &issuers, valid_for, purpose.as_deref(), options)
+    }),
+    |(role, _, valid_until, uri)| (role, valid_until, uri)
+);
+
+/// The elements of a list, none of which may be missing.
+fn all_of(
+    list: Option<Vec<Option<String>>>,
+    what: &'static str,
+    element: &'static str,
+) -> Result<Vec<String>, Error> {
+    let list = list.ok_or(Error::Null(what))?.into_iter();
+    list.collect::<Option<_>>().ok_or(Error::Null(element))
 }
 
 /// The names of issuers of this database.
 fn issuers_of(names: Option<Vec<Option<String>>>) -> Result<Vec<String>, Error> {
-    let names = names
-        .ok_or(Error::Null("issuers"))?
-        .into_iter()
-        .collect::<Option<Vec<String>>>()
-        .ok_or(Error::Null("an element of issuers"))?;
+    let names = all_of(names, "issuers", "an element of issuers")?;
     if names.is_empty() {
         return Err(Error::NoIssuers);
     }
@@ -146,11 +117,7 @@ fn create(
     options: Result<Options, BadOption>,
 ) -> Result<Issued, Error> {
     let role = role_name.ok_or(Error::Null("role_name"))?;
-    let roles = roles
-        .ok_or(Error::Null("roles"))?
-        .into_iter()
-        .collect::<Option<Vec<String>>>()
-        .ok_or(Error::Null("an element of roles"))?;
+    let roles = all_of(roles, "roles", "an element of roles")?;
     if roles.is_empty() {
         return Err(Error::NoRoles);
     }

@@ -75,9 +75,25 @@ impl From<password::NoRandomness> for Error {
     }
 }
 
-/// A function that hands out a login, after the arguments that all of them have.
+/// A function that hands out a login, after the arguments that all of them have; the row that it returns, where it is not [`issue::Row`].
 macro_rules! hands_out {
     ($(#[$about:meta])* $function:ident($($arguments:tt)*), |$options:ident| $issued:expr) => {
+        $crate::credential::hands_out!(
+            $(#[$about])* $function($($arguments)*) -> (
+                name!(role_name, Name),
+                name!(password, String),
+                name!(valid_until, Option<TimestampWithTimeZone>),
+                name!(connection_uri, String),
+            ),
+            |$options| $issued,
+            |row| row
+        );
+    };
+    (
+        $(#[$about:meta])* $function:ident($($arguments:tt)*) -> ($($columns:tt)*),
+        |$options:ident| $issued:expr,
+        |$row:pat_param| $shown:expr
+    ) => {
         $(#[$about])*
         #[pg_extern(sql = false)]
         #[allow(clippy::too_many_arguments, clippy::type_complexity)]
@@ -90,18 +106,7 @@ macro_rules! hands_out {
             statement_timeout: Option<Interval>,
             idle_in_transaction_session_timeout: Option<Interval>,
             search_path: Option<Vec<Option<$crate::pg::arguments::Text>>>,
-        ) -> Result<
-            TableIterator<
-                'static,
-                (
-                    name!(role_name, Name),
-                    name!(password, String),
-                    name!(valid_until, Option<TimestampWithTimeZone>),
-                    name!(connection_uri, String),
-                ),
-            >,
-            ErrorReport,
-        > {
+        ) -> Result<TableIterator<'static, ($($columns)*)>, ErrorReport> {
             require_preload()?;
             let $options = $crate::credential::options(
                 allowed_ips,
@@ -114,7 +119,10 @@ macro_rules! hands_out {
             );
             let issued: Result<Issued, _> = $issued;
             issued
-                .map(|issued| TableIterator::once(issued.into_row()))
+                .map(|issued| {
+                    let $row = issued.into_row();
+                    TableIterator::once($shown)
+                })
                 .map_err(report)
         }
     };

@@ -38,7 +38,7 @@ pub fn mark_token_logins(group: pg_sys::Oid) {
 }
 
 /// Is it such a group? Also while a client logs in.
-pub fn is_of_token_logins(group: pg_sys::Oid) -> bool {
+pub fn is_group_of_token_logins(group: pg_sys::Oid) -> bool {
     seclabel::get_at_login(TOKEN_LOGINS, group).is_some()
 }
 

@@ -216,7 +216,7 @@ fn is_overheard(client: Client) -> bool {
 /// Is it in a group whose lines in pg_hba.conf ask for no password?
 fn is_of_token_logins(role: &Role) -> bool {
     let mut groups = memberships::groups(role.oid).into_iter();
-    label::is_of_token_logins(role.oid) || groups.any(label::is_of_token_logins)
+    label::is_group_of_token_logins(role.oid) || groups.any(label::is_group_of_token_logins)
 }
 
 static IS_OF_CREDENTIAL: AtomicBool = AtomicBool::new(false);

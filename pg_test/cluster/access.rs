@@ -372,10 +372,7 @@ fn it_answers_on_a_standby_and_in_read_only_transactions() {
     f.role("joe", "LOGIN");
     let standby = primary.standby(Options::default());
     let mut s = standby.admin("access_standby");
-    let lsn = f.admin().text("SELECT pg_current_wal_lsn()");
-    wait_until("the standby has replayed", 30, || {
-        s.holds(&format!("pg_last_wal_replay_lsn() >= '{lsn}'"))
-    });
+    standby.has_replayed(&primary);
     assert_ne!(
         s.text("SELECT count(*) FROM scope.effective_access('access_standby_joe')"),
         "0"

@@ -5,6 +5,8 @@ mod clients;
 mod early;
 mod oauth;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use postgres::Config;
@@ -93,6 +95,28 @@ impl<'a> Door<'a> {
             "{log}"
         );
     }
+}
+
+/// Opens a connection by hand, up to the request for a password.
+pub fn asked(d: &Door) -> UnixStream {
+    let mut stream = UnixStream::connect(d.f.server.socket()).expect("connect");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("timeout");
+    let mut body = 196_608_i32.to_be_bytes().to_vec();
+    for text in ["user", &d.login, "database", &d.f.name] {
+        body.extend(text.as_bytes());
+        body.push(0);
+    }
+    body.push(0);
+    stream
+        .write_all(&(body.len() as i32 + 4).to_be_bytes())
+        .expect("send");
+    stream.write_all(&body).expect("send");
+    let mut request = [0; 9];
+    stream.read_exact(&mut request).expect("a request");
+    assert_eq!(request, [b'R', 0, 0, 0, 8, 0, 0, 0, 3]);
+    stream
 }
 
 pub fn server() -> Server {

@@ -3,6 +3,7 @@
 mod bouncer;
 mod browser;
 mod crowd;
+mod drivers;
 mod fixture;
 mod guard;
 mod provider;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 pub use bouncer::Bouncer;
 pub use browser::Browser;
 pub use crowd::crowd;
+pub use drivers::assert_driver_works;
 pub use fixture::{Fixture, shared};
 pub use guard::ROOT;
 pub use provider::{Authority, Provider, Reply};

@@ -17,8 +17,8 @@ pub struct Visits {
     running: Vec<(pg_sys::Oid, Started)>,
     /// Databases that nobody has looked into since the server was started; `None`: they have not been listed yet.
     unseen: Option<Vec<pg_sys::Oid>>,
-    /// No worker was free: until when none is asked for, and how often that was so.
-    pause: Option<(i64, u32)>,
+    /// No worker was free: until when none is asked for. Not for longer than a second: logins by token may be waiting.
+    pause: Option<i64>,
 }
 
 impl Visits {
@@ -28,7 +28,7 @@ impl Visits {
         if !server::in_recovery() && (self.unseen.is_none() || wishes::take_lost()) {
             self.unseen = Some(all_databases()?);
         }
-        if let Some((until, _)) = self.pause.filter(|&(until, _)| now < until) {
+        if let Some(until) = self.pause.filter(|&until| now < until) {
             return Some(until);
         }
         let is_running = |database| self.running.iter().any(|&(other, _)| other == database);
@@ -57,7 +57,7 @@ impl Visits {
             };
             let Some(database) = next else { break };
             if !self.start(database, now) {
-                return self.pause.map(|(until, _)| until);
+                return self.pause;
             }
         }
         next
@@ -82,15 +82,12 @@ impl Visits {
         }
         // As good as unseen.
         wishes::visit_at(database, now);
-        let times = self.pause.map_or(0, |(_, times)| times);
-        if times == 0 {
+        if self.pause.is_none() {
             warning!(
                 "scope_roles: no background worker is free to fetch keys of issuers; max_worker_processes is too low"
             );
         }
-        // Not longer: logins by token may be waiting.
-        let pause = MICROS_PER_SECOND;
-        self.pause = Some((now.saturating_add(pause), times.saturating_add(1)));
+        self.pause = Some(now.saturating_add(MICROS_PER_SECOND));
         false
     }
 }

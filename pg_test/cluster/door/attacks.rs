@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Door, HBA, server};
+use super::{Door, HBA, asked, server};
 use crate::harness::*;
 use crate::jwt::issuers::{ED, iss};
 
@@ -240,28 +240,6 @@ fn attack_a_server_without_the_library_lets_everybody_in() {
         .run(&format!("ALTER ROLE {} SUPERUSER", d.login));
     let refusal = d.knock(&token).err().expect("no login");
     assert_eq!(refusal.code, "55000", "{refusal}");
-}
-
-/// Opens a connection by hand, up to the request for a password.
-fn asked(d: &Door) -> UnixStream {
-    let mut stream = UnixStream::connect(d.f.server.socket()).expect("connect");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("timeout");
-    let mut body = 196_608_i32.to_be_bytes().to_vec();
-    for text in ["user", &d.login, "database", &d.f.name] {
-        body.extend(text.as_bytes());
-        body.push(0);
-    }
-    body.push(0);
-    stream
-        .write_all(&(body.len() as i32 + 4).to_be_bytes())
-        .expect("send");
-    stream.write_all(&body).expect("send");
-    let mut request = [0; 9];
-    stream.read_exact(&mut request).expect("a request");
-    assert_eq!(request, [b'R', 0, 0, 0, 8, 0, 0, 0, 3]);
-    stream
 }
 
 fn rest(mut stream: UnixStream) -> String {

@@ -1,39 +1,16 @@
 //! Clients as they are: drivers, psql, a pooler.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use super::{Door, server};
 use crate::harness::*;
 
 fn assert_works(driver: &str) {
-    let Some(packages) = std::env::var_os("SCOPE_ROLES_PYTHON_DRIVERS") else {
-        return skip("there are no Python drivers here (SCOPE_ROLES_PYTHON_DRIVERS)");
-    };
     let server = server();
     let d = Door::open(&server, &format!("door_{driver}"));
-    let socket = server.socket();
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/pg_test/cluster/door/drivers.py"
-    );
-    let done = Command::new("python3")
-        .env("PYTHONPATH", packages)
-        .args(["-B", script, driver])
-        .arg(socket.parent().expect("a folder"))
-        .args([
-            &server.port().to_string(),
-            &d.f.name,
-            &d.login,
-            &d.token(json!({})),
-            &d.reader,
-        ])
-        .output()
-        .expect("python3");
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{driver}:\n{said}");
-    assert_eq!(done.stdout, b"fine\n", "{driver}:\n{said}");
+    let token = d.token(json!({}));
+    let arguments = [d.f.name.as_str(), &d.login, &token, &d.reader];
+    assert_driver_works("door/drivers.py", driver, &server, &arguments);
 }
 
 #[test]

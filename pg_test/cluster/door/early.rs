@@ -1,13 +1,12 @@
 //! The verdict before a database can be read: by a copy of its issuers, which must be as new as they are.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Door, HBA, server};
+use super::{Door, HBA, asked, server};
 use crate::harness::*;
 use crate::jwt::issuers::{ED, iss};
 
@@ -15,22 +14,7 @@ const AUTHENTICATION_OK: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 0];
 
 /// All that the server says to this token, once it has asked for one.
 fn answer(d: &Door, token: &str) -> Vec<u8> {
-    let mut stream = UnixStream::connect(d.f.server.socket()).expect("connect");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("timeout");
-    let mut body = 196_608_i32.to_be_bytes().to_vec();
-    for text in ["user", &d.login, "database", &d.f.name] {
-        body.extend(text.as_bytes());
-        body.push(0);
-    }
-    body.push(0);
-    let length = body.len() as i32 + 4;
-    stream.write_all(&length.to_be_bytes()).expect("send");
-    stream.write_all(&body).expect("send");
-    let mut request = [0; 9];
-    stream.read_exact(&mut request).expect("a request");
-    assert_eq!(request, [b'R', 0, 0, 0, 8, 0, 0, 0, 3]);
+    let mut stream = asked(d);
     let mut message = vec![b'p'];
     message.extend((token.len() as i32 + 5).to_be_bytes());
     message.extend(token.as_bytes());
@@ -353,17 +337,7 @@ fn a_standby_takes_tokens_by_what_it_has_replayed() {
     let standby = primary.standby(Options::default());
     let mut admin = d.f.admin();
     admin.run("SET synchronous_commit = local");
-    let mut watch = standby.admin("postgres");
-    let mut replay = || {
-        let sent = literal(
-            &primary
-                .admin("postgres")
-                .text("SELECT pg_current_wal_flush_lsn()"),
-        );
-        wait_until("the standby has replayed", 20, || {
-            watch.holds(&format!("pg_last_wal_replay_lsn() >= {sent}"))
-        });
-    };
+    let replay = || standby.has_replayed(&primary);
     let knock = |token: &str| {
         let mut config = standby.by_socket();
         config.user(&d.login).password(token).dbname(&d.f.name);

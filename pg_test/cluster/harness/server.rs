@@ -228,6 +228,17 @@ impl Server {
         standby
     }
 
+    /// Waits until this standby has all that the primary has committed.
+    pub fn has_replayed(&self, primary: &Server) {
+        let sent = primary
+            .admin("postgres")
+            .text("SELECT pg_current_wal_flush_lsn()");
+        let mut standby = self.admin("postgres");
+        wait_until("the standby has replayed", 30, || {
+            standby.holds(&format!("pg_last_wal_replay_lsn() >= {}", literal(&sent)))
+        });
+    }
+
     /// Returns when it takes writes.
     pub fn promote(&self) {
         output(

@@ -1046,17 +1046,7 @@ fn a_standby_follows_issuers_and_revocations_in_warm_sessions() {
     let standby = primary.standby(Options::default());
     let mut admin = g.f.admin();
     let mut s = standby.login(&g.auth, &g.f.name);
-    let mut watch = standby.admin("postgres");
-    let mut replay = || {
-        let sent = literal(
-            &primary
-                .admin("postgres")
-                .text("SELECT pg_current_wal_flush_lsn()"),
-        );
-        wait_until("the standby has replayed", 20, || {
-            watch.holds(&format!("pg_last_wal_replay_lsn() >= {sent}"))
-        });
-    };
+    let replay = || standby.has_replayed(&primary);
     admin.run("SET synchronous_commit = local");
     let claims_with = |jti: &str| claims(&g, "a", json!({"jti": jti, "iat": now() - 60}));
     let (first, second) = (
