@@ -22,7 +22,7 @@ FLOORS = [
     ["spec", "page", "review", "map"],
     ["expiry", "keys", "authenticator", "exchange", "temporary", "guard", "sessions", "door", "login"],
     ["credential", "scope", "access", "authority"],
-    ["lock", "switch", "verify", "claims"],
+    ["lock", "switch", "composite", "verify", "claims"],
     ["audit", "session", "presence", "label", "wakeup"],
     ["guc", "error", "dependencies", "memberships", "advisory", "waiting", "notice", "log_line", "own_tables", "session_libraries", "pg"],
     ["attention", "claim_rules", "claim_path", "switch_text", "jwks", "jwt", "login_facts", "admission", "acl", "window", "pinned", "log_prefix", "buffer", "flood", "html", "text", "bytes", "timestamp", "digits"],

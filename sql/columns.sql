@@ -1,7 +1,7 @@
 -- What each column of the views and tables says.
 
 COMMENT ON COLUMN scope.roles.role IS 'The role.';
-COMMENT ON COLUMN scope.roles.kind IS 'scope, credential, authenticator or temporary (a membership that ends).';
+COMMENT ON COLUMN scope.roles.kind IS 'scope, credential, authenticator, temporary (a membership that ends) or composite (the roles that tokens take together).';
 COMMENT ON COLUMN scope.roles.state IS 'active; ending: it has ended and is being removed; quarantined: it has ended but owns objects; unchecked: active, but the server runs without the library.';
 COMMENT ON COLUMN scope.roles.time_left IS 'Until valid_until; negative once that has passed; NULL without a deadline.';
 COMMENT ON COLUMN scope.roles.valid_until IS 'When it ends: the earlier of the recorded deadline and VALID UNTIL; NULL: never.';
@@ -57,6 +57,7 @@ COMMENT ON COLUMN scope.credentials.database IS 'The database in which it was is
 COMMENT ON COLUMN scope.credentials.token_issuer IS 'The iss of the token that it was issued for, by scope.exchange_token().';
 COMMENT ON COLUMN scope.credentials.token_subject IS 'Its sub.';
 COMMENT ON COLUMN scope.credentials.token_id IS 'Its jti.';
+COMMENT ON COLUMN scope.credentials.subject_limit IS 'How many sessions one subject may have at a time of a login by token; NULL: any number.';
 COMMENT ON COLUMN scope.credentials.issuers IS 'The issuers whose tokens it logs in with, by scope.create_token_login(); NULL: it has a password.';
 
 COMMENT ON COLUMN scope.sessions.pid IS 'The process, as in pg_stat_activity.';

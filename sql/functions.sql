@@ -236,6 +236,7 @@ CREATE FUNCTION scope.create_token_login(
     issuers text[],
     valid_for interval DEFAULT NULL,
     purpose text DEFAULT NULL,
+    subject_limit integer DEFAULT NULL,
     allowed_ips cidr[] DEFAULT NULL,
     allow_local boolean DEFAULT NULL,
     require_tls boolean DEFAULT NULL,
@@ -246,10 +247,10 @@ CREATE FUNCTION scope.create_token_login(
 ) RETURNS TABLE (role_name name, valid_until timestamptz, connection_uri text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_token_login_wrapper';
-COMMENT ON FUNCTION scope.create_token_login(text, text[], text[], interval, text, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
+COMMENT ON FUNCTION scope.create_token_login(text, text[], text[], interval, text, integer, cidr[], boolean, boolean, integer, interval, interval, text[]) IS
 'Makes a login without a password: its clients pass a token as the password, over TLS or a Unix socket, and the session acts as the role that the token names, until the token ends or is revoked (scope.refresh_session() takes a new one). Many people may share it: each session is its own token''s. It logs in to this database alone, through lines of pg_hba.conf for the group scope_roles.token_login_group, which it is put into: hostssl all +token_logins all trust.
-roles: those that tokens may name. issuers: names of scope.jwt_issuers whose tokens are taken. The rest as scope.create_authenticator(), the caller''s authority too.
-Errors: 42704 no such issuer; 22023 no issuers; 55000 no scope_roles.token_login_group; the others as create_authenticator.';
+roles: those that tokens may name; of an issuer with a role_map a session has all that the map gives of them, as a composite role. issuers: names of scope.jwt_issuers whose tokens are taken. subject_limit: how many sessions one subject may have of it at a time, on each server; NULL: any number. The rest as scope.create_authenticator(), the caller''s authority too.
+Errors: 42704 no such issuer; 22023 no issuers, bad subject_limit; 55000 no scope_roles.token_login_group; the others as create_authenticator.';
 
 CREATE FUNCTION scope.exchange_token(
     token text,

@@ -78,7 +78,7 @@ SELECT r.rolname AS role,
                       AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
                       AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
 COMMENT ON VIEW scope.roles IS
-'All managed roles of the server: kind (scope, credential, authenticator, temporary), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
+'All managed roles of the server: kind (scope, credential, authenticator, temporary, composite), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
 CREATE VIEW scope.credentials WITH (security_barrier) AS
   WITH facts AS MATERIALIZED (SELECT * FROM _scope.login_facts())
@@ -92,6 +92,8 @@ SELECT r.rolname AS role,
                FROM pg_catalog.pg_auth_members a
                JOIN pg_catalog.pg_authid s ON s.oid OPERATOR(pg_catalog.=) a.roleid
               WHERE a.member OPERATOR(pg_catalog.=) r.oid
+                -- A login by token is in its group, too, and in composite roles.
+                AND (m.label -> 'issuers' IS NULL OR m.label -> 'roles' OPERATOR(pg_catalog.?) s.rolname::text)
               ORDER BY s.rolname) AS scopes,
        COALESCE(c.sessions, 0) AS sessions,
        f.last_login,
@@ -144,7 +146,8 @@ SELECT r.rolname AS role,
        m.label -> 'token' ->> 'sub' AS token_subject,
        m.label -> 'token' ->> 'jti' AS token_id,
        CASE WHEN (m.label -> 'issuers') IS NOT NULL
-            THEN ARRAY(SELECT i FROM pg_catalog.jsonb_array_elements_text(m.label -> 'issuers') i) END AS issuers
+            THEN ARRAY(SELECT i FROM pg_catalog.jsonb_array_elements_text(m.label -> 'issuers') i) END AS issuers,
+       (m.label ->> 'subject_limit')::pg_catalog.int4 AS subject_limit
   FROM pg_catalog.pg_authid r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
           FROM pg_catalog.pg_shseclabel
@@ -161,8 +164,7 @@ SELECT r.rolname AS role,
   LEFT JOIN LATERAL (SELECT * FROM scope.roles a WHERE a.role OPERATOR(pg_catalog.=) r.rolname OFFSET 0) e ON true
   LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts n ON n.role IS NULL
- WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'scope'
-   AND m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded' AND
+ WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) ALL ('{scope,composite,guarded}') AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
         OR EXISTS (SELECT FROM pg_catalog.pg_authid o
                     WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid

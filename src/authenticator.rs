@@ -28,6 +28,8 @@ pub enum Error {
     NoRoles,
     #[error("a login by token needs at least one issuer")]
     NoIssuers,
+    #[error("subject_limit must be at least 1")]
+    SubjectLimit,
     #[error("there is no issuer \"{issuer}\"")]
     UnknownIssuer { issuer: String },
     #[error("logins by token have no group")]
@@ -60,7 +62,7 @@ hands_out!(
         valid_for: Option<Interval>,
         purpose: Option<Text>,
     ),
-    |options| create(role_name.as_deref(), strings(roles), &[], valid_for, purpose.as_deref(), options)
+    |options| create(role_name.as_deref(), strings(roles), Tokens::default(), valid_for, purpose.as_deref(), options)
 );
 
 hands_out!(
@@ -71,13 +73,14 @@ hands_out!(
         issuers: Option<Vec<Option<Text>>>,
         valid_for: Option<Interval>,
         purpose: Option<Text>,
+        subject_limit: Option<i32>,
     ) -> (
         name!(role_name, Name),
         name!(valid_until, Option<TimestampWithTimeZone>),
         name!(connection_uri, String),
     ),
-    |options| issuers_of(strings(issuers)).and_then(|issuers| {
-        create(role_name.as_deref(), strings(roles), &issuers, valid_for, purpose.as_deref(), options)
+    |options| Tokens::check(strings(issuers), subject_limit).and_then(|tokens| {
+        create(role_name.as_deref(), strings(roles), tokens, valid_for, purpose.as_deref(), options)
     }),
     |(role, _, valid_until, uri)| (role, valid_until, uri)
 );
@@ -92,26 +95,48 @@ fn all_of(
     list.collect::<Option<_>>().ok_or(Error::Null(element))
 }
 
-/// The names of issuers of this database.
-fn issuers_of(names: Option<Vec<Option<String>>>) -> Result<Vec<String>, Error> {
-    let names = all_of(names, "issuers", "an element of issuers")?;
-    if names.is_empty() {
-        return Err(Error::NoIssuers);
-    }
-    for name in &names {
-        if issuer::by_name(name).is_ok_and(|known| known.is_none()) {
-            return Err(Error::UnknownIssuer {
-                issuer: name.clone(),
-            });
+/// The tokens that take the place of a password.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens {
+    /// The names of their issuers; none: there is a password.
+    pub issuers: Vec<String>,
+    /// How many sessions one subject may have at a time.
+    pub subject_limit: Option<u32>,
+}
+
+impl Tokens {
+    /// Of issuers of this database.
+    fn check(
+        issuers: Option<Vec<Option<String>>>,
+        subject_limit: Option<i32>,
+    ) -> Result<Self, Error> {
+        let issuers = all_of(issuers, "issuers", "an element of issuers")?;
+        if issuers.is_empty() {
+            return Err(Error::NoIssuers);
         }
+        for name in &issuers {
+            if issuer::by_name(name).is_ok_and(|known| known.is_none()) {
+                return Err(Error::UnknownIssuer {
+                    issuer: name.clone(),
+                });
+            }
+        }
+        Ok(Self {
+            issuers,
+            subject_limit: subject_limit.map(limit_of).transpose()?,
+        })
     }
-    Ok(names)
+}
+
+pub fn limit_of(subject_limit: i32) -> Result<u32, Error> {
+    let limit = u32::try_from(subject_limit).ok().filter(|&limit| limit > 0);
+    limit.ok_or(Error::SubjectLimit)
 }
 
 fn create(
     role_name: Option<&str>,
     roles: Option<Vec<Option<String>>>,
-    issuers: &[String],
+    tokens: Tokens,
     valid_for: Option<Interval>,
     purpose: Option<&str>,
     options: Result<Options, BadOption>,
@@ -135,14 +160,14 @@ fn create(
     let new = New {
         role,
         roles: &roles,
-        issuers,
+        tokens: &tokens,
         purpose,
         options: &options,
         valid_until,
     };
     let before = new.check()?;
     issue::require_free(role)?;
-    let secret = match issuers {
+    let secret = match tokens.issuers.as_slice() {
         [] => Some(Secret::generate()?),
         _ => None,
     };
@@ -179,8 +204,7 @@ fn create(
 pub struct New<'a> {
     pub role: &'a str,
     pub roles: &'a [String],
-    /// Whose tokens take the place of its password; of none: it has one.
-    pub issuers: &'a [String],
+    pub tokens: &'a Tokens,
     pub purpose: Option<&'a str>,
     pub options: &'a Options,
     /// Unix microseconds.
@@ -212,7 +236,8 @@ impl New<'_> {
         Metadata {
             login: self.options.rules.clone(),
             roles: self.roles.to_vec(),
-            issuers: self.issuers.to_vec(),
+            issuers: self.tokens.issuers.clone(),
+            subject_limit: self.tokens.subject_limit,
             ..label::fresh(Kind::Authenticator, caller, self.purpose)
         }
     }
@@ -237,7 +262,7 @@ impl New<'_> {
             metadata: &metadata,
         };
         identity::elevated(|| login.create())?;
-        let function = match self.issuers {
+        let function = match self.tokens.issuers.as_slice() {
             [] => "create_authenticator",
             _ => {
                 let group = guc::token_login_group().ok_or(Error::NoGroup)?;

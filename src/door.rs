@@ -10,24 +10,19 @@ use crate::error::Report;
 use crate::label::Metadata;
 use crate::login;
 use crate::pg::{connection, password_message, preload, wire, xact};
+use crate::presence;
 use crate::session::gate;
 use crate::switch;
 use crate::verify::{self, Accepted};
 
-/// What the client has presented, until its session begins.
-struct Presented {
-    token: Zeroizing<Box<str>>,
-    issuers: Vec<String>,
-}
-
 thread_local! {
-    static PRESENTED: RefCell<Option<Presented>> = const { RefCell::new(None) };
+    /// The token that the client has presented, until its session begins.
+    static PRESENTED: RefCell<Option<Zeroizing<Box<str>>>> = const { RefCell::new(None) };
 }
 
 /// Asks the client for its token, in place of a password, unless it has shown one. While it logs in, when no database can be read.
 pub fn ask(login: &Metadata) {
-    let shown = PRESENTED.take().map(|shown| shown.token);
-    let token = shown.unwrap_or_else(|| {
+    let token = PRESENTED.take().unwrap_or_else(|| {
         let token = password_message::ask();
         // Before the client is told that it has logged in. Where the issuers are not at hand the tables alone judge, when the session begins.
         match switch::before_login(&token, &login.issuers) {
@@ -38,10 +33,7 @@ pub fn ask(login: &Metadata) {
     });
     gate::open_by_token();
     wire::watch();
-    PRESENTED.set(Some(Presented {
-        token,
-        issuers: login.issuers.clone(),
-    }));
+    PRESENTED.set(Some(token));
 }
 
 /// A client that has shown a token is that token's, or nobody: whatever has become of its login since.
@@ -88,10 +80,7 @@ pub fn validate(bearer: Bearer) -> Option<Option<String>> {
     });
     match verdict {
         Ok(identity) => {
-            PRESENTED.set(Some(Presented {
-                token,
-                issuers: login.issuers,
-            }));
+            PRESENTED.set(Some(token));
             Some(identity)
         }
         Err(reason) => {
@@ -128,12 +117,19 @@ fn ascii(text: &str) -> String {
 
 /// The session begins: it is switched by the token, or ends. Before anything runs in it, outside of a transaction.
 pub fn enter() {
-    let Some(Presented { token, issuers }) = PRESENTED.take() else {
+    let Some(token) = PRESENTED.take() else {
         return;
     };
-    let begin = || match login::is_still_by_token() {
-        true => switch::at_login(&token, &issuers).map_err(|error| error.detail()),
-        false => Err("it is no login by token any more".to_owned()),
+    let begin = || {
+        let login = login::by_token().ok_or("it is no login by token any more")?;
+        switch::at_login(&token, &login.issuers).map_err(|error| error.detail())?;
+        let sessions = presence::of_the_same_person();
+        match login.subject_limit {
+            Some(limit) if sessions > limit as usize => Err(format!(
+                "subject_limit: the subject has {limit} sessions of this login already."
+            )),
+            _ => Ok(()),
+        }
     };
     let reason = match xact::transaction(begin) {
         Ok(Ok(())) => return login::welcome(),

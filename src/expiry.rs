@@ -100,7 +100,7 @@ fn moment(kind: Kind, is_active: bool, deadline: Option<i64>) -> i64 {
         (false, _) => i64::MIN,
         // Somebody's VALID UNTIL on a scope is not a deadline of ours.
         (true, Kind::Scope) => i64::MAX,
-        (true, Kind::Authenticator) => deadline.unwrap_or(i64::MAX),
+        (true, Kind::Authenticator | Kind::Composite) => deadline.unwrap_or(i64::MAX),
         // One without a deadline has lost it by hand.
         (true, Kind::Credential | Kind::Temporary) => deadline.unwrap_or(i64::MIN),
     }

@@ -184,6 +184,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         error: None,
         roles: Vec::new(),
         issuers: Vec::new(),
+        subject_limit: None,
         scopes: BTreeMap::new(),
         waits_for: Vec::new(),
     }

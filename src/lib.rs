@@ -15,6 +15,7 @@ mod bytes;
 mod claim_path;
 mod claim_rules;
 mod claims;
+mod composite;
 mod credential;
 mod dependencies;
 mod digits;

@@ -138,13 +138,12 @@ fn enforce_label(visitor: &Visitor, role: &Role, ask: impl FnOnce(&Metadata)) {
     }
 }
 
-/// Is the session that of the role that was asked for its token, and is that still such a login? Inside a transaction.
-pub fn is_still_by_token() -> bool {
+/// The login of this session, if it is the role that was asked for its token, and still such a login. Inside a transaction.
+pub fn by_token() -> Option<Metadata> {
     let asked = WAITING.with_borrow(|waiting| waiting.as_ref().map(|(role, _)| role.oid));
-    let user = identity::session_user();
-    asked == Some(user)
-        && catalog::role_by_oid(user).is_some_and(|role| !role.superuser)
-        && matches!(label::read(user), Some(Ok(label)) if label.logs_in_by_token())
+    let user = asked.filter(|&asked| asked == identity::session_user())?;
+    catalog::role_by_oid(user).filter(|role| !role.superuser)?;
+    label::read(user)?.ok().filter(Metadata::logs_in_by_token)
 }
 
 /// The token has been accepted, and its session may begin.

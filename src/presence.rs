@@ -90,6 +90,23 @@ pub fn switched_back(role: u32, ends_at: i64, claims: &str) {
     switched(role, &Record::new(ends_at, &person));
 }
 
+/// How many sessions of this login there are in which its token's subject acts, this one too: whoever comes at the same time sees at least
+/// the others that are counted. Without a subject those count that have none.
+pub fn of_the_same_person() -> usize {
+    let person = |seen: &Seen| {
+        let switched = seen.switched.as_ref()?;
+        Some((
+            seen.login.role,
+            switched.issuer.clone(),
+            switched.subject.clone(),
+        ))
+    };
+    let own = OWN.get().and_then(|place| person(&place.look()?));
+    all()
+        .filter(|seen| own.is_some() && person(seen) == own)
+        .count()
+}
+
 /// All sessions of this moment.
 pub fn all() -> impl Iterator<Item = Seen> {
     PLACES.all().iter().filter_map(Place::look)

@@ -16,12 +16,13 @@ use pgrx::prelude::*;
 use crate::audit::{self, Class, Event};
 use crate::claim_path::{ClaimPath, PathError, RoleClaim};
 use crate::claims::encoding;
+use crate::composite;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, Verified};
 use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
-use crate::pg::{clock, error_context, identity, server, statement, text, xact};
+use crate::pg::{catalog, clock, error_context, identity, server, statement, text, xact};
 use crate::presence::Person;
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{gate, leftovers, role_changers, switching};
@@ -44,6 +45,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Role(#[from] Untakeable),
+    #[error(transparent)]
+    Composite(#[from] composite::Error),
     #[error("the role \"{role}\" may not be taken by this session")]
     NotGranted { role: String, session_user: String },
     #[error("the role \"{role}\" may not be taken by this session")]
@@ -215,12 +218,13 @@ pub fn before_login(token: &str, issuers: &[String]) -> Result<Accepted, Error> 
 
 /// Does it name one of the roles that a login's tokens may? By the names alone: what the database says comes later.
 pub fn names_one_of(token: &Accepted, roles: &[String], login: &str) -> Result<(), Error> {
-    let role = role_of(&token.rules, &token.verified, None)?.role;
-    if roles.is_empty() || roles.contains(&role) {
+    let named = role_of(&token.rules, &token.verified, None, Some(roles))?;
+    // What it takes together is of these.
+    if roles.is_empty() || roles.contains(&named.role) || !named.together.is_empty() {
         return Ok(());
     }
     Err(Error::NotListed {
-        role,
+        role: named.role,
         session_user: login.to_owned(),
     })
 }
@@ -238,9 +242,27 @@ fn taken(token: &Accepted, issuers: &[String]) -> Result<(), Error> {
 pub fn at_login(token: &str, issuers: &[String]) -> Result<(), Error> {
     let (presented, as_of) = verify::verify(token)?;
     taken(&presented.token, issuers)?;
+    make_ready(&presented.token, None)?;
     switch_by(presented, as_of, None, Extent::Session)?;
     record_switch("login");
     Ok(())
+}
+
+/// The role of several that the token takes together must be there.
+fn make_ready(accepted: &Accepted, claim: Option<&str>) -> Result<(), Error> {
+    let named = role_in_session(&accepted.rules, &accepted.verified, claim)?;
+    if named.together.is_empty() {
+        return Ok(());
+    }
+    for role in &named.together {
+        roles::permitted(role)?;
+    }
+    let login = identity::session_user();
+    Ok(composite::ensure(
+        &named.together,
+        login,
+        accepted.ends_at(),
+    )?)
 }
 
 fn switch_by(
@@ -297,6 +319,7 @@ fn refresh(token: &str) -> Result<i64, Error> {
         return Err(Error::IssuerNotTaken);
     }
     let claim = standing::claim();
+    make_ready(accepted, claim.as_deref())?;
     let asked = Asked {
         extent: Extent::Session,
         grounds: Grounds::now(),
@@ -327,13 +350,13 @@ fn prepared(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Rc
 }
 
 fn prepare(accepted: &Accepted, claim: Option<&str>, asked: Asked) -> Result<Switch, Error> {
-    let named = role_of(&accepted.rules, &accepted.verified, claim)?;
+    let named = role_in_session(&accepted.rules, &accepted.verified, claim)?;
     let shown = if named.as_role {
         None
     } else {
         jwt::with_role(accepted.verified.payload(), &named.role).map(encoding::for_setting)
     };
-    let permitted = permitted_now(&named.role, asked.grounds)?;
+    let permitted = named.permitted(asked.grounds)?;
     let state = State {
         extent: asked.extent,
         role: permitted.role.oid.into(),
@@ -399,23 +422,62 @@ struct Named {
     role: String,
     /// As the value of its claim `role`.
     as_role: bool,
+    /// The roles that it gives together, where these are several.
+    together: Vec<String>,
 }
 
 impl Named {
-    fn otherwise(role: String) -> Self {
-        let as_role = false;
-        Self { role, as_role }
+    /// By a map, or for tokens that name none.
+    fn otherwise(mut roles: Vec<String>) -> Self {
+        roles.sort_unstable();
+        let (role, together) = match roles.as_slice() {
+            [role] => (role.clone(), Vec::new()),
+            _ => (composite::name(&roles), roles),
+        };
+        Self {
+            role,
+            as_role: false,
+            together,
+        }
+    }
+
+    fn permitted(&self, grounds: Grounds) -> Result<Rc<Permitted>, Error> {
+        let permitted = permitted_now(&self.role, grounds)?;
+        // Nobody takes several by the name that these have together.
+        if permitted.is_composite == self.together.is_empty() {
+            return Err(Error::NotListed {
+                role: self.role.clone(),
+                session_user: catalog::name_of(identity::session_user()),
+            });
+        }
+        Ok(permitted)
     }
 }
 
 /// The role that the token would take in this session.
 pub fn role_of_token(token: &Accepted, claim: Option<&str>) -> Result<Role, Error> {
-    let named = role_of(&token.rules, &token.verified, claim)?;
-    Ok(permitted_now(&named.role, Grounds::now())?.role.clone())
+    let named = role_in_session(&token.rules, &token.verified, claim)?;
+    Ok(named.permitted(Grounds::now())?.role.clone())
 }
 
-/// The role that the token names, by the rules of its issuer.
-fn role_of(rules: &Rules, token: &Verified, claim: Option<&str>) -> Result<Named, Error> {
+/// The role that the token names here.
+fn role_in_session(rules: &Rules, token: &Verified, claim: Option<&str>) -> Result<Named, Error> {
+    let login = standing::login();
+    role_of(
+        rules,
+        token,
+        claim,
+        login.as_ref().map(|login| login.roles.as_slice()),
+    )
+}
+
+/// The role that the token names, by the rules of its issuer. A login by token takes all that a map gives of its own `listed` roles together.
+fn role_of(
+    rules: &Rules,
+    token: &Verified,
+    claim: Option<&str>,
+    listed: Option<&[String]>,
+) -> Result<Named, Error> {
     let issuer = || rules.name.clone().unwrap_or_default();
     let map = rules.role_map.as_ref();
     // What a map makes roles of is the administrator's to say.
@@ -426,10 +488,19 @@ fn role_of(rules: &Rules, token: &Verified, claim: Option<&str>) -> Result<Named
         return Err(Error::RoleClaimFixed { issuer: issuer() });
     }
     let look = |path: &ClaimPath| match map {
-        Some(map) => map.role(path, token.payload()),
-        None => path.role_of(token),
+        Some(map) => {
+            let mut roles = map.roles(path, token.payload())?;
+            let is_listed = |role: &String| listed.is_some_and(|listed| listed.contains(role));
+            if roles.iter().any(is_listed) {
+                roles.retain(is_listed);
+            } else {
+                roles.truncate(1);
+            }
+            Ok(roles)
+        }
+        None => path.role_of(token).map(|role| vec![role]),
     };
-    let role = match asked {
+    let roles = match asked {
         Some(asked) => with_path(asked, look),
         None => rules
             .role_path
@@ -438,9 +509,9 @@ fn role_of(rules: &Rules, token: &Verified, claim: Option<&str>) -> Result<Named
             .map(look)
             .map_err(Clone::clone),
     };
-    let role = match (role.map_err(Error::Path)?, &rules.anon_role) {
+    let mut roles = match (roles.map_err(Error::Path)?, &rules.anon_role) {
         (Err(RoleClaim::Missing), Some(anonymous)) => {
-            return Ok(Named::otherwise(anonymous.clone()));
+            return Ok(Named::otherwise(vec![anonymous.clone()]));
         }
         (Err(problem), _) => {
             return Err(Error::RoleClaim {
@@ -453,19 +524,22 @@ fn role_of(rules: &Rules, token: &Verified, claim: Option<&str>) -> Result<Named
                 },
             });
         }
-        (Ok(role), _) => role,
+        (Ok(roles), _) => roles,
     };
-    match &rules.allowed_roles {
-        Some(allowed) if !allowed.contains(&role) => Err(Error::RoleNotAllowed {
-            role,
+    let is_refused = |role: &String| {
+        let allowed = rules.allowed_roles.as_ref();
+        allowed.is_some_and(|allowed| !allowed.contains(role))
+    };
+    if let Some(refused) = roles.iter().position(is_refused) {
+        return Err(Error::RoleNotAllowed {
+            role: roles.swap_remove(refused),
             issuer: issuer(),
-        }),
-        _ if map.is_some() => Ok(Named::otherwise(role)),
-        _ => Ok(Named {
-            as_role: path == "role",
-            role,
-        }),
+        });
     }
+    Ok(Named {
+        as_role: map.is_none() && path == "role",
+        ..Named::otherwise(roles)
+    })
 }
 
 fn with_path<R>(text: &str, look: impl FnOnce(&ClaimPath) -> R) -> Result<R, PathError> {

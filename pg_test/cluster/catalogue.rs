@@ -25,7 +25,7 @@ function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_c
 function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
-function scope.create_token_login(pg_catalog.text,pg_catalog.text[],pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_token_login(pg_catalog.text,pg_catalog.text[],pg_catalog.text[],interval,pg_catalog.text,integer,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.drop_jwt_issuer(pg_catalog.text) | 
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE

@@ -3,6 +3,7 @@
 mod attacks;
 mod clients;
 mod early;
+mod groups;
 mod oauth;
 
 use std::io::{Read, Write};

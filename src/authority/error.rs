@@ -60,6 +60,7 @@ impl Report for Error {
                 Kind::Temporary => {
                     "Use scope.grant_temporary() and scope.revoke_temporary().".into()
                 }
+                Kind::Composite => "It ends by itself when no token needs it.".into(),
                 Kind::Guarded => "Use scope.guard_login() and scope.unguard_login().".into(),
                 _ => "See the view scope.credentials.".into(),
             },

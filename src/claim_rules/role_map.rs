@@ -12,7 +12,7 @@ use crate::jwt::json;
 /// The longest name of a role, in bytes.
 const MAX_ROLE_BYTES: usize = 63;
 
-/// Which value stands for which role; the first that a token has counts.
+/// Which value stands for which role; the first that a token has counts, or all of them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleMap(Vec<(String, String)>);
 
@@ -58,15 +58,22 @@ impl RoleMap {
         Ok(Self(map))
     }
 
-    /// The role of a verified payload whose claim is at `path`.
+    /// The roles of a verified payload whose claim is at `path`, each once, in the order of the map.
     ///
     /// # Errors
     /// [`RoleClaim`] says why there is none.
-    pub fn role(&self, path: &ClaimPath, payload: &str) -> Result<String, RoleClaim> {
+    pub fn roles(&self, path: &ClaimPath, payload: &str) -> Result<Vec<String>, RoleClaim> {
         let values = path.strings(payload)?;
-        let has = |entry: &&(String, String)| values.iter().any(|value| *value == entry.0);
-        let entry = self.0.iter().find(has).ok_or(RoleClaim::NotMapped)?;
-        Ok(entry.1.clone())
+        let mut roles: Vec<String> = Vec::new();
+        for (value, role) in &self.0 {
+            if values.iter().any(|has| has == value) && !roles.contains(role) {
+                roles.push(role.clone());
+            }
+        }
+        match roles.is_empty() {
+            true => Err(RoleClaim::NotMapped),
+            false => Ok(roles),
+        }
     }
 
     /// As JSON that keeps its order in `jsonb`, too.
@@ -114,7 +121,8 @@ mod tests {
 
     fn role(map: &str, path: &str) -> Result<String, RoleClaim> {
         let path = ClaimPath::parse(path).unwrap();
-        RoleMap::parse(map).unwrap().role(&path, PAYLOAD)
+        let roles = RoleMap::parse(map).unwrap().roles(&path, PAYLOAD)?;
+        Ok(roles[0].clone())
     }
 
     #[test]

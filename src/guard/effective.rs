@@ -147,7 +147,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
     let own = label::read(subject).and_then(Result::ok);
     match own.map(|metadata| (metadata.kind, label::access_here(&metadata))) {
         Some((Kind::Scope, access)) => reach.add_scope(access),
-        Some((Kind::Credential, _)) => {}
+        Some((Kind::Credential | Kind::Composite, _)) => {}
         // What is not ours may own things.
         _ => reach.writes = true,
     }

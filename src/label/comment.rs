@@ -12,12 +12,13 @@ pub const OURS: &str = "scope_roles: ";
 pub fn comment(metadata: &Metadata) -> Option<String> {
     let by = match metadata.kind {
         Kind::Guarded => return None,
-        Kind::Scope => "made",
+        Kind::Scope | Kind::Composite => "made",
         Kind::Temporary => "granted",
         Kind::Credential | Kind::Authenticator => "issued",
     };
     let kind = match metadata.kind {
         Kind::Temporary => "temporary membership",
+        Kind::Composite => "composite role",
         kind => kind_name(kind),
     };
     let mut text = format!("{OURS}{kind}");
@@ -28,6 +29,10 @@ pub fn comment(metadata: &Metadata) -> Option<String> {
         Some(token) => format!(", issued for a token of {}", visible(&token.sub)),
         None => format!(", {by} by {}", identifier(&metadata.creator)),
     };
+    if metadata.kind == Kind::Composite {
+        let roles: Vec<String> = metadata.roles.iter().map(|role| identifier(role)).collect();
+        text += &format!(", of {}", roles.join(", "));
+    }
     match (metadata.state, &metadata.valid_until) {
         (State::Ending, _) => {
             text += ", has ended and is being removed: see last_error in scope.roles"

@@ -51,11 +51,12 @@ fn recorded_first(rest: &str) -> Option<Option<i64>> {
     }
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Credential,
     Kind::Scope,
     Kind::Authenticator,
     Kind::Temporary,
+    Kind::Composite,
     Kind::Guarded,
 ];
 
@@ -66,6 +67,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Credential => "credential",
         Kind::Authenticator => "authenticator",
         Kind::Temporary => "temporary",
+        Kind::Composite => "composite",
         Kind::Guarded => "guarded",
     }
 }

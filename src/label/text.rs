@@ -27,6 +27,8 @@ pub enum Kind {
     Authenticator,
     /// A NOLOGIN role between a role and a person's own login: a membership with a deadline.
     Temporary,
+    /// A NOLOGIN role that holds several others for the tokens that give these together.
+    Composite,
     /// A login that is not ours: the label holds rules for it, and nothing else about it is ours.
     Guarded,
 }
@@ -39,6 +41,7 @@ impl Kind {
             Self::Credential => "credential",
             Self::Authenticator => "authenticator",
             Self::Temporary => "temporary membership",
+            Self::Composite => "composite role",
             Self::Guarded => "guarded login",
         }
     }
@@ -233,12 +236,15 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Of an authenticator: the roles that its tokens may name; empty in labels of before there was
-    /// such a list.
+    /// such a list. Of a composite role: those that it holds, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
     /// Of an authenticator that has no password: the names of the issuers, in its database, whose tokens take the place of one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<String>,
+    /// Of such a login: how many sessions one subject may have at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_limit: Option<u32>,
     /// Of a credential: the scopes that it was issued with, by name, with their OIDs; empty where they are too many for a label.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scopes: BTreeMap<String, u32>,
@@ -265,7 +271,9 @@ pub enum Invalid {
 pub fn earlier(kind: Kind, recorded: Option<i64>, valid_until: Option<i64>) -> Option<i64> {
     match (recorded, valid_until) {
         (Some(recorded), Some(valid_until)) => Some(recorded.min(valid_until)),
-        (Some(recorded), None) if kind == Kind::Authenticator => Some(recorded),
+        (Some(recorded), None) if matches!(kind, Kind::Authenticator | Kind::Composite) => {
+            Some(recorded)
+        }
         (_, valid_until) => valid_until,
     }
 }
@@ -402,6 +410,7 @@ mod tests {
             error: None,
             roles: vec![],
             issuers: vec![],
+            subject_limit: None,
             scopes: BTreeMap::new(),
             waits_for: vec![],
         }

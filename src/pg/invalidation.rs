@@ -91,6 +91,12 @@ pub fn objects_generation() -> [u64; 3] {
     [Counted::Objects, Counted::Schemas, Counted::Functions].map(count)
 }
 
+/// Has PostgreSQL find out anew which roles a role is a member of. It remembers what it has found while it heard of a change.
+pub fn forget_memberships() {
+    // SAFETY: runs the callbacks of that cache as a change of any of its rows does.
+    unsafe { pg_sys::CallSyscacheCallbacks(pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32, 0) };
+}
+
 /// Differs from the last one if roles or memberships may have changed, of what has been taken in.
 pub fn roles() -> u64 {
     count(Counted::Roles)

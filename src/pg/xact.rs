@@ -60,6 +60,7 @@ fn around_transaction(work: &mut dyn FnMut()) -> Result<(), Failure> {
             // Whatever the defaults are: a client chooses its own, and could wait for a safe snapshot.
             pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
             pg_sys::XactDeferrable = false;
+            pg_sys::XactReadOnly = pg_sys::RecoveryInProgress();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
         work();

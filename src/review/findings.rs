@@ -311,13 +311,13 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
                          ELSE format('was shortened by hand, from %s', recorded) END, NULL::timestamptz,
                     format('ALTER ROLE %I VALID UNTIL %L;', rolname, recorded)
                FROM (SELECT *, (label ->> 'valid_until')::timestamptz AS recorded FROM o) o
-              WHERE label ->> 'state' = 'active' AND recorded IS DISTINCT FROM valid_by_hand AND recorded IS NOT NULL
+              WHERE label ->> 'state' = 'active' AND recorded IS DISTINCT FROM valid_by_hand AND recorded IS NOT NULL AND label ->> 'kind' <> 'composite'
              UNION ALL
              SELECT rolname::text, NULL, 'was kept from logging in by hand', NULL, format('ALTER ROLE %I LOGIN;', rolname)
                FROM o WHERE label ->> 'state' = 'active' AND label ->> 'kind' IN ('credential', 'authenticator') AND NOT logs_in
              UNION ALL
              SELECT rolname::text, NULL, 'was allowed to log in by hand, which is refused all the same', NULL, format('ALTER ROLE %I NOLOGIN;', rolname)
-               FROM o WHERE logs_in AND (label ->> 'kind' = 'temporary'
+               FROM o WHERE logs_in AND (label ->> 'kind' IN ('temporary', 'composite')
                                              OR label ->> 'kind' IN ('credential', 'authenticator') AND label ->> 'state' <> 'active')"
         ),
     },
@@ -395,12 +395,12 @@ SELECT m.rolname::text, format('role %I', g.rolname), 'may make others members o
         code: "long_chain",
         severity: Severity::Low,
         stops: "",
-        // A temporary membership is a role in between that nobody sees.
+        // A temporary membership and a composite role are roles in between that nobody sees.
         sql: "
 WITH RECURSIVE up(login, role, path, length) AS (
        SELECT r.oid, r.oid, ARRAY[r.rolname], 0 FROM pg_authid r WHERE r.rolcanlogin
        UNION ALL
-       SELECT u.login, g.oid, u.path || g.rolname, u.length + CASE WHEN l.label::jsonb ->> 'kind' = 'temporary' THEN 0 ELSE 1 END
+       SELECT u.login, g.oid, u.path || g.rolname, u.length + CASE WHEN l.label::jsonb ->> 'kind' IN ('temporary', 'composite') THEN 0 ELSE 1 END
          FROM up u JOIN pg_auth_members m ON m.member = u.role JOIN pg_authid g ON g.oid = m.roleid
          LEFT JOIN pg_shseclabel l ON l.objoid = g.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'
         WHERE u.length < 3)

@@ -134,7 +134,7 @@ const BESIDES: &str = ours!(concat!(
          FROM l JOIN pg_auth_members m ON m.member = l.oid JOIN pg_authid g ON g.oid = m.roleid LEFT JOIN pg_authid b ON b.oid = m.grantor
          LEFT JOIN pg_shseclabel gl ON gl.objoid = g.oid AND gl.classoid = 'pg_authid'::regclass AND gl.provider = 'scope_roles'),
      theirs AS (
-       SELECT *, CASE WHEN is_of_tokens AND label ? 'issuers' THEN true
+       SELECT *, CASE WHEN (is_of_tokens OR joined_kind = 'composite') AND label ? 'issuers' THEN true
                          WHEN kind = 'authenticator' THEN coalesce(label -> 'roles', '[]') = '[]' OR label -> 'roles' ? joined
                          WHEN label ? 'scopes' THEN EXISTS (SELECT FROM jsonb_each_text(label -> 'scopes') s
                                                              WHERE s.value = joined_oid::text OR s.key = joined AND joined_kind = 'scope')

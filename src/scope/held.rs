@@ -99,15 +99,17 @@ fn collect(grants: Vec<Fact>, others: Vec<OtherFact>) -> BTreeMap<u32, Holdings>
     all
 }
 
-/// The members of a scope that lose something with its part in this database: all but the credentials that were issued in `others`.
+/// The members of a scope that lose something with its part in this database: all but the credentials that were issued in `others`, and
+/// the composite roles, which lose it with the logins that take them.
 pub fn members(scope: pg_sys::Oid, others: &[u32]) -> Result<Vec<String>, Error> {
     let stays = |member: &Member| {
-        credential(member).is_some_and(|label| {
-            label.is_native
-                && label
-                    .database_oid
-                    .is_some_and(|database| others.contains(&database))
-        })
+        labelled(member, Kind::Composite).is_some()
+            || labelled(member, Kind::Credential).is_some_and(|label| {
+                label.is_native
+                    && label
+                        .database_oid
+                        .is_some_and(|database| others.contains(&database))
+            })
     };
     let members = all_members(scope)?.into_iter();
     Ok(members
@@ -119,8 +121,9 @@ pub fn members(scope: pg_sys::Oid, others: &[u32]) -> Result<Vec<String>, Error>
 /// Its members among the credentials that were issued in this database.
 pub fn credentials_of_here(scope: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     let here = server::database_name();
-    let is_ours =
-        |member: &Member| credential(member).is_some_and(|label| label::is_home(&label, &here));
+    let is_ours = |member: &Member| {
+        labelled(member, Kind::Credential).is_some_and(|label| label::is_home(&label, &here))
+    };
     let members = all_members(scope)?.into_iter();
     Ok(members
         .filter(is_ours)
@@ -133,9 +136,9 @@ fn all_members(scope: pg_sys::Oid) -> Result<Vec<Member>, Error> {
     identity::elevated(|| Ok(spi::facts::<Member>(MEMBERS, &[&scope])?))
 }
 
-fn credential(member: &Member) -> Option<Metadata> {
+fn labelled(member: &Member, kind: Kind) -> Option<Metadata> {
     let label = label::read(member.role.into())?.ok()?;
-    (label.kind == Kind::Credential).then_some(label)
+    (label.kind == kind).then_some(label)
 }
 
 #[derive(Deserialize)]

@@ -170,7 +170,7 @@ fn run(step: &Step) -> Result<(), Error> {
             let new = authenticator::New {
                 role: &declared.name,
                 roles: &declared.roles,
-                issuers: &declared.token_issuers,
+                tokens: &authenticators::tokens(declared).at("")?,
                 purpose: declared.purpose.as_deref(),
                 options: &options,
                 valid_until: None,
@@ -202,7 +202,10 @@ fn relabel(role: &str, change: &Change) -> Result<(), Error> {
     };
     change.apply(&mut metadata);
     label::write(oid, &metadata);
-    if matches!(change, Change::Roles(_) | Change::Issuers(_)) {
+    if matches!(
+        change,
+        Change::Roles(_) | Change::Issuers(_) | Change::SubjectLimit(_)
+    ) {
         // Sessions ask which of their tokens count only when they hear of it.
         seclabel::tell_sessions(oid);
     }

@@ -7,7 +7,7 @@ use super::logins::{self, Policy};
 use super::steps::{Actor, Change, Found, Step, Work, array, label_step, require_function};
 use super::{At, Error, state};
 use crate::admission::Rules;
-use crate::authenticator;
+use crate::authenticator::{self, Tokens};
 use crate::authority::Target;
 use crate::credential::options::{Given, Options};
 use crate::credential::{self, issue, life};
@@ -60,7 +60,7 @@ fn authenticator(
         let new = authenticator::New {
             role: &declared.name,
             roles: &known,
-            issuers: &declared.token_issuers,
+            tokens: &tokens(declared).at(&format!("{at}/subject_limit"))?,
             purpose: None,
             options: &options,
             valid_until: None,
@@ -115,6 +115,17 @@ fn authenticator(
             ..step
         });
     }
+    let limit = tokens(declared)
+        .at(&format!("{at}/subject_limit"))?
+        .subject_limit;
+    if metadata.subject_limit != limit {
+        require_function("create_token_login", at)?;
+        let step = label_step(&declared.name, &metadata, Change::SubjectLimit(limit));
+        found.policies.push(Step {
+            reason: format!("another limit is declared at {at}/subject_limit"),
+            ..step
+        });
+    }
     if let Some(purpose) = &declared.purpose
         && metadata.purpose.as_ref() != Some(purpose)
     {
@@ -128,7 +139,7 @@ fn authenticator(
     }
     let rows: Vec<state::Member> = state::memberships()?
         .into_iter()
-        .filter(|row| row.member == declared.name)
+        .filter(|row| row.member == declared.name && row.role_kind.as_deref() != Some("composite"))
         .collect();
     let is_there =
         |role: &String| metadata.roles.contains(role) && rows.iter().any(|row| row.role == *role);
@@ -264,6 +275,20 @@ pub fn options(at: &str, declared: &Authenticator) -> Result<Options, Error> {
     })
 }
 
+/// The tokens that take the place of its password.
+pub fn tokens(declared: &Authenticator) -> Result<Tokens, authenticator::Error> {
+    if declared.token_issuers.is_empty() && declared.subject_limit.is_some() {
+        return Err(authenticator::Error::NoIssuers);
+    }
+    Ok(Tokens {
+        issuers: declared.token_issuers.clone(),
+        subject_limit: declared
+            .subject_limit
+            .map(authenticator::limit_of)
+            .transpose()?,
+    })
+}
+
 /// The function that makes such a login.
 fn maker(declared: &Authenticator) -> &'static str {
     match declared.token_issuers.as_slice() {
@@ -281,6 +306,10 @@ fn creation(declared: &Authenticator) -> String {
     let mut named = |name: &str, value: Option<String>| {
         arguments.extend(value.map(|value| format!("{name} => {value}")));
     };
+    named(
+        "subject_limit",
+        declared.subject_limit.map(|limit| limit.to_string()),
+    );
     named("purpose", declared.purpose.as_deref().map(spi::literal));
     named("allowed_ips", declared.allowed_ips.as_deref().map(array));
     named(

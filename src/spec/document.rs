@@ -136,6 +136,9 @@ pub struct Authenticator {
     /// Of a login by token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_issuers: Vec<String>,
+    /// Of a login by token: how many sessions one subject may have at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_limit: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

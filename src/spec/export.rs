@@ -92,7 +92,7 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
             if read.as_ref().map_or(true, |metadata| {
                 matches!(
                     metadata.kind,
-                    Kind::Credential | Kind::Authenticator | Kind::Temporary
+                    Kind::Credential | Kind::Authenticator | Kind::Temporary | Kind::Composite
                 )
             }) =>
         {
@@ -102,6 +102,8 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
                 document.authenticators.push(Authenticator {
                     roles: roles_of(&target.role.name, &target.metadata)?,
                     token_issuers: target.metadata.issuers,
+                    subject_limit: (target.metadata.subject_limit)
+                        .and_then(|limit| i32::try_from(limit).ok()),
                     connection_limit: state::connection_limit(&target.role.name)?,
                     purpose: target.metadata.purpose,
                     name: target.role.name,

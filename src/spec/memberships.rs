@@ -168,7 +168,7 @@ fn require_role(name: &str, at: &str) -> Result<(), Error> {
         None => false,
         Some(Ok(metadata)) => matches!(
             metadata.kind,
-            Kind::Credential | Kind::Authenticator | Kind::Temporary
+            Kind::Credential | Kind::Authenticator | Kind::Temporary | Kind::Composite
         ),
         Some(Err(_)) => true,
     };
@@ -374,7 +374,7 @@ pub fn is_declarable(member: &Member) -> bool {
     let issued = |kind: &Option<String>| {
         matches!(
             kind.as_deref(),
-            Some("credential" | "authenticator" | "temporary")
+            Some("credential" | "authenticator" | "temporary" | "composite")
         )
     };
     !issued(&member.role_kind) && !issued(&member.member_kind)

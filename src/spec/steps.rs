@@ -58,6 +58,8 @@ pub enum Change {
     Roles(Vec<String>),
     /// Whose tokens a login by token presents.
     Issuers(Vec<String>),
+    /// How many sessions one subject may have of it.
+    SubjectLimit(Option<u32>),
 }
 
 impl Change {
@@ -67,6 +69,7 @@ impl Change {
             Self::Rules(rules) => metadata.login.clone_from(rules),
             Self::Roles(roles) => metadata.roles.clone_from(roles),
             Self::Issuers(issuers) => metadata.issuers.clone_from(issuers),
+            Self::SubjectLimit(limit) => metadata.subject_limit = *limit,
         }
     }
 }

@@ -15,6 +15,7 @@ impl Report for Error {
             Self::OpenCursors | Self::NotAlone => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             Self::RoleClaim { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::Role(error) => error.code(),
+            Self::Composite(error) => error.code(),
             Self::NotGranted { .. }
             | Self::Itself { .. }
             | Self::NotListed { .. }
@@ -52,6 +53,7 @@ impl Report for Error {
                 }
             ),
             Self::Role(error) => error.detail(),
+            Self::Composite(error) => error.detail(),
             Self::NotGranted { session_user, .. } => format!(
                 "role_not_granted: the session user \"{session_user}\" may not SET ROLE to it."
             ),
@@ -107,6 +109,7 @@ impl Report for Error {
             Self::Path(_) => PATH_HINT.into(),
             Self::RoleClaim { problem, .. } => problem.hint().into(),
             Self::Role(error) => error.hint(),
+            Self::Composite(error) => error.hint(),
             Self::NotGranted { role, session_user } => {
                 format!("GRANT {} TO {};", identifier(role), identifier(session_user))
             }

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::Error;
+use crate::composite;
 use crate::label::{self, Kind, Metadata};
 use crate::memberships;
 use crate::pg::catalog::{self, Role};
 use crate::pg::db_role_setting::Stored;
 use crate::pg::{compat, identity, invalidation, server, text};
-use crate::session::{role_settings, switch_state};
+use crate::session::{gate, role_settings, switch_state};
 
 /// Why a role is out of reach for every token.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub struct Permitted {
     pub role: Role,
     pub name: Rc<CStr>,
     pub settings: Stored,
+    /// It is several, which tokens take together.
+    pub is_composite: bool,
 }
 
 /// The role, if tokens may activate it at all (docs/design.md, "Gated logins make an escape worthless").
@@ -49,7 +52,9 @@ pub fn takeable(role: &str) -> Result<Role, Untakeable> {
             role: role.to_owned(),
         });
     };
-    match privileged(&target) {
+    let composite = composite::is_one(target.oid);
+    let composite = composite.then_some("is several roles, which logins by token take together");
+    match privileged(&target).or(composite) {
         Some(why) => Err(Untakeable::Privileged {
             role: target.name,
             why,
@@ -88,18 +93,53 @@ pub fn permitted_now(role: &str, grounds: Grounds) -> Result<Rc<Permitted>, Erro
         return Ok(known);
     }
     let role = permitted(role)?;
+    let parts = composite::parts(&role);
     let permitted = Rc::new(Permitted {
         // One that PostgreSQL knows has no NUL.
         name: text::written(&role.name).unwrap_or_default().into(),
-        settings: role_settings::of(role.oid),
+        settings: settings(&role, parts.as_deref()),
+        is_composite: parts.is_some(),
         role,
     });
     PERMITTED.set(Some((grounds, permitted.clone())));
     Ok(permitted)
 }
 
+/// Of several roles those of each, in the order of their names: the last one counts.
+fn settings(role: &Role, parts: Option<&[String]>) -> Stored {
+    let Some(parts) = parts else {
+        return role_settings::of(role.oid);
+    };
+    let mut all = Stored::new();
+    for part in parts.iter().filter_map(|part| catalog::role_by_name(part)) {
+        for (name, value) in role_settings::of(part.oid) {
+            all.retain(|(other, _)| *other != name);
+            all.push((name, value));
+        }
+    }
+    all
+}
+
+/// Several roles, each of which the session may take.
+fn whole(role: Role) -> Result<Role, Error> {
+    if let Some(why) = privileged(&role) {
+        let role = role.name;
+        return Err(Untakeable::Privileged { role, why }.into());
+    }
+    let parts = composite::parts(&role).ok_or_else(|| composite::Error::Changed {
+        role: role.name.clone(),
+    })?;
+    for part in &parts {
+        permitted(part)?;
+    }
+    Ok(role)
+}
+
 pub(super) fn permitted(role: &str) -> Result<Role, Error> {
-    let target = takeable(role)?;
+    let target = match catalog::role_by_name(role).filter(|role| composite::is_one(role.oid)) {
+        Some(composite) if gate::is_by_token() => whole(composite)?,
+        _ => takeable(role)?,
+    };
     let session_user = identity::session_user();
     let name = || catalog::name_of(session_user);
     // PostgreSQL lets everybody SET ROLE to itself. A switch to it would change nothing, but open the
@@ -113,7 +153,7 @@ pub(super) fn permitted(role: &str) -> Result<Role, Error> {
             session_user: name(),
         });
     }
-    if !lists(session_user, &target) {
+    if !composite::is_one(target.oid) && !lists(session_user, &target) {
         return Err(Error::NotListed {
             role: target.name,
             session_user: name(),

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::{Switch, roles};
-use crate::label;
+use crate::label::{self, Metadata};
 use crate::pg::{catalog, identity, invalidation, xact};
 use crate::session::{gate, switch_state};
 use crate::verify::{self, AsOf, Presented, Rules, Tag};
@@ -82,13 +82,26 @@ pub(super) fn ending() {
     }
 }
 
+/// What a login by token takes.
+#[derive(Default)]
+pub(super) struct Login {
+    issuers: Vec<String>,
+    pub roles: Vec<String>,
+}
+
+/// Of this session, if its login is one by token.
+pub(super) fn login() -> Option<Login> {
+    let read = || match label::read(identity::session_user()) {
+        Some(Ok(Metadata { issuers, roles, .. })) => Login { issuers, roles },
+        _ => Login::default(),
+    };
+    gate::is_by_token().then(read)
+}
+
 /// Does the login of this session, if it is one by token, take tokens of the issuer?
 pub(super) fn takes(rules: &Rules) -> bool {
-    let issuers = || match label::read(identity::session_user()) {
-        Some(Ok(login)) => login.issuers,
-        _ => Vec::new(),
-    };
-    !gate::is_by_token() || (rules.name.as_ref()).is_some_and(|name| issuers().contains(name))
+    let issuer = rules.name.as_ref();
+    login().is_none_or(|login| issuer.is_some_and(|name| login.issuers.contains(name)))
 }
 
 /// The token of the session's switch.
@@ -169,7 +182,7 @@ fn look(active: &Active) -> Option<Over> {
             let role = catalog::name_of(identity::outer_user());
             // It may name another role by now, or none.
             let token = &active.presented.token.verified;
-            let named = super::role_of(&rules, token, active.switch.claim.as_deref());
+            let named = super::role_in_session(&rules, token, active.switch.claim.as_deref());
             (!named.is_ok_and(|named| named.role == role)).then_some(Over::Withdrawn)
         }
         Err(verify::Error::Revoked) => Some(Over::Revoked),

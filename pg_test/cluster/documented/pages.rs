@@ -343,6 +343,7 @@ fn every_reason_of_a_refusal_is_listed() {
     // Those that need the catalogues begin the text of DETAIL itself.
     let errors = [
         include_str!("../../../src/switch/error.rs"),
+        include_str!("../../../src/composite/error.rs"),
         include_str!("../../../src/verify/error.rs"),
         include_str!("../../../src/lock/error.rs"),
         include_str!("../../../src/exchange/error.rs"),
@@ -359,6 +360,7 @@ fn every_reason_of_a_refusal_is_listed() {
                     | "unknown"
                     | "claim_required"
                     | "issuer_not_taken"
+                    | "composite_role"
                     | "not_bound"
                     | "bound_elsewhere"
                     | "keys_expired"

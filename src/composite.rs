@@ -1,0 +1,202 @@
+//! Composite roles: what a token gives together (docs/design.md, "Several roles of a token are one"). A NOLOGIN role of ours is a member of
+//! each of them, inherits what they hold, and holds nothing of its own. Whose set of roles is the same acts as the same one.
+
+mod error;
+mod name;
+
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys;
+
+use crate::advisory::{self, Key, Mode};
+use crate::audit::{self, Action, Value};
+use crate::label::{self, Kind, Metadata, State};
+use crate::memberships;
+use crate::pg::catalog::{self, Role};
+use crate::pg::{clock, compat, identity, invalidation, server, spi, xact};
+use crate::waiting;
+
+pub use name::name;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the roles of the token cannot be taken together here")]
+    ReadOnly { role: String },
+    #[error("the roles of the token cannot be taken together")]
+    TooMany,
+    #[error("the roles of the token cannot be taken together")]
+    Taken { role: String },
+    #[error("the roles of the token cannot be taken together")]
+    Changed { role: String },
+    #[error("the roles of the token cannot be taken together")]
+    Gone,
+    #[error("the roles of the token cannot be taken together")]
+    Sql(#[from] pgrx::spi::Error),
+}
+
+/// One that no token has needed for so long is dropped. Microseconds.
+const LINGERS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// The roles that it holds, if it is one, and whole: neither at its end, nor with other memberships than it was made with.
+pub fn parts(role: &Role) -> Option<Vec<String>> {
+    let label = label_of(role.oid)?;
+    let held: Option<Vec<pg_sys::Oid>> = label.roles.iter().map(String::as_str).map(oid).collect();
+    (is_live(&label, clock::now()) && sorted(held?) == sorted(catalog::memberships(role.oid)))
+        .then_some(label.roles)
+}
+
+/// Is it one, in whatever state?
+pub fn is_one(role: pg_sys::Oid) -> bool {
+    label_of(role).is_some()
+}
+
+/// Makes sure that there is one of these roles, each of which the login may take, that the login can take it, and that it stays as long as
+/// the token, which ends in Unix microseconds.
+pub fn ensure(roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), Error> {
+    let name = name(roles);
+    be_there(&name, roles, login, ends_at)?;
+    let role = catalog::role_by_name(&name).ok_or(Error::Gone)?;
+    if !compat::may_set_role(login, role.oid) {
+        invalidation::forget_memberships();
+    }
+    Ok(())
+}
+
+fn be_there(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), Error> {
+    let is_whole = |role: &Role| {
+        parts(role).as_deref() == Some(roles) && catalog::memberships(login).contains(&role.oid)
+    };
+    let whole = catalog::role_by_name(name).filter(is_whole);
+    if whole
+        .as_ref()
+        .is_some_and(|role| outlasts(role.oid, ends_at))
+    {
+        return Ok(());
+    }
+    if xact::is_read_only() {
+        // There it ends when the primary drops it.
+        return match whole {
+            Some(_) => Ok(()),
+            None => Err(Error::ReadOnly {
+                role: name.to_owned(),
+            }),
+        };
+    }
+    waiting::giving_way(|| identity::elevated(|| make(name, roles, login, ends_at)))
+}
+
+/// Makes it, or what of it is missing. Elevated.
+fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), Error> {
+    let owner = catalog::owner_of_database(server::database()).ok_or(Error::Gone)?;
+    let until = Some(ends_at.max(clock::now().saturating_add(LINGERS)));
+    let metadata = Metadata {
+        roles: roles.to_vec(),
+        ..label::fresh(Kind::Composite, owner, None)
+    };
+    let metadata = metadata.until(until);
+    if !metadata.fits() {
+        return Err(Error::TooMany);
+    }
+    let role = match existing(name, roles)? {
+        Some(role) => role,
+        None => {
+            advisory::lock(Key::Text(name), Mode::Exclusive);
+            match existing(name, roles)? {
+                Some(role) => role,
+                None => create(name, &metadata)?,
+            }
+        }
+    };
+    let identifier = spi::identifier(name);
+    let before = catalog::memberships(role.oid);
+    let parts: Option<Vec<pg_sys::Oid>> = roles.iter().map(String::as_str).map(oid).collect();
+    let parts = parts.ok_or(Error::Gone)?;
+    for &other in before.iter().filter(|&role| !parts.contains(role)) {
+        memberships::revoke_membership(role.oid, other)?;
+    }
+    let missing: Vec<String> = (roles.iter().zip(&parts))
+        .filter(|(_, part)| !before.contains(part))
+        .map(|(role, _)| spi::identifier(role))
+        .collect();
+    if !missing.is_empty() {
+        let (missing, options) = (missing.join(", "), compat::MEMBERSHIP_OPTIONS);
+        spi::execute(&format!("GRANT {missing} TO {identifier}{options}"))?;
+    }
+    if !catalog::memberships(login).contains(&role.oid) {
+        let login = spi::identifier(&catalog::name_of(login));
+        let options = compat::SWITCH_ONLY_OPTIONS;
+        spi::execute(&format!("GRANT {identifier} TO {login}{options}"))?;
+    }
+    if !outlasts(role.oid, ends_at)
+        && let Some(label) = label_of(role.oid)
+    {
+        label::write(role.oid, &label.until(until));
+    }
+    Ok(())
+}
+
+/// The one of this name, locked against its end until the transaction ends.
+fn existing(name: &str, roles: &[String]) -> Result<Option<Role>, Error> {
+    let Some(role) = catalog::role_by_name(name) else {
+        return Ok(None);
+    };
+    let taken = || Error::Taken {
+        role: name.to_owned(),
+    };
+    let of_these = |role: &Role| label_of(role.oid).filter(|label| label.roles == roles);
+    if of_these(&role).is_none() {
+        return Err(taken());
+    }
+    advisory::lock(Key::Role(role.oid), Mode::Exclusive);
+    let now = catalog::role_by_name(name).filter(|now| now.oid == role.oid);
+    match now {
+        // It has ended meanwhile, and its name is free.
+        None => Ok(None),
+        Some(role) => match of_these(&role) {
+            Some(label) if is_live(&label, clock::now()) => Ok(Some(role)),
+            _ => Err(taken()),
+        },
+    }
+}
+
+fn create(name: &str, metadata: &Metadata) -> Result<Role, Error> {
+    spi::execute(&format!(
+        "CREATE ROLE {} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+        spi::identifier(name)
+    ))?;
+    if !label::attach_metadata(name, metadata) {
+        return Err(Error::Gone);
+    }
+    let fields = [("roles", Value::Texts(&metadata.roles))];
+    audit::administered(Action::Scope, "login by token", name, &fields);
+    catalog::role_by_name(name).ok_or(Error::Gone)
+}
+
+fn label_of(role: pg_sys::Oid) -> Option<Metadata> {
+    label::read(role)?
+        .ok()
+        .filter(|label| label.kind == Kind::Composite)
+}
+
+fn is_live(label: &Metadata, now: i64) -> bool {
+    label.state == State::Active && label.deadline(None).is_none_or(|deadline| deadline > now)
+}
+
+/// Without a deadline it stays.
+fn outlasts(role: pg_sys::Oid, ends_at: i64) -> bool {
+    let label = label_of(role);
+    label.is_some_and(|label| {
+        label
+            .deadline(None)
+            .is_none_or(|deadline| deadline >= ends_at)
+    })
+}
+
+fn oid(role: &str) -> Option<pg_sys::Oid> {
+    catalog::role_by_name(role).map(|role| role.oid)
+}
+
+/// Each once.
+fn sorted(roles: Vec<pg_sys::Oid>) -> BTreeSet<u32> {
+    roles.into_iter().map(u32::from).collect()
+}
