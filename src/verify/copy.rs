@@ -94,6 +94,11 @@ fn epoch(database: u32) -> Option<&'static AtomicU64> {
     COPY.free()?.0.get(database as usize % BUCKETS)
 }
 
+fn head_of(database: u32) -> Option<Head> {
+    COPY.read(|used, memory| arena::find(memory, used.0, database).map(|(head, _)| head))
+        .flatten()
+}
+
 fn counts(head: &Head, now: i64) -> bool {
     let is_heard_of = || {
         let epoch = epoch(head.database).map(|epoch| epoch.load(Ordering::SeqCst));
@@ -131,9 +136,7 @@ pub fn is_due(seen: Seen) -> bool {
         true => RENEWED_UNHEARD,
         false => RENEWED,
     };
-    let known = COPY
-        .read(|used, memory| arena::find(memory, used.0, seen.0.database).map(|(head, _)| head));
-    known.flatten().is_none_or(|head| {
+    head_of(seen.0.database).is_none_or(|head| {
         let now = clock::now();
         !counts(&head, now) || !(0..renewed).contains(&now.saturating_sub(head.at))
     })
@@ -142,12 +145,10 @@ pub fn is_due(seen: Seen) -> bool {
 /// What a session that begins may take for the state of the tables, which has seen that they are there: every commit of theirs is heard of,
 /// before and after it has listened. No older than the least that a change past their triggers goes unnoticed.
 pub fn instead(seen: Seen) -> Option<Rows> {
-    match seen.0.is_unheard || is_due(seen) {
-        true => None,
-        false => match of(seen.0.database.into()) {
-            Copied::Rows(rows) => Some(rows),
-            Copied::TooMuch(_) | Copied::Nothing => None,
-        },
+    let is_heard_of = head_of(seen.0.database).is_some_and(|head| !head.is_unheard);
+    match of(seen.0.database.into()) {
+        Copied::Rows(rows) if is_heard_of && !seen.0.is_unheard && !is_due(seen) => Some(rows),
+        _ => None,
     }
 }
 
@@ -211,9 +212,7 @@ impl Drop for Rows {
 
 /// When what counts of a database was read, and whether that was the end of a worker's visit.
 pub fn at(database: pg_sys::Oid) -> Option<(i64, bool)> {
-    let found = COPY
-        .read(|used, memory| arena::find(memory, used.0, database.into()).map(|(head, _)| head));
-    let head = found.flatten()?;
+    let head = head_of(database.into())?;
     counts(&head, clock::now()).then_some((head.at, head.ends_visit))
 }
 
