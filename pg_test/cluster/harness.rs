@@ -21,7 +21,7 @@ pub use bouncer::Bouncer;
 pub use browser::Browser;
 pub use certified::Certified;
 pub use crowd::crowd;
-pub use drivers::assert_driver_works;
+pub use drivers::{assert_driver_works, assert_fine};
 pub use fixture::{Fixture, shared};
 pub use guard::ROOT;
 pub use npm::npm;
