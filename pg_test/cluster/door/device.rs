@@ -97,14 +97,14 @@ impl<'a> Place<'a> {
             complaints += &line;
             line.clear();
         }
-        if complaints.contains("no OAuth flows are available") {
-            skip("this psql has no OAuth (the package libpq-oauth)");
-            return None;
-        }
         let mut printed = String::new();
         let mut output = child.stdout.take().expect("its output");
         output.read_to_string(&mut printed).expect("what it prints");
         let status = child.wait().expect("psql");
+        if complaints.contains("no OAuth flows are available") {
+            skip("this psql has no OAuth (the package libpq-oauth)");
+            return None;
+        }
         Some(Done {
             status,
             printed,
