@@ -2,6 +2,7 @@
 
 mod attacks;
 mod clients;
+mod device;
 mod early;
 mod groups;
 mod oauth;
