@@ -119,7 +119,7 @@ extern "C-unwind" fn before_read() {
 
 #[pg_guard]
 extern "C-unwind" fn before_function(function: pg_sys::Oid) {
-    let event = if gate::is_closed() && prepared::are_listed_by(function) {
+    let event = if gate::is_shared() && prepared::are_listed_by(function) {
         Event::PreparedTexts
     } else if !switch_state::is_locked() && lock::reach::reaches_beyond(function) {
         Event::Reach
