@@ -99,7 +99,7 @@ impl<'a> Groups<'a> {
 /// The session may not go on: the connection ends.
 #[track_caller]
 fn ends(s: &mut Session, sql: &str) {
-    let refusal = s.attempt(sql).err().expect("no answer");
+    let refusal = s.attempt(sql).expect_err("no answer");
     assert!(["28000", ""].contains(&&*refusal.code), "{refusal}");
     assert!(s.attempt("SELECT 1").is_err());
 }
@@ -213,7 +213,7 @@ fn attack_what_scopes_give_together_outlives_one_of_them() {
     let server = server();
     let g = Groups::open(&server, "g_outlive");
     let mut admin = g.f.admin();
-    let mut knock = || g.knock(&g.token(&[0, 1, 2])).expect("a login");
+    let knock = || g.knock(&g.token(&[0, 1, 2])).expect("a login");
     // The login has lost one.
     let mut s = knock();
     admin.run(&format!("REVOKE {} FROM {}", g.scopes[1], g.login));
