@@ -356,6 +356,22 @@ fn attack_a_composite_role_stays_when_no_token_needs_it() {
     admin.assert_that(&format!(
         "(SELECT valid_until > now() + interval '23 hours' FROM scope.roles WHERE role = '{name}')"
     ));
+    // Whoever keeps its label in an open transaction keeps nobody out.
+    admin.run(&hurry(60));
+    let mut holds = g
+        .knock(&g.token_until(&[0, 1], now() + 30))
+        .expect("a login");
+    admin.run(&hurry(60));
+    holds.run("BEGIN");
+    holds.run(&format!(
+        "SELECT scope.refresh_session('{}')",
+        g.token_until(&[0, 1], now() + 1_200)
+    ));
+    let mut comes = g
+        .knock(&g.token_until(&[0, 1], now() + 1_300))
+        .expect("a login");
+    g.assert_reads(&mut comes, &[0, 1]);
+    holds.run("ROLLBACK");
     admin.run(&hurry(1));
     wait_until("it is gone", 20, || !admin.role_exists(&name));
     ends(&mut s, "SELECT x FROM t0");
