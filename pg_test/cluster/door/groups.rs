@@ -468,3 +468,131 @@ fn a_subject_has_as_many_sessions_as_the_login_says() {
     ));
     let _more = knock("ann").expect("a login");
 }
+
+impl Groups<'_> {
+    /// The composite role ends in so many seconds.
+    fn hurry(&self, of: &[usize], seconds: u32) {
+        let name = self.name(of);
+        self.f.admin().run(&format!(
+            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE %I IS %L', '{name}',
+               (SELECT jsonb_set(label::jsonb, '{{valid_until}}', to_jsonb(to_char(now() AT TIME ZONE 'UTC' + interval '{seconds} s', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')))
+                  FROM pg_shseclabel WHERE provider = 'scope_roles' AND objoid = '\"{name}\"'::regrole)); END $$"
+        ));
+    }
+
+    fn token_named(&self, groups: &[usize], jti: &str) -> String {
+        let groups: Vec<String> = groups.iter().map(|i| format!("g{i}")).collect();
+        let claims = json!({"iss": iss("corp"), "sub": "ann", "exp": now() + 600, "groups": groups, "jti": jti});
+        ED.token("EdDSA", &claims)
+    }
+}
+
+#[test]
+fn attack_what_one_leaves_locks_all_out_who_have_the_same_roles() {
+    let server = server();
+    let g = Groups::open(&server, "g_lockout");
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "SELECT scope.alter_scope('{}', 'add', '{{insert}}', tables => '{{t0}}')",
+        g.scopes[0]
+    ));
+    let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
+    // Whoever does not only read may do this.
+    s.run("SELECT lo_create(0)");
+    drop(s);
+    g.hurry(&[0, 1], 1);
+    let name = g.name(&[0, 1]);
+    wait_until("it has ended", 20, || {
+        admin.text(&format!(
+            "SELECT count(*) FROM scope.roles WHERE role = '{name}' AND state = 'active'"
+        )) == "0"
+    });
+    g.knock(&g.token(&[0, 1])).expect("a login");
+}
+
+#[test]
+fn attack_a_transaction_with_a_new_token_holds_up_logins() {
+    let server = server();
+    let g = Groups::open(&server, "g_holds");
+    let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
+    g.hurry(&[0, 1], 100);
+    s.run("BEGIN");
+    s.run(&format!(
+        "SELECT scope.refresh_session('{}')",
+        g.token(&[0, 1])
+    ));
+    let (done, is_done) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| done.send(g.knock(&g.token(&[0, 1])).is_ok()));
+        let came = is_done.recv_timeout(Duration::from_secs(5));
+        s.run("ROLLBACK");
+        assert_eq!(came, Ok(true), "it waits for somebody's transaction");
+    });
+}
+
+#[test]
+fn attack_other_groups_beside_it_give_a_window_anew() {
+    let server = server();
+    let g = Groups::open(&server, "g_window");
+    g.f.admin().run(&format!(
+        "INSERT INTO t0 SELECT 1 FROM generate_series(2, 10);
+         SELECT scope.set_guard('{}', window_rows => 10, \"window\" => '1 hour')",
+        g.scopes[0]
+    ));
+    let mut s = g.knock(&g.token(&[0])).expect("a login");
+    s.run("SELECT x FROM t0");
+    s.denied("SELECT x FROM t0", "54000");
+    let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
+    s.denied("SELECT x FROM t0", "54000");
+}
+
+#[test]
+fn attack_composite_roles_past_their_end_where_nothing_is_ended() {
+    let server = Server::start(Options::default().hba(HBA).set("scope_roles.expiry", "off"));
+    let g = Groups::open(&server, "g_suspended");
+    g.knock(&g.token(&[0, 1])).expect("a login");
+    g.hurry(&[0, 1], 1);
+    thread::sleep(Duration::from_secs(2));
+    g.knock(&g.token(&[0, 1])).expect("a login");
+}
+
+#[test]
+fn attack_a_rollback_keeps_a_revoked_session() {
+    let server = server();
+    let g = Groups::open(&server, "g_rolled");
+    let mut admin = g.f.admin();
+    let mut s = g.knock(&g.token_named(&[0], "rolled")).expect("a login");
+    let pid = s.text("SELECT pg_backend_pid()");
+    s.run("BEGIN; SELECT 1");
+    admin.run("SELECT scope.revoke_token('rolled', now() + interval '1 hour')");
+    thread::sleep(Duration::from_secs(1));
+    s.run("ROLLBACK");
+    wait_until("the session has ended", 10, || {
+        admin.text(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
+        )) == "0"
+    });
+}
+
+#[test]
+fn attack_what_is_being_prepared_outlives_its_token() {
+    let server = server();
+    let g = Groups::open(&server, "g_prepared");
+    let mut admin = g.f.admin();
+    admin.run(&format!(
+        "CREATE TABLE slow (x int); SELECT scope.alter_scope('{}', 'add', '{{insert}}', tables => '{{slow}}');
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+        g.scopes[0]
+    ));
+    let mut s = g
+        .knock(&g.token_named(&[0, 1], "prepared"))
+        .expect("a login");
+    s.run("BEGIN; INSERT INTO slow VALUES (1)");
+    thread::scope(|scope| {
+        let prepares = scope.spawn(|| s.attempt("PREPARE TRANSACTION 'g_prepared'").is_ok());
+        thread::sleep(Duration::from_secs(1));
+        admin.run("SELECT scope.revoke_token('prepared', now() + interval '1 hour')");
+        assert!(!prepares.join().expect("a thread"), "it was prepared");
+    });
+}
