@@ -5,6 +5,7 @@ mod error;
 mod name;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 
@@ -28,11 +29,24 @@ pub enum Error {
     Taken { role: String },
     #[error("the roles of the token cannot be taken together")]
     Changed { role: String },
+    #[error("the roles of the token cannot be taken together just now")]
+    Busy,
     #[error("the roles of the token cannot be taken together")]
     Gone,
     #[error("the roles of the token cannot be taken together")]
     Sql(#[from] pgrx::spi::Error),
 }
+
+const ATTRIBUTES: &str =
+    "NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
+
+fn has_attributes(role: &Role) -> bool {
+    let has_more = role.superuser || role.bypass_rls || role.create_role || role.create_db;
+    role.inherits && !role.can_login && !role.replication && !has_more
+}
+
+/// How long a login waits for others who change the roles just now.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One that no token has needed for so long is dropped. Microseconds.
 const LINGERS: i64 = 24 * 60 * 60 * 1_000_000;
@@ -41,8 +55,12 @@ const LINGERS: i64 = 24 * 60 * 60 * 1_000_000;
 pub fn parts(role: &Role) -> Option<Vec<String>> {
     let label = label_of(role.oid)?;
     let held: Option<Vec<pg_sys::Oid>> = label.roles.iter().map(String::as_str).map(oid).collect();
-    (is_live(&label, clock::now()) && sorted(held?) == sorted(catalog::memberships(role.oid)))
-        .then_some(label.roles)
+    let held = sorted(held?);
+    (has_attributes(role)
+        && is_live(&label, clock::now())
+        && held == sorted(catalog::memberships(role.oid))
+        && held == sorted(catalog::inherited_memberships(role.oid)))
+    .then_some(label.roles)
 }
 
 /// Is it one, in whatever state?
@@ -68,7 +86,7 @@ pub fn ensure(roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), 
 
 fn be_there(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), Error> {
     let is_whole = |role: &Role| {
-        parts(role).as_deref() == Some(roles) && catalog::memberships(login).contains(&role.oid)
+        parts(role).as_deref() == Some(roles) && compat::may_set_role(login, role.oid)
     };
     if catalog::role_by_name(name).is_some_and(|role| is_whole(&role)) {
         return Ok(());
@@ -78,7 +96,12 @@ fn be_there(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> R
             role: name.to_owned(),
         });
     }
-    waiting::giving_way(|| identity::elevated(|| make(name, roles, login, ends_at)))
+    let make = || identity::elevated(|| make(name, roles, login, ends_at));
+    let made = waiting::subtransaction_within(PATIENCE, || waiting::giving_way(make));
+    made.unwrap_or_else(|failure| match failure.is_locked() {
+        true => Err(Error::Busy),
+        false => xact::raise(failure),
+    })
 }
 
 /// Whoever does so in a transaction that stays open keeps nobody from coming in: who finds the label taken leaves it to the next one.
@@ -121,12 +144,25 @@ fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Resul
         }
     };
     let identifier = spi::identifier(name);
-    let before = catalog::memberships(role.oid);
+    if !has_attributes(&role) {
+        spi::execute(&format!("ALTER ROLE {identifier} {ATTRIBUTES}"))?;
+    }
+    if !label_of(role.oid).is_some_and(|label| is_live(&label, clock::now())) {
+        label::write(
+            role.oid,
+            &Metadata {
+                oid: Some(role.oid.into()),
+                ..metadata
+            },
+        );
+    }
     let parts: Option<Vec<pg_sys::Oid>> = roles.iter().map(String::as_str).map(oid).collect();
     let parts = parts.ok_or(Error::Gone)?;
-    for &other in before.iter().filter(|&role| !parts.contains(role)) {
+    let others = catalog::memberships(role.oid).into_iter();
+    for other in others.filter(|role| !parts.contains(role)) {
         memberships::revoke_membership(role.oid, other)?;
     }
+    let before = catalog::inherited_memberships(role.oid);
     let missing: Vec<String> = (roles.iter().zip(&parts))
         .filter(|(_, part)| !before.contains(part))
         .map(|(role, _)| spi::identifier(role))
@@ -135,7 +171,7 @@ fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Resul
         let (missing, options) = (missing.join(", "), compat::MEMBERSHIP_OPTIONS);
         spi::execute(&format!("GRANT {missing} TO {identifier}{options}"))?;
     }
-    if !catalog::memberships(login).contains(&role.oid) {
+    if !compat::may_set_role(login, role.oid) {
         let login = spi::identifier(&catalog::name_of(login));
         let options = compat::SWITCH_ONLY_OPTIONS;
         spi::execute(&format!("GRANT {identifier} TO {login}{options}"))?;
@@ -143,7 +179,8 @@ fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Resul
     Ok(())
 }
 
-/// The one of this name, locked against its end until the transaction ends.
+/// The one of this name, locked against its end until the transaction ends. One that has come to its end already is good again: it may be
+/// kept by what a session has left in it.
 fn existing(name: &str, roles: &[String]) -> Result<Option<Role>, Error> {
     let Some(role) = catalog::role_by_name(name) else {
         return Ok(None);
@@ -160,16 +197,13 @@ fn existing(name: &str, roles: &[String]) -> Result<Option<Role>, Error> {
     match now {
         // It has ended meanwhile, and its name is free.
         None => Ok(None),
-        Some(role) => match of_these(&role) {
-            Some(label) if is_live(&label, clock::now()) => Ok(Some(role)),
-            _ => Err(taken()),
-        },
+        Some(role) => of_these(&role).map(|_| Some(role)).ok_or_else(taken),
     }
 }
 
 fn create(name: &str, metadata: &Metadata) -> Result<Role, Error> {
     spi::execute(&format!(
-        "CREATE ROLE {} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+        "CREATE ROLE {} {ATTRIBUTES}",
         spi::identifier(name)
     ))?;
     if !label::attach_metadata(name, metadata) {

@@ -10,7 +10,7 @@ use crate::audit::{self, Class};
 use crate::error::{end_session, raise};
 use crate::jwt;
 use crate::pg::xact_end::{self, Ending, Moment};
-use crate::pg::{clock, error_context, identity, wire};
+use crate::pg::{clock, error_context, identity, sessions, wire, xact};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::switch::standing::{self, Over};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
@@ -24,6 +24,14 @@ pub fn is_bound() -> bool {
 /// Judges what is about to happen in a locked or gated session; raises 42501, or 28000 when the
 /// token no longer holds.
 pub fn enforce(event: &Event<'_>) {
+    // What other libraries do at a commit may come before what is asked there.
+    if matches!(event, Event::Utility(Statement::Transaction))
+        && gate::is_by_token()
+        && switch_state::is_locked()
+        && xact::is_going_on()
+    {
+        look_again();
+    }
     let Some(bond) = bond(event) else {
         return;
     };
@@ -107,15 +115,25 @@ struct Commits;
 impl Ending for Commits {
     #[inline]
     fn is_awaited(moment: Moment) -> bool {
-        moment == Moment::BeforeCommit && switch_state::is_locked()
+        moment != Moment::Committed && switch_state::is_locked()
     }
 
-    fn at(_moment: Moment) {
-        match standing::over() {
-            None => {}
-            Some(Over::Revoked) => refuse(&Violation::Revoked),
-            Some(Over::Withdrawn) => refuse(&Violation::Withdrawn),
-            Some(Over::Unknown) => refuse(&Violation::Unknown),
+    fn at(moment: Moment) {
+        if moment == Moment::Aborted {
+            // What it heard in the transaction it has not looked at.
+            sessions::catch_up_here();
+        } else if moment != Moment::Prepared {
+            look_again();
         }
+    }
+}
+
+/// Ends a session by token whose token holds no longer.
+fn look_again() {
+    match standing::over() {
+        None => {}
+        Some(Over::Revoked) => refuse(&Violation::Revoked),
+        Some(Over::Withdrawn) => refuse(&Violation::Withdrawn),
+        Some(Over::Unknown) => refuse(&Violation::Unknown),
     }
 }

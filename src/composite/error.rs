@@ -13,6 +13,7 @@ impl Report for Error {
             Self::Taken { .. } | Self::Changed { .. } | Self::Gone => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
+            Self::Busy => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -28,6 +29,9 @@ impl Report for Error {
             Self::Changed { role } => {
                 format!("composite_role: \"{role}\" has other memberships by now, or has ended.")
             }
+            Self::Busy => {
+                "composite_role: others have been changing these roles for five seconds.".into()
+            }
             Self::Gone => "composite_role: one of them has been dropped.".into(),
             Self::Sql(error) => sentence(&error.to_string()),
         }
@@ -37,7 +41,7 @@ impl Report for Error {
             Self::ReadOnly { .. } => "Take them on the primary once; standbys follow.".into(),
             Self::TooMany => "Map to fewer roles, or use shorter names.".into(),
             Self::Taken { .. } => "Rename that role.".into(),
-            Self::Changed { .. } | Self::Gone | Self::Sql(_) => "Try again.".into(),
+            Self::Changed { .. } | Self::Busy | Self::Gone | Self::Sql(_) => "Try again.".into(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::rule::{Action, Class, Guards, Rule};
+use crate::composite;
 use crate::label::{self, Access, Kind};
 use crate::pg::{catalog, invalidation};
 
@@ -176,10 +177,18 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
             name: role.name.clone(),
         });
     }
+    let parts = match composite::is_one(subject) {
+        true => catalog::memberships(subject),
+        false => Vec::new(),
+    };
     for source in sources {
         let Some(guards) = guards_of(source) else {
             continue;
         };
+        // Rows of a role count together, whichever others a token gives with it.
+        let part = parts.iter().copied();
+        let mut part = part.filter(|&part| part == source || groups_of(part).contains(&source));
+        let counts_as = part.next().unwrap_or(counts_as);
         let of = || catalog::name_of(source);
         for (action, rule) in [
             (Action::Block, guards.block.as_ref()),

@@ -55,3 +55,12 @@ pub fn catch_up(pid: i32) {
     // SAFETY: a process that is gone is found in no slot; -1 is that of no backend in particular.
     unsafe { pg_sys::SendProcSignal(pid, reason, -1) };
 }
+
+/// The same of this session, once it is idle. Cannot fail.
+pub fn catch_up_here() {
+    // SAFETY: what the handler of that signal does.
+    unsafe {
+        pg_sys::catchupInterruptPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}

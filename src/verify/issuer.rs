@@ -86,7 +86,7 @@ impl From<pgrx::spi::Error> for Bad {
 
 thread_local! {
     static KNOWN: RefCell<Option<Known>> = const { RefCell::new(None) };
-    static HAS_LOOKED: Cell<bool> = const { Cell::new(false) };
+    static LOOKS_AGAIN: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Known {
@@ -134,6 +134,7 @@ pub fn by_issuer(issuer: &str) -> Result<Option<Rc<Rules>>, Error> {
 /// What is known is read again when it is next asked for: a fetch that has brought nothing new, but has made keys hold longer, is told to nobody.
 pub fn look_again() {
     KNOWN.set(None);
+    LOOKS_AGAIN.set(true);
 }
 
 fn with<R>(look: impl FnOnce(&Known) -> R) -> Result<R, Error> {
@@ -192,8 +193,8 @@ fn load() -> Result<Maps, Error> {
     let seen = copy::begin();
     own_tables::learn();
     // Whoever looks again wants to know what the tables say.
-    let is_first = !HAS_LOOKED.replace(true) && own_tables::has_rows(own_tables::ISSUER);
-    if let Some(rows) = seen.filter(|_| is_first).and_then(copy::instead) {
+    let may_be_copied = !LOOKS_AGAIN.replace(false) && own_tables::has_rows(own_tables::ISSUER);
+    if let Some(rows) = seen.filter(|_| may_be_copied).and_then(copy::instead) {
         return maps(rows.texts());
     }
     let rows = rows();

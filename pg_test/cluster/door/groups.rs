@@ -260,8 +260,21 @@ fn attack_a_composite_role_is_given_more_than_its_scopes() {
     g.assert_reads(&mut s, &[0, 1]);
     admin.run(&format!("ALTER ROLE \"{name}\" BYPASSRLS"));
     ends(&mut s, "SELECT x FROM t1");
-    g.turns_away(&[0, 1], "privileged");
-    admin.run(&format!("ALTER ROLE \"{name}\" NOBYPASSRLS"));
+    for change in ["CREATEDB", "LOGIN", "NOINHERIT"] {
+        admin.run(&format!("ALTER ROLE \"{name}\" {change}"));
+        let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
+        g.assert_reads(&mut s, &[0, 1]);
+        s.denied("CREATE DATABASE more", "42501");
+    }
+    if server.version() >= 160_000 {
+        let scope = &g.scopes[0];
+        admin.run(&format!(
+            "GRANT {scope} TO \"{name}\" WITH INHERIT FALSE; GRANT \"{name}\" TO {} WITH SET FALSE",
+            g.login
+        ));
+        let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
+        g.assert_reads(&mut s, &[0, 1]);
+    }
     // A role of that name that is somebody else's.
     let other = g.name(&[2, 3]);
     admin.run(&format!(
@@ -561,17 +574,22 @@ fn attack_a_rollback_keeps_a_revoked_session() {
     let server = server();
     let g = Groups::open(&server, "g_rolled");
     let mut admin = g.f.admin();
-    let mut s = g.knock(&g.token_named(&[0], "rolled")).expect("a login");
-    let pid = s.text("SELECT pg_backend_pid()");
-    s.run("BEGIN; SELECT 1");
-    admin.run("SELECT scope.revoke_token('rolled', now() + interval '1 hour')");
-    thread::sleep(Duration::from_secs(1));
-    s.run("ROLLBACK");
-    wait_until("the session has ended", 10, || {
-        admin.text(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
-        )) == "0"
-    });
+    for (jti, block) in [("rolled", "SELECT 1"), ("failed", "SELECT 1/0")] {
+        let mut s = g.knock(&g.token_named(&[0], jti)).expect("a login");
+        let pid = s.text("SELECT pg_backend_pid()");
+        let _ = s.attempt(&format!("BEGIN; {block}"));
+        admin.run(&format!(
+            "SELECT scope.revoke_token('{jti}', now() + interval '1 hour')"
+        ));
+        thread::sleep(Duration::from_secs(1));
+        // It may be what ends the session.
+        let _ = s.attempt("ROLLBACK");
+        wait_until("the session has ended", 10, || {
+            admin.text(&format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
+            )) == "0"
+        });
+    }
 }
 
 #[test]
