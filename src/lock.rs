@@ -28,9 +28,12 @@ pub fn enforce(event: &Event<'_>) {
     if matches!(event, Event::Utility(Statement::Transaction))
         && gate::is_by_token()
         && switch_state::is_locked()
-        && xact::is_going_on()
     {
-        look_again();
+        match xact::is_going_on() {
+            true => look_again(),
+            // What it hears in a transaction that has failed it cannot look at.
+            false => sessions::catch_up_here(),
+        }
     }
     let Some(bond) = bond(event) else {
         return;
