@@ -9,12 +9,13 @@ use super::scan::{Row, Scan};
 use super::text;
 use super::{compat, server, session_settings, setting};
 
-const SETTINGS: pg_sys::Oid = pg_sys::Oid::from_u32(2964);
-const BY_DATABASE_AND_ROLE: u32 = 2965;
-const DATABASE: u32 = 1;
-const ROLE: u32 = 2;
-const VALUES: u32 = 3;
-const COLUMNS: usize = 3;
+use pg_sys::{
+    Anum_pg_db_role_setting_setconfig as VALUES, Anum_pg_db_role_setting_setdatabase as DATABASE,
+    Anum_pg_db_role_setting_setrole as ROLE,
+    DbRoleSettingDatidRolidIndexId as BY_DATABASE_AND_ROLE, DbRoleSettingRelationId as SETTINGS,
+};
+
+const COLUMNS: usize = pg_sys::Natts_pg_db_role_setting as usize;
 
 pub type Stored = Vec<(CString, CString)>;
 

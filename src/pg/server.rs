@@ -265,10 +265,6 @@ pub fn endpoint() -> Option<String> {
 
 /// Can there be transactions that are prepared for a commit in two phases?
 pub fn takes_prepared_transactions() -> bool {
-    unsafe extern "C" {
-        // access/twophase.h
-        static max_prepared_xacts: std::ffi::c_int;
-    }
     // SAFETY: a plain read of a backend global.
-    unsafe { max_prepared_xacts != 0 }
+    unsafe { pg_sys::max_prepared_xacts != 0 }
 }
