@@ -9,7 +9,7 @@ use crate::admission::Client;
 use crate::error::Report;
 use crate::label::Metadata;
 use crate::login;
-use crate::pg::{connection, password_message, preload, wire, xact};
+use crate::pg::{connection, password_message, preload, xact};
 use crate::presence;
 use crate::session::gate;
 use crate::switch;
@@ -32,7 +32,7 @@ pub fn ask(login: &Metadata) {
         token
     });
     gate::open_by_token();
-    wire::watch();
+    connection::watch();
     PRESENTED.set(Some(token));
 }
 

@@ -7,6 +7,7 @@
 //! because the frames that it leaves own nothing.
 
 mod authentication;
+mod compat;
 mod decode;
 mod executor;
 mod explain;
@@ -31,6 +32,7 @@ mod statements;
 mod transaction;
 mod utility;
 mod what_runs;
+mod wire;
 mod workers;
 
 use crate::pg::error_context;

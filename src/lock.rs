@@ -9,7 +9,7 @@ pub mod verdict;
 use crate::audit::{self, Class};
 use crate::error::{end_session, raise};
 use crate::jwt;
-use crate::pg::{clock, error_context, identity, wire};
+use crate::pg::{clock, connection, error_context, identity};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::switch::standing::{self, Over};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
@@ -83,7 +83,7 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
         }
         ends::ensure();
         // Not all tokens end by themselves.
-        wire::watch();
+        connection::watch();
         if let Some(over) = standing::over() {
             return Some(match over {
                 Over::Revoked => Bond::Revoked,

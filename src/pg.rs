@@ -53,7 +53,6 @@ pub mod statement;
 pub mod text;
 pub mod time_zone;
 pub mod timer;
-pub mod wire;
 pub mod worker;
 pub mod xact;
 pub mod xact_end;

@@ -11,8 +11,9 @@ use super::{Error, Secret, deadline_of, itself, password, uri};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind, MAX_PURPOSE_BYTES};
+use crate::memberships;
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::pg::{catalog, clock, identity, server, spi, xact};
 use crate::scope::name;
 use crate::session_libraries;
 use crate::timestamp;
@@ -195,9 +196,9 @@ impl Login<'_> {
     pub fn create(&self) -> Result<(), Error> {
         let role = spi::identifier(self.role);
         let (inherit, membership_options) = if self.inherits {
-            ("INHERIT", compat::MEMBERSHIP_OPTIONS)
+            ("INHERIT", memberships::INHERIT_ONLY)
         } else {
-            ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS)
+            ("NOINHERIT", memberships::SWITCH_ONLY)
         };
         let mut sql = format!(
             "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \

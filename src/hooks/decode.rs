@@ -4,10 +4,11 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::compat;
 use super::owners;
 use crate::lock::verdict::Statement;
 use crate::pg::list::elements;
-use crate::pg::{catalog, compat, raw, setting};
+use crate::pg::{catalog, identity, raw, setting};
 use crate::session::{gate, leftovers, parsing, switch_state};
 
 /// # Safety
@@ -61,7 +62,7 @@ pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             }
             pg_sys::NodeTag::T_CreateCastStmt => Statement::Cast,
             pg_sys::NodeTag::T_CreateTrigStmt => Statement::Trigger {
-                own: catalog::owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
+                own: owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
             },
             pg_sys::NodeTag::T_ExecuteStmt if executes_the_protocols(node) => {
                 Statement::ExecuteProtocols
@@ -318,5 +319,24 @@ pub(super) unsafe fn changes_roles(node: *mut pg_sys::Node) -> bool {
             }
             _ => false,
         }
+    }
+}
+
+/// Does the current user own the relation, as owner or by inheriting from the owner? True when there is
+/// none, which PostgreSQL will say itself.
+///
+/// # Safety
+/// A valid range variable, inside a transaction.
+unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
+    // SAFETY: by contract; the tuple is released after the owner is copied.
+    unsafe {
+        let relation = pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        );
+        catalog::is_owned_by(identity::current_user(), relation)
     }
 }

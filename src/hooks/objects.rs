@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 
 use pgrx::pg_sys;
 
-use crate::pg::compat;
+use super::compat;
 use crate::pg::list::elements;
 use crate::pg::statement::qualified;
 

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::compat;
 use super::objects::objects;
-use super::what_runs::{self, is_ddl};
+use super::what_runs::{self, is_ddl, tag_of};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
-use crate::pg::statement::{self, add_relation, tag};
-use crate::pg::{clock, compat, error_context, identity, invalidation, server, wire, xact};
+use crate::pg::statement::add_relation;
+use crate::pg::{clock, connection, error_context, identity, invalidation, server, xact};
 
 unsafe extern "C-unwind" {
     // executor/executor.h
@@ -70,7 +71,7 @@ pub unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: i3
         }
         let plan = (*query).plannedstmt;
         let statement = running::members(|line| {
-            line.field("tag", Value::Text(tag(plan.cast())));
+            line.field("tag", Value::Text(tag_of(plan.cast())));
             with_accesses(plan, |members| line.members(members));
             text(line, plan, (*query).sourceText);
         });
@@ -119,7 +120,7 @@ pub unsafe extern "C-unwind" fn utility_started(
         if (*node).type_ == pg_sys::NodeTag::T_TransactionStmt {
             return false;
         }
-        let tag = tag(node);
+        let tag = tag_of(node);
         let changes_objects = !matches!(
             (*node).type_,
             pg_sys::NodeTag::T_ExecuteStmt | pg_sys::NodeTag::T_ExplainStmt
@@ -177,7 +178,7 @@ pub extern "C-unwind" fn called(function: pg_sys::Oid) {
     if !what_runs::is_function_call() || LAST.swap(arrived, Ordering::Relaxed) == arrived {
         return;
     }
-    let name = statement::signature(function);
+    let name = signature(function);
     let statement = running::members(|line| {
         line.field("tag", Value::Text("FUNCTION CALL"));
         line.field("reads", Value::Texts(&[]));
@@ -198,7 +199,16 @@ pub extern "C-unwind" fn called(function: pg_sys::Oid) {
         rows: 0,
     });
     // Its answer is its end.
-    wire::watch();
+    connection::watch();
+}
+
+/// A function's name with its schema and the types of its arguments.
+fn signature(function: pg_sys::Oid) -> String {
+    // SAFETY: a catalogue look-up inside a transaction; a terminated string.
+    unsafe {
+        let name = pg_sys::format_procedure_qualified(function);
+        crate::pg::text::read(CStr::from_ptr(name)).into_owned()
+    }
 }
 
 /// The answer to a function call is about to be sent.

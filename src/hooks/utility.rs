@@ -22,7 +22,7 @@ use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
 use crate::pg::error_context::{self, explaining};
-use crate::pg::{seclabel, xact};
+use crate::pg::{raw, seclabel};
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, gate, leftovers, switch_state};
 use crate::{temporary, verify, wakeup};
@@ -194,7 +194,7 @@ unsafe fn discards_all(
             && (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
             && gate::is_closed()
             && !switch_state::is_locked()
-            && !xact::is_in_block(context)
+            && !is_in_block(context)
     }
 }
 
@@ -283,4 +283,12 @@ unsafe extern "C-unwind" fn before_setting(statement: *mut pg_sys::VariableSetSt
             claim_settings::before_set(CStr::from_ptr(name));
         }
     }
+}
+
+/// Does the statement run inside a transaction block, a function, or a message with others? PostgreSQL then refuses what
+/// it runs in no transaction.
+fn is_in_block(context: pg_sys::ProcessUtilityContext::Type) -> bool {
+    let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+    // SAFETY: reads the transaction's state.
+    unsafe { raw::IsInTransactionBlock(is_top_level) }
 }

@@ -16,8 +16,8 @@ use pgrx::pg_sys;
 use super::scan::{Scan, cached};
 use super::{clock, compat};
 
-pub use function::{is_postgresqls, is_pure, look as look_at_function};
-pub use trigger::{Trigger, any_trigger, is_over_expressions, is_owned_by, new_trigger, owns};
+pub use function::{is_postgresqls, look as look_at_function};
+pub use trigger::{Trigger, any_trigger, is_over_expressions, is_owned_by, new_trigger};
 pub use types::{is_new_temporary_type, is_temporary_schema, path_names_temporary_schema};
 
 /// A row of `pg_authid`.
@@ -142,16 +142,6 @@ pub fn may_maintain(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
-/// May everyone execute the function, which there is?
-pub fn all_may_execute(function: pg_sys::Oid) -> bool {
-    let public = pg_sys::ACL_ID_PUBLIC.into();
-    compat::may(
-        (pg_sys::ProcedureRelationId, function),
-        public,
-        pg_sys::ACL_EXECUTE,
-    )
-}
-
 /// Gives a role its password, as the verifier that PostgreSQL would store. False when there is no such
 /// role.
 ///
@@ -248,7 +238,9 @@ fn memberships_where(
                     )
                 };
                 counts(&attribute).then(|| {
-                    pg_sys::Oid::from(attribute(compat::MEMBERSHIP_ROLE_COLUMN).value() as u32)
+                    pg_sys::Oid::from(
+                        attribute(pg_sys::Anum_pg_auth_members_roleid as i16).value() as u32,
+                    )
                 })
             })
             .collect();

@@ -34,6 +34,21 @@ pub fn authentication_failed() {
     }
 }
 
+/// Who judges what is sent to clients.
+static WATCH: OnceLock<fn()> = OnceLock::new();
+
+/// Once, in the postmaster: what has the messages to this session's client judged.
+pub fn watched_by(watch: fn()) {
+    WATCH.get_or_init(|| watch);
+}
+
+/// From now on, in this session: where something may end, or rows are counted.
+pub fn watch() {
+    if let Some(watch) = WATCH.get() {
+        watch();
+    }
+}
+
 /// The names of the session's user and of its role.
 pub fn with_names<R>(look: impl FnOnce(Option<&[u8]>, Option<&[u8]>) -> R) -> R {
     let nobody = pg_sys::InvalidOid;

@@ -1,4 +1,4 @@
-//! The server log (utils/elog.h): hearing of what is written into it, and writing.
+//! The server log (utils/elog.h): writing into it, and what lines of it are made of.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -24,46 +24,21 @@ unsafe extern "C-unwind" {
 /// While [`report`] writes.
 static WRITING: AtomicBool = AtomicBool::new(false);
 
-/// Who hears of what PostgreSQL writes into the log.
-pub trait Heard {
-    /// # Safety
-    /// A valid error, which PostgreSQL is reporting; owns nothing.
-    unsafe fn hear(error: *mut pg_sys::ErrorData);
-}
-
 type EmitLog = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
-static mut PREVIOUS: pg_sys::emit_log_hook_type = None;
-static OURS: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
-/// From now on, before those who were told of it until now. Once, in the postmaster.
-pub fn hear<H: Heard>() {
-    OURS.store(emit_log::<H> as EmitLog as *mut (), Ordering::Relaxed);
-    // SAFETY: single-threaded; saves what was there before.
-    unsafe {
-        PREVIOUS = pg_sys::emit_log_hook;
-        pg_sys::emit_log_hook = Some(emit_log::<H>);
-    }
-}
+/// The hook that hears of what is written into the log, where no other had been installed before it.
+static ONLY: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
-unsafe extern "C-unwind" fn emit_log<H: Heard>(error: *mut pg_sys::ErrorData) {
-    // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
-    unsafe {
-        H::hear(error);
-        if let Some(previous) = PREVIOUS {
-            previous(error);
-        }
-    }
+/// Once, in the postmaster.
+pub fn heard_only_by(hook: EmitLog) {
+    ONLY.store(hook as *mut (), Ordering::Relaxed);
 }
 
 /// Does nobody else hear of what is written into the log?
 fn hears_alone() -> bool {
-    // SAFETY: reads of function pointers; single-threaded.
-    unsafe {
-        let previous = PREVIOUS;
-        previous.is_none()
-            && pg_sys::emit_log_hook
-                .is_some_and(|hook| hook as *mut () == OURS.load(Ordering::Relaxed))
-    }
+    // SAFETY: a read of a function pointer; single-threaded.
+    unsafe { pg_sys::emit_log_hook }
+        .is_some_and(|hook| hook as *mut () == ONLY.load(Ordering::Relaxed))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

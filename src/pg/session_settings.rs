@@ -148,7 +148,8 @@ unsafe fn text(
             PGC_INT => CString::new(value.intval.to_string()).ok(),
             PGC_REAL => CString::new(value.realval.to_string()).ok(),
             PGC_ENUM => {
-                let name = compat::setting_name_of_value(setting, value.enumval);
+                // Of an enum's record before 19, which begins with the other.
+                let name = pg_sys::config_enum_lookup_by_value(setting.cast(), value.enumval);
                 Some(CStr::from_ptr(name).to_owned())
             }
             _ if value.stringval.is_null() => None,

@@ -1,4 +1,4 @@
-//! What a statement is: its tag, its text, and the names of relations.
+//! The names of relations in a statement, and whether it is one call.
 
 use std::ffi::{CStr, c_char};
 
@@ -7,23 +7,6 @@ use pgrx::pg_sys;
 use super::error_context;
 use super::list::elements;
 use super::text;
-
-unsafe extern "C-unwind" {
-    // tcop/utility.h
-    fn CreateCommandTag(statement: *mut pg_sys::Node) -> pg_sys::CommandTag::Type;
-    fn GetCommandTagName(tag: pg_sys::CommandTag::Type) -> *const c_char;
-}
-
-/// # Safety
-/// A valid statement.
-pub unsafe fn tag(statement: *mut pg_sys::Node) -> &'static str {
-    // SAFETY: by contract; the names are constants in ASCII.
-    unsafe {
-        CStr::from_ptr(GetCommandTagName(CreateCommandTag(statement)))
-            .to_str()
-            .unwrap_or_default()
-    }
-}
 
 /// The qualified name of a relation, once.
 pub fn add_relation(names: &mut Vec<String>, relation: pg_sys::Oid) {
@@ -58,15 +41,6 @@ pub unsafe fn qualified(parts: impl Iterator<Item = *const c_char>) -> String {
         name += &text::read(quoted);
     }
     name
-}
-
-/// A function's name with its schema and the types of its arguments.
-pub fn signature(function: pg_sys::Oid) -> String {
-    // SAFETY: a catalogue look-up inside a transaction; a terminated string.
-    unsafe {
-        let name = pg_sys::format_procedure_qualified(function);
-        text::read(CStr::from_ptr(name)).into_owned()
-    }
 }
 
 /// Is this call all that runs, sent by the client: `SELECT f($1)`, or the protocol's call of a

@@ -279,14 +279,6 @@ pub fn is_read_only() -> bool {
     unsafe { pg_sys::XactReadOnly }
 }
 
-/// Does the statement run inside a transaction block, a function, or a message with others? PostgreSQL then refuses what
-/// it runs in no transaction.
-pub fn is_in_block(context: pg_sys::ProcessUtilityContext::Type) -> bool {
-    let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
-    // SAFETY: reads the transaction's state.
-    unsafe { raw::IsInTransactionBlock(is_top_level) }
-}
-
 /// Is there a cursor, or a statement with results still to be fetched, other than the one running?
 pub fn has_open_cursors() -> bool {
     // SAFETY: walks the backend's portals.

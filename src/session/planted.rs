@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use pgrx::pg_sys;
 
-use crate::pg::{catalog, compat, identity, invalidation};
+use crate::pg::{catalog, identity, invalidation};
 
 thread_local! {
     /// By schema, as of a generation of roles and of schemas.
@@ -47,7 +47,8 @@ pub fn judge(schema: pg_sys::Oid, login: pg_sys::Oid) -> Meaning {
 /// looked up there unless they say so: types decide what code runs.
 fn may_be_in(schema: pg_sys::Oid, login: pg_sys::Oid) -> bool {
     // PostgreSQL's own.
-    if u32::from(schema) < pg_sys::FirstNormalObjectId && u32::from(schema) != compat::PUBLIC_SCHEMA
+    if u32::from(schema) < pg_sys::FirstNormalObjectId
+        && u32::from(schema) != pg_sys::PG_PUBLIC_NAMESPACE
     {
         return false;
     }

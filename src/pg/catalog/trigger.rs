@@ -2,29 +2,9 @@
 
 use pgrx::pg_sys;
 
-use crate::pg::identity;
 use crate::pg::scan::{Row, Scan, cached};
 
 use super::has_privileges_of;
-
-/// Does the current user own the relation, as owner or by inheriting from the owner? True when there is
-/// none, which PostgreSQL will say itself.
-///
-/// # Safety
-/// A valid range variable, inside a transaction.
-pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
-    // SAFETY: by contract; the tuple is released after the owner is copied.
-    unsafe {
-        let relation = pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        );
-        is_owned_by(identity::current_user(), relation)
-    }
-}
 
 /// A row of pg_trigger.
 pub struct Trigger {

@@ -1,6 +1,6 @@
 //! The server log's own state.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 use pgrx::pg_sys;
 
@@ -10,8 +10,6 @@ mod log_globals {
     unsafe extern "C" {
         // utils/error/elog.c
         pub static mut redirection_done: bool;
-        // utils/pg_locale.h
-        pub static mut locale_messages: *mut c_char;
     }
     unsafe extern "C-unwind" {
         // utils/elog.h, without the guard of pgrx's bindings: it writes into a pipe and does nothing else
@@ -54,20 +52,8 @@ pub fn write_to_log_collector(line: &mut [u8]) -> bool {
     true
 }
 
-/// Is this what PostgreSQL tells somebody at login, from 19 on: that the password ends soon, or is kept as MD5?
-///
-/// # Safety
-/// A valid error.
-pub unsafe fn is_warning_at_login(error: *mut pg_sys::ErrorData) -> bool {
-    // SAFETY: by contract; NULL or terminated.
-    unsafe {
-        let function = (*error).funcname;
-        !function.is_null() && CStr::from_ptr(function) == c"EmitConnectionWarnings"
-    }
-}
-
 /// `lc_messages`: terminated, or NULL.
 pub fn language_of_messages() -> *const c_char {
     // SAFETY: a read of a backend global.
-    unsafe { log_globals::locale_messages }
+    unsafe { pg_sys::locale_messages }
 }
