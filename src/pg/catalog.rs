@@ -251,11 +251,6 @@ fn memberships_where(
     }
 }
 
-/// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
-pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
-    each_role(|oid, _, superuser, _, deadline| visit(oid, superuser, deadline));
-}
-
 /// OID, name, superuser, INHERIT and VALID UNTIL (Unix microseconds) of every role, in no order.
 pub fn each_role(mut visit: impl FnMut(pg_sys::Oid, &CStr, bool, bool, Option<i64>)) {
     Scan::all(pg_sys::AuthIdRelationId).each(|row| {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 
 use pgrx::pg_sys;
 
-use super::compat::{self, Peer, Port};
+use super::compat::{self, Port};
 use super::scan::Scan;
 use super::{setting, text};
 
@@ -182,18 +182,10 @@ pub fn takes_utf8() -> bool {
 
 /// A text in UTF-8 as the database can show and keep it, whatever its encoding.
 pub fn fitted(text: &str) -> Cow<'_, str> {
-    if takes_utf8() || text.is_ascii() {
+    if takes_utf8() {
         return Cow::Borrowed(text);
     }
-    let mut fitting = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii() {
-            fitting.push(character);
-        } else {
-            fitting.extend(character.escape_unicode());
-        }
-    }
-    Cow::Owned(fitting)
+    crate::text::in_ascii(text)
 }
 
 /// A text in UTF-8 in the database's encoding: the same, or a copy; 22P05 when it has no such character.
@@ -247,20 +239,6 @@ pub fn offers_tls() -> bool {
 /// The name of the database that the client asks for; also while it logs in.
 pub fn database_asked_for() -> Option<String> {
     Some(text::of(Port::current()?.database()?).into_owned())
-}
-
-/// How the client of this session reached the server: the folder of a Unix socket, or the
-/// server's address. `None` in a process without a client.
-pub fn endpoint() -> Option<String> {
-    match Port::current()?.local() {
-        Peer::Tcp(address) => Some(address.to_string()),
-        Peer::Socket(path) => {
-            let path = path?;
-            let folder = path.parent()?.to_str()?;
-            (!folder.is_empty()).then(|| folder.to_owned())
-        }
-        Peer::Unknown => None,
-    }
 }
 
 /// Can there be transactions that are prepared for a commit in two phases?
