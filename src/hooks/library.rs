@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use crate::pg::{invalidation, raw};
+use crate::pg::invalidation::{self, Counted};
+use crate::pg::raw;
 
 /// catalog/pg_language.dat
 const C_LANGUAGE: u32 = 13;
@@ -22,7 +23,7 @@ pub unsafe fn among<K>(function: pg_sys::Oid, find: impl Fn(&[u8]) -> Option<K>)
     if u32::from(function) < pg_sys::FirstNormalObjectId {
         return None;
     }
-    let as_of = invalidation::functions();
+    let [as_of] = invalidation::counts([Counted::Functions]);
     if HARMLESS.load(Ordering::Relaxed) == u32::from(function)
         && HARMLESS_AS_OF.load(Ordering::Relaxed) == as_of
     {

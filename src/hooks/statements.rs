@@ -17,8 +17,9 @@ use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
+use crate::pg::invalidation::{self, Counted};
 use crate::pg::statement::add_relation;
-use crate::pg::{clock, connection, error_context, identity, invalidation, server, xact};
+use crate::pg::{clock, connection, error_context, identity, server, xact};
 
 unsafe extern "C-unwind" {
     // executor/executor.h
@@ -268,7 +269,7 @@ type Accesses = Vec<(pg_sys::Oid, u64)>;
 /// `reads` and `writes` of the statements before, as long as no relation and no schema has changed.
 #[derive(Default)]
 struct KnownAccesses {
-    generation: (u64, u64),
+    generation: [u64; 2],
     members: HashMap<Accesses, Rc<[u8]>>,
     /// The buffer of the last look.
     wanted: Accesses,
@@ -289,7 +290,7 @@ thread_local! {
 /// A valid plan whose relations are locked.
 unsafe fn with_accesses(plan: *mut pg_sys::PlannedStmt, write: impl FnOnce(&[u8])) {
     ACCESSES.with_borrow_mut(|known| {
-        let generation = invalidation::known_relations_and_schemas();
+        let generation = invalidation::counts([Counted::Objects, Counted::Schemas]);
         if known.generation != generation || known.members.len() >= MOST_ACCESSES {
             known.members.clear();
             known.last = None;

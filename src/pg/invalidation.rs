@@ -10,7 +10,7 @@ use crate::attention;
 
 /// What changes are counted of.
 #[derive(Clone, Copy)]
-enum Counted {
+pub enum Counted {
     /// Roles, memberships, owners of databases and rights on settings.
     Roles,
     Schemas,
@@ -102,29 +102,16 @@ pub fn roles() -> u64 {
     count(Counted::Roles)
 }
 
-/// Differs from the last one if a function may have changed, of what has been taken in.
-pub fn functions() -> u64 {
+/// Differ from the last ones if such things may have changed, of what has been taken in.
+pub fn counts<const N: usize>(of: [Counted; N]) -> [u64; N] {
     listen();
-    count(Counted::Functions)
+    of.map(count)
 }
 
 /// As [`roles`], after taking in what others have committed.
 pub fn roles_generation() -> u64 {
     take_in();
     roles()
-}
-
-/// Differs from the last ones if roles, memberships or schemas may have changed, of what has been
-/// taken in.
-pub fn known_roles_and_schemas() -> (u64, u64) {
-    listen();
-    (roles(), count(Counted::Schemas))
-}
-
-/// Differs from the last ones if a relation or a schema may have changed, of what has been taken in.
-pub fn known_relations_and_schemas() -> (u64, u64) {
-    listen();
-    (count(Counted::Objects), count(Counted::Schemas))
 }
 
 /// Tells everybody, with the commit, that this relation of this database has changed.

@@ -19,10 +19,7 @@ pub fn get(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
     // SAFETY: inside a transaction; GetSecurityLabel copies the label into our memory context.
     unsafe {
         let label = pg_sys::GetSecurityLabel(&object, provider.as_ptr());
-        if label.is_null() {
-            return None;
-        }
-        let text = super::text::read(CStr::from_ptr(label)).into_owned();
+        let text = super::text::owned(label)?;
         pg_sys::pfree(label.cast());
         Some(text)
     }

@@ -67,14 +67,7 @@ pub fn port() -> i32 {
 /// A setting as the server shows it; `None` where this version has none of that name.
 pub fn setting(name: &CStr) -> Option<String> {
     // SAFETY: missing_ok, not restricted; the result points into PostgreSQL's memory and is copied.
-    unsafe {
-        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if value.is_null() {
-            None
-        } else {
-            Some(text::read(CStr::from_ptr(value)).into_owned())
-        }
-    }
+    unsafe { text::owned(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
 }
 
 /// What the server's own configuration says, before what is set for databases and roles.
@@ -112,10 +105,7 @@ pub fn database_name() -> String {
 /// Inside a transaction, that of a login too.
 pub fn name_of_database(database: pg_sys::Oid) -> Option<String> {
     // SAFETY: inside a transaction; the copy is freed with the memory context.
-    unsafe {
-        let name = pg_sys::get_database_name(database);
-        (!name.is_null()).then(|| text::read(CStr::from_ptr(name)).into_owned())
-    }
+    unsafe { text::owned(pg_sys::get_database_name(database)) }
 }
 
 /// The OID of the database of this name; inside a transaction, that of a login too.
@@ -155,15 +145,6 @@ pub fn may_connect(role: pg_sys::Oid) -> bool {
         (pg_sys::DatabaseRelationId, database()),
         role,
         pg_sys::ACL_CONNECT,
-    )
-}
-
-/// May the role make schemas in this database? Inside a transaction.
-pub fn may_make_schemas(role: pg_sys::Oid) -> bool {
-    compat::may(
-        (pg_sys::DatabaseRelationId, database()),
-        role,
-        pg_sys::ACL_CREATE,
     )
 }
 

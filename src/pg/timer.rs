@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use pgrx::pg_sys;
 
 use super::{clock, compat, connection, raw};
+use crate::timestamp::to_postgres;
 
 /// Called in a signal handler, with the time: it only reads and writes memory, and calls what is here.
 type Handle = fn(i64);
@@ -48,7 +49,7 @@ pub fn ensure(at: i64, interval_ms: i32, handle: Handle) -> bool {
             disable_timeout(id, false);
         }
         SET_FOR.store(at, Ordering::Relaxed);
-        compat::enable_timeout_every(id, clock::to_postgres(at), interval_ms);
+        compat::enable_timeout_every(id, to_postgres(at), interval_ms);
         true
     }
 }

@@ -20,6 +20,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    fn internal(message: String) -> Self {
+        Self {
+            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            message,
+            detail: None,
+            hint: None,
+        }
+    }
+
     /// Somebody else holds a lock.
     pub fn is_locked(&self) -> bool {
         matches!(
@@ -81,12 +90,7 @@ fn around_transaction(work: &mut dyn FnMut()) -> Result<(), Failure> {
 pub fn raised<R>(result: pgrx::spi::SpiResult<R>) -> R {
     match result {
         Ok(value) => value,
-        Err(error) => raise(Failure {
-            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            message: error.to_string(),
-            detail: None,
-            hint: None,
-        }),
+        Err(error) => raise(Failure::internal(error.to_string())),
     }
 }
 
@@ -157,7 +161,7 @@ fn once<R>(
     let mut work = Some(work);
     let mut value = None;
     run(&mut || value = work.take().map(|work| work()))?;
-    value.ok_or_else(unreachable_failure)
+    value.ok_or_else(|| Failure::internal("work was run twice".to_owned()))
 }
 
 /// `deadlock_timeout`, as far as this session knows.
@@ -211,15 +215,6 @@ fn failure(error: &CaughtError) -> Failure {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
-    }
-}
-
-fn unreachable_failure() -> Failure {
-    Failure {
-        code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-        message: "work was run twice".to_owned(),
-        detail: None,
-        hint: None,
     }
 }
 

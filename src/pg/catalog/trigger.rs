@@ -2,9 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::pg::scan::{Row, Scan, cached};
-
-use super::has_privileges_of;
+use crate::pg::scan::{Row, Scan};
 
 /// A row of pg_trigger.
 pub struct Trigger {
@@ -69,12 +67,4 @@ pub fn is_over_expressions(index: pg_sys::Oid) -> bool {
 /// A row that may have just been written, by its OID: only this kind of snapshot sees it.
 pub(super) fn new_row(catalogue: pg_sys::Oid, index: u32, oid: (u32, pg_sys::Oid)) -> Scan<1> {
     Scan::by(catalogue, index, [oid]).seen_by(&raw mut pg_sys::SnapshotSelfData)
-}
-
-/// Does the role own the relation, or inherit from its owner? True when there is none.
-pub fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
-    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
-    // SAFETY: inside a transaction; a row of that catalogue.
-    let owner = unsafe { cached(pg_sys::SysCacheIdentifier::RELOID, relation, look) };
-    owner.is_none_or(|owner| has_privileges_of(role, owner))
 }
