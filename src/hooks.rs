@@ -9,6 +9,7 @@
 mod authentication;
 mod compat;
 mod decode;
+mod error_context;
 mod executor;
 mod explain;
 mod fmgr;
@@ -35,13 +36,11 @@ mod what_runs;
 mod wire;
 mod workers;
 
-use crate::pg::error_context;
-
 /// Once, in the postmaster.
 pub fn install() {
     transaction::install();
     log::install();
-    error_context::explains(while_reporting);
+    error_context::install(while_reporting);
     utility::install();
     executor::install();
     object_access::install();

@@ -9,7 +9,7 @@ pub mod verdict;
 use crate::audit::{self, Class};
 use crate::error::{end_session, raise};
 use crate::jwt;
-use crate::pg::{clock, connection, error_context, identity};
+use crate::pg::{clock, connection, identity, statement};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::switch::standing::{self, Over};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
@@ -40,7 +40,7 @@ pub fn enforce(event: &Event<'_>) {
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
         if violation.is_of_the_token() {
             // The statement may bring a new token.
-            error_context::hide_statement(jwt::redact);
+            statement::hide(jwt::redact);
         }
         refuse(&violation);
     }

@@ -15,7 +15,6 @@ pub mod cursor;
 pub mod db_role_setting;
 pub mod dblink;
 pub mod discard;
-pub mod error_context;
 pub mod exit;
 pub mod identity;
 pub mod invalidation;

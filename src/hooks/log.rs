@@ -40,7 +40,7 @@ unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Errors that nobody sees inside [`crate::pg::error_context::explaining`]: of parsing, of commits, and of connecting.
+/// Errors that nobody sees inside [`super::error_context::explaining`]: of parsing, of commits, and of connecting.
 ///
 /// # Safety
 /// A valid error, which PostgreSQL is reporting; owns nothing.

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::error_context::explaining;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
@@ -14,7 +15,6 @@ use super::{quiet, statements};
 use crate::lock::verdict::{Event, Statement, Violation};
 use crate::lock::{self, is_bound, triggers};
 use crate::login;
-use crate::pg::error_context::explaining;
 use crate::pg::{catalog, timer};
 use crate::session::planted::{self, Meaning};
 use crate::session::{claim_settings, gate, leftovers, switch_state, switching};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::error_context::explaining;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
@@ -17,7 +18,6 @@ use crate::audit::{self, Class};
 use crate::door;
 use crate::lock::{self, is_bound};
 use crate::login;
-use crate::pg::error_context::explaining;
 use crate::pg::{connection, invalidation, raw};
 use crate::session::ends;
 

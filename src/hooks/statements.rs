@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::compat;
+use super::error_context;
 use super::objects::objects;
 use super::what_runs::{self, is_ddl, tag_of};
 use crate::audit::line::{Line, MAX_TEXT, Value};
@@ -19,7 +20,7 @@ use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
 use crate::pg::invalidation::{self, Counted};
 use crate::pg::statement::add_relation;
-use crate::pg::{clock, connection, error_context, identity, server, xact};
+use crate::pg::{clock, connection, identity, server, xact};
 
 unsafe extern "C-unwind" {
     // executor/executor.h
