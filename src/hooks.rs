@@ -17,6 +17,7 @@ mod guards;
 mod judge;
 mod labels;
 mod library;
+mod list;
 mod log;
 mod oauth;
 mod object_access;

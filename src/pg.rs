@@ -19,7 +19,6 @@ pub mod exit;
 pub mod identity;
 pub mod invalidation;
 pub mod json;
-pub mod list;
 pub mod lock;
 pub mod log;
 pub mod name;

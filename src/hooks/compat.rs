@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use pgrx::pg_sys;
 
-use crate::pg::list::elements;
+use crate::hooks::list::elements;
 use crate::pg::text;
 
 pub use executor_run::{Running, install_executor_run};

@@ -6,9 +6,9 @@ use pgrx::pg_sys;
 
 use super::compat;
 use super::owners;
+use crate::hooks::list::elements;
 use crate::lock::verdict::Statement;
-use crate::pg::list::elements;
-use crate::pg::{catalog, identity, raw, setting};
+use crate::pg::{catalog, identity, raw};
 use crate::session::{gate, leftovers, parsing, switch_state};
 
 /// # Safety
@@ -157,9 +157,33 @@ pub(super) unsafe fn leaves_parsing_alone(node: *mut pg_sys::Node) -> bool {
     unsafe {
         gate::is_closed()
             && sets(node).is_some_and(|(name, value)| {
-                parsing::is_settled(name)
-                    && value.is_none_or(|value| setting::has_value(name, value))
+                parsing::is_settled(name) && value.is_none_or(|value| has_value(name, value))
             })
+    }
+}
+
+/// Has the setting this value? `None` stands for the one that RESET goes to.
+fn has_value(name: &CStr, value: Option<&CStr>) -> bool {
+    // SAFETY: terminated texts; those of a setting that is not there are NULL.
+    unsafe {
+        let current = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        if current.is_null() {
+            return false;
+        }
+        let wanted = match value {
+            Some(value) => value.as_ptr(),
+            None => pg_sys::GetConfigOptionResetString(name.as_ptr()),
+        };
+        if wanted.is_null() {
+            return false;
+        }
+        let (mut is, mut will_be) = (false, false);
+        if pg_sys::parse_bool(current, &mut is) && pg_sys::parse_bool(wanted, &mut will_be) {
+            return is == will_be;
+        }
+        CStr::from_ptr(current)
+            .to_bytes()
+            .eq_ignore_ascii_case(CStr::from_ptr(wanted).to_bytes())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 
-use super::compat::{Peer, Port};
+use super::compat::Port;
 use super::text::bytes;
 use super::{identity, setting};
 
@@ -85,13 +85,6 @@ pub fn with_application_name<R>(look: impl FnOnce(Option<&[u8]>) -> R) -> R {
         Some(port) => look(port.application_name()),
         None => look(name),
     }
-}
-
-/// The client's end, its TCP port, and the name of the database. In a process with a client.
-pub fn with_place<R>(look: impl FnOnce(Peer, Option<u16>, Option<&[u8]>) -> R) -> Option<R> {
-    let port = Port::current()?;
-    let database = port.database().filter(|name| !name.is_empty());
-    Some(look(port.remote(), port.remote_port(), database))
 }
 
 /// The certificate of the client, in DER, if it has shown one that the server has verified. As OpenSSL has it, by the function of the

@@ -220,28 +220,3 @@ pub(super) unsafe fn is_set_for_a_time(record: *mut pg_sys::config_generic) -> b
     // SAFETY: by contract.
     unsafe { !(*record).stack.is_null() }
 }
-
-/// Has the setting this value? `None` stands for the one that RESET goes to.
-pub fn has_value(name: &CStr, value: Option<&CStr>) -> bool {
-    // SAFETY: terminated texts; those of a setting that is not there are NULL.
-    unsafe {
-        let current = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if current.is_null() {
-            return false;
-        }
-        let wanted = match value {
-            Some(value) => value.as_ptr(),
-            None => pg_sys::GetConfigOptionResetString(name.as_ptr()),
-        };
-        if wanted.is_null() {
-            return false;
-        }
-        let (mut is, mut will_be) = (false, false);
-        if pg_sys::parse_bool(current, &mut is) && pg_sys::parse_bool(wanted, &mut will_be) {
-            return is == will_be;
-        }
-        CStr::from_ptr(current)
-            .to_bytes()
-            .eq_ignore_ascii_case(CStr::from_ptr(wanted).to_bytes())
-    }
-}
