@@ -318,31 +318,31 @@ fetch_wheel() {
   mv -T "$tmp" "$WHEEL_DIR"
 }
 
-# fetch_server MAJOR: sets SERVER_DIR, a folder with PostgreSQL from another suite of Debian, its headers, pgaudit and set_user, and the
-# libraries of that suite, which its programs are told to use: nothing is installed, nobody has to be root. False when it cannot be had.
+# fetch_server MAJOR: sets SERVER_DIR, a folder with PostgreSQL from another suite of Debian, its headers, pgaudit and set_user, libpq's OAuth,
+# and the libraries of that suite, which its programs are told to use: nothing is installed, nobody has to be root. False when it cannot be had.
 fetch_server() {
-  local major=$1 suite closure=$1 new file
-  SERVER_DIR=$SCOPE_ROLES_CACHE/servers/$major
-  if [ -d "$SERVER_DIR" ]; then return 0; fi
+  local major=$1 suites closure=("postgresql-$1" libpq-oauth) own=(libpq-oauth) new file
+  SERVER_DIR=$SCOPE_ROLES_CACHE/servers/$major-oauth
   case $major in
-    17) suite=trixie ;;
-    18) suite=forky ;;
+    # Without OAuth, and its pg_locale.h asks for ICU's headers.
+    17) suites=(trixie) closure=(postgresql-17) own=(libicu-dev) SERVER_DIR=$SCOPE_ROLES_CACHE/servers/17 ;;
+    18) suites=(forky) ;;
     # It lies in experimental, over the libraries of forky, until it moves on.
-    19) suite=forky closure=18 ;;
+    19) suites=(forky experimental) closure=(postgresql-18 libpq-oauth) ;;
     *) return 1 ;;
   esac
+  if [ -d "$SERVER_DIR" ]; then return 0; fi
   have apt-get && have dpkg-deb && unpack_debs patchelf patchelf || return 1
-  local patchelf=$DEB_DIR/usr/bin/patchelf packages=("postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major" libpq5)
-  # pg_locale.h of 17 asks for ICU's headers.
-  if [ "$major" = 17 ]; then packages+=(libicu-dev); fi
-  say "fetching PostgreSQL $major (Debian $suite) and its libraries, 100 MB, about a minute, once"
+  local patchelf=$DEB_DIR/usr/bin/patchelf
+  local packages=("postgresql-$major" "postgresql-client-$major" "postgresql-server-dev-$major" libpq5 "${own[@]}")
+  say "fetching PostgreSQL $major (Debian ${suites[*]}) and its libraries, 100 MB, about a minute, once"
   new=$(mktemp -d "$SCOPE_ROLES_CACHE/servers/new.XXXXXX")
   chmod 755 "$new"
   if ! (
     set -e
-    apt_apart "$new/apt" "$suite" experimental
+    apt_apart "$new/apt" "${suites[@]}"
     "${APT[@]}" update
-    "${APT[@]}" -y -t "$suite" --download-only install "postgresql-$closure"
+    "${APT[@]}" -y -t "${suites[0]}" --download-only install "${closure[@]}"
     mkdir "$new/debs"
     cd "$new/debs"
     "${APT[@]}" download "${packages[@]}"
@@ -354,7 +354,7 @@ fetch_server() {
     return 1
   fi
   rm -rf -- "$new"/{apt,debs} "$new.log" "$new/usr/lib/postgresql/$major/lib/bitcode" "$new"/usr/share/{doc,man,locale,perl}
-  if [ "$closure" != "$major" ]; then rm -rf -- "$new"/usr/{lib,share}/postgresql/"$closure"; fi
+  if [ "$major" = 19 ]; then rm -rf -- "$new"/usr/{lib,share}/postgresql/18; fi
   if [ -d "$new/usr/include/unicode" ]; then mv "$new/usr/include/unicode" "$new/usr/include/postgresql/$major/server/"; fi
   # By names that last: this folder is renamed when it is whole.
   local libraries
@@ -562,6 +562,11 @@ neighbours() {
     export SCOPE_ROLES_PYTHON_DRIVERS=$DRIVERS_DIR
   else
     say "Python's drivers: SKIPPED, they cannot be had here"
+  fi
+  if have javac && unpack_debs jdbc libpostgresql-jdbc-java; then
+    export SCOPE_ROLES_JDBC=$DEB_DIR/usr/share/java/postgresql.jar
+  else
+    say "JDBC: SKIPPED, it cannot be had here, or there is no JDK (javac)"
   fi
   # The page is looked at in a real browser, and on paper.
   if have chromium && have chromedriver && have pdftotext; then return; fi

@@ -56,6 +56,10 @@ pub fn ensure(roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), 
     let name = name(roles);
     be_there(&name, roles, login, ends_at)?;
     let role = catalog::role_by_name(&name).ok_or(Error::Gone)?;
+    // On a standby it ends when the primary drops it.
+    if !outlasts(role.oid, ends_at) && !xact::is_read_only() {
+        prolong(&role, ends_at);
+    }
     if !compat::may_set_role(login, role.oid) {
         invalidation::forget_memberships();
     }
@@ -66,34 +70,43 @@ fn be_there(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> R
     let is_whole = |role: &Role| {
         parts(role).as_deref() == Some(roles) && catalog::memberships(login).contains(&role.oid)
     };
-    let whole = catalog::role_by_name(name).filter(is_whole);
-    if whole
-        .as_ref()
-        .is_some_and(|role| outlasts(role.oid, ends_at))
-    {
+    if catalog::role_by_name(name).is_some_and(|role| is_whole(&role)) {
         return Ok(());
     }
     if xact::is_read_only() {
-        // There it ends when the primary drops it.
-        return match whole {
-            Some(_) => Ok(()),
-            None => Err(Error::ReadOnly {
-                role: name.to_owned(),
-            }),
-        };
+        return Err(Error::ReadOnly {
+            role: name.to_owned(),
+        });
     }
     waiting::giving_way(|| identity::elevated(|| make(name, roles, login, ends_at)))
+}
+
+/// Whoever does so in a transaction that stays open keeps nobody from coming in: who finds the label taken leaves it to the next one.
+fn prolong(role: &Role, ends_at: i64) {
+    let write = || {
+        if catalog::lock_role(role.oid)
+            && let Some(label) = label_of(role.oid)
+            && is_live(&label, clock::now())
+        {
+            label::write(role.oid, &label.until(Some(lasts_until(ends_at))));
+        }
+    };
+    let _done = waiting::aside(|| identity::elevated(write));
+}
+
+/// A while longer than a token, so that not each one that comes prolongs it.
+fn lasts_until(ends_at: i64) -> i64 {
+    ends_at.max(clock::now()).saturating_add(LINGERS)
 }
 
 /// Makes it, or what of it is missing. Elevated.
 fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Result<(), Error> {
     let owner = catalog::owner_of_database(server::database()).ok_or(Error::Gone)?;
-    let until = Some(ends_at.max(clock::now().saturating_add(LINGERS)));
     let metadata = Metadata {
         roles: roles.to_vec(),
         ..label::fresh(Kind::Composite, owner, None)
     };
-    let metadata = metadata.until(until);
+    let metadata = metadata.until(Some(lasts_until(ends_at)));
     if !metadata.fits() {
         return Err(Error::TooMany);
     }
@@ -126,11 +139,6 @@ fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Resul
         let login = spi::identifier(&catalog::name_of(login));
         let options = memberships::SWITCH_ONLY;
         spi::execute(&format!("GRANT {identifier} TO {login}{options}"))?;
-    }
-    if !outlasts(role.oid, ends_at)
-        && let Some(label) = label_of(role.oid)
-    {
-        label::write(role.oid, &label.until(until));
     }
     Ok(())
 }

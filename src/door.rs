@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::admission::Client;
 use crate::error::Report;
 use crate::label::Metadata;
+use crate::lock;
 use crate::login;
 use crate::pg::{connection, password_message, preload, xact};
 use crate::presence;
@@ -32,6 +33,7 @@ pub fn ask(login: &Metadata) {
         token
     });
     gate::open_by_token();
+    lock::watch_commits();
     connection::watch();
     PRESENTED.set(Some(token));
 }

@@ -26,6 +26,7 @@ mod record;
 mod schedule;
 pub mod settings;
 mod terminate;
+mod tokens;
 mod waits;
 pub mod worker;
 

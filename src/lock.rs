@@ -9,6 +9,7 @@ pub mod verdict;
 use crate::audit::{self, Class};
 use crate::error::{end_session, raise};
 use crate::jwt;
+use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{clock, connection, identity, statement};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::switch::standing::{self, Over};
@@ -93,4 +94,28 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
         }
     }
     Some(Bond::Locked(role.into()))
+}
+
+/// From now on this session, which is one by token, commits nothing once its token holds no longer. PostgreSQL runs a transaction in an idle
+/// session, too, where the launcher has it take in what others have committed.
+pub fn watch_commits() {
+    xact_end::tell::<Commits>();
+}
+
+struct Commits;
+
+impl Ending for Commits {
+    #[inline]
+    fn is_awaited(moment: Moment) -> bool {
+        moment == Moment::BeforeCommit && switch_state::is_locked()
+    }
+
+    fn at(_moment: Moment) {
+        match standing::over() {
+            None => {}
+            Some(Over::Revoked) => refuse(&Violation::Revoked),
+            Some(Over::Withdrawn) => refuse(&Violation::Withdrawn),
+            Some(Over::Unknown) => refuse(&Violation::Unknown),
+        }
+    }
 }

@@ -96,11 +96,12 @@ fn changed(relation: u32) {
     }
 }
 
-static TOLD_OF_ISSUERS: OnceLock<fn()> = OnceLock::new();
+static TOLD_OF_TOKENS: OnceLock<fn(bool)> = OnceLock::new();
 
-/// Calls back where a transaction changes issuers or their keys, which it may still undo. Once, in the postmaster.
-pub fn tell_of_issuers(changed: fn()) {
-    TOLD_OF_ISSUERS.get_or_init(|| changed);
+/// Calls back where a transaction changes issuers, their keys or revocations, which it may still undo; whether it is the former. Once, in
+/// the postmaster.
+pub fn tell_of_tokens(changed: fn(bool)) {
+    TOLD_OF_TOKENS.get_or_init(|| changed);
 }
 
 /// The statement trigger of these tables.
@@ -114,10 +115,10 @@ fn jwt_tables_changed(call: pg_sys::FunctionCallInfo) {
             invalidation::of_relation(watched.into());
         }
         if watched == table
-            && (name == ISSUER || name == ISSUER_SECRET)
-            && let Some(changed) = TOLD_OF_ISSUERS.get()
+            && name != WRITING_FUNCTION
+            && let Some(changed) = TOLD_OF_TOKENS.get()
         {
-            changed();
+            changed(name == ISSUER || name == ISSUER_SECRET);
         }
     }
 }

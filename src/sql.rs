@@ -1,4 +1,6 @@
 //! The files of `sql/`, in the order in which they are to run.
+//!
+//! Each requires the one before it: of two that may run in either order pgrx takes one first by chance, and no two builds are the same.
 
 use pgrx::prelude::*;
 
@@ -20,32 +22,18 @@ extension_sql_file!(
     name = "sessions",
     requires = ["views"]
 );
-extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["views"]);
-extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["views"]);
-extension_sql_file!("../sql/access.sql", name = "access", requires = ["views"]);
-extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["views"]);
-extension_sql_file!("../sql/map.sql", name = "map", requires = ["views"]);
-extension_sql_file!(
-    "../sql/review.sql",
-    name = "review",
-    requires = ["access", "audit"]
-);
-extension_sql_file!(
-    "../sql/page.sql",
-    name = "page",
-    requires = ["review", "map"]
-);
-extension_sql_file!(
-    "../sql/columns.sql",
-    name = "columns",
-    requires = ["page", "guards", "sessions"]
-);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["sessions"]);
+extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["audit"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["guards"]);
+extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["access"]);
+extension_sql_file!("../sql/map.sql", name = "map", requires = ["spec"]);
+extension_sql_file!("../sql/review.sql", name = "review", requires = ["map"]);
+extension_sql_file!("../sql/page.sql", name = "page", requires = ["review"]);
+extension_sql_file!("../sql/columns.sql", name = "columns", requires = ["page"]);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",
-    requires = [
-        "views", "audit", "guards", "access", "spec", "page", "columns"
-    ]
+    requires = ["columns"]
 );
 extension_sql_file!(
     "../sql/tokens.sql",

@@ -22,6 +22,8 @@ struct Memory {
     planned: AtomicI64,
     /// Grows with every commit that has changed a label or a deadline.
     changes: AtomicU64,
+    /// Grows with every commit that may have made tokens good no more.
+    tokens: AtomicU64,
     /// Grow with every commit that has moved a deadline: each role's in one of them.
     renewals: [AtomicU64; BUCKETS],
 }
@@ -33,6 +35,7 @@ impl Default for Memory {
             launcher: AtomicI32::default(),
             planned: AtomicI64::default(),
             changes: AtomicU64::default(),
+            tokens: AtomicU64::default(),
             renewals: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -46,6 +49,8 @@ fn bucket(role: pg_sys::Oid) -> usize {
 static RENEWED: [AtomicU64; BUCKETS / 64] = [const { AtomicU64::new(0) }; BUCKETS / 64];
 /// This transaction has changed something that the launcher should know …
 static WANTED: AtomicBool = AtomicBool::new(false);
+/// … or that tokens may be good no more …
+static TOKENS_WANTED: AtomicBool = AtomicBool::new(false);
 /// … and that asks for nothing before this moment.
 static EARLIEST: AtomicI64 = AtomicI64::new(i64::MAX);
 
@@ -90,6 +95,16 @@ pub fn changes() -> u64 {
     MEMORY.get().changes.load(Ordering::SeqCst)
 }
 
+/// How many commits may have made tokens good no more so far.
+pub fn tokens() -> u64 {
+    MEMORY.get().tokens.load(Ordering::SeqCst)
+}
+
+/// Wakes the launcher, for sessions whose token may be good no more when, and only if, this transaction commits.
+pub fn tokens_at_commit() {
+    TOKENS_WANTED.store(true, Ordering::Relaxed);
+}
+
 /// Differs from the last time when the role's deadline has been moved since. Only reads memory: called in a
 /// signal handler.
 pub fn renewals(role: pg_sys::Oid) -> u64 {
@@ -129,7 +144,7 @@ struct Transactions;
 impl Ending for Transactions {
     #[inline]
     fn is_awaited(_moment: Moment) -> bool {
-        WANTED.load(Ordering::Relaxed)
+        WANTED.load(Ordering::Relaxed) || TOKENS_WANTED.load(Ordering::Relaxed)
     }
 
     fn at(moment: Moment) {
@@ -140,6 +155,13 @@ impl Ending for Transactions {
 fn tell(moment: Moment) {
     match moment {
         Moment::Committed => {
+            if TOKENS_WANTED.load(Ordering::Relaxed) {
+                MEMORY.get().tokens.fetch_add(1, Ordering::SeqCst);
+                wake();
+            }
+            if !WANTED.load(Ordering::Relaxed) {
+                return forget();
+            }
             MEMORY.get().changes.fetch_add(1, Ordering::SeqCst);
             for (bucket, counter) in MEMORY.get().renewals.iter().enumerate() {
                 let word = RENEWED.get(bucket / 64);
@@ -161,6 +183,7 @@ fn tell(moment: Moment) {
 
 fn forget() {
     WANTED.store(false, Ordering::Relaxed);
+    TOKENS_WANTED.store(false, Ordering::Relaxed);
     for word in &RENEWED {
         word.store(0, Ordering::Relaxed);
     }

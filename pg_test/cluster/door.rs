@@ -2,6 +2,7 @@
 
 mod attacks;
 mod clients;
+mod device;
 mod early;
 mod groups;
 mod oauth;
@@ -140,6 +141,9 @@ fn a_token_in_place_of_the_password_opens_a_session_of_its_role() {
     s.run("BEGIN; SELECT 1; ROLLBACK");
     s.fails("SELECT 1/0");
     assert_eq!(s.text("SELECT current_user"), d.reader);
+    // Its prepared statements are nobody else's.
+    s.run("PREPARE p AS SELECT 7");
+    assert_eq!(s.text("SELECT name FROM pg_prepared_statements"), "p");
     // Another person shares the login, as another role.
     let mut other = d
         .knock(&d.token(json!({"role": d.writer, "sub": "bob"})))

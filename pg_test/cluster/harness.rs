@@ -2,10 +2,12 @@
 
 mod bouncer;
 mod browser;
+mod certified;
 mod crowd;
 mod drivers;
 mod fixture;
 mod guard;
+mod npm;
 mod provider;
 mod server;
 mod session;
@@ -17,10 +19,12 @@ use std::time::{Duration, Instant};
 
 pub use bouncer::Bouncer;
 pub use browser::Browser;
+pub use certified::Certified;
 pub use crowd::crowd;
-pub use drivers::assert_driver_works;
+pub use drivers::{assert_driver_works, assert_fine};
 pub use fixture::{Fixture, shared};
 pub use guard::ROOT;
+pub use npm::npm;
 pub use provider::{Authority, Provider, Reply};
 pub use server::{Options, Server};
 pub use session::{Credential, Protocol, Refusal, Session};

@@ -1,5 +1,6 @@
 //! Life beside other software: extensions that hook in where we do, a pooler, PostgreSQL's own tools.
 
+mod auth_delay;
 mod drivers;
 mod extensions;
 mod pgbouncer;

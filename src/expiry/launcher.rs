@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::calendar::Calendar;
+use super::tokens::Tokens;
 use super::{labels_of, schedule, survey};
 use crate::audit::{self, Class, Event};
 use crate::guc;
@@ -59,6 +60,7 @@ struct Launcher {
     asked: HashMap<i32, Asked>,
     cleaning: Cleaning,
     keys: keys::Visits,
+    tokens: Tokens,
     /// For pg_stat_activity.
     problem: Option<&'static std::ffi::CStr>,
 }
@@ -108,6 +110,9 @@ impl Launcher {
         let now = clock::now();
         if !server::in_recovery() {
             verify::begin_counting();
+        }
+        if let Some(next_at) = self.tokens.step(now) {
+            sleep = sleep.min(schedule::sleep(now, Some(next_at)));
         }
         if let Some(next_at) = self.keys.step(now) {
             sleep = sleep.min(schedule::sleep(now, Some(next_at)));

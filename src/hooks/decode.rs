@@ -119,7 +119,7 @@ unsafe fn utility_of(query: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
 unsafe fn executes_the_protocols(node: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract; the tag says which struct the node is. The look-up raises no error.
     unsafe {
-        if !gate::is_closed() || (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt {
+        if !gate::is_shared() || (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt {
             return false;
         }
         let name = (*node.cast::<pg_sys::ExecuteStmt>()).name;

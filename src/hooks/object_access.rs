@@ -122,7 +122,7 @@ extern "C-unwind" fn before_read() {
 #[pg_guard]
 extern "C-unwind" fn before_function(function: pg_sys::Oid) {
     // The view `pg_prepared_statements` is made of it.
-    let event = if gate::is_closed() && u32::from(function) == pg_sys::F_PG_PREPARED_STATEMENT {
+    let event = if gate::is_shared() && u32::from(function) == pg_sys::F_PG_PREPARED_STATEMENT {
         Event::PreparedTexts
     } else if !switch_state::is_locked() && lock::reach::reaches_beyond(function) {
         Event::Reach

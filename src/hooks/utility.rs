@@ -85,7 +85,7 @@ unsafe extern "C-unwind" fn process_utility(
             }
             if (*node).type_ == pg_sys::NodeTag::T_TransactionStmt {
                 // What was prepared may have changed issuers of this database.
-                verify::copy::changed();
+                verify::copy::changed(true);
             }
             wakeup::at_commit();
         }

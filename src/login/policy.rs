@@ -164,6 +164,7 @@ mod tests {
             error: None,
             roles: vec![],
             issuers: vec![],
+            subject_limit: None,
             scopes: std::collections::BTreeMap::new(),
             waits_for: vec![],
         }

@@ -47,3 +47,11 @@ pub fn wake(pid: i32) {
         }
     }
 }
+
+/// Has a session take in what others have committed: in a transaction of its own as soon as it is idle, as PostgreSQL has those do that
+/// lag far behind (storage/ipc/sinval.c).
+pub fn catch_up(pid: i32) {
+    let reason = pg_sys::ProcSignalReason::PROCSIG_CATCHUP_INTERRUPT;
+    // SAFETY: a process that is gone is found in no slot; -1 is that of no backend in particular.
+    unsafe { pg_sys::SendProcSignal(pid, reason, -1) };
+}

@@ -45,6 +45,12 @@ pub fn is_closed() -> bool {
     LOGIN.load(Ordering::Relaxed) != 0
 }
 
+/// May a pooler hand this session from one person to the next? A login by token's is one person's.
+#[inline]
+pub fn is_shared() -> bool {
+    is_closed() && !is_by_token()
+}
+
 /// The gated login of this session. Inside a transaction.
 pub fn login() -> Option<pg_sys::Oid> {
     if identity::is_parallel_worker() && !ASKED.swap(true, Ordering::Relaxed) {

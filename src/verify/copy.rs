@@ -20,6 +20,7 @@ use crate::own_tables;
 use crate::pg::shared_table::Table;
 use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{clock, server, xact};
+use crate::wakeup;
 use arena::Head;
 
 const SECOND: i64 = 1_000_000;
@@ -51,13 +52,16 @@ static CHANGED: AtomicBool = AtomicBool::new(false);
 pub fn init_shared_memory(bytes: usize) {
     COPY.set_places(bytes);
     pg_shmem_init!(COPY = ());
-    own_tables::tell_of_issuers(changed);
+    own_tables::tell_of_tokens(changed);
     xact_end::tell::<Transactions>();
 }
 
-/// What is copied of this database counts no more when, and only if, this transaction commits.
-pub fn changed() {
-    CHANGED.store(true, Ordering::Relaxed);
+/// Revocations, or issuers, change when, and only if, this transaction commits: what is copied of issuers counts no more then.
+pub fn changed(is_of_issuers: bool) {
+    wakeup::tokens_at_commit();
+    if is_of_issuers {
+        CHANGED.store(true, Ordering::Relaxed);
+    }
 }
 
 struct Transactions;

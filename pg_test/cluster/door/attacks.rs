@@ -391,7 +391,8 @@ fn attack_a_session_outlives_its_token_by_leaving_out_the_sync() {
     listens.query("LISTEN ch");
     admin.run("SELECT scope.revoke_token('heard', now() + interval '1 hour')");
     admin.run("NOTIFY ch, 'told after the end'");
-    let answers = listens.query("SELECT 1");
+    // The session ends by itself.
+    let answers = listens.until_ready();
     assert!(
         !answers.iter().any(|(_, body)| body.contains("told after")),
         "{answers:?}"
@@ -489,4 +490,84 @@ fn attack_a_login_that_becomes_a_superuser_while_it_is_asked() {
     let said = rest(stream);
     assert!(said.contains("28P01"), "{said:?}");
     assert!(server.log().contains("it is no login by token any more"));
+}
+
+/// Nothing is sent that would be refused: the client waits, as a pool's does.
+#[test]
+fn attack_an_idle_session_outlives_the_revocation_of_its_token() {
+    let primary =
+        Server::start(Options::default().hba(&format!("local replication all trust\n{HBA}")));
+    let d = Door::open(&primary, "door_revoked");
+    let standby = primary.standby(Options::default());
+    standby.has_replayed(&primary);
+    let mut admin = d.f.admin();
+    admin.run("SET synchronous_commit = local; SELECT pg_switch_wal()");
+    let on_standby = |sub: &str| {
+        let mut config = standby.by_socket();
+        let token = d.token(json!({"sub": sub}));
+        config.user(&d.login).password(token).dbname(&d.f.name);
+        Session::open(&config).expect("a login")
+    };
+    let knock = |sub: &str, jti: &str| {
+        d.knock(&d.token(json!({"sub": sub, "jti": jti})))
+            .expect("a login")
+    };
+    let _sessions = [
+        knock("ann", "1"),
+        knock("ann", "2"),
+        knock("bob", "3"),
+        knock("eve", "4"),
+    ];
+    let _others = [on_standby("ann"), on_standby("bob")];
+    let here = |server: &Server, sub: &str| {
+        server.admin(&d.f.name).text(&format!(
+            "SELECT count(*) FROM scope.sessions WHERE login = '{}' AND subject = '{sub}'",
+            d.login
+        ))
+    };
+    assert_eq!(
+        (here(&primary, "ann"), here(&standby, "ann")),
+        ("2".into(), "1".into())
+    );
+    // One token, and nobody else's.
+    admin.run("SELECT scope.revoke_token('1', now() + interval '1 hour', 'corp')");
+    wait_until("one is gone", 10, || here(&primary, "ann") == "1");
+    // A person's.
+    admin.run("SELECT scope.revoke_subject('ann', now(), 'corp')");
+    wait_until("she is gone", 10, || here(&primary, "ann") == "0");
+    wait_until("she is gone from the standby", 20, || {
+        here(&standby, "ann") == "0"
+    });
+    assert_eq!(
+        (here(&primary, "bob"), here(&standby, "bob")),
+        ("1".into(), "1".into())
+    );
+    // What a statement has done that goes on does not stay.
+    let mut writer = d
+        .knock(&d.token(json!({"role": d.writer, "sub": "wil"})))
+        .expect("a login");
+    let refusal = std::thread::scope(|scope| {
+        let writes = scope.spawn(|| {
+            writer.attempt("WITH slept AS MATERIALIZED (SELECT pg_sleep(2)) INSERT INTO orders SELECT 77, '' FROM slept")
+        });
+        wait_until("it runs", 10, || {
+            admin.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'WITH slept%' AND state = 'active'") == "1"
+        });
+        admin.run("SELECT scope.revoke_subject('wil', now(), 'corp')");
+        writes.join().expect("a thread").err()
+    });
+    // The client may find the connection closed.
+    assert!(["28000", ""].contains(&&*refusal.expect("a refusal").code));
+    assert_eq!(admin.text("SELECT count(*) FROM orders WHERE id = 77"), "0");
+    // An issuer's.
+    admin.run("SELECT scope.drop_jwt_issuer('corp')");
+    wait_until("all are gone", 10, || {
+        here(&primary, "bob") == "0" && here(&primary, "eve") == "0"
+    });
+    wait_until("the standby has none", 20, || here(&standby, "bob") == "0");
+    assert!(
+        primary
+            .log()
+            .contains("the token that set the role has been revoked")
+    );
 }

@@ -1,5 +1,8 @@
 //! Clients as they are: drivers, psql, a pooler.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use serde_json::json;
 
 use super::{Door, server};
@@ -28,11 +31,9 @@ fn asyncpg_and_its_pool_log_in_by_token() {
     assert_works("asyncpg");
 }
 
-#[test]
-fn psql_logs_in_over_tls_with_what_the_call_has_answered() {
-    let Some(folder) = certificate("door-tls") else {
-        return;
-    };
+/// A server whose TCP can have TLS, and the certificate by which clients know it as `localhost`.
+fn over_tls(name: &str) -> Option<(Server, PathBuf)> {
+    let folder = certificate(name)?;
     let file = |name: &str| folder.join(name).display().to_string();
     let server = Server::start(
         Options::default()
@@ -41,6 +42,14 @@ fn psql_logs_in_over_tls_with_what_the_call_has_answered() {
             .set("ssl_key_file", &file("server.key"))
             .set("ssl_cert_file", &file("server.crt")),
     );
+    Some((server, folder.join("server.crt")))
+}
+
+#[test]
+fn psql_logs_in_over_tls_with_what_the_call_has_answered() {
+    let Some((server, _)) = over_tls("door_psql") else {
+        return;
+    };
     let d = Door::open(&server, "door_psql");
     let token = d.token(json!({}));
     let psql = |more: &str| {
@@ -65,6 +74,49 @@ fn psql_logs_in_over_tls_with_what_the_call_has_answered() {
     };
     assert_eq!(psql("sslmode=require"), format!("{}ann\n", d.reader));
     assert!(psql("sslmode=disable").contains("connection refused by login policy"));
+}
+
+/// A driver over TLS, which asks for its tokens: good ones, good ones of so many bytes, bad ones, ones of a few seconds.
+fn assert_driver_logs_in(name: &str, driver: &mut Command) {
+    let Some((server, certificate)) = over_tls(name) else {
+        return;
+    };
+    let d = Door::open(&server, name);
+    d.f.admin()
+        .run("SELECT scope.alter_jwt_issuer('corp', '{\"leeway\": 0}')");
+    driver
+        .arg(server.port().to_string())
+        .args([&d.f.name, &d.login, &d.reader])
+        .arg(certificate);
+    assert_fine(driver, |wanted| match wanted {
+        "good" => d.token(json!({})),
+        "bad" => Key::ed25519("ed-1").token("EdDSA", &d.claims(json!({}))),
+        "brief" => d.token(json!({"exp": now() + 3})),
+        bytes => {
+            let bytes: usize = bytes.parse().expect("a length");
+            let token = d.token(json!({"groups": "x".repeat(bytes / 4 * 3)}));
+            assert!(token.len() > bytes);
+            token
+        }
+    });
+}
+
+#[test]
+fn node_postgres_logs_in_by_token() {
+    if let Some(folder) = npm() {
+        let mut node = Command::new("node");
+        assert_driver_logs_in("door_node", node.arg(folder.join("node_postgres.mjs")));
+    }
+}
+
+#[test]
+fn jdbc_logs_in_by_token() {
+    let Some(driver) = std::env::var_os("SCOPE_ROLES_JDBC") else {
+        return skip("there is no Java with a JDBC driver here (SCOPE_ROLES_JDBC)");
+    };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("pg_test/cluster/door/Jdbc.java");
+    let mut java = Command::new("java");
+    assert_driver_logs_in("door_jdbc", java.arg("-cp").arg(driver).arg(source));
 }
 
 /// A pooler gives a connection to one client after the other, and nobody asks the second for a token.

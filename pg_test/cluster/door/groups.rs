@@ -99,7 +99,7 @@ impl<'a> Groups<'a> {
 /// The session may not go on: the connection ends.
 #[track_caller]
 fn ends(s: &mut Session, sql: &str) {
-    let refusal = s.attempt(sql).err().expect("no answer");
+    let refusal = s.attempt(sql).expect_err("no answer");
     assert!(["28000", ""].contains(&&*refusal.code), "{refusal}");
     assert!(s.attempt("SELECT 1").is_err());
 }
@@ -213,7 +213,7 @@ fn attack_what_scopes_give_together_outlives_one_of_them() {
     let server = server();
     let g = Groups::open(&server, "g_outlive");
     let mut admin = g.f.admin();
-    let mut knock = || g.knock(&g.token(&[0, 1, 2])).expect("a login");
+    let knock = || g.knock(&g.token(&[0, 1, 2])).expect("a login");
     // The login has lost one.
     let mut s = knock();
     admin.run(&format!("REVOKE {} FROM {}", g.scopes[1], g.login));
@@ -356,6 +356,22 @@ fn attack_a_composite_role_stays_when_no_token_needs_it() {
     admin.assert_that(&format!(
         "(SELECT valid_until > now() + interval '23 hours' FROM scope.roles WHERE role = '{name}')"
     ));
+    // Whoever keeps its label in an open transaction keeps nobody out.
+    admin.run(&hurry(60));
+    let mut holds = g
+        .knock(&g.token_until(&[0, 1], now() + 30))
+        .expect("a login");
+    admin.run(&hurry(60));
+    holds.run("BEGIN");
+    holds.run(&format!(
+        "SELECT scope.refresh_session('{}')",
+        g.token_until(&[0, 1], now() + 1_200)
+    ));
+    let mut comes = g
+        .knock(&g.token_until(&[0, 1], now() + 1_300))
+        .expect("a login");
+    g.assert_reads(&mut comes, &[0, 1]);
+    holds.run("ROLLBACK");
     admin.run(&hurry(1));
     wait_until("it is gone", 20, || !admin.role_exists(&name));
     ends(&mut s, "SELECT x FROM t0");

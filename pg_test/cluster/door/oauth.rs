@@ -226,7 +226,8 @@ fn attack_tokens_that_oauth_brings() {
     let good = own(json!({}));
     d.bear(&good).expect("a login");
     let mut cut = good.clone();
-    cut.truncate(good.len() - 4);
+    // 85 characters of a signature are no base64url, whatever they are.
+    cut.pop();
     for (token, reason) in [
         ("x".to_owned(), "malformed"),
         (cut, "malformed"),

@@ -1,7 +1,8 @@
-//! Python drivers, each in a process of its own.
+//! Drivers of other languages, each in a process of its own.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::{Server, skip};
 
@@ -27,4 +28,29 @@ pub fn assert_driver_works(script: &str, driver: &str, server: &Server, argument
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{driver}:\n{said}");
     assert_eq!(done.stdout, b"fine\n", "{driver}:\n{said}");
+}
+
+/// Runs a program that says "fine" or fails. Any other line of its output is a question, whose answer it reads.
+pub fn assert_fine(program: &mut Command, answer: impl Fn(&str) -> String) {
+    let mut child = program
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{program:?}: {e}"));
+    let mut input = child.stdin.take().expect("its input");
+    let output = BufReader::new(child.stdout.take().expect("its output"));
+    let mut is_fine = false;
+    for line in output.lines().map(|line| line.expect("a line")) {
+        is_fine = line == "fine";
+        if !is_fine {
+            writeln!(input, "{}", answer(&line)).expect("an answer");
+        }
+    }
+    let done = child.wait_with_output().expect("its end");
+    assert!(
+        is_fine && done.status.success(),
+        "{program:?}:\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }

@@ -1,109 +1,11 @@
 //! A real provider: `oidc-provider` of npm, its keys rotated while clients switch.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::LazyLock;
+use std::process::Stdio;
 
 use super::{AUTHORITY, SERVER, ca_file};
 use crate::harness::*;
 use crate::jwt::bound::says;
 use crate::jwt::{Gate, switch};
-
-struct Certified {
-    port: String,
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-impl Certified {
-    /// `None`, and said so, where node and what it needs cannot be had.
-    fn start(authority: &Authority) -> Option<Certified> {
-        let Some(folder) = PROVIDER.as_ref() else {
-            skip("npm does not give oidc-provider");
-            return None;
-        };
-        let (certificate, key) = authority.issue("IP:127.0.0.1", "2");
-        let mut child = Command::new("node")
-            .arg(folder.join("provider.mjs"))
-            .args([certificate, key])
-            .env("NODE_NO_WARNINGS", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("node");
-        let input = child.stdin.take();
-        let mut output = BufReader::new(child.stdout.take().expect("its output"));
-        let port = line(&mut output);
-        Some(Certified {
-            port,
-            child,
-            input,
-            output,
-        })
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        let input = self.input.as_mut().expect("its input");
-        writeln!(input, "{command}").expect("a command");
-        line(&mut self.output)
-    }
-
-    fn iss(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Certified {
-    fn drop(&mut self) {
-        self.input.take();
-        let _ = self.child.wait();
-    }
-}
-
-/// It warns on the same output.
-fn line(output: &mut impl BufRead) -> String {
-    let mut line = String::new();
-    loop {
-        line.clear();
-        assert!(
-            output.read_line(&mut line).expect("a line") > 0,
-            "the provider has ended"
-        );
-        if !line.starts_with("oidc-provider ") {
-            return line.trim().to_owned();
-        }
-    }
-}
-
-/// Once: `npm ci` takes away what another test runs.
-static PROVIDER: LazyLock<Option<PathBuf>> = LazyLock::new(install);
-
-fn install() -> Option<PathBuf> {
-    let folder = ROOT.join("oidc");
-    make_dir(&folder);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("pg_test/oidc");
-    for file in ["package.json", "package-lock.json", "provider.mjs"] {
-        std::fs::copy(source.join(file), folder.join(file)).expect("a copy");
-    }
-    let installed = Command::new("npm")
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--cache",
-        ])
-        .arg(folder.join("cache"))
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .output();
-    installed
-        .is_ok_and(|done| done.status.success())
-        .then_some(folder)
-}
 
 #[test]
 fn keys_of_a_certified_provider_rotate_while_clients_switch() {
