@@ -1,6 +1,5 @@
 //! The differences between PostgreSQL 15 and 19; with the files beside it, and `hooks::compat`, the only place with version `cfg`s.
 
-mod log;
 mod port;
 mod settings;
 
@@ -8,7 +7,6 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-pub use log::{has_log_collector, language_of_messages, least_to_log, write_to_log_collector};
 pub use port::{Peer, Port, name_of_authentication_method};
 pub use settings::{
     all_settings, changed_settings, define_mark_of_settings, find_setting, reserve_setting_prefix,
@@ -66,19 +64,6 @@ pub const INHERIT_OPTION_COLUMN: Option<i16> = if HAS_MEMBERSHIP_OPTIONS {
 /// Are memberships objects, with an OID and rows in pg_shdepend?
 pub const MEMBERSHIPS_ARE_OBJECTS: bool = !cfg!(feature = "pg15");
 
-/// A timer that goes off at a moment, and from then on again and again.
-///
-/// # Safety
-/// A registered timeout, outside signal handlers.
-pub unsafe fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32) {
-    // utils/timeout.h, which pgrx does not bind.
-    unsafe extern "C-unwind" {
-        fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32);
-    }
-    // SAFETY: by contract.
-    unsafe { enable_timeout_every(id, at, interval_ms) }
-}
-
 /// `USER_TIMEOUT` of `enum TimeoutId` (utils/timeout.h), which pgrx does not bind.
 pub const USER_TIMEOUT: u32 = if cfg!(any(feature = "pg15", feature = "pg16")) {
     12
@@ -94,14 +79,6 @@ pub fn may_set_parameter(role: pg_sys::Oid, name: &CStr) -> bool {
             == pg_sys::AclResult::ACLCHECK_OK
     }
 }
-
-/// What decides which role a session may take: what acl.c listens to, and rights on settings.
-pub const ROLE_CACHES: &[i32] = &[
-    pg_sys::SysCacheIdentifier::AUTHOID as i32,
-    pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,
-    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
-    pg_sys::SysCacheIdentifier::PARAMETERACLNAME as i32,
-];
 
 /// PostgreSQL's own handlers, for a background worker: SIGHUP reads the configuration again, and
 /// SIGTERM ends it, also out of a wait for a lock (a worker's default handler does not).
@@ -153,4 +130,17 @@ pub fn remove_role_from_initial_privileges(
     }
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     let _ = (role, class, object, sub_object);
+}
+
+/// `log_min_messages` of this process.
+pub fn least_to_log() -> i32 {
+    let all = &raw const pg_sys::log_min_messages;
+    // SAFETY: reads of backend globals; from 19 on it is an array with one for each type of process, of a length that
+    // its declaration does not say.
+    unsafe {
+        #[cfg(not(feature = "pg19"))]
+        return *all;
+        #[cfg(feature = "pg19")]
+        *all.cast::<i32>().add(pg_sys::MyBackendType as usize)
+    }
 }

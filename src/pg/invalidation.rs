@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use super::compat;
 use crate::attention;
 
 /// What changes are counted of.
@@ -21,6 +20,14 @@ pub enum Counted {
 
 /// Each grows with each change. Backend-local.
 static COUNTS: [AtomicU64; 4] = [const { AtomicU64::new(1) }; 4];
+
+/// What decides which role a session may take: what acl.c listens to, and rights on settings.
+const ROLE_CACHES: [i32; 4] = [
+    pg_sys::SysCacheIdentifier::AUTHOID as i32,
+    pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,
+    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+    pg_sys::SysCacheIdentifier::PARAMETERACLNAME as i32,
+];
 
 const OBJECT_CACHES: [i32; 5] = [
     pg_sys::SysCacheIdentifier::RELOID as i32,
@@ -42,7 +49,7 @@ fn listen() {
         return;
     }
     let caches: [(Counted, &[i32]); 4] = [
-        (Counted::Roles, compat::ROLE_CACHES),
+        (Counted::Roles, &ROLE_CACHES),
         (
             Counted::Schemas,
             &[pg_sys::SysCacheIdentifier::NAMESPACEOID as i32],

@@ -16,6 +16,10 @@ unsafe extern "C-unwind" {
     fn errhidestmt(hide: bool) -> i32;
     fn errhidecontext(hide: bool) -> i32;
     fn errfinish(file: *const c_char, line: i32, function: *const c_char);
+    // It writes into a pipe and does nothing else.
+    fn write_pipe_chunks(data: *mut c_char, length: i32, destination: i32);
+    // utils/error/elog.c
+    static mut redirection_done: bool;
     // libintl.h, part of the C library
     #[cfg(target_os = "linux")]
     fn gettext(message: *const c_char) -> *mut c_char;
@@ -100,14 +104,19 @@ pub fn is_wanted() -> bool {
     least == PgLogLevel::LOG as i32 || least <= PgLogLevel::ERROR as i32
 }
 
-/// To the collector, if there is one, else to stderr, in one piece.
+/// To the collector, if there is one, else to stderr, in one piece; false when it is too long for the collector.
 pub fn send(line: &mut [u8]) -> bool {
-    if compat::has_log_collector() {
-        return compat::write_to_log_collector(line);
-    }
-    // SAFETY: the bytes are valid. What cannot be written cannot be reported either.
+    // SAFETY: a read of a backend global; the bytes are valid. What cannot be written cannot be reported either.
     unsafe {
-        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        if !redirection_done {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+            return true;
+        }
+        let Ok(length) = i32::try_from(line.len()) else {
+            return false;
+        };
+        let destination = pg_sys::LOG_DESTINATION_STDERR as i32;
+        write_pipe_chunks(line.as_mut_ptr().cast(), length, destination);
     }
     true
 }
@@ -129,12 +138,7 @@ pub fn with_prefix<R>(look: impl FnOnce(&[u8], Option<Client<'_>>) -> R) -> R {
 /// `lc_messages`, and the encoding of messages, which changes when the session gets to its database.
 pub fn with_language<R>(look: impl FnOnce(&[u8], i32) -> R) -> R {
     // SAFETY: terminated, or NULL; reads of backend globals.
-    unsafe {
-        look(
-            bytes(compat::language_of_messages()),
-            raw::GetMessageEncoding(),
-        )
-    }
+    unsafe { look(bytes(pg_sys::locale_messages), raw::GetMessageEncoding()) }
 }
 
 /// # Safety

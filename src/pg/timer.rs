@@ -16,6 +16,8 @@ static HANDLE: OnceLock<Handle> = OnceLock::new();
 // utils/timeout.h, which pgrx does not bind.
 unsafe extern "C-unwind" {
     fn RegisterTimeout(id: u32, handler: unsafe extern "C-unwind" fn()) -> u32;
+    /// At a moment, and from then on again and again.
+    fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32);
     fn disable_timeout(id: u32, keep_indicator: bool);
     fn get_timeout_active(id: u32) -> bool;
 }
@@ -49,7 +51,7 @@ pub fn ensure(at: i64, interval_ms: i32, handle: Handle) -> bool {
             disable_timeout(id, false);
         }
         SET_FOR.store(at, Ordering::Relaxed);
-        compat::enable_timeout_every(id, to_postgres(at), interval_ms);
+        enable_timeout_every(id, to_postgres(at), interval_ms);
         true
     }
 }
