@@ -17,7 +17,7 @@ use pgrx::prelude::*;
 
 use crate::error::report;
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, spi};
+use crate::pg::{catalog, spi};
 use crate::timestamp;
 use holding::Mode;
 use listing::Listing;
@@ -176,7 +176,8 @@ pub fn lines(role: pg_sys::Oid) -> Result<Vec<String>, Error> {
                     ""
                 };
                 let until = ends.map_or_else(String::new, |ends| {
-                    UNTIL.to_owned() + &timestamp::rfc3339(clock::from_postgres(ends.into_inner()))
+                    UNTIL.to_owned()
+                        + &timestamp::rfc3339(timestamp::from_postgres(ends.into_inner()))
                 });
                 format!("{right} on {kind} {object}{grant} ({mode}{via}){until}")
             },

@@ -12,9 +12,10 @@ use crate::credential::{self, BadOption, Issued, Options, Secret, hands_out};
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::label::{self, Kind, Metadata};
+use crate::memberships;
 use crate::pg::arguments::{Cidr, Text, strings};
 use crate::pg::name::Name;
-use crate::pg::{catalog, compat, identity, server, spi, xact};
+use crate::pg::{catalog, identity, server, spi, xact};
 use crate::scope::{self, name};
 use crate::switch::{self, Untakeable};
 use crate::verify::issuer;
@@ -300,7 +301,7 @@ fn join(group: &str, login: &str) -> Result<(), Error> {
     Ok(spi::execute(&format!(
         "GRANT {name} TO {}{}",
         spi::identifier(login),
-        compat::NOTHING_OPTIONS
+        memberships::NOTHING
     ))?)
 }
 

@@ -168,12 +168,12 @@ fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Resul
         .map(|(role, _)| spi::identifier(role))
         .collect();
     if !missing.is_empty() {
-        let (missing, options) = (missing.join(", "), compat::MEMBERSHIP_OPTIONS);
+        let (missing, options) = (missing.join(", "), memberships::INHERIT_ONLY);
         spi::execute(&format!("GRANT {missing} TO {identifier}{options}"))?;
     }
     if !compat::may_set_role(login, role.oid) {
         let login = spi::identifier(&catalog::name_of(login));
-        let options = compat::SWITCH_ONLY_OPTIONS;
+        let options = memberships::SWITCH_ONLY;
         spi::execute(&format!("GRANT {identifier} TO {login}{options}"))?;
     }
     Ok(())

@@ -44,6 +44,15 @@ impl Dependency {
     }
 }
 
+/// Is this row `s` of pg_shdepend a membership that DROP ROLE takes away by itself? All but those
+/// that the role has granted are.
+const GOES_WITH_ROLE: &str = if compat::MEMBERSHIPS_ARE_OBJECTS {
+    "s.classid = 'pg_catalog.pg_auth_members'::pg_catalog.regclass AND NOT EXISTS (
+       SELECT FROM pg_catalog.pg_auth_members m WHERE m.oid = s.objid AND m.grantor = s.refobjid)"
+} else {
+    "false"
+};
+
 pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
     spi::query(
         &format!(
@@ -55,7 +64,7 @@ pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
               WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = $1
                 AND NOT ({})
               ORDER BY 1, 2, 3, 4",
-            compat::GOES_WITH_ROLE
+            GOES_WITH_ROLE
         ),
         &[role.into()],
         |row| {
@@ -72,6 +81,14 @@ pub fn of_role(role: pg_sys::Oid) -> SpiResult<Vec<Dependency>> {
     )
 }
 
+/// Adds to the roles that something depends on those of the array $1 that have granted a membership,
+/// where pg_shdepend does not say so.
+const UNION_GRANTORS: &str = if compat::MEMBERSHIPS_ARE_OBJECTS {
+    ""
+} else {
+    " UNION SELECT a.grantor FROM pg_catalog.pg_auth_members a WHERE a.grantor = ANY ($1)"
+};
+
 /// Which of the roles something depends on.
 pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
     let found = spi::query(
@@ -80,8 +97,7 @@ pub fn holding(roles: &[pg_sys::Oid]) -> SpiResult<HashSet<pg_sys::Oid>> {
                FROM pg_catalog.pg_shdepend s
               WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
                 AND s.refobjid = ANY ($1) AND NOT ({}){}",
-            compat::GOES_WITH_ROLE,
-            compat::UNION_GRANTORS
+            GOES_WITH_ROLE, UNION_GRANTORS
         ),
         &[roles.to_vec().into()],
         |row| row.get::<pg_sys::Oid>(1),
@@ -239,7 +255,7 @@ fn acls_of(class: pg_sys::Oid) -> Option<String> {
         LARGE_OBJECTS => ("pg_largeobject_metadata", "lomacl"),
         pg_sys::DatabaseRelationId => ("pg_database", "datacl"),
         pg_sys::TableSpaceRelationId => ("pg_tablespace", "spcacl"),
-        class if compat::is_parameter_acl(class) => ("pg_parameter_acl", "paracl"),
+        pg_sys::ParameterAclRelationId => ("pg_parameter_acl", "paracl"),
         _ => return None,
     };
     Some(format!(

@@ -10,7 +10,7 @@ use crate::error::Report;
 use crate::label::Metadata;
 use crate::lock;
 use crate::login;
-use crate::pg::{connection, password_message, preload, wire, xact};
+use crate::pg::{connection, password_message, preload, xact};
 use crate::presence;
 use crate::session::gate;
 use crate::switch;
@@ -34,7 +34,7 @@ pub fn ask(login: &Metadata) {
     });
     gate::open_by_token();
     lock::watch_commits();
-    wire::watch();
+    connection::watch();
     PRESENTED.set(Some(token));
 }
 

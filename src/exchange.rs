@@ -19,7 +19,7 @@ use crate::label::{self, Metadata, State};
 use crate::pg::arguments::{Cidr, Text};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
-use crate::pg::{clock, error_context, server, text, xact};
+use crate::pg::{clock, server, statement, text, xact};
 use crate::switch;
 use crate::timestamp;
 use crate::verify;
@@ -68,7 +68,7 @@ hands_out!(
         claim: Option<Text>,
     ),
     |options| {
-        error_context::hide_statement(jwt::redact);
+        statement::hide(jwt::redact);
         let token = text::of(token.unwrap_or_default());
         let exchanged = exchange(&token, claim.as_deref(), valid_for, purpose.as_deref(), options);
         if let Err(error) = &exchanged {

@@ -131,7 +131,7 @@ fn survey() -> Survey {
             labels.insert(u32::from(role), seen);
         }
     });
-    catalog::deadlines(|role, superuser, deadline| {
+    catalog::each_role(|role, _, superuser, _, deadline| {
         let role = u32::from(role);
         survey.roles.insert(role);
         if let Some(seen) = labels.get(&role).filter(|_| !superuser) {

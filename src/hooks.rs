@@ -7,7 +7,9 @@
 //! because the frames that it leaves own nothing.
 
 mod authentication;
+mod compat;
 mod decode;
+mod error_context;
 mod executor;
 mod explain;
 mod fmgr;
@@ -15,6 +17,7 @@ mod guards;
 mod judge;
 mod labels;
 mod library;
+mod list;
 mod log;
 mod oauth;
 mod object_access;
@@ -31,15 +34,14 @@ mod statements;
 mod transaction;
 mod utility;
 mod what_runs;
+mod wire;
 mod workers;
-
-use crate::pg::error_context;
 
 /// Once, in the postmaster.
 pub fn install() {
     transaction::install();
     log::install();
-    error_context::explains(while_reporting);
+    error_context::install(while_reporting);
     utility::install();
     executor::install();
     object_access::install();

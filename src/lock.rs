@@ -10,7 +10,7 @@ use crate::audit::{self, Class};
 use crate::error::{end_session, raise};
 use crate::jwt;
 use crate::pg::xact_end::{self, Ending, Moment};
-use crate::pg::{clock, error_context, identity, sessions, wire, xact};
+use crate::pg::{clock, connection, identity, sessions, statement, xact};
 use crate::session::{ends, gate, switch_state, switching};
 use crate::switch::standing::{self, Over};
 use verdict::{Bond, Event, Session, Statement, Verdict, Violation};
@@ -52,7 +52,7 @@ pub fn enforce(event: &Event<'_>) {
     if let Verdict::Refused(violation) = verdict::judge(&session, event) {
         if violation.is_of_the_token() {
             // The statement may bring a new token.
-            error_context::hide_statement(jwt::redact);
+            statement::hide(jwt::redact);
         }
         refuse(&violation);
     }
@@ -95,7 +95,7 @@ fn bond(event: &Event<'_>) -> Option<Bond> {
         }
         ends::ensure();
         // Not all tokens end by themselves.
-        wire::watch();
+        connection::watch();
         if let Some(over) = standing::over() {
             return Some(match over {
                 Over::Revoked => Bond::Revoked,

@@ -5,6 +5,23 @@ use pgrx::spi::SpiResult;
 
 use crate::pg::{catalog, compat, spi};
 
+/// The options of a GRANT of a role that is inherited: no SET ROLE, where that can be said.
+pub const INHERIT_ONLY: &str = options(" WITH INHERIT TRUE, SET FALSE");
+
+/// The options of a GRANT of a role that is only switched to: SET ROLE, but no inheritance.
+pub const SWITCH_ONLY: &str = options(" WITH INHERIT FALSE, SET TRUE");
+
+/// The options of a GRANT of a role that gives its member nothing.
+pub const NOTHING: &str = options(" WITH INHERIT FALSE, SET FALSE");
+
+const fn options(options: &'static str) -> &'static str {
+    if compat::HAS_MEMBERSHIP_OPTIONS {
+        options
+    } else {
+        ""
+    }
+}
+
 /// Does `member` hold the privileges of a superuser, and with them the code that the superuser owns?
 pub fn inherits_from_superuser(member: pg_sys::Oid) -> bool {
     groups(member).into_iter().any(|group| {

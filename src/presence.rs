@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pgrx::{pg_shmem_init, pg_sys};
 
 use crate::pg::per_backend::PerBackend;
-use crate::pg::{clock, exit, server};
+use crate::pg::{exit, server};
+use crate::timestamp::from_postgres;
 use place::Place;
 pub use place::{Login, Seen};
 pub use record::{Person, Record, Switched, Text};
@@ -41,7 +42,7 @@ pub fn logged_in(role: pg_sys::Oid, is_tls: bool, method: u32) {
     place.enter(Login {
         pid: server::pid(),
         role: role.into(),
-        since: clock::from_postgres(server::start_of_process()),
+        since: from_postgres(server::start_of_process()),
         is_tls,
         method,
     });

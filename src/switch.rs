@@ -22,7 +22,7 @@ use crate::guc;
 use crate::jwt::{self, Verified};
 use crate::pg::catalog::Role;
 use crate::pg::name::SharedName;
-use crate::pg::{catalog, clock, error_context, identity, server, statement, text, xact};
+use crate::pg::{catalog, clock, identity, server, statement, text, xact};
 use crate::presence::Person;
 use crate::session::switch_state::{self, Prepared};
 use crate::session::{gate, leftovers, role_changers, switching};
@@ -107,7 +107,7 @@ thread_local! {
 #[pg_extern(sql = false)]
 fn set_jwt_role(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedName, ErrorReport> {
     require_preload()?;
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     recorded("set_jwt_role", switch(token, claim, Extent::Transaction)).map(SharedName)
 }
 
@@ -115,7 +115,7 @@ fn set_jwt_role(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedName
 #[pg_extern(sql = false)]
 fn set_jwt_session(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedName, ErrorReport> {
     require_preload()?;
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     recorded("set_jwt_session", switch(token, claim, Extent::Session)).map(SharedName)
 }
 
@@ -123,7 +123,7 @@ fn set_jwt_session(token: Option<&[u8]>, claim: Option<&[u8]>) -> Result<SharedN
 #[pg_extern(sql = false)]
 fn refresh_session(token: Option<&[u8]>) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
     require_preload()?;
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     leftovers::token_presented();
     let until = refresh(&text::of(token.unwrap_or_default()));
     recorded("refresh_session", until).map(clock::to_sql)
@@ -136,7 +136,7 @@ fn end_jwt_session(
     call: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
     require_preload()?;
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     let ended = recorded(
         "end_jwt_session",
         end(&text::of(token.unwrap_or_default()), call),

@@ -48,6 +48,22 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The text with what is not ASCII as escapes: `\u{e9}`.
+pub fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            out.extend(character.escape_unicode());
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// A role's name in SQL that somebody may copy from a hint: always quoted, and with what nobody would
 /// see as Unicode escapes (PostgreSQL documentation, 4.1.1).
 pub fn identifier(name: &str) -> String {
@@ -89,7 +105,7 @@ pub fn some_of(items: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{identifier, is_unseen, some_of, visible};
+    use super::{identifier, in_ascii, is_unseen, some_of, visible};
 
     #[test]
     fn text_shows_what_would_forge_a_line() {
@@ -98,6 +114,12 @@ mod tests {
             visible("a\r\nERROR: b\u{202E}c\u{2028}\u{200B}\u{7}"),
             "a\\r\\nERROR: b\\u{202e}c\\u{2028}\\u{200b}\\u{7}"
         );
+    }
+
+    #[test]
+    fn text_in_ascii_says_what_was_there() {
+        assert_eq!(in_ascii("orders_ro"), "orders_ro");
+        assert_eq!(in_ascii("é\n😀"), "\\u{e9}\n\\u{1f600}");
     }
 
     #[test]

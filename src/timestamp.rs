@@ -1,4 +1,4 @@
-//! Points in time as text. Pure.
+//! Points in time, as text and as PostgreSQL counts them. Pure.
 #![forbid(unsafe_code)]
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -6,6 +6,22 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// The year 10000, which RFC 3339 has no form for, in Unix microseconds.
 pub const BEYOND: i64 = 253_402_300_800_000_000;
+
+/// 2000-01-01 00:00:00 UTC, PostgreSQL's own epoch, in Unix microseconds.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// From PostgreSQL's count to Unix microseconds. Infinities stay at the ends of the range.
+pub fn from_postgres(timestamp: i64) -> i64 {
+    timestamp.saturating_add(POSTGRES_EPOCH)
+}
+
+/// The other way round; the ends of the range stay infinite.
+pub fn to_postgres(micros: i64) -> i64 {
+    match micros {
+        i64::MIN | i64::MAX => micros,
+        _ => micros.saturating_sub(POSTGRES_EPOCH),
+    }
+}
 
 /// RFC 3339 in UTC with microseconds, from Unix microseconds. PostgreSQL reads it whatever
 /// DateStyle says.
@@ -147,6 +163,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timestamp_counts_as_postgresql_does() {
+        assert_eq!(from_postgres(0), 946_684_800_000_000);
+        for end in [i64::MIN, i64::MAX] {
+            assert_eq!(to_postgres(end), end);
+        }
+        assert_eq!(from_postgres(i64::MAX), i64::MAX);
+        assert_eq!(to_postgres(from_postgres(1)), 1);
+    }
 
     #[test]
     fn timestamp_text_is_rfc3339() {

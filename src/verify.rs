@@ -29,7 +29,7 @@ use crate::claims::encoding;
 use crate::error::{report, require_preload};
 use crate::guc;
 use crate::jwt::{self, KeyError, Policy, Refusal, Unverified, Verified};
-use crate::pg::{clock, error_context, json, server, text};
+use crate::pg::{clock, json, server, statement, text};
 pub use binding::{Bound, Unbound};
 use cache::Cache;
 pub use replay::{Spent, begin_counting, use_up};
@@ -182,7 +182,7 @@ fn hash(bytes: &[u8]) -> Result<Tag, Error> {
 #[pg_extern(sql = false)]
 fn verify_jwt(token: Option<&[u8]>) -> Result<json::Jsonb, ErrorReport> {
     require_preload()?;
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     let (presented, _) = verify(&text::of(token.unwrap_or_default())).map_err(report)?;
     Ok(json::Jsonb::of(presented.token.claims()))
 }

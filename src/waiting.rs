@@ -2,6 +2,7 @@
 
 mod giving_way;
 mod holder;
+mod passing;
 
 use std::time::Duration;
 

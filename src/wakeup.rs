@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use pgrx::{pg_shmem_init, prelude::*};
 
-use crate::pg::shared::Shared;
+use crate::pg::shared::{Shared, shared};
 use crate::pg::xact_end::{self, Ending, Moment};
 use crate::pg::{invalidation, server, sessions};
 
 /// In shared memory.
-static MEMORY: Shared<Memory> = Shared::named(c"scope_roles launcher");
+static MEMORY: Shared<Memory> = shared(c"scope_roles launcher");
 
 struct Memory {
     /// The launcher's process id, 0 while there is none.

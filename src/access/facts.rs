@@ -398,12 +398,20 @@ SELECT c.oid, 'default privileges',
     },
 ];
 
+/// Whether a row `m` of pg_auth_members inherits and allows SET ROLE; before 16 the first is an
+/// attribute of the member, a row `r` of pg_authid, and the second is always so.
+const INHERITS_AND_SETS: &str = if compat::HAS_MEMBERSHIP_OPTIONS {
+    "m.inherit_option, m.set_option"
+} else {
+    "r.rolinherit, true"
+};
+
 /// Memberships as (member, role, grantor, ADMIN, INHERIT, SET).
 fn memberships(which: &str) -> String {
     format!(
         "{which} SELECT m.member, m.roleid, m.grantor, m.admin_option, {}
            FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_authid r ON r.oid = m.member {}",
-        compat::MEMBERSHIP_INHERITS_AND_SETS,
+        INHERITS_AND_SETS,
         if which.is_empty() {
             ""
         } else {

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::flood::{self, Verdict};
 use crate::pg::preload;
-use crate::pg::shared::{Locked, Plain};
+use crate::pg::shared::{Locked, Plain, locked};
 
 /// 1,024 logins: 40 kB.
 const LOGINS: usize = 1_024;
@@ -29,7 +29,7 @@ struct Login {
     kinds: [u64; KINDS],
 }
 
-static FLOODS: Locked<Floods> = Locked::named(c"scope_roles floods");
+static FLOODS: Locked<Floods> = locked(c"scope_roles floods");
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use pgrx::pg_sys;
 
 use super::{Line, Value};
-use crate::pg::compat::Peer;
+use crate::pg::compat::{Peer, Port};
 use crate::pg::server;
 use crate::pg::{connection, xact};
 
@@ -76,19 +76,19 @@ pub fn write_connection(line: &mut Line) {
 
 /// False when the database has no name yet.
 fn write_place(line: &mut Line) -> bool {
-    let of_client = connection::with_place(|peer, port, database| {
-        let client = match peer {
+    let mut is_whole = true;
+    if let Some(port) = Port::current() {
+        let client = match port.remote() {
             Peer::Tcp(address) => Some(address.to_canonical().to_string()),
             Peer::Socket(_) => Some("local".to_owned()),
             Peer::Unknown => None,
         };
         line.name("client", client.as_ref().map(String::as_bytes));
-        let port = port.map(|port| Value::Number(port.into()));
-        line.field("port", port.unwrap_or(Value::Null));
-        line.name("database", database);
-    });
-    let mut is_whole = true;
-    if of_client.is_none() {
+        let number = port.remote_port();
+        let number = number.map(|number| Value::Number(number.into()));
+        line.field("port", number.unwrap_or(Value::Null));
+        line.name("database", port.database().filter(|name| !name.is_empty()));
+    } else {
         let mut database = None;
         if server::database() != pg_sys::InvalidOid {
             is_whole = xact::is_going_on();

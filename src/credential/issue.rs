@@ -11,8 +11,10 @@ use super::{Error, Secret, deadline_of, itself, password, uri};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action, Value};
 use crate::label::{self, Kind, MAX_PURPOSE_BYTES};
+use crate::memberships;
+use crate::pg::compat::{Peer, Port};
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, compat, identity, server, spi, xact};
+use crate::pg::{catalog, clock, identity, server, spi, xact};
 use crate::scope::name;
 use crate::session_libraries;
 use crate::timestamp;
@@ -195,9 +197,9 @@ impl Login<'_> {
     pub fn create(&self) -> Result<(), Error> {
         let role = spi::identifier(self.role);
         let (inherit, membership_options) = if self.inherits {
-            ("INHERIT", compat::MEMBERSHIP_OPTIONS)
+            ("INHERIT", memberships::INHERIT_ONLY)
         } else {
-            ("NOINHERIT", compat::SWITCH_ONLY_OPTIONS)
+            ("NOINHERIT", memberships::SWITCH_ONLY)
         };
         let mut sql = format!(
             "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
@@ -357,15 +359,28 @@ thread_local! {
     static TOLD: Cell<bool> = const { Cell::new(false) };
 }
 
+/// How the client of this session reached the server: the folder of a Unix socket, or the
+/// server's address. `None` in a process without a client.
+fn endpoint() -> Option<String> {
+    match Port::current()?.local() {
+        Peer::Tcp(address) => Some(address.to_string()),
+        Peer::Socket(path) => {
+            let path = path?;
+            let folder = path.parent()?.to_str()?;
+            (!folder.is_empty()).then(|| folder.to_owned())
+        }
+        Peer::Unknown => None,
+    }
+}
+
 /// Where the login can be used: as the administrator has set it, else the way that the caller came.
 pub fn connection_uri(
     role: &str,
     password: Option<&str>,
     rules: &crate::admission::Rules,
 ) -> Zeroizing<String> {
-    let host = guc::connection_host().or_else(|| {
-        server::endpoint().filter(|host| !host.starts_with('/') || rules.allows_local())
-    });
+    let host = guc::connection_host()
+        .or_else(|| endpoint().filter(|host| !host.starts_with('/') || rules.allows_local()));
     if host.is_none() && !TOLD.replace(true) {
         error::notice(
             "the connection URI names no host".to_owned(),

@@ -5,7 +5,7 @@
 
 use pgrx::pg_shmem_init;
 
-use crate::pg::shared::{Locked, Plain};
+use crate::pg::shared::{Locked, Plain, locked};
 use crate::window::{EMPTY as EMPTY_RING, Ring};
 
 /// 256 buckets of 8: 400 kB.
@@ -38,7 +38,7 @@ const EMPTY: Table = Table {
     buckets: [[NOBODY; WAYS]; BUCKETS],
 };
 
-static TABLE: Locked<Table> = Locked::named(c"scope_roles rows");
+static TABLE: Locked<Table> = locked(c"scope_roles rows");
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {

@@ -6,7 +6,7 @@ use crate::claim_path::ClaimPath;
 use crate::jwks::{Place, Trust};
 use crate::jwt::KeySet;
 use crate::pg::checked_setting::{self, Checked, Wrong};
-use crate::pg::error_context;
+use crate::pg::statement;
 
 const SECRET_HINT: &str = "Use a random secret of at least 32 bytes, a JWK, a JWKS, a PEM public key, or @/path/of/a/file that holds one.";
 
@@ -26,7 +26,7 @@ pub fn is_secret(bytes: &[u8]) -> bool {
     secret(bytes).map_or_else(
         |wrong| {
             // Nor does the statement go into the log.
-            error_context::hide_statement(|_| false);
+            statement::hide(|_| false);
             checked_setting::refuse(&wrong)
         },
         |()| true,

@@ -4,10 +4,11 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::compat;
 use super::owners;
+use crate::hooks::list::elements;
 use crate::lock::verdict::Statement;
-use crate::pg::list::elements;
-use crate::pg::{catalog, compat, raw, setting};
+use crate::pg::{catalog, identity, raw};
 use crate::session::{gate, leftovers, parsing, switch_state};
 
 /// # Safety
@@ -61,7 +62,7 @@ pub(super) unsafe fn decode<'a>(node: *mut pg_sys::Node) -> Statement<'a> {
             }
             pg_sys::NodeTag::T_CreateCastStmt => Statement::Cast,
             pg_sys::NodeTag::T_CreateTrigStmt => Statement::Trigger {
-                own: catalog::owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
+                own: owns((*node.cast::<pg_sys::CreateTrigStmt>()).relation),
             },
             pg_sys::NodeTag::T_ExecuteStmt if executes_the_protocols(node) => {
                 Statement::ExecuteProtocols
@@ -156,9 +157,33 @@ pub(super) unsafe fn leaves_parsing_alone(node: *mut pg_sys::Node) -> bool {
     unsafe {
         gate::is_closed()
             && sets(node).is_some_and(|(name, value)| {
-                parsing::is_settled(name)
-                    && value.is_none_or(|value| setting::has_value(name, value))
+                parsing::is_settled(name) && value.is_none_or(|value| has_value(name, value))
             })
+    }
+}
+
+/// Has the setting this value? `None` stands for the one that RESET goes to.
+fn has_value(name: &CStr, value: Option<&CStr>) -> bool {
+    // SAFETY: terminated texts; those of a setting that is not there are NULL.
+    unsafe {
+        let current = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        if current.is_null() {
+            return false;
+        }
+        let wanted = match value {
+            Some(value) => value.as_ptr(),
+            None => pg_sys::GetConfigOptionResetString(name.as_ptr()),
+        };
+        if wanted.is_null() {
+            return false;
+        }
+        let (mut is, mut will_be) = (false, false);
+        if pg_sys::parse_bool(current, &mut is) && pg_sys::parse_bool(wanted, &mut will_be) {
+            return is == will_be;
+        }
+        CStr::from_ptr(current)
+            .to_bytes()
+            .eq_ignore_ascii_case(CStr::from_ptr(wanted).to_bytes())
     }
 }
 
@@ -318,5 +343,24 @@ pub(super) unsafe fn changes_roles(node: *mut pg_sys::Node) -> bool {
             }
             _ => false,
         }
+    }
+}
+
+/// Does the current user own the relation, as owner or by inheriting from the owner? True when there is
+/// none, which PostgreSQL will say itself.
+///
+/// # Safety
+/// A valid range variable, inside a transaction.
+unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
+    // SAFETY: by contract; the tuple is released after the owner is copied.
+    unsafe {
+        let relation = pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        );
+        catalog::is_owned_by(identity::current_user(), relation)
     }
 }

@@ -3,18 +3,17 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::compat::{self, Running};
+use super::error_context::{explaining, running};
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     before_use_by, inherits_for_a_time,
 };
 use super::{guards, quiet, sealed, set_config, statements};
 use crate::audit::watched;
+use crate::hooks::list::elements;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
-use crate::pg::compat;
-use crate::pg::compat::Running;
-use crate::pg::error_context::{explaining, running};
-use crate::pg::list::elements;
 use crate::session::{claim_settings, switch_state, switching};
 use crate::{login, temporary};
 

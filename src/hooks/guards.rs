@@ -17,7 +17,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::guard::{self, ROWS};
-use crate::pg::{invalidation, raw, wire};
+use crate::pg::{connection, invalidation, raw};
 
 /// What was found out for a pair of login and role.
 struct Known {
@@ -89,7 +89,7 @@ extern "C-unwind" fn find_out(login: u32, outer: u32) {
     let generation = invalidation::roles_generation();
     let flags = guard::flags(login.into(), outer.into());
     if flags & ROWS != 0 {
-        wire::watch();
+        connection::watch();
     }
     if let Some(known) = KNOWN.get(outer as usize % KNOWN.len()) {
         known.login.store(login, Ordering::Relaxed);

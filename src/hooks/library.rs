@@ -4,7 +4,19 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use crate::pg::{invalidation, raw};
+use crate::pg::invalidation::{self, Counted};
+
+unsafe extern "C-unwind" {
+    // utils/syscache.h, without the guard of pgrx's bindings: they may raise errors, which jump over what owns nothing.
+    fn SearchSysCache1(cache: i32, key: pg_sys::Datum) -> pg_sys::HeapTuple;
+    fn SysCacheGetAttr(
+        cache: i32,
+        tuple: pg_sys::HeapTuple,
+        attribute: pg_sys::AttrNumber,
+        is_null: *mut bool,
+    ) -> pg_sys::Datum;
+    fn ReleaseSysCache(tuple: pg_sys::HeapTuple);
+}
 
 /// catalog/pg_language.dat
 const C_LANGUAGE: u32 = 13;
@@ -22,7 +34,7 @@ pub unsafe fn among<K>(function: pg_sys::Oid, find: impl Fn(&[u8]) -> Option<K>)
     if u32::from(function) < pg_sys::FirstNormalObjectId {
         return None;
     }
-    let as_of = invalidation::functions();
+    let [as_of] = invalidation::counts([Counted::Functions]);
     if HARMLESS.load(Ordering::Relaxed) == u32::from(function)
         && HARMLESS_AS_OF.load(Ordering::Relaxed) == as_of
     {
@@ -32,7 +44,7 @@ pub unsafe fn among<K>(function: pg_sys::Oid, find: impl Fn(&[u8]) -> Option<K>)
     // SAFETY: the tuple is released after the last look at it; the library's name is never stored
     // elsewhere (it is too short), and may be packed.
     unsafe {
-        let tuple = raw::SearchSysCache1(CACHE, pg_sys::Datum::from(function));
+        let tuple = SearchSysCache1(CACHE, pg_sys::Datum::from(function));
         if tuple.is_null() {
             return None;
         }
@@ -40,7 +52,7 @@ pub unsafe fn among<K>(function: pg_sys::Oid, find: impl Fn(&[u8]) -> Option<K>)
         let mut found = None;
         if (*form).prolang == C_LANGUAGE.into() {
             let mut is_null = false;
-            let library = raw::SysCacheGetAttr(
+            let library = SysCacheGetAttr(
                 CACHE,
                 tuple,
                 pg_sys::Anum_pg_proc_probin as i16,
@@ -55,7 +67,7 @@ pub unsafe fn among<K>(function: pg_sys::Oid, find: impl Fn(&[u8]) -> Option<K>)
                 found = find(stem(path));
             }
         }
-        raw::ReleaseSysCache(tuple);
+        ReleaseSysCache(tuple);
         if found.is_none() {
             HARMLESS.store(function.into(), Ordering::Relaxed);
             HARMLESS_AS_OF.store(as_of, Ordering::Relaxed);

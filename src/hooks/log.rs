@@ -1,6 +1,6 @@
 //! The hook on what is written into the server log: statements that were denied, and lines that pose as ours.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -12,39 +12,69 @@ use crate::audit::{self, Class, Event, Problem, redact, watched};
 use crate::guc::{self, AuditText};
 use crate::jwt;
 use crate::login;
-use crate::pg::compat;
-use crate::pg::log::{self, Heard};
+use crate::pg::log;
 use crate::pg::text::bytes;
 
-/// Once, in the postmaster.
+static mut PREVIOUS: pg_sys::emit_log_hook_type = None;
+
+/// Once, in the postmaster. From now on, before those who were told until now.
 pub fn install() {
-    log::hear::<Errors>();
+    // SAFETY: single-threaded; saves what was there before.
+    unsafe {
+        let previous = pg_sys::emit_log_hook;
+        PREVIOUS = previous;
+        pg_sys::emit_log_hook = Some(emit_log);
+        if previous.is_none() {
+            log::heard_only_by(emit_log);
+        }
+    }
 }
 
-/// Errors that nobody sees inside [`crate::pg::error_context::explaining`]: of parsing, of commits, and of connecting.
-struct Errors;
-
-impl Heard for Errors {
-    unsafe fn hear(error: *mut pg_sys::ErrorData) {
-        // SAFETY: by contract.
-        unsafe {
-            explain_as_sent(error);
-            if login::is_of_credential() && compat::is_warning_at_login(error) {
-                // That it ends within hours is what a credential is for.
-                (*error).output_to_server = false;
-                (*error).output_to_client = false;
-            }
-            strike_tokens(error);
-            if (*error).sqlerrcode == DENIED
-                && audit::wants(Class::Denied)
-                && watched::is_watched_while_reporting()
-            {
-                denied(error);
-            }
-            if !log::is_writing() && audit::setting::classes() != 0 && (*error).output_to_server {
-                before_log(error);
-            }
+unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
+    // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
+    unsafe {
+        hear(error);
+        if let Some(previous) = PREVIOUS {
+            previous(error);
         }
+    }
+}
+
+/// Errors that nobody sees inside [`super::error_context::explaining`]: of parsing, of commits, and of connecting.
+///
+/// # Safety
+/// A valid error, which PostgreSQL is reporting; owns nothing.
+unsafe fn hear(error: *mut pg_sys::ErrorData) {
+    // SAFETY: by contract.
+    unsafe {
+        explain_as_sent(error);
+        if login::is_of_credential() && is_warning_at_login(error) {
+            // That it ends within hours is what a credential is for.
+            (*error).output_to_server = false;
+            (*error).output_to_client = false;
+        }
+        strike_tokens(error);
+        if (*error).sqlerrcode == DENIED
+            && audit::wants(Class::Denied)
+            && watched::is_watched_while_reporting()
+        {
+            denied(error);
+        }
+        if !log::is_writing() && audit::setting::classes() != 0 && (*error).output_to_server {
+            before_log(error);
+        }
+    }
+}
+
+/// Is this what PostgreSQL tells somebody at login, from 19 on: that the password ends soon, or is kept as MD5?
+///
+/// # Safety
+/// A valid error.
+unsafe fn is_warning_at_login(error: *mut pg_sys::ErrorData) -> bool {
+    // SAFETY: by contract; NULL or terminated.
+    unsafe {
+        let function = (*error).funcname;
+        !function.is_null() && CStr::from_ptr(function) == c"EmitConnectionWarnings"
     }
 }
 

@@ -6,8 +6,9 @@ use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
 use super::authentication::client;
+use super::compat::oauth;
 use crate::door;
-use crate::pg::compat::{Port, oauth};
+use crate::pg::compat::Port;
 use crate::pg::text;
 
 static CALLBACKS: oauth::Callbacks = oauth::Callbacks::new(validate);

@@ -5,17 +5,17 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::error_context::explaining;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
 };
-use super::{guards, sealed};
+use super::{compat, guards, sealed};
 use super::{quiet, statements};
 use crate::lock::verdict::{Event, Statement, Violation};
 use crate::lock::{self, is_bound, triggers};
 use crate::login;
-use crate::pg::error_context::explaining;
-use crate::pg::{catalog, compat, prepared, timer};
+use crate::pg::{catalog, timer};
 use crate::session::planted::{self, Meaning};
 use crate::session::{claim_settings, gate, leftovers, switch_state, switching};
 
@@ -109,7 +109,9 @@ unsafe extern "C-unwind" fn object_access(
 
 #[pg_guard]
 extern "C-unwind" fn is_pure_function(function: pg_sys::Oid) -> bool {
-    catalog::is_pure(function)
+    catalog::is_postgresqls(function, |_, volatility| {
+        volatility == pg_sys::PROVOLATILE_IMMUTABLE
+    })
 }
 
 #[pg_guard]
@@ -119,7 +121,8 @@ extern "C-unwind" fn before_read() {
 
 #[pg_guard]
 extern "C-unwind" fn before_function(function: pg_sys::Oid) {
-    let event = if gate::is_shared() && prepared::are_listed_by(function) {
+    // The view `pg_prepared_statements` is made of it.
+    let event = if gate::is_shared() && u32::from(function) == pg_sys::F_PG_PREPARED_STATEMENT {
         Event::PreparedTexts
     } else if !switch_state::is_locked() && lock::reach::reaches_beyond(function) {
         Event::Reach

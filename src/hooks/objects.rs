@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_void};
 
 use pgrx::pg_sys;
 
-use crate::pg::compat;
-use crate::pg::list::elements;
+use super::compat;
+use crate::hooks::list::elements;
 use crate::pg::statement::qualified;
 
 /// The objects that a utility statement names, as far as it says so.

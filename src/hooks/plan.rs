@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys;
 
+use super::compat::{Planning, install_planning};
 use super::query;
-use crate::pg::compat::{Planning, install_planning};
 use crate::session::{gate, parsing};
 
 /// Once, in the postmaster.

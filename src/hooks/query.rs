@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::pg::catalog;
+use crate::pg::{catalog, compat};
 
 /// catalog/pg_language.dat; fixed.
 const INTERNAL: u32 = 12;
@@ -48,9 +48,19 @@ unsafe extern "C-unwind" fn is_such(function: pg_sys::Oid, _context: *mut c_void
     });
     found.is_some_and(|(language, is_immutable)| {
         let is_c = language == C || language == INTERNAL;
-        let is_anybodys = || catalog::all_may_execute(function);
+        let is_anybodys = || all_may_execute(function);
         language == SQL || is_immutable && !(is_c && is_anybodys())
     })
+}
+
+/// May everyone execute the function, which there is?
+fn all_may_execute(function: pg_sys::Oid) -> bool {
+    let public = pg_sys::ACL_ID_PUBLIC.into();
+    compat::may(
+        (pg_sys::ProcedureRelationId, function),
+        public,
+        pg_sys::ACL_EXECUTE,
+    )
 }
 
 /// Does it hold a value that was made from a text, by a rule that is not always the same?

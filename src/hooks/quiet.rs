@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::guards;
 use crate::attention;
 use crate::audit::watched;
-use crate::pg::{identity, invalidation};
+use crate::pg::{identity, invalidation, raw};
 use crate::session::claim_settings;
 use crate::{lock, login, temporary};
 
@@ -14,7 +14,7 @@ use crate::{lock, login, temporary};
 #[inline]
 pub fn is_quiet() -> bool {
     let login = attention::quiet_for();
-    login != 0 && identity::is_login_itself(login)
+    login != 0 && is_login_itself(login)
 }
 
 /// Was there nothing when last looked at, as whoever the session acts?
@@ -34,7 +34,7 @@ pub unsafe fn note() {
     // SAFETY: by contract.
     let is_quiet = !NEVER.load(Ordering::Relaxed)
         && !has_state()
-        && identity::is_login_itself(user)
+        && is_login_itself(user)
         && !watched::is_watched()
         && !guards::rows::has_portals()
         && unsafe { guards::flags() } == 0
@@ -56,4 +56,15 @@ pub fn never() {
 /// What the session itself has become, with no change of roles.
 fn has_state() -> bool {
     lock::is_bound() || login::standing::is_watched() || claim_settings::are_secured()
+}
+
+/// Does the session act as its own login, and is that this one?
+#[inline]
+fn is_login_itself(role: u32) -> bool {
+    // SAFETY: reads of backend globals.
+    unsafe {
+        u32::from(raw::GetUserId()) == role
+            && u32::from(raw::GetOuterUserId()) == role
+            && u32::from(raw::GetSessionUserId()) == role
+    }
 }

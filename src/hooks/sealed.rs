@@ -5,10 +5,10 @@ use std::ffi::{CStr, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::compat;
 use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all, refuse_maintaining};
+use crate::hooks::list::elements;
 use crate::own_tables::{self, SCHEMAS as OWN_SCHEMAS};
-use crate::pg::compat;
-use crate::pg::list::elements;
 
 /// Is the statement one that may hold relations? The first question of the hook.
 ///

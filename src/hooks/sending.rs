@@ -7,35 +7,43 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::error_context::explaining;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_query, before_query_of_another,
     inherits_for_a_time,
 };
+use super::wire::{self, Message, Watching};
 use super::{guards, statements};
 use crate::audit::{self, Class};
 use crate::door;
 use crate::lock::{self, is_bound};
 use crate::login;
-use crate::pg::error_context::explaining;
-use crate::pg::wire::{self, Message, Turns};
-use crate::pg::{invalidation, raw};
+use crate::pg::{connection, invalidation, raw};
 use crate::session::ends;
 
 /// Once, in the postmaster.
 pub fn install() {
-    let turns = Turns { begins, failed };
-    wire::install(before_message, turns);
+    connection::watched_by(wire::watch::<Messages>);
 }
 
-unsafe fn begins() {
-    enter();
+struct Messages;
+
+impl Watching for Messages {
+    unsafe fn may_send(message: Message) -> bool {
+        // SAFETY: by contract.
+        unsafe { before_message(message) }
+    }
+
+    unsafe fn begins() {
+        enter();
+    }
+
+    unsafe fn failed() {
+        ends::again();
+    }
 }
 
-unsafe fn failed() {
-    ends::again();
-}
-
-/// Unguarded, like the hooks of `hooks`: it owns nothing.
+/// Unguarded, like the hooks: it owns nothing.
 unsafe fn before_message(message: Message) -> bool {
     // SAFETY: reads of backend globals. Where interrupts are held back, or no transaction is, nothing of a
     // user's can be running: those are messages of PostgreSQL's own.

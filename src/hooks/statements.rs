@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::compat;
+use super::error_context;
 use super::objects::objects;
-use super::what_runs::{self, is_ddl};
+use super::what_runs::{self, is_ddl, tag_of};
 use crate::audit::line::{Line, MAX_TEXT, Value};
 use crate::audit::running::{self, Running};
 use crate::audit::{self, Class, redact, watched};
 use crate::guc::{self, AuditText};
-use crate::pg::statement::{self, add_relation, tag};
-use crate::pg::{clock, compat, error_context, identity, invalidation, server, wire, xact};
+use crate::pg::invalidation::{self, Counted};
+use crate::pg::statement::add_relation;
+use crate::pg::{clock, connection, identity, server, xact};
 
 unsafe extern "C-unwind" {
     // executor/executor.h
@@ -70,7 +73,7 @@ pub unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, flags: i3
         }
         let plan = (*query).plannedstmt;
         let statement = running::members(|line| {
-            line.field("tag", Value::Text(tag(plan.cast())));
+            line.field("tag", Value::Text(tag_of(plan.cast())));
             with_accesses(plan, |members| line.members(members));
             text(line, plan, (*query).sourceText);
         });
@@ -119,7 +122,7 @@ pub unsafe extern "C-unwind" fn utility_started(
         if (*node).type_ == pg_sys::NodeTag::T_TransactionStmt {
             return false;
         }
-        let tag = tag(node);
+        let tag = tag_of(node);
         let changes_objects = !matches!(
             (*node).type_,
             pg_sys::NodeTag::T_ExecuteStmt | pg_sys::NodeTag::T_ExplainStmt
@@ -177,7 +180,7 @@ pub extern "C-unwind" fn called(function: pg_sys::Oid) {
     if !what_runs::is_function_call() || LAST.swap(arrived, Ordering::Relaxed) == arrived {
         return;
     }
-    let name = statement::signature(function);
+    let name = signature(function);
     let statement = running::members(|line| {
         line.field("tag", Value::Text("FUNCTION CALL"));
         line.field("reads", Value::Texts(&[]));
@@ -198,7 +201,16 @@ pub extern "C-unwind" fn called(function: pg_sys::Oid) {
         rows: 0,
     });
     // Its answer is its end.
-    wire::watch();
+    connection::watch();
+}
+
+/// A function's name with its schema and the types of its arguments.
+fn signature(function: pg_sys::Oid) -> String {
+    // SAFETY: a catalogue look-up inside a transaction; a terminated string.
+    unsafe {
+        let name = pg_sys::format_procedure_qualified(function);
+        crate::pg::text::read(CStr::from_ptr(name)).into_owned()
+    }
 }
 
 /// The answer to a function call is about to be sent.
@@ -258,7 +270,7 @@ type Accesses = Vec<(pg_sys::Oid, u64)>;
 /// `reads` and `writes` of the statements before, as long as no relation and no schema has changed.
 #[derive(Default)]
 struct KnownAccesses {
-    generation: (u64, u64),
+    generation: [u64; 2],
     members: HashMap<Accesses, Rc<[u8]>>,
     /// The buffer of the last look.
     wanted: Accesses,
@@ -279,7 +291,7 @@ thread_local! {
 /// A valid plan whose relations are locked.
 unsafe fn with_accesses(plan: *mut pg_sys::PlannedStmt, write: impl FnOnce(&[u8])) {
     ACCESSES.with_borrow_mut(|known| {
-        let generation = invalidation::known_relations_and_schemas();
+        let generation = invalidation::counts([Counted::Objects, Counted::Schemas]);
         if known.generation != generation || known.members.len() >= MOST_ACCESSES {
             known.members.clear();
             known.last = None;

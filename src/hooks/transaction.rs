@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::error_context;
 use crate::audit::{self, End, running};
-use crate::pg::error_context;
 
 /// Once, in the postmaster, inherited by every backend.
 pub fn install() {

@@ -10,6 +10,7 @@ use super::decode::{
     changes_roles, decode, goes_on_after_the_end, is_about_roles, is_transaction,
     leaves_parsing_alone, leaves_the_login_alone, renames,
 };
+use super::error_context::explaining;
 use super::judge::{
     acts_as_another, before_anything, before_inherited_use, before_utility_of_another,
     inherits_for_a_time,
@@ -21,8 +22,7 @@ use crate::jwt;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
 use crate::login;
-use crate::pg::error_context::{self, explaining};
-use crate::pg::{seclabel, xact};
+use crate::pg::{raw, seclabel, statement};
 use crate::scope::declared::renames;
 use crate::session::{claim_settings, gate, leftovers, switch_state};
 use crate::{temporary, verify, wakeup};
@@ -106,7 +106,7 @@ unsafe extern "C-unwind" fn process_utility(
         }
         if claim_settings::are_secured() && !is_transaction(node) {
             // Others may keep the text of a statement that only holds a token and uses none: EXPLAIN, DECLARE, DO.
-            error_context::strike_out(query, jwt::redact);
+            statement::strike_out(query, jwt::redact);
         }
         if is_about_roles(node) {
             before_role_change();
@@ -194,7 +194,7 @@ unsafe fn discards_all(
             && (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
             && gate::is_closed()
             && !switch_state::is_locked()
-            && !xact::is_in_block(context)
+            && !is_in_block(context)
     }
 }
 
@@ -283,4 +283,12 @@ unsafe extern "C-unwind" fn before_setting(statement: *mut pg_sys::VariableSetSt
             claim_settings::before_set(CStr::from_ptr(name));
         }
     }
+}
+
+/// Does the statement run inside a transaction block, a function, or a message with others? PostgreSQL then refuses what
+/// it runs in no transaction.
+fn is_in_block(context: pg_sys::ProcessUtilityContext::Type) -> bool {
+    let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+    // SAFETY: reads the transaction's state.
+    unsafe { raw::IsInTransactionBlock(is_top_level) }
 }

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 unsafe extern "C-unwind" {
     // tcop/utility.h
+    fn CreateCommandTag(statement: *mut pg_sys::Node) -> pg_sys::CommandTag::Type;
     fn GetCommandTagName(tag: pg_sys::CommandTag::Type) -> *const c_char;
     fn GetCommandLogLevel(statement: *mut pg_sys::Node) -> u32;
 }
@@ -20,6 +21,19 @@ const DDL: u32 = 1;
 pub unsafe fn is_ddl(statement: *mut pg_sys::Node) -> bool {
     // SAFETY: by contract.
     unsafe { GetCommandLogLevel(statement) == DDL }
+}
+
+/// Which command it is.
+///
+/// # Safety
+/// A valid statement.
+pub unsafe fn tag_of(statement: *mut pg_sys::Node) -> &'static str {
+    // SAFETY: by contract; the names are constants in ASCII.
+    unsafe {
+        CStr::from_ptr(GetCommandTagName(CreateCommandTag(statement)))
+            .to_str()
+            .unwrap_or_default()
+    }
 }
 
 /// The command that is being run; not while it is still being analysed.

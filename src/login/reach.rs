@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 
 use crate::label::{self, Kind, Metadata};
 use crate::memberships;
-use crate::pg::{server, shdepend};
+use crate::pg::{compat, server, shdepend};
 
 /// Does the client ask for a database that has a part of its scopes, and is not its own? While it logs in, when no more can be
 /// read than labels.
@@ -71,9 +71,15 @@ fn holds_here(role: pg_sys::Oid, connecting: bool) -> bool {
     let marks = shdepend::marks_of(role);
     marks.iter().any(|mark| match mark.kind {
         b'a' if mark.class == u32::from(pg_sys::DatabaseRelationId) => {
-            mark.object == here && (connecting || server::may_make_schemas(role))
+            mark.object == here && (connecting || may_make_schemas(role))
         }
         b'a' | b'o' => mark.database == here,
         _ => false,
     })
+}
+
+/// May the role make schemas in this database? Inside a transaction.
+fn may_make_schemas(role: pg_sys::Oid) -> bool {
+    let here = (pg_sys::DatabaseRelationId, server::database());
+    compat::may(here, role, pg_sys::ACL_CREATE)
 }

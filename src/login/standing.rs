@@ -11,7 +11,7 @@ use crate::admission::refusal::Refusal;
 use crate::attention;
 use crate::error::raise;
 use crate::label;
-use crate::pg::{catalog, clock, invalidation, wire};
+use crate::pg::{catalog, clock, connection, invalidation};
 use crate::session::ends;
 use crate::wakeup;
 
@@ -52,7 +52,7 @@ pub fn enforce() {
         return;
     }
     // It may end without a deadline.
-    wire::watch();
+    connection::watch();
     let login = LOGIN.load(Ordering::Relaxed).into();
     let renewals = wakeup::renewals(login);
     let generation = invalidation::roles_generation();

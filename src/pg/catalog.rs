@@ -13,11 +13,12 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::compat;
 use super::scan::{Scan, cached};
-use super::{clock, compat};
+use crate::timestamp::from_postgres;
 
-pub use function::{is_postgresqls, is_pure, look as look_at_function};
-pub use trigger::{Trigger, any_trigger, is_over_expressions, is_owned_by, new_trigger, owns};
+pub use function::{is_postgresqls, look as look_at_function};
+pub use trigger::{Trigger, any_trigger, is_over_expressions, new_trigger};
 pub use types::{is_new_temporary_type, is_temporary_schema, path_names_temporary_schema};
 
 /// A row of `pg_authid`.
@@ -94,7 +95,7 @@ fn role(cache: pg_sys::SysCacheIdentifier::Type, key: impl Into<pg_sys::Datum>) 
                 bypass_rls: form.rolbypassrls,
                 inherits: form.rolinherit,
                 has_password: attribute(pg_sys::Anum_pg_authid_rolpassword).is_some(),
-                valid_until: valid_until.map(|datum| clock::from_postgres(datum.value() as i64)),
+                valid_until: valid_until.map(|datum| from_postgres(datum.value() as i64)),
             }
         })
     }
@@ -104,6 +105,12 @@ fn role(cache: pg_sys::SysCacheIdentifier::Type, key: impl Into<pg_sys::Datum>) 
 pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: catalogue reads inside a transaction.
     unsafe { pg_sys::is_admin_of_role(member, role) }
+}
+
+fn owner_of_relation(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
+    // SAFETY: inside a transaction; a row of that catalogue.
+    unsafe { cached(pg_sys::SysCacheIdentifier::RELOID, relation, look) }
 }
 
 pub fn owner_of_schema(schema: pg_sys::Oid) -> Option<pg_sys::Oid> {
@@ -118,40 +125,24 @@ pub fn owner_of_database(database: pg_sys::Oid) -> Option<pg_sys::Oid> {
     unsafe { cached(pg_sys::SysCacheIdentifier::DATABASEOID, database, look) }
 }
 
-/// May the role create in the schema?
-pub fn may_create_in(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    compat::may(
-        (pg_sys::NamespaceRelationId, schema),
-        role,
-        pg_sys::ACL_CREATE,
-    )
+/// Does the role own the relation, or inherit from its owner? True when there is none.
+pub fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
+    owner_of_relation(relation).is_none_or(|owner| has_privileges_of(role, owner))
 }
 
 /// May the role REINDEX the table, as its owner or, from 17 on, by MAINTAIN?
 pub fn may_maintain(table: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     const MAINTAIN: u32 = 1 << 14;
-    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
-    // SAFETY: inside a transaction; a row of that catalogue; a table that is there.
+    let Some(owner) = owner_of_relation(table) else {
+        return false;
+    };
+    // SAFETY: inside a transaction; a table that is there.
     unsafe {
-        let owner = cached(pg_sys::SysCacheIdentifier::RELOID, table, look);
-        let Some(owner) = owner else {
-            return false;
-        };
         has_privileges_of(role, owner)
             || compat::HAS_MAINTAIN
                 && pg_sys::pg_class_aclcheck(table, role, pg_sys::AclMode::from(MAINTAIN))
                     == pg_sys::AclResult::ACLCHECK_OK
     }
-}
-
-/// May everyone execute the function, which there is?
-pub fn all_may_execute(function: pg_sys::Oid) -> bool {
-    let public = pg_sys::ACL_ID_PUBLIC.into();
-    compat::may(
-        (pg_sys::ProcedureRelationId, function),
-        public,
-        pg_sys::ACL_EXECUTE,
-    )
 }
 
 /// Gives a role its password, as the verifier that PostgreSQL would store. False when there is no such
@@ -250,7 +241,9 @@ fn memberships_where(
                     )
                 };
                 counts(&attribute).then(|| {
-                    pg_sys::Oid::from(attribute(compat::MEMBERSHIP_ROLE_COLUMN).value() as u32)
+                    pg_sys::Oid::from(
+                        attribute(pg_sys::Anum_pg_auth_members_roleid as i16).value() as u32,
+                    )
                 })
             })
             .collect();
@@ -259,11 +252,6 @@ fn memberships_where(
         roles.dedup();
         roles
     }
-}
-
-/// OID, superuser and VALID UNTIL (Unix microseconds) of every role, in no order.
-pub fn deadlines(mut visit: impl FnMut(pg_sys::Oid, bool, Option<i64>)) {
-    each_role(|oid, _, superuser, _, deadline| visit(oid, superuser, deadline));
 }
 
 /// OID, name, superuser, INHERIT and VALID UNTIL (Unix microseconds) of every role, in no order.
@@ -280,7 +268,7 @@ pub fn each_role(mut visit: impl FnMut(pg_sys::Oid, &CStr, bool, bool, Option<i6
             name,
             form.rolsuper,
             form.rolinherit,
-            deadline.map(|datum| clock::from_postgres(datum.value() as i64)),
+            deadline.map(|datum| from_postgres(datum.value() as i64)),
         );
         true
     });

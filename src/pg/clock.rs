@@ -4,27 +4,12 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 use super::raw;
-
-/// 2000-01-01 00:00:00 UTC, PostgreSQL's own epoch, in Unix microseconds.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+use crate::timestamp::{from_postgres, to_postgres};
 
 /// The clock now, not the start of the transaction.
 pub fn now() -> i64 {
     // SAFETY: reads the system clock; no preconditions.
     from_postgres(unsafe { raw::GetCurrentTimestamp() })
-}
-
-/// Infinities stay at the ends of the range.
-pub fn from_postgres(timestamp: pg_sys::TimestampTz) -> i64 {
-    timestamp.saturating_add(POSTGRES_EPOCH)
-}
-
-/// The other way round; the ends of the range stay infinite.
-pub fn to_postgres(micros: i64) -> pg_sys::TimestampTz {
-    match micros {
-        i64::MIN | i64::MAX => micros,
-        _ => micros.saturating_sub(POSTGRES_EPOCH),
-    }
 }
 
 /// `now + interval` by PostgreSQL's calendar rules, in Unix microseconds.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 
-use super::compat::{Peer, Port};
+use super::compat::Port;
 use super::text::bytes;
 use super::{identity, setting};
 
@@ -31,6 +31,21 @@ pub fn authentication_failed() {
     if let Some(tell) = FAILED.get() {
         // SAFETY: it may be called in a backend that has a client.
         unsafe { tell() };
+    }
+}
+
+/// Who judges what is sent to clients.
+static WATCH: OnceLock<fn()> = OnceLock::new();
+
+/// Once, in the postmaster: what has the messages to this session's client judged.
+pub fn watched_by(watch: fn()) {
+    WATCH.get_or_init(|| watch);
+}
+
+/// From now on, in this session: where something may end, or rows are counted.
+pub fn watch() {
+    if let Some(watch) = WATCH.get() {
+        watch();
     }
 }
 
@@ -70,13 +85,6 @@ pub fn with_application_name<R>(look: impl FnOnce(Option<&[u8]>) -> R) -> R {
         Some(port) => look(port.application_name()),
         None => look(name),
     }
-}
-
-/// The client's end, its TCP port, and the name of the database. In a process with a client.
-pub fn with_place<R>(look: impl FnOnce(Peer, Option<u16>, Option<&[u8]>) -> R) -> Option<R> {
-    let port = Port::current()?;
-    let database = port.database().filter(|name| !name.is_empty());
-    Some(look(port.remote(), port.remote_port(), database))
 }
 
 /// The certificate of the client, in DER, if it has shown one that the server has verified. As OpenSSL has it, by the function of the

@@ -1,41 +1,17 @@
-//! What ALTER ROLE … SET says of a role (catalog/pg_db_role_setting.h), and having it in a session that has not logged in as it.
-
-use std::ffi::CString;
+//! What ALTER ROLE … SET says of a role (catalog/pg_db_role_setting.h).
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use super::arguments::Text;
 use super::scan::{Row, Scan};
-use super::text;
-use super::{compat, server, session_settings, setting};
 
-const SETTINGS: pg_sys::Oid = pg_sys::Oid::from_u32(2964);
-const BY_DATABASE_AND_ROLE: u32 = 2965;
-const DATABASE: u32 = 1;
-const ROLE: u32 = 2;
-const VALUES: u32 = 3;
-const COLUMNS: usize = 3;
+use pg_sys::{
+    Anum_pg_db_role_setting_setconfig as VALUES, Anum_pg_db_role_setting_setdatabase as DATABASE,
+    Anum_pg_db_role_setting_setrole as ROLE,
+    DbRoleSettingDatidRolidIndexId as BY_DATABASE_AND_ROLE, DbRoleSettingRelationId as SETTINGS,
+};
 
-pub type Stored = Vec<(CString, CString)>;
-
-/// The settings of the role in this database: IN DATABASE goes before.
-pub fn of(role: pg_sys::Oid) -> Stored {
-    let mut found = Stored::new();
-    for value in [pg_sys::InvalidOid, server::database()]
-        .into_iter()
-        .flat_map(|database| stored(database, role))
-    {
-        let Some((name, value)) = value.split_once('=') else {
-            continue;
-        };
-        let (Ok(name), Ok(value)) = (text::written(name), text::written(value)) else {
-            continue;
-        };
-        found.retain(|(known, _)| !known.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
-        found.push((name, value));
-    }
-    found
-}
+const COLUMNS: usize = pg_sys::Natts_pg_db_role_setting as usize;
 
 /// Each as `name=value`, of a role, or of all, in a database, or in all: 0 stands for all.
 pub fn stored(database: pg_sys::Oid, role: pg_sys::Oid) -> Vec<String> {
@@ -88,43 +64,4 @@ fn values(row: &Row) -> Vec<String> {
         .and_then(|values| unsafe { Vec::<Option<Text>>::from_datum(values, false) });
     let texts = texts.into_iter().flatten().flatten();
     texts.map(|text| text.0).collect()
-}
-
-/// What the session has of its own: the value of a SET, `None` without one.
-pub type Before = Vec<(CString, Option<CString>)>;
-
-/// Sets those that everybody may set, as whoever is logged in would; a value that is none any more is a WARNING. What the session had
-/// before, and those that a function's SET clause would undo when it ends.
-pub fn apply(stored: &Stored, action: pg_sys::GucAction::Type) -> (Before, Stored) {
-    let mut before = Before::new();
-    let mut waiting = Stored::new();
-    for (name, value) in stored {
-        let record = compat::find_setting(name);
-        // SAFETY: NULL, or a valid record.
-        let is_everybodys =
-            record.is_null() || unsafe { (*record).context } == pg_sys::GucContext::PGC_USERSET;
-        if !is_everybodys {
-            continue;
-        }
-        // SAFETY: as above.
-        if unsafe { setting::is_saved(record) } {
-            waiting.push((name.clone(), value.clone()));
-            continue;
-        }
-        // SAFETY: as above.
-        let known = unsafe { session_settings::of_session(record) };
-        // At WARNING no error is raised for a value.
-        let context = pg_sys::GucContext::PGC_USERSET;
-        if setting::change(name, Some(value), context, action, pg_sys::WARNING) {
-            before.push((name.clone(), known));
-        }
-    }
-    (before, waiting)
-}
-
-/// Gives the session back what it had.
-pub fn put_back(before: &Before) {
-    for (name, value) in before {
-        session_settings::set_back(name, value.as_ref());
-    }
 }

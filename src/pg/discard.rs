@@ -2,13 +2,6 @@
 
 use pgrx::{IntoDatum, pg_sys};
 
-unsafe extern "C-unwind" {
-    // commands/async.h, which pgrx does not bind. Queues an action for the commit.
-    fn Async_UnlistenAll();
-    // commands/sequence.h
-    fn ResetSequenceCaches();
-}
-
 /// Has this transaction used a temporary relation, or made one?
 pub fn has_used_temporary_schema() -> bool {
     // SAFETY: a plain read of a backend global.
@@ -28,13 +21,13 @@ pub fn temporary_objects() {
 /// UNLISTEN *, with the commit. Inside a transaction.
 pub fn listening() {
     // SAFETY: by contract; it does nothing when there is nothing to do.
-    unsafe { Async_UnlistenAll() }
+    unsafe { pg_sys::Async_UnlistenAll() }
 }
 
 /// The last values of sequences. At any time.
 pub fn sequences() {
     // SAFETY: the backend's own state.
-    unsafe { ResetSequenceCaches() }
+    unsafe { pg_sys::ResetSequenceCaches() }
 }
 
 /// Has random() begin anew; the seed from -1 to 1. At any time.

@@ -47,17 +47,6 @@ fn once_known(ask: unsafe extern "C-unwind" fn() -> pg_sys::Oid) -> pg_sys::Oid 
     unsafe { ask() }
 }
 
-/// Does the session act as its own login, and is that this one?
-#[inline]
-pub fn is_login_itself(role: u32) -> bool {
-    // SAFETY: reads of backend globals.
-    unsafe {
-        u32::from(raw::GetUserId()) == role
-            && u32::from(raw::GetOuterUserId()) == role
-            && u32::from(raw::GetSessionUserId()) == role
-    }
-}
-
 pub fn current_user() -> pg_sys::Oid {
     current_and_context().0
 }

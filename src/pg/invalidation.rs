@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use super::compat;
 use crate::attention;
 
 /// What changes are counted of.
 #[derive(Clone, Copy)]
-enum Counted {
+pub enum Counted {
     /// Roles, memberships, owners of databases and rights on settings.
     Roles,
     Schemas,
@@ -21,6 +20,14 @@ enum Counted {
 
 /// Each grows with each change. Backend-local.
 static COUNTS: [AtomicU64; 4] = [const { AtomicU64::new(1) }; 4];
+
+/// What decides which role a session may take: what acl.c listens to, and rights on settings.
+const ROLE_CACHES: [i32; 4] = [
+    pg_sys::SysCacheIdentifier::AUTHOID as i32,
+    pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as i32,
+    pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+    pg_sys::SysCacheIdentifier::PARAMETERACLNAME as i32,
+];
 
 const OBJECT_CACHES: [i32; 5] = [
     pg_sys::SysCacheIdentifier::RELOID as i32,
@@ -42,7 +49,7 @@ fn listen() {
         return;
     }
     let caches: [(Counted, &[i32]); 4] = [
-        (Counted::Roles, compat::ROLE_CACHES),
+        (Counted::Roles, &ROLE_CACHES),
         (
             Counted::Schemas,
             &[pg_sys::SysCacheIdentifier::NAMESPACEOID as i32],
@@ -102,29 +109,16 @@ pub fn roles() -> u64 {
     count(Counted::Roles)
 }
 
-/// Differs from the last one if a function may have changed, of what has been taken in.
-pub fn functions() -> u64 {
+/// Differ from the last ones if such things may have changed, of what has been taken in.
+pub fn counts<const N: usize>(of: [Counted; N]) -> [u64; N] {
     listen();
-    count(Counted::Functions)
+    of.map(count)
 }
 
 /// As [`roles`], after taking in what others have committed.
 pub fn roles_generation() -> u64 {
     take_in();
     roles()
-}
-
-/// Differs from the last ones if roles, memberships or schemas may have changed, of what has been
-/// taken in.
-pub fn known_roles_and_schemas() -> (u64, u64) {
-    listen();
-    (roles(), count(Counted::Schemas))
-}
-
-/// Differs from the last ones if a relation or a schema may have changed, of what has been taken in.
-pub fn known_relations_and_schemas() -> (u64, u64) {
-    listen();
-    (count(Counted::Objects), count(Counted::Schemas))
 }
 
 /// Tells everybody, with the commit, that this relation of this database has changed.

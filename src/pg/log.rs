@@ -1,4 +1,4 @@
-//! The server log (utils/elog.h): hearing of what is written into it, and writing.
+//! The server log (utils/elog.h): writing into it, and what lines of it are made of.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -16,6 +16,10 @@ unsafe extern "C-unwind" {
     fn errhidestmt(hide: bool) -> i32;
     fn errhidecontext(hide: bool) -> i32;
     fn errfinish(file: *const c_char, line: i32, function: *const c_char);
+    // It writes into a pipe and does nothing else.
+    fn write_pipe_chunks(data: *mut c_char, length: i32, destination: i32);
+    // utils/error/elog.c
+    static mut redirection_done: bool;
     // libintl.h, part of the C library
     #[cfg(target_os = "linux")]
     fn gettext(message: *const c_char) -> *mut c_char;
@@ -24,46 +28,21 @@ unsafe extern "C-unwind" {
 /// While [`report`] writes.
 static WRITING: AtomicBool = AtomicBool::new(false);
 
-/// Who hears of what PostgreSQL writes into the log.
-pub trait Heard {
-    /// # Safety
-    /// A valid error, which PostgreSQL is reporting; owns nothing.
-    unsafe fn hear(error: *mut pg_sys::ErrorData);
-}
-
 type EmitLog = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
-static mut PREVIOUS: pg_sys::emit_log_hook_type = None;
-static OURS: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
-/// From now on, before those who were told of it until now. Once, in the postmaster.
-pub fn hear<H: Heard>() {
-    OURS.store(emit_log::<H> as EmitLog as *mut (), Ordering::Relaxed);
-    // SAFETY: single-threaded; saves what was there before.
-    unsafe {
-        PREVIOUS = pg_sys::emit_log_hook;
-        pg_sys::emit_log_hook = Some(emit_log::<H>);
-    }
-}
+/// The hook that hears of what is written into the log, where no other had been installed before it.
+static ONLY: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
-unsafe extern "C-unwind" fn emit_log<H: Heard>(error: *mut pg_sys::ErrorData) {
-    // SAFETY: PostgreSQL passes the error that it is about to write, and is still reporting.
-    unsafe {
-        H::hear(error);
-        if let Some(previous) = PREVIOUS {
-            previous(error);
-        }
-    }
+/// Once, in the postmaster.
+pub fn heard_only_by(hook: EmitLog) {
+    ONLY.store(hook as *mut (), Ordering::Relaxed);
 }
 
 /// Does nobody else hear of what is written into the log?
 fn hears_alone() -> bool {
-    // SAFETY: reads of function pointers; single-threaded.
-    unsafe {
-        let previous = PREVIOUS;
-        previous.is_none()
-            && pg_sys::emit_log_hook
-                .is_some_and(|hook| hook as *mut () == OURS.load(Ordering::Relaxed))
-    }
+    // SAFETY: a read of a function pointer; single-threaded.
+    unsafe { pg_sys::emit_log_hook }
+        .is_some_and(|hook| hook as *mut () == ONLY.load(Ordering::Relaxed))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,14 +104,19 @@ pub fn is_wanted() -> bool {
     least == PgLogLevel::LOG as i32 || least <= PgLogLevel::ERROR as i32
 }
 
-/// To the collector, if there is one, else to stderr, in one piece.
+/// To the collector, if there is one, else to stderr, in one piece; false when it is too long for the collector.
 pub fn send(line: &mut [u8]) -> bool {
-    if compat::has_log_collector() {
-        return compat::write_to_log_collector(line);
-    }
-    // SAFETY: the bytes are valid. What cannot be written cannot be reported either.
+    // SAFETY: a read of a backend global; the bytes are valid. What cannot be written cannot be reported either.
     unsafe {
-        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        if !redirection_done {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+            return true;
+        }
+        let Ok(length) = i32::try_from(line.len()) else {
+            return false;
+        };
+        let destination = pg_sys::LOG_DESTINATION_STDERR as i32;
+        write_pipe_chunks(line.as_mut_ptr().cast(), length, destination);
     }
     true
 }
@@ -154,12 +138,7 @@ pub fn with_prefix<R>(look: impl FnOnce(&[u8], Option<Client<'_>>) -> R) -> R {
 /// `lc_messages`, and the encoding of messages, which changes when the session gets to its database.
 pub fn with_language<R>(look: impl FnOnce(&[u8], i32) -> R) -> R {
     // SAFETY: terminated, or NULL; reads of backend globals.
-    unsafe {
-        look(
-            bytes(compat::language_of_messages()),
-            raw::GetMessageEncoding(),
-        )
-    }
+    unsafe { look(bytes(pg_sys::locale_messages), raw::GetMessageEncoding()) }
 }
 
 /// # Safety

@@ -18,8 +18,3 @@ pub fn drop(name: &CStr) {
     // SAFETY: a terminated name.
     unsafe { pg_sys::DropPreparedStatement(name.as_ptr(), false) }
 }
-
-/// Is it `pg_prepared_statement()`, which the view is made of (catalog/pg_proc.dat)?
-pub fn are_listed_by(function: pg_sys::Oid) -> bool {
-    function.to_u32() == pg_sys::F_PG_PREPARED_STATEMENT
-}

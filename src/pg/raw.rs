@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use pgrx::pg_sys::{self, AttrNumber, Datum, HeapTuple, Oid, TimestampTz};
+use pgrx::pg_sys::{self, Oid, TimestampTz};
 
 unsafe extern "C-unwind" {
     // miscadmin.h
@@ -26,15 +26,6 @@ unsafe extern "C-unwind" {
     pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     // utils/timestamp.h
     pub fn GetCurrentTimestamp() -> TimestampTz;
-    // utils/syscache.h; may raise errors: for unguarded hooks that own nothing
-    pub fn SearchSysCache1(cache: i32, key: Datum) -> HeapTuple;
-    pub fn SysCacheGetAttr(
-        cache: i32,
-        tuple: HeapTuple,
-        attribute: AttrNumber,
-        is_null: *mut bool,
-    ) -> Datum;
-    pub fn ReleaseSysCache(tuple: HeapTuple);
     // utils/inval.h; may raise errors: for unguarded hooks that own nothing
     pub fn AcceptInvalidationMessages();
     // utils/plancache.h

@@ -1,7 +1,5 @@
 //! The schemas in which the caller's names are looked for.
 
-use std::ffi::CStr;
-
 use super::text;
 use pgrx::pg_sys;
 
@@ -16,10 +14,7 @@ pub fn schemas() -> Vec<String> {
         }
         for place in 0..(*path).length {
             let schema = (*(*path).elements.add(place as usize)).oid_value;
-            let name = pg_sys::get_namespace_name(schema);
-            if !name.is_null() {
-                names.push(text::read(CStr::from_ptr(name)).into_owned());
-            }
+            names.extend(text::owned(pg_sys::get_namespace_name(schema)));
         }
     }
     names

@@ -1,4 +1,4 @@
-//! Security labels on roles (catalog/pg_shseclabel.h, which pgrx does not bind; OIDs and columns of a system catalogue are fixed).
+//! Security labels on roles (catalog/pg_shseclabel.h).
 
 use std::ffi::{CStr, CString};
 
@@ -7,12 +7,11 @@ use pgrx::pg_sys;
 use super::catalog::text;
 use super::scan::{Row, Scan, cached};
 
-const LABELS: pg_sys::Oid = pg_sys::Oid::from_u32(3592);
-const BY_OBJECT: u32 = 3593;
-const OBJECT: u32 = 1;
-const CLASS: u32 = 2;
-const PROVIDER: u32 = 3;
-const LABEL: u32 = 4;
+use pg_sys::{
+    Anum_pg_shseclabel_classoid as CLASS, Anum_pg_shseclabel_label as LABEL,
+    Anum_pg_shseclabel_objoid as OBJECT, Anum_pg_shseclabel_provider as PROVIDER,
+    SharedSecLabelObjectIndexId as BY_OBJECT, SharedSecLabelRelationId as LABELS,
+};
 
 /// The label that the provider has put on a role.
 pub fn get(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
@@ -20,10 +19,7 @@ pub fn get(provider: &CStr, role: pg_sys::Oid) -> Option<String> {
     // SAFETY: inside a transaction; GetSecurityLabel copies the label into our memory context.
     unsafe {
         let label = pg_sys::GetSecurityLabel(&object, provider.as_ptr());
-        if label.is_null() {
-            return None;
-        }
-        let text = super::text::read(CStr::from_ptr(label)).into_owned();
+        let text = super::text::owned(label)?;
         pg_sys::pfree(label.cast());
         Some(text)
     }

@@ -4,21 +4,22 @@
 //! shows values in SHOW, pg_settings and error messages. So the setting's own value is always the
 //! same mask, and what was configured travels in the setting's `extra`, which nothing prints.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use pgrx::guc::{GucContext, GucFlags, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
-use super::compat;
+use super::{compat, own_setting};
 
 const MASK: &CStr = c"********";
 
 /// The configured text, owned by the settings machinery; NULL when there is none.
 static VALUE: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
-static mut SHOWN: *mut c_char = std::ptr::null_mut();
+static SHOWN: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(MASK));
 
 /// May it have this value? What it says of it does not show it.
 type Check = fn(&[u8]) -> bool;
@@ -27,22 +28,10 @@ static CHECK: OnceLock<Check> = OnceLock::new();
 /// Defines it; there is one.
 pub fn define(name: &'static CStr, short: &'static CStr, long: &'static CStr, is_right: Check) {
     CHECK.get_or_init(|| is_right);
-    // SAFETY: strings and the variable are static; the hooks have the types that PostgreSQL asks for.
-    unsafe {
-        pg_sys::DefineCustomStringVariable(
-            name.as_ptr(),
-            short.as_ptr(),
-            long.as_ptr(),
-            &raw mut SHOWN,
-            MASK.as_ptr(),
-            pg_sys::GucContext::PGC_SIGHUP,
-            (pg_sys::GUC_SUPERUSER_ONLY | pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE)
-                as i32,
-            Some(check),
-            Some(assign),
-            None,
-        );
-    }
+    let flags = GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL;
+    let hooks = (Some(check as _), Some(assign as _));
+    // SAFETY: both hooks are guarded.
+    unsafe { own_setting::register(name, short, long, &SHOWN, GucContext::Sighup, flags, hooks) }
 }
 
 /// What the administrator has configured.

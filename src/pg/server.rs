@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 
 use pgrx::pg_sys;
 
-use super::compat::{self, Peer, Port};
+use super::compat::{self, Port};
 use super::scan::Scan;
 use super::{setting, text};
 
@@ -67,14 +67,7 @@ pub fn port() -> i32 {
 /// A setting as the server shows it; `None` where this version has none of that name.
 pub fn setting(name: &CStr) -> Option<String> {
     // SAFETY: missing_ok, not restricted; the result points into PostgreSQL's memory and is copied.
-    unsafe {
-        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if value.is_null() {
-            None
-        } else {
-            Some(text::read(CStr::from_ptr(value)).into_owned())
-        }
-    }
+    unsafe { text::owned(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
 }
 
 /// What the server's own configuration says, before what is set for databases and roles.
@@ -112,10 +105,7 @@ pub fn database_name() -> String {
 /// Inside a transaction, that of a login too.
 pub fn name_of_database(database: pg_sys::Oid) -> Option<String> {
     // SAFETY: inside a transaction; the copy is freed with the memory context.
-    unsafe {
-        let name = pg_sys::get_database_name(database);
-        (!name.is_null()).then(|| text::read(CStr::from_ptr(name)).into_owned())
-    }
+    unsafe { text::owned(pg_sys::get_database_name(database)) }
 }
 
 /// The OID of the database of this name; inside a transaction, that of a login too.
@@ -158,15 +148,6 @@ pub fn may_connect(role: pg_sys::Oid) -> bool {
     )
 }
 
-/// May the role make schemas in this database? Inside a transaction.
-pub fn may_make_schemas(role: pg_sys::Oid) -> bool {
-    compat::may(
-        (pg_sys::DatabaseRelationId, database()),
-        role,
-        pg_sys::ACL_CREATE,
-    )
-}
-
 /// When the configuration was last read; changes with every reload.
 pub fn configuration_time() -> i64 {
     // SAFETY: a plain read of a backend global.
@@ -182,18 +163,10 @@ pub fn takes_utf8() -> bool {
 
 /// A text in UTF-8 as the database can show and keep it, whatever its encoding.
 pub fn fitted(text: &str) -> Cow<'_, str> {
-    if takes_utf8() || text.is_ascii() {
+    if takes_utf8() {
         return Cow::Borrowed(text);
     }
-    let mut fitting = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii() {
-            fitting.push(character);
-        } else {
-            fitting.extend(character.escape_unicode());
-        }
-    }
-    Cow::Owned(fitting)
+    crate::text::in_ascii(text)
 }
 
 /// A text in UTF-8 in the database's encoding: the same, or a copy; 22P05 when it has no such character.
@@ -249,26 +222,8 @@ pub fn database_asked_for() -> Option<String> {
     Some(text::of(Port::current()?.database()?).into_owned())
 }
 
-/// How the client of this session reached the server: the folder of a Unix socket, or the
-/// server's address. `None` in a process without a client.
-pub fn endpoint() -> Option<String> {
-    match Port::current()?.local() {
-        Peer::Tcp(address) => Some(address.to_string()),
-        Peer::Socket(path) => {
-            let path = path?;
-            let folder = path.parent()?.to_str()?;
-            (!folder.is_empty()).then(|| folder.to_owned())
-        }
-        Peer::Unknown => None,
-    }
-}
-
 /// Can there be transactions that are prepared for a commit in two phases?
 pub fn takes_prepared_transactions() -> bool {
-    unsafe extern "C" {
-        // access/twophase.h
-        static max_prepared_xacts: std::ffi::c_int;
-    }
     // SAFETY: a plain read of a backend global.
-    unsafe { max_prepared_xacts != 0 }
+    unsafe { pg_sys::max_prepared_xacts != 0 }
 }

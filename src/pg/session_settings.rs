@@ -1,16 +1,10 @@
-//! What a transaction sets for its session, and how to have it for the transaction alone.
+//! What a session, and a transaction in it, has set for itself.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
 use super::{compat, setting};
-
-thread_local! {
-    /// What the session had set for itself when it was remembered.
-    static BEFORE: RefCell<Vec<(CString, CString)>> = const { RefCell::new(Vec::new()) };
-}
 
 /// Makes every SET of this transaction a SET LOCAL, so that the commit undoes it. Returns the names of
 /// those that have set something else than what there was; a RESET is none of them. Those that are exempt stay.
@@ -41,9 +35,9 @@ pub fn keep_for_the_transaction(is_exempt: impl Fn(&CStr) -> bool) -> Vec<String
     undone
 }
 
-/// Remembers what the session has set for itself, without what this transaction has set: all but those that are exempt.
-pub fn remember(is_exempt: impl Fn(&CStr) -> bool) {
-    let mut before = Vec::new();
+/// What the session has set for itself, without what this transaction has set.
+pub fn committed() -> Vec<(CString, CString)> {
+    let mut found = Vec::new();
     compat::all_settings(|setting| {
         // SAFETY: a valid record, whose stack is a terminated list of valid entries.
         unsafe {
@@ -57,54 +51,33 @@ pub fn remember(is_exempt: impl Fn(&CStr) -> bool) {
                 ((*first).source, (*first).prior.val)
             };
             if source == pg_sys::GucSource::PGC_S_SESSION
-                && !is_exempt(name(setting))
                 && let Some(value) = text(setting, &value)
             {
-                before.push((name(setting).to_owned(), value));
+                found.push((name(setting).to_owned(), value));
             }
         }
     });
-    BEFORE.set(before);
+    found
 }
 
-/// The settings of the session are what they were when they were remembered, once the transaction has
-/// committed.
-pub fn put_back(is_exempt: impl Fn(&CStr) -> bool) {
+/// The names of all that the session has set for itself.
+pub fn names() -> Vec<CString> {
     let mut names = Vec::new();
     compat::all_settings(|setting| {
         // SAFETY: a valid record.
         unsafe {
-            if (*setting).source == pg_sys::GucSource::PGC_S_SESSION && !is_exempt(name(setting)) {
+            if (*setting).source == pg_sys::GucSource::PGC_S_SESSION {
                 names.push(name(setting).to_owned());
             }
         }
     });
-    BEFORE.with_borrow(|before| {
-        for name in &names {
-            if !before.iter().any(|(known, _)| known == name) {
-                set(name, None);
-            }
-        }
-        for (name, value) in before {
-            set_back(name, Some(value));
-        }
-    });
+    names
 }
 
-/// As [`set`], for a value that there was; `None` is the session's default.
-pub fn set_back(name: &CStr, value: Option<&CString>) {
-    // A value that is none any more: the time zone's file is gone, say.
-    if value.is_none() || !set(name, value) {
-        set(name, None);
-    }
-}
-
-/// What the session has set for itself.
-///
-/// # Safety
-/// NULL, or a valid record.
-pub unsafe fn of_session(setting: *mut pg_sys::config_generic) -> Option<CString> {
-    // SAFETY: by contract.
+/// What the session has set this one to; `None` without a value of its own.
+pub fn of_session(name: &CStr) -> Option<CString> {
+    let setting = compat::find_setting(name);
+    // SAFETY: NULL, or a valid record.
     unsafe {
         let is_set = !setting.is_null() && (*setting).source == pg_sys::GucSource::PGC_S_SESSION;
         is_set
@@ -113,23 +86,27 @@ pub unsafe fn of_session(setting: *mut pg_sys::config_generic) -> Option<CString
     }
 }
 
+/// Gives the session a value that it had; `None` is its default.
+pub fn set_back(name: &CStr, value: Option<&CString>) {
+    let set = |value| {
+        let (context, action) = (
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucAction::GUC_ACTION_SET,
+        );
+        // At WARNING no error is raised for a value.
+        setting::change(name, value, context, action, pg_sys::WARNING)
+    };
+    // A value that is none any more: the time zone's file is gone, say.
+    if value.is_none() || !set(value.map(CString::as_c_str)) {
+        set(None);
+    }
+}
+
 /// # Safety
 /// A valid record, for as long as the result is used.
 unsafe fn name<'a>(setting: *mut pg_sys::config_generic) -> &'a CStr {
     // SAFETY: by contract; names are terminated.
     unsafe { CStr::from_ptr((*setting).name) }
-}
-
-/// As SET does, inside a transaction; NULL is RESET.
-fn set(name: &CStr, value: Option<&CString>) -> bool {
-    // At WARNING no error is raised for a value.
-    setting::change(
-        name,
-        value.map(CString::as_c_str),
-        pg_sys::GucContext::PGC_SUSET,
-        pg_sys::GucAction::GUC_ACTION_SET,
-        pg_sys::WARNING,
-    )
 }
 
 /// A value in the form that SET takes, whatever the unit; `None` for a text that is NULL.
@@ -148,7 +125,8 @@ unsafe fn text(
             PGC_INT => CString::new(value.intval.to_string()).ok(),
             PGC_REAL => CString::new(value.realval.to_string()).ok(),
             PGC_ENUM => {
-                let name = compat::setting_name_of_value(setting, value.enumval);
+                // Of an enum's record before 19, which begins with the other.
+                let name = pg_sys::config_enum_lookup_by_value(setting.cast(), value.enumval);
                 Some(CStr::from_ptr(name).to_owned())
             }
             _ if value.stringval.is_null() => None,

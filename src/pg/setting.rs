@@ -95,7 +95,7 @@ impl Setting {
     /// Would a change made now be undone by the function around it, whose SET clause names the setting?
     pub fn is_saved(&self) -> bool {
         // SAFETY: NULL, or a valid record.
-        unsafe { is_saved(self.record()) }
+        unsafe { has_saved(self.record()) }
     }
 
     /// Is it set for the length of a transaction, or of a function?
@@ -148,6 +148,26 @@ pub(super) fn change(
     done > 0
 }
 
+/// Sets it as everybody may, with the source of a SET; a value that is none is a WARNING, and false. Inside a transaction.
+pub fn set_as_everybody(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) -> bool {
+    // At WARNING no error is raised for a value.
+    let context = pg_sys::GucContext::PGC_USERSET;
+    change(name, Some(value), context, action, pg_sys::WARNING)
+}
+
+/// May everybody set it? True where there is none of that name.
+pub fn is_everybodys(name: &CStr) -> bool {
+    let record = compat::find_setting(name);
+    // SAFETY: NULL, or a valid record.
+    record.is_null() || unsafe { (*record).context } == pg_sys::GucContext::PGC_USERSET
+}
+
+/// Does the SET clause of a function that is running name the setting, and would undo a change?
+pub fn is_saved(name: &CStr) -> bool {
+    // SAFETY: NULL, or a valid record.
+    unsafe { has_saved(compat::find_setting(name)) }
+}
+
 /// Sets them one after the other, as a superuser would.
 pub fn set_all<const N: usize>(settings: [(&CStr, &CStr); N], action: pg_sys::GucAction::Type) {
     // SAFETY: terminated strings that outlive the call; the guard turns PostgreSQL's errors into
@@ -175,7 +195,7 @@ pub fn set_all<const N: usize>(settings: [(&CStr, &CStr); N], action: pg_sys::Gu
 ///
 /// # Safety
 /// NULL, or a valid record.
-pub(super) unsafe fn is_saved(record: *const pg_sys::config_generic) -> bool {
+unsafe fn has_saved(record: *const pg_sys::config_generic) -> bool {
     // SAFETY: by contract; the stack is a terminated list of valid entries.
     unsafe {
         let mut entry = match record.as_ref() {
@@ -199,29 +219,4 @@ pub(super) unsafe fn is_saved(record: *const pg_sys::config_generic) -> bool {
 pub(super) unsafe fn is_set_for_a_time(record: *mut pg_sys::config_generic) -> bool {
     // SAFETY: by contract.
     unsafe { !(*record).stack.is_null() }
-}
-
-/// Has the setting this value? `None` stands for the one that RESET goes to.
-pub fn has_value(name: &CStr, value: Option<&CStr>) -> bool {
-    // SAFETY: terminated texts; those of a setting that is not there are NULL.
-    unsafe {
-        let current = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if current.is_null() {
-            return false;
-        }
-        let wanted = match value {
-            Some(value) => value.as_ptr(),
-            None => pg_sys::GetConfigOptionResetString(name.as_ptr()),
-        };
-        if wanted.is_null() {
-            return false;
-        }
-        let (mut is, mut will_be) = (false, false);
-        if pg_sys::parse_bool(current, &mut is) && pg_sys::parse_bool(wanted, &mut will_be) {
-            return is == will_be;
-        }
-        CStr::from_ptr(current)
-            .to_bytes()
-            .eq_ignore_ascii_case(CStr::from_ptr(wanted).to_bytes())
-    }
 }

@@ -6,11 +6,11 @@ use pgrx::pg_sys;
 
 use super::scan::{Row, Scan};
 
-const COMMENTS: u32 = 2396;
-const BY_OBJECT: u32 = 2397;
-const OBJECT: u32 = 1;
-const CLASS: u32 = 2;
-const DESCRIPTION: u32 = 3;
+use pg_sys::{
+    Anum_pg_shdescription_classoid as CLASS, Anum_pg_shdescription_description as DESCRIPTION,
+    Anum_pg_shdescription_objoid as OBJECT, SharedDescriptionObjIndexId as BY_OBJECT,
+    SharedDescriptionRelationId as COMMENTS,
+};
 
 /// Comments on a role, as PostgreSQL does, where it has a comment that begins with `ours`, or none and `is_new`. Waits
 /// for nobody: a comment that another transaction is changing stays.
@@ -41,7 +41,7 @@ enum Found {
 /// Locks the role's comment, if it is such a one and nobody else has it.
 fn take(role: pg_sys::Oid, is_such: impl FnOnce(&CStr) -> bool) -> Found {
     let keys = [(OBJECT, role), (CLASS, pg_sys::AuthIdRelationId)];
-    let scan = Scan::by(COMMENTS.into(), BY_OBJECT, keys).changing();
+    let scan = Scan::by(COMMENTS, BY_OBJECT, keys).changing();
     let found = scan.first(|row| {
         let is_such = row.column(DESCRIPTION).is_some_and(|text| {
             // SAFETY: the column is a text.

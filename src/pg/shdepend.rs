@@ -20,17 +20,16 @@ pub struct Mark {
 /// On what the role holds privileges, what it owns, and which policies name it, everywhere: one read
 /// of an index, without the planner.
 pub fn marks_of(role: pg_sys::Oid) -> Vec<Mark> {
-    // catalog/pg_shdepend.h
-    const SHARED_DEPENDENCIES: u32 = 1214;
-    const BY_REFERENCE: u32 = 1233;
-    const REFERENCED_CLASS: u32 = 5;
-    const REFERENCED_OBJECT: u32 = 6;
     let keys = [
-        (REFERENCED_CLASS, pg_sys::AuthIdRelationId),
-        (REFERENCED_OBJECT, role),
+        (
+            pg_sys::Anum_pg_shdepend_refclassid,
+            pg_sys::AuthIdRelationId,
+        ),
+        (pg_sys::Anum_pg_shdepend_refobjid, role),
     ];
+    let by_reference = pg_sys::SharedDependReferenceIndexId;
     let mut marks = Vec::new();
-    Scan::by(SHARED_DEPENDENCIES.into(), BY_REFERENCE, keys).each(|row| {
+    Scan::by(pg_sys::SharedDependRelationId, by_reference, keys).each(|row| {
         // SAFETY: a row of that catalogue.
         marks.push(*unsafe { row.fixed::<Mark>() });
         true

@@ -1,28 +1,75 @@
-//! What a statement is: its tag, its text, and the names of relations.
+//! The statements that are running, as far as rooms ask of them, and the names of relations.
 
 use std::ffi::{CStr, c_char};
+use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 
-use super::error_context;
-use super::list::elements;
 use super::text;
 
-unsafe extern "C-unwind" {
-    // tcop/utility.h
-    fn CreateCommandTag(statement: *mut pg_sys::Node) -> pg_sys::CommandTag::Type;
-    fn GetCommandTagName(tag: pg_sys::CommandTag::Type) -> *const c_char;
+/// Strikes secrets out of a text; true when there were some.
+pub type Redact = fn(&mut [u8]) -> bool;
+
+/// What is known where statements are run, each inside the one before.
+pub struct Running {
+    /// Has PostgreSQL leave the statement's text out of the log, and strikes secrets out of the texts of all that run; true when
+    /// there were some. `None` when what the client has sent has been looked at before.
+    pub hide: fn(Redact) -> Option<bool>,
+    /// As [`is_call_alone`].
+    pub is_call_alone: fn(pg_sys::FunctionCallInfo) -> bool,
 }
 
-/// # Safety
-/// A valid statement.
-pub unsafe fn tag(statement: *mut pg_sys::Node) -> &'static str {
-    // SAFETY: by contract; the names are constants in ASCII.
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+/// Once, in the postmaster.
+pub fn known_by(running: Running) {
+    RUNNING.get_or_init(|| running);
+}
+
+/// The statement being run has a secret in its text, perhaps: should it fail, PostgreSQL must not
+/// write that text into the server log (`log_min_error_statement`).
+///
+/// And what `redact` strikes out is gone from the text, for whoever reads it from now on: pg_stat_activity,
+/// `log_min_duration_statement`, auto_explain, and pg_stat_statements, which knows the text without
+/// its constants for the role that began the statement, but not for the one that ends it.
+pub fn hide(redact: Redact) {
+    let running = RUNNING.get();
+    let Some(found) = running.map_or(Some(false), |running| (running.hide)(redact)) else {
+        return;
+    };
+    // SAFETY: NULL, or the text of the statement that is running, which may be the very one that it is run from.
     unsafe {
-        CStr::from_ptr(GetCommandTagName(CreateCommandTag(statement)))
-            .to_str()
-            .unwrap_or_default()
+        let text = pg_sys::debug_query_string;
+        if strike_out(text, redact) || found {
+            let query_id = pg_sys::pgstat_get_my_query_id();
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text);
+            pg_sys::pgstat_report_query_id(query_id, true);
+        }
     }
+}
+
+/// Strikes secrets out of a text; true when there were some.
+///
+/// # Safety
+/// NULL, or the terminated text of a statement that has been parsed. PostgreSQL runs statements
+/// from copies of its own, so the memory may be written to.
+pub unsafe fn strike_out(text: *const c_char, redact: Redact) -> bool {
+    // SAFETY: by contract; no reference to the text is held elsewhere.
+    unsafe {
+        !text.is_null()
+            && redact(std::slice::from_raw_parts_mut(
+                text.cast_mut().cast(),
+                libc::strlen(text),
+            ))
+    }
+}
+
+/// Is this call all that runs, sent by the client: `SELECT f($1)`, or the protocol's call of a
+/// function?
+pub fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
+    RUNNING
+        .get()
+        .is_some_and(|running| (running.is_call_alone)(call))
 }
 
 /// The qualified name of a relation, once.
@@ -58,61 +105,4 @@ pub unsafe fn qualified(parts: impl Iterator<Item = *const c_char>) -> String {
         name += &text::read(quoted);
     }
     name
-}
-
-/// A function's name with its schema and the types of its arguments.
-pub fn signature(function: pg_sys::Oid) -> String {
-    // SAFETY: a catalogue look-up inside a transaction; a terminated string.
-    unsafe {
-        let name = pg_sys::format_procedure_qualified(function);
-        text::read(CStr::from_ptr(name)).into_owned()
-    }
-}
-
-/// Is this call all that runs, sent by the client: `SELECT f($1)`, or the protocol's call of a
-/// function?
-pub fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: what PostgreSQL passes to the function that it calls; a query that runs is valid, and so is its plan; tags
-    // say which struct a node is.
-    unsafe {
-        let function = (*(*call).flinfo).fn_oid;
-        let Some(query) = error_context::only_statement() else {
-            return pg_sys::ActivePortal.is_null();
-        };
-        let plan = (*query).plannedstmt;
-        let tree = (*plan).planTree;
-        if (*tree).type_ != pg_sys::NodeTag::T_Result
-            || !(*plan).subplans.is_null()
-            || !(*tree.cast::<pg_sys::Result>()).resconstantqual.is_null()
-            || !(*tree).lefttree.is_null()
-        {
-            return false;
-        }
-        let mut columns = elements((*tree).targetlist);
-        let (Some(column), None) = (columns.next(), columns.next()) else {
-            return false;
-        };
-        let call = (*column.cast::<pg_sys::TargetEntry>()).expr;
-        (*call.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_FuncExpr
-            && (*call.cast::<pg_sys::FuncExpr>()).funcid == function
-            && elements((*call.cast::<pg_sys::FuncExpr>()).args)
-                .all(|argument| is_value(argument.cast()))
-    }
-}
-
-/// A constant or a parameter, under another name of its type perhaps.
-///
-/// # Safety
-/// A valid node of an expression.
-unsafe fn is_value(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: by contract.
-    unsafe {
-        match (*node).type_ {
-            pg_sys::NodeTag::T_Const | pg_sys::NodeTag::T_Param => true,
-            pg_sys::NodeTag::T_RelabelType => {
-                is_value((*node.cast::<pg_sys::RelabelType>()).arg.cast())
-            }
-            _ => false,
-        }
-    }
 }

@@ -36,6 +36,15 @@ pub fn rewritten(value: pg_sys::Datum) -> Option<pg_sys::Datum> {
     }
 }
 
+/// A copy of a text of PostgreSQL's.
+///
+/// # Safety
+/// NULL, or a terminated string.
+pub unsafe fn owned(text: *const c_char) -> Option<String> {
+    // SAFETY: by contract.
+    unsafe { bytes(text) }.map(|text| of(text).into_owned())
+}
+
 /// # Safety
 /// NULL, or a terminated string that outlives the use of the result.
 pub unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-use super::{clock, compat, raw, wire};
+use super::{clock, compat, connection, raw};
+use crate::timestamp::to_postgres;
 
 /// Called in a signal handler, with the time: it only reads and writes memory, and calls what is here.
 type Handle = fn(i64);
@@ -15,6 +16,8 @@ static HANDLE: OnceLock<Handle> = OnceLock::new();
 // utils/timeout.h, which pgrx does not bind.
 unsafe extern "C-unwind" {
     fn RegisterTimeout(id: u32, handler: unsafe extern "C-unwind" fn()) -> u32;
+    /// At a moment, and from then on again and again.
+    fn enable_timeout_every(id: u32, at: pg_sys::TimestampTz, interval_ms: i32);
     fn disable_timeout(id: u32, keep_indicator: bool);
     fn get_timeout_active(id: u32) -> bool;
 }
@@ -25,6 +28,8 @@ static TIMEOUT: AtomicU32 = AtomicU32::new(0);
 static SET_FOR: AtomicI64 = AtomicI64::new(i64::MAX);
 /// When the protocol's function call arrived that was seen last: no text of a statement tells that it runs.
 static CALLED_AT: AtomicI64 = AtomicI64::new(0);
+/// The same of the one that was answered last.
+static ANSWERED: AtomicI64 = AtomicI64::new(0);
 
 /// Makes sure that the timer runs for then, in Unix microseconds, or earlier, and again and again; true when it is set anew. PostgreSQL
 /// stops all timers after an error. `handle` is the same for all of a process.
@@ -37,7 +42,7 @@ pub fn ensure(at: i64, interval_ms: i32, handle: Handle) -> bool {
             id = RegisterTimeout(compat::USER_TIMEOUT, handler);
             TIMEOUT.store(id, Ordering::Relaxed);
         }
-        wire::watch();
+        connection::watch();
         let is_active = get_timeout_active(id);
         if is_active && SET_FOR.load(Ordering::Relaxed) <= at {
             return false;
@@ -46,7 +51,7 @@ pub fn ensure(at: i64, interval_ms: i32, handle: Handle) -> bool {
             disable_timeout(id, false);
         }
         SET_FOR.store(at, Ordering::Relaxed);
-        compat::enable_timeout_every(id, clock::to_postgres(at), interval_ms);
+        enable_timeout_every(id, to_postgres(at), interval_ms);
         true
     }
 }
@@ -60,6 +65,13 @@ pub fn called() {
             CALLED_AT.store(arrived, Ordering::Relaxed);
         }
     }
+}
+
+/// The answer to a function call of the protocol is about to be sent.
+pub fn answered() {
+    // SAFETY: a read of a backend global.
+    let arrived = unsafe { raw::GetCurrentStatementStartTimestamp() };
+    ANSWERED.store(arrived, Ordering::Relaxed);
 }
 
 /// Stops the timer. Cannot fail: called from an assign hook.
@@ -86,7 +98,8 @@ pub fn running_for() -> Option<i64> {
     // call may be.
     unsafe {
         let arrived = raw::GetCurrentStatementStartTimestamp();
-        let calls = || CALLED_AT.load(Ordering::Relaxed) == arrived && !wire::has_answered(arrived);
+        let is_last = |of: &AtomicI64| of.load(Ordering::Relaxed) == arrived;
+        let calls = || is_last(&CALLED_AT) && !is_last(&ANSWERED);
         (!pg_sys::debug_query_string.is_null() || calls())
             .then(|| raw::GetCurrentTimestamp().saturating_sub(arrived))
     }

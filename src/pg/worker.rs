@@ -64,21 +64,15 @@ impl Drop for Started {
 /// Starts a short-lived worker in `database`; our latch is set when it ends. `None` when no
 /// worker slot is free (`max_worker_processes`).
 pub fn start_in(library: &str, kind: &Kind, database: pg_sys::Oid) -> Option<Started> {
-    let mut worker = pg_sys::BackgroundWorker {
-        bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION)
-            as i32,
-        // On a standby, too.
-        bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState,
-        bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
-        bgw_main_arg: pg_sys::Datum::from(database),
-        // SAFETY: a plain read of a backend global.
-        bgw_notify_pid: unsafe { pg_sys::MyProcPid },
-        ..Default::default()
-    };
-    fill(&mut worker.bgw_name, kind.name);
-    fill(&mut worker.bgw_type, kind.name);
-    fill(&mut worker.bgw_library_name, library);
-    fill(&mut worker.bgw_function_name, kind.function);
+    // SAFETY: a plain read of a backend global.
+    let pid = unsafe { pg_sys::MyProcPid };
+    // On a standby, too.
+    let worker = builder(library, kind)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::ConsistentState)
+        .set_argument(Some(database.into()))
+        .set_notify_pid(pid);
+    let mut worker = pg_sys::BackgroundWorker::from(&worker);
     let mut handle = std::ptr::null_mut();
     // SAFETY: a complete registration, copied by PostgreSQL. The handle is to outlive transactions.
     unsafe {
@@ -165,12 +159,5 @@ pub fn set_for_session(name: &CStr, value: &CStr) {
             pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_OVERRIDE,
         );
-    }
-}
-
-fn fill(field: &mut [std::ffi::c_char], text: &str) {
-    let last = field.len().saturating_sub(1);
-    for (slot, byte) in field.iter_mut().take(last).zip(text.bytes()) {
-        *slot = byte as std::ffi::c_char;
     }
 }

@@ -20,28 +20,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Somebody else holds a lock.
-    pub fn is_locked(&self) -> bool {
-        matches!(
-            self.code,
-            PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-                | PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
-        )
-    }
-
-    pub fn is_deadlock(&self) -> bool {
-        self.code == PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-    }
-
-    /// Worth trying again: somebody else's DDL came in between.
-    pub fn is_transient(&self) -> bool {
-        match self.code {
-            PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-            | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE => true,
-            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR => {
-                self.message.starts_with("tuple concurrently")
-            }
-            _ => false,
+    fn internal(message: String) -> Self {
+        Self {
+            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            message,
+            detail: None,
+            hint: None,
         }
     }
 }
@@ -81,12 +65,7 @@ fn around_transaction(work: &mut dyn FnMut()) -> Result<(), Failure> {
 pub fn raised<R>(result: pgrx::spi::SpiResult<R>) -> R {
     match result {
         Ok(value) => value,
-        Err(error) => raise(Failure {
-            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            message: error.to_string(),
-            detail: None,
-            hint: None,
-        }),
+        Err(error) => raise(Failure::internal(error.to_string())),
     }
 }
 
@@ -157,7 +136,7 @@ fn once<R>(
     let mut work = Some(work);
     let mut value = None;
     run(&mut || value = work.take().map(|work| work()))?;
-    value.ok_or_else(unreachable_failure)
+    value.ok_or_else(|| Failure::internal("work was run twice".to_owned()))
 }
 
 /// `deadlock_timeout`, as far as this session knows.
@@ -211,15 +190,6 @@ fn failure(error: &CaughtError) -> Failure {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
-    }
-}
-
-fn unreachable_failure() -> Failure {
-    Failure {
-        code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-        message: "work was run twice".to_owned(),
-        detail: None,
-        hint: None,
     }
 }
 
@@ -277,14 +247,6 @@ pub fn number() -> Option<u64> {
 pub fn is_read_only() -> bool {
     // SAFETY: a plain read of a backend global.
     unsafe { pg_sys::XactReadOnly }
-}
-
-/// Does the statement run inside a transaction block, a function, or a message with others? PostgreSQL then refuses what
-/// it runs in no transaction.
-pub fn is_in_block(context: pg_sys::ProcessUtilityContext::Type) -> bool {
-    let is_top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
-    // SAFETY: reads the transaction's state.
-    unsafe { raw::IsInTransactionBlock(is_top_level) }
 }
 
 /// Is there a cursor, or a statement with results still to be fetched, other than the one running?

@@ -44,6 +44,8 @@ static CONNECTED: AtomicBool = AtomicBool::new(false);
 static LEFT_CONNECTED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
+    /// What the session had set for itself before it was switched.
+    static BEFORE: RefCell<Vec<(CString, CString)>> = const { RefCell::new(Vec::new()) };
     /// Seeds of random(), which tell nothing of each other.
     static SEEDS: RandomState = RandomState::new();
     /// Names given by PREPARE. Statements that the protocol has prepared are the client's own, and are
@@ -83,7 +85,9 @@ pub fn switch_begins(extent: Extent) {
         remove(true);
         parsing::make_ready_anew();
     } else if extent == Extent::Session {
-        session_settings::remember(is_identity);
+        let mut before = session_settings::committed();
+        before.retain(|(name, _)| !is_identity(name));
+        BEFORE.set(before);
     }
 }
 
@@ -165,7 +169,7 @@ fn remove(whole_session: bool) {
     deallocate();
     disconnect();
     if whole_session {
-        session_settings::put_back(is_identity);
+        put_settings_back();
     } else if IN_SERVICE.load(Ordering::Relaxed) {
         let undone = session_settings::keep_for_the_transaction(is_identity);
         if !undone.is_empty() && !switch_state::is_locked() && !TOLD.swap(true, Ordering::Relaxed) {
@@ -202,6 +206,20 @@ fn deallocate() {
             prepared::drop(&name);
         }
     }
+}
+
+/// The settings of the session are what they were before the switch, once the transaction has committed.
+fn put_settings_back() {
+    BEFORE.with_borrow(|before| {
+        for name in session_settings::names() {
+            if !is_identity(&name) && !before.iter().any(|(known, _)| *known == name) {
+                session_settings::set_back(&name, None);
+            }
+        }
+        for (name, value) in before {
+            session_settings::set_back(name, Some(value));
+        }
+    });
 }
 
 /// The end of a switch looks after these itself.

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use pgrx::pg_sys;
 
-use crate::pg::{catalog, compat, identity, invalidation};
+use crate::pg::invalidation::{self, Counted};
+use crate::pg::{catalog, compat, identity};
 
 thread_local! {
     /// By schema, as of a generation of roles and of schemas.
@@ -47,11 +48,12 @@ pub fn judge(schema: pg_sys::Oid, login: pg_sys::Oid) -> Meaning {
 /// looked up there unless they say so: types decide what code runs.
 fn may_be_in(schema: pg_sys::Oid, login: pg_sys::Oid) -> bool {
     // PostgreSQL's own.
-    if u32::from(schema) < pg_sys::FirstNormalObjectId && u32::from(schema) != compat::PUBLIC_SCHEMA
+    if u32::from(schema) < pg_sys::FirstNormalObjectId
+        && u32::from(schema) != pg_sys::PG_PUBLIC_NAMESPACE
     {
         return false;
     }
-    let (roles, schemas) = invalidation::known_roles_and_schemas();
+    let [roles, schemas] = invalidation::counts([Counted::Roles, Counted::Schemas]);
     let known = KNOWN.with_borrow(|(of_roles, of_schemas, known)| {
         let current = (*of_roles, *of_schemas) == (roles, schemas);
         current
@@ -64,7 +66,11 @@ fn may_be_in(schema: pg_sys::Oid, login: pg_sys::Oid) -> bool {
     let owner = catalog::owner_of_schema(schema);
     let may_plant = catalog::memberships(login).into_iter().any(|role| {
         owner.is_some_and(|owner| catalog::has_privileges_of(role, owner))
-            || catalog::may_create_in(schema, role)
+            || compat::may(
+                (pg_sys::NamespaceRelationId, schema),
+                role,
+                pg_sys::ACL_CREATE,
+            )
     });
     KNOWN.with_borrow_mut(|kept| {
         if (kept.0, kept.1) != (roles, schemas) {

@@ -4,15 +4,21 @@
 //! may set is taken, and nothing that says who acts or what the token claims.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 
 use super::switch_state::{self, Identity};
-use crate::pg::db_role_setting::{self, Before, Stored};
 use crate::pg::xact_end::{self, Ending, Moment};
+use crate::pg::{db_role_setting, server, session_settings, setting, text};
 use crate::switch_text::Extent;
+
+/// Names and values.
+pub type Stored = Vec<(CString, CString)>;
+
+/// What the session has of its own: the value of a SET, `None` without one.
+type Before = Vec<(CString, Option<CString>)>;
 
 /// What the session had before it was switched as a whole, by the switch: a rollback brings an earlier one back.
 struct Switched {
@@ -32,11 +38,24 @@ thread_local! {
 static IS_CHANGED: AtomicBool = AtomicBool::new(false);
 static IS_WAITING: AtomicBool = AtomicBool::new(false);
 
-/// Those that a switch to the role takes over.
+/// Those that a switch to the role takes over: IN DATABASE goes before.
 pub fn of(role: pg_sys::Oid) -> Stored {
-    let mut stored = db_role_setting::of(role);
-    stored.retain(|(name, _)| !is_the_extensions(name));
-    stored
+    let mut found = Stored::new();
+    for value in [pg_sys::InvalidOid, server::database()]
+        .into_iter()
+        .flat_map(|database| db_role_setting::stored(database, role))
+    {
+        let Some((name, value)) = value.split_once('=') else {
+            continue;
+        };
+        let (Ok(name), Ok(value)) = (text::written(name), text::written(value)) else {
+            continue;
+        };
+        found.retain(|(known, _)| !known.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+        found.push((name, value));
+    }
+    found.retain(|(name, _)| !is_the_extensions(name));
+    found
 }
 
 /// Of the lock, of the request, and those that only the extension sets.
@@ -74,7 +93,21 @@ fn set(stored: &Stored, extent: Extent) {
         Extent::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
         Extent::Session => pg_sys::GucAction::GUC_ACTION_SET,
     };
-    let (before, waiting) = db_role_setting::apply(stored, action);
+    let (mut before, mut waiting) = (Before::new(), Stored::new());
+    for (name, value) in stored {
+        if !setting::is_everybodys(name) {
+            continue;
+        }
+        // The end of that function would undo them.
+        if setting::is_saved(name) {
+            waiting.push((name.clone(), value.clone()));
+            continue;
+        }
+        let known = session_settings::of_session(name);
+        if setting::set_as_everybody(name, value, action) {
+            before.push((name.clone(), known));
+        }
+    }
     if extent == Extent::Session {
         SWITCHED.with_borrow_mut(|switched| {
             if let Some(last) = switched.last_mut() {
@@ -106,7 +139,9 @@ pub fn end(by: Option<Identity>) {
     SWITCHED.with_borrow(|switched| {
         let of_it = |switched: &&Switched| Some(switched.by) == by;
         if let Some(found) = switched.iter().rev().find(of_it) {
-            db_role_setting::put_back(&found.before);
+            for (name, value) in &found.before {
+                session_settings::set_back(name, value.as_ref());
+            }
         }
     });
 }

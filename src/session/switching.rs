@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::role_settings::{self, Stored};
 use super::switch_state::{self, Prepared};
-use super::{claim_settings, ends, leftovers, role_settings};
-use crate::pg::db_role_setting::Stored;
+use super::{claim_settings, ends, leftovers};
 use crate::switch_text::Extent;
 
 /// Switches to `role` and locks it; `settings` are the role's own.

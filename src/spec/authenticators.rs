@@ -12,6 +12,7 @@ use crate::authority::Target;
 use crate::credential::options::{Given, Options};
 use crate::credential::{self, issue, life};
 use crate::label::{Kind, Metadata};
+use crate::memberships;
 use crate::pg::{catalog, compat, identity, spi};
 use crate::scope::name;
 
@@ -200,7 +201,7 @@ fn authenticator(
             format!(
                 "GRANT {} TO {identifier}{}",
                 spi::identifier(role),
-                compat::SWITCH_ONLY_OPTIONS
+                memberships::SWITCH_ONLY
             ),
             format!("declared at {at}, and not there"),
         )?;

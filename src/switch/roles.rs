@@ -11,9 +11,9 @@ use crate::composite;
 use crate::label::{self, Kind, Metadata};
 use crate::memberships;
 use crate::pg::catalog::{self, Role};
-use crate::pg::db_role_setting::Stored;
 use crate::pg::{compat, identity, invalidation, server, text};
-use crate::session::{gate, role_settings, switch_state};
+use crate::session::role_settings::{self, Stored};
+use crate::session::{gate, switch_state};
 
 /// Why a role is out of reach for every token.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::guc;
 use crate::jwt::{MAX_ID_BYTES, Verified};
 use crate::own_tables;
 use crate::pg::arguments::Text;
-use crate::pg::{clock, identity, server, spi, xact};
+use crate::pg::{identity, server, spi, xact};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Bad {
@@ -257,7 +257,7 @@ fn revoke_subject(
         let issuer = issuer.map(in_utf8).transpose()?;
         tell(&Revoked::Subject {
             sub: &in_utf8(sub)?,
-            issued_before: clock::from_postgres(issued_before.into()),
+            issued_before: crate::timestamp::from_postgres(issued_before.into()),
             issuer: issuer.as_deref(),
         });
         Ok(())

@@ -6,7 +6,7 @@
 
 use pgrx::pg_shmem_init;
 
-use crate::pg::shared::{Locked, Plain};
+use crate::pg::shared::{Locked, Plain, locked};
 
 /// SipHash, 128 bits.
 pub type Tag = u128;
@@ -37,7 +37,7 @@ const EMPTY: Tokens = Tokens {
     }; BUCKETS],
 };
 
-static TOKENS: Locked<Tokens> = Locked::named(c"scope_roles tokens");
+static TOKENS: Locked<Tokens> = locked(c"scope_roles tokens");
 
 /// Reserves the shared memory; in the postmaster.
 pub fn init_shared_memory() {

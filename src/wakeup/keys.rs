@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pgrx::{pg_shmem_init, pg_sys};
 
 use crate::pg::server;
-use crate::pg::shared::{Locked, Plain, Shared};
+use crate::pg::shared::{Locked, Plain, Shared, locked, shared};
 use crate::pg::xact_end::{self, Ending, Moment};
 
-static WISHES: Locked<Wishes> = Locked::named(c"scope_roles_keys_wanted");
-static ROUNDS: Shared<AtomicU64> = Shared::named(c"scope_roles_keys_rounds");
+static WISHES: Locked<Wishes> = locked(c"scope_roles_keys_wanted");
+static ROUNDS: Shared<AtomicU64> = shared(c"scope_roles_keys_rounds");
 
 const MOST: usize = 256;
 const SECOND: i64 = 1_000_000;

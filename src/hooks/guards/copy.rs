@@ -6,8 +6,9 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::pg::list::elements;
-use crate::pg::{compat, identity, spi, text, xact};
+use crate::hooks::compat;
+use crate::hooks::list::elements;
+use crate::pg::{identity, spi, text, xact};
 
 /// The same COPY, of a query that reads the table: its rows can be counted before they are sent. As
 /// PostgreSQL itself does for tables with row-level security. The statement as it was when the

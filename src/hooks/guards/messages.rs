@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::flags;
 use crate::guard::{ROWS, meter};
-use crate::pg::wire::Message;
+use crate::hooks::wire::Message;
 use crate::pg::{identity, raw};
 
 /// Messages to the client since a statement of its arrived, and when that was.

@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 
-use crate::pg::list::elements;
+use crate::hooks::list::elements;
 
 pub fn is_temporary(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalogue look-up inside a transaction.

@@ -12,8 +12,8 @@ use super::{copy, flags, flags_now};
 use crate::guard::rule::Class;
 use crate::guard::{self, BLOCKS_ROWS, CLASSES, READS_ONLY, ROWS, meter};
 use crate::guc;
-use crate::pg::statement::tag;
-use crate::pg::{raw, wire};
+use crate::hooks::what_runs::tag_of;
+use crate::pg::{connection, raw};
 
 /// Is there anything to do about this statement? Most statements are not even looked at.
 ///
@@ -29,7 +29,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
             _ => {
                 if holds_a_cursor(node) {
                     // Its rows may be sent without any statement, under a guard that comes later.
-                    wire::watch();
+                    connection::watch();
                 }
                 flags_now() != 0 || (guc::watches_ddl() && is_ddl(node))
             }
@@ -93,18 +93,18 @@ unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node, flags: u32) 
         if flags & READS_ONLY != 0 {
             learn_writers();
             if changes_data(node) && !may_write() {
-                guard::refuse_write(tag(node));
+                guard::refuse_write(tag_of(node));
             }
         }
         let temporary = is_about_temporary(node);
         if flags & CLASSES != 0 {
             let classes = classes_of(node, temporary);
             if !classes.is_empty() {
-                guard::judge_classes(&classes, tag(node));
+                guard::judge_classes(&classes, tag_of(node));
             }
         }
         if !temporary && guc::watches_ddl() && is_ddl(node) && !pg_sys::creating_extension {
-            guard::notice_ddl(tag(node));
+            guard::notice_ddl(tag_of(node));
         }
         temporary
     }
@@ -123,7 +123,7 @@ unsafe extern "C-unwind" fn after_utility(
         // What search_path, or a schema's name, has made temporary.
         let used = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as i32 != 0;
         if flags & CLASSES != 0 && used && !temporary && makes_something(node) {
-            guard::judge_classes(&[Class::Temp], tag(node));
+            guard::judge_classes(&[Class::Temp], tag_of(node));
         }
         if flags & ROWS == 0 || completion.is_null() {
             return;

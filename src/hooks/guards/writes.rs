@@ -10,9 +10,10 @@ use pgrx::prelude::*;
 use super::flags;
 use super::temporary::is_temporary;
 use crate::guard::{self, READS_ONLY, writers};
-use crate::pg::list::elements;
-use crate::pg::statement::tag;
-use crate::pg::{compat, identity};
+use crate::hooks::compat;
+use crate::hooks::list::elements;
+use crate::hooks::what_runs::tag_of;
+use crate::pg::identity;
 
 /// A query has started: PostgreSQL has checked the rights to what it writes.
 ///
@@ -48,7 +49,7 @@ unsafe extern "C-unwind" fn judge_write(plan: *mut pg_sys::PlannedStmt) {
             !entry.is_some_and(|entry| is_temporary((*entry.cast::<pg_sys::RangeTblEntry>()).relid))
         };
         if compat::any_written(plan, is_lasting) {
-            guard::refuse_write(tag(plan.cast()));
+            guard::refuse_write(tag_of(plan.cast()));
         }
     }
 }

@@ -6,13 +6,6 @@ use pgrx::pg_sys;
 
 use crate::pg::scan::cached;
 
-/// Is it a function of PostgreSQL's own that depends on its arguments alone?
-pub fn is_pure(function: pg_sys::Oid) -> bool {
-    is_postgresqls(function, |_, volatility| {
-        volatility == pg_sys::PROVOLATILE_IMMUTABLE
-    })
-}
-
 /// Is it one of PostgreSQL's own, and such a one, by its name and volatility? Others are granted, or not, by whoever made them.
 pub fn is_postgresqls(function: pg_sys::Oid, is_such: impl FnOnce(&[u8], u8) -> bool) -> bool {
     if u32::from(function) >= pg_sys::FirstNormalObjectId {

@@ -2,29 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::pg::identity;
-use crate::pg::scan::{Row, Scan, cached};
-
-use super::has_privileges_of;
-
-/// Does the current user own the relation, as owner or by inheriting from the owner? True when there is
-/// none, which PostgreSQL will say itself.
-///
-/// # Safety
-/// A valid range variable, inside a transaction.
-pub unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
-    // SAFETY: by contract; the tuple is released after the owner is copied.
-    unsafe {
-        let relation = pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        );
-        is_owned_by(identity::current_user(), relation)
-    }
-}
+use crate::pg::scan::{Row, Scan};
 
 /// A row of pg_trigger.
 pub struct Trigger {
@@ -89,12 +67,4 @@ pub fn is_over_expressions(index: pg_sys::Oid) -> bool {
 /// A row that may have just been written, by its OID: only this kind of snapshot sees it.
 pub(super) fn new_row(catalogue: pg_sys::Oid, index: u32, oid: (u32, pg_sys::Oid)) -> Scan<1> {
     Scan::by(catalogue, index, [oid]).seen_by(&raw mut pg_sys::SnapshotSelfData)
-}
-
-/// Does the role own the relation, or inherit from its owner? True when there is none.
-pub fn is_owned_by(role: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
-    let look = |_: pg_sys::HeapTuple, form: &pg_sys::FormData_pg_class| form.relowner;
-    // SAFETY: inside a transaction; a row of that catalogue.
-    let owner = unsafe { cached(pg_sys::SysCacheIdentifier::RELOID, relation, look) };
-    owner.is_none_or(|owner| has_privileges_of(role, owner))
 }

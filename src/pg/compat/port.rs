@@ -96,8 +96,7 @@ pub fn name_of_authentication_method(method: u32) -> Option<String> {
         return None;
     }
     // SAFETY: one of the methods; the result is a constant.
-    let name = unsafe { text::bytes(hba_authname(method)) }?;
-    Some(text::of(name).into_owned())
+    unsafe { text::owned(hba_authname(method)) }
 }
 
 /// `uaTrust` of `enum UserAuth`.

@@ -179,25 +179,6 @@ pub unsafe fn setting_value(setting: *mut pg_sys::config_generic) -> pg_sys::con
     }
 }
 
-/// What a value of an enum is called: terminated.
-///
-/// # Safety
-/// A valid record of an enum, and one of its values.
-pub unsafe fn setting_name_of_value(
-    setting: *mut pg_sys::config_generic,
-    value: i32,
-) -> *const c_char {
-    unsafe extern "C-unwind" {
-        // utils/guc_tables.h: of an enum's record before 19, which begins with the other.
-        fn config_enum_lookup_by_value(
-            record: *mut pg_sys::config_generic,
-            value: i32,
-        ) -> *const c_char;
-    }
-    // SAFETY: by contract.
-    unsafe { config_enum_lookup_by_value(setting, value) }
-}
-
 /// Memory that the settings machinery will free itself. NULL when there is none left.
 fn setting_alloc(size: usize) -> *mut c_void {
     #[cfg(feature = "pg15")]

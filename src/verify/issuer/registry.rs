@@ -14,7 +14,7 @@ use crate::claim_rules::{RequiredClaims, RoleMap};
 use crate::error;
 use crate::jwt::{self, KeySet};
 use crate::pg::arguments::{JsonText, Text, strings};
-use crate::pg::{error_context, identity, spi, xact};
+use crate::pg::{identity, spi, statement, xact};
 use crate::verify::revocation::{self, Revoked};
 use crate::wakeup;
 
@@ -88,7 +88,7 @@ fn add_jwt_issuer(
     bearer_token_file: Option<Text>,
     keys_stale_for: Option<Interval>,
 ) -> Result<(), ErrorReport> {
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     let text = |text: Option<Text>| text.map(|text| text.0);
     let add = || -> Result<(), Bad> {
         let keys = text(keys);
@@ -265,7 +265,7 @@ fn lock(name: &str) -> Result<(), Bad> {
 /// Replaces an issuer's keys. Documented in `sql/functions.sql`.
 #[pg_extern(sql = false)]
 fn set_jwt_keys(name: Option<Text>, keys: Option<Text>) -> Result<(), ErrorReport> {
-    error_context::hide_statement(jwt::redact);
+    statement::hide(jwt::redact);
     let set = || -> Result<(), Bad> {
         let keys = present("keys", keys.as_deref())?;
         let name = present("name", name.as_deref())?;

@@ -3,11 +3,10 @@
 
 use std::ffi::{c_char, c_int};
 use std::ptr::null;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use pgrx::pg_sys;
 
-use super::raw;
+use crate::pg::timer;
 
 /// What reaches the client.
 #[repr(C)]
@@ -21,17 +20,24 @@ pub enum Message {
     Notification,
 }
 
-/// What is told of a session that is watched. They own nothing, because an error may jump over them.
-#[derive(Clone, Copy)]
-pub struct Turns {
+/// What is asked of a session that is watched, and told. They own nothing, because an error may jump over them.
+pub trait Watching {
+    /// May it be sent? Refused by an error, or, as if it had been sent, by false.
+    ///
+    /// # Safety
+    /// While it is about to be sent.
+    unsafe fn may_send(message: Message) -> bool;
     /// The client has logged in, and PostgreSQL has set up its session, but has run nothing in it: outside of a transaction.
-    pub begins: unsafe fn(),
+    ///
+    /// # Safety
+    /// At that moment.
+    unsafe fn begins();
     /// There was an error, and PostgreSQL has stopped all timers.
-    pub failed: unsafe fn(),
+    ///
+    /// # Safety
+    /// While PostgreSQL recovers from it.
+    unsafe fn failed();
 }
-
-/// May it be sent? Refused by an error, or, as if it had been sent, by false.
-type Verdict = unsafe fn(Message) -> bool;
 
 /// libpq/libpq.h, which pgrx does not bind: how this session sends.
 #[repr(C)]
@@ -59,56 +65,39 @@ static mut OURS: Methods = Methods {
     putmessage_noblock: None,
 };
 static mut THEIRS: *const Methods = null();
-static mut VERDICT: Option<Verdict> = None;
-static mut TURNS: Option<Turns> = None;
-
-/// When the protocol's function call arrived that was answered last.
-static ANSWERED: AtomicI64 = AtomicI64::new(0);
-
-/// Has the call that arrived then been answered? Cannot fail: asked by a signal handler.
-pub fn has_answered(arrived: i64) -> bool {
-    ANSWERED.load(Ordering::Relaxed) == arrived
-}
-
-/// Once, in the postmaster: who judges, in the sessions that are watched. The verdict owns nothing, because an error may jump over it.
-pub fn install(verdict: Verdict, turns: Turns) {
-    // SAFETY: single-threaded.
-    unsafe {
-        VERDICT = Some(verdict);
-        TURNS = Some(turns);
-    }
-}
 
 /// From now on, in this session: where something may end, or rows are counted.
-pub fn watch() {
+pub fn watch<W: Watching>() {
     // SAFETY: backend-local and single-threaded; PostgreSQL's table is a constant, ours lives as long as the
     // process. Parallel workers have another table, and do not come here.
     unsafe {
         if THEIRS.is_null() && pg_sys::ParallelWorkerNumber < 0 {
             THEIRS = PqCommMethods;
             OURS = *THEIRS;
-            OURS.putmessage = Some(put);
-            OURS.comm_reset = Some(reset);
+            OURS.putmessage = Some(put::<W>);
+            OURS.comm_reset = Some(reset::<W>);
             PqCommMethods = &raw const OURS;
         }
     }
 }
 
 /// PostgreSQL recovers from an error (PostgresMain), with interrupts held back; what comes next may not be told of before the client has sent a Sync.
-unsafe extern "C-unwind" fn reset() {
+unsafe extern "C-unwind" fn reset<W: Watching>() {
     // SAFETY: as in `put`.
     unsafe {
         if let Some(reset) = (*THEIRS).comm_reset {
             reset();
         }
-        if let Some(turns) = TURNS {
-            (turns.failed)();
-        }
+        W::failed();
     }
 }
 
-/// Unguarded, like the hooks of `hooks`: it owns nothing.
-unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize) -> c_int {
+/// Unguarded, like the hooks: it owns nothing.
+unsafe extern "C-unwind" fn put<W: Watching>(
+    kind: c_char,
+    body: *const c_char,
+    length: usize,
+) -> c_int {
     let message = match kind as u8 {
         b'D' => Some(Message::Row),
         b'V' => Some(Message::Result),
@@ -118,17 +107,12 @@ unsafe extern "C-unwind" fn put(kind: c_char, body: *const c_char, length: usize
     };
     // SAFETY: in the backend; the arguments go on as they came.
     unsafe {
-        if kind as u8 == b'K'
-            && let Some(turns) = TURNS
-        {
-            (turns.begins)();
+        if kind as u8 == b'K' {
+            W::begins();
         }
-        let may = match (message, VERDICT) {
-            (Some(message), Some(verdict)) => verdict(message),
-            _ => true,
-        };
+        let may = message.is_none_or(|message| W::may_send(message));
         if kind as u8 == b'V' {
-            ANSWERED.store(raw::GetCurrentStatementStartTimestamp(), Ordering::Relaxed);
+            timer::answered();
         }
         match (*THEIRS).putmessage {
             Some(put) if may => put(kind, body, length),

@@ -1,35 +1,38 @@
 //! What is done around a piece of work of PostgreSQL's, on its stack of error contexts: while an error is being
-//! reported whoever [`explains`] is asked, and the text of the statement that is running is found by its entry.
+//! reported whoever explains is asked, and the text of the statement that is running is found by its entry.
 
 use std::ffi::{c_char, c_void};
 use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 
-use super::raw;
+use crate::hooks::list::elements;
+use crate::pg::raw;
+use crate::pg::statement::{self, Redact, Running, strike_out};
 
 unsafe extern "C-unwind" {
     /// utils/elog.h
     fn errhidestmt(hide: bool) -> i32;
 }
 
-/// Strikes secrets out of a text; true when there were some.
-pub type Redact = fn(&mut [u8]) -> bool;
-
 static EXPLAIN: OnceLock<unsafe fn()> = OnceLock::new();
 
 /// Has `explain` called while an error is being reported inside [`explaining`]: it must not fail. Once, in the postmaster.
-pub fn explains(explain: unsafe fn()) {
+pub fn install(explain: unsafe fn()) {
     EXPLAIN.get_or_init(|| explain);
+    statement::known_by(Running {
+        hide,
+        is_call_alone,
+    });
 }
 
-/// When the statement arrived that [`hide_statement`] was called in.
+/// When the statement arrived that [`statement::hide`] was called in.
 static mut STATEMENT_WITH_SECRET: pg_sys::TimestampTz = 0;
 /// The text of its outermost entry, which has been looked at.
 static mut OUTERMOST: *const c_char = std::ptr::null();
 
 /// Runs what follows in a hook with [`explain`] at hand, and the text of the statement, if it is
-/// one, where [`hide_statement`] finds it. After an error PostgreSQL takes the callback off its
+/// one, where [`statement::hide`] finds it. After an error PostgreSQL takes the callback off its
 /// list by itself.
 ///
 /// # Safety
@@ -110,7 +113,7 @@ fn entries() -> impl Iterator<Item = Entry> {
 }
 
 /// The query that the client has sent, when nothing runs around or inside it; `None` also where there is none.
-pub fn only_statement() -> Option<*mut pg_sys::QueryDesc> {
+fn only_statement() -> Option<*mut pg_sys::QueryDesc> {
     let mut statements =
         entries().filter(|entry| !matches!(entry, Entry::Text(text) if text.is_null()));
     match (statements.next(), statements.next()) {
@@ -127,13 +130,8 @@ pub fn depth() -> usize {
         .count()
 }
 
-/// The statement being run has a secret in its text, perhaps: should it fail, PostgreSQL must not
-/// write that text into the server log (`log_min_error_statement`).
-///
-/// And what `redact` strikes out is gone from the text, for whoever reads it from now on: pg_stat_activity,
-/// `log_min_duration_statement`, auto_explain, and pg_stat_statements, which knows the text without
-/// its constants for the role that began the statement, but not for the one that ends it.
-pub fn hide_statement(redact: Redact) {
+/// For [`statement::hide`].
+fn hide(redact: Redact) -> Option<bool> {
     // SAFETY: backend-local; the list holds valid entries, and ours hold the text of a statement
     // that is running.
     unsafe {
@@ -147,36 +145,61 @@ pub fn hide_statement(redact: Redact) {
             let is_outermost = texts.peek().is_none();
             // A loop may run many statements; what the client has sent is the same as before, and may be long.
             if is_outermost && again && text == OUTERMOST {
-                return;
+                return None;
             }
             found |= strike_out(text, redact);
             if is_outermost {
                 OUTERMOST = text;
             }
         }
-        // It may be the very text of the outermost entry.
-        let text = pg_sys::debug_query_string;
-        if strike_out(text, redact) || found {
-            let query_id = pg_sys::pgstat_get_my_query_id();
-            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text);
-            pg_sys::pgstat_report_query_id(query_id, true);
-        }
+        Some(found)
     }
 }
 
-/// Strikes secrets out of a text; true when there were some.
+/// For [`statement::is_call_alone`].
+fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: what PostgreSQL passes to the function that it calls; a query that runs is valid, and so is its plan; tags
+    // say which struct a node is.
+    unsafe {
+        let function = (*(*call).flinfo).fn_oid;
+        let Some(query) = only_statement() else {
+            return pg_sys::ActivePortal.is_null();
+        };
+        let plan = (*query).plannedstmt;
+        let tree = (*plan).planTree;
+        if (*tree).type_ != pg_sys::NodeTag::T_Result
+            || !(*plan).subplans.is_null()
+            || !(*tree.cast::<pg_sys::Result>()).resconstantqual.is_null()
+            || !(*tree).lefttree.is_null()
+        {
+            return false;
+        }
+        let mut columns = elements((*tree).targetlist);
+        let (Some(column), None) = (columns.next(), columns.next()) else {
+            return false;
+        };
+        let call = (*column.cast::<pg_sys::TargetEntry>()).expr;
+        (*call.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_FuncExpr
+            && (*call.cast::<pg_sys::FuncExpr>()).funcid == function
+            && elements((*call.cast::<pg_sys::FuncExpr>()).args)
+                .all(|argument| is_value(argument.cast()))
+    }
+}
+
+/// A constant or a parameter, under another name of its type perhaps.
 ///
 /// # Safety
-/// NULL, or the terminated text of a statement that has been parsed. PostgreSQL runs statements
-/// from copies of its own, so the memory may be written to.
-pub unsafe fn strike_out(text: *const c_char, redact: Redact) -> bool {
-    // SAFETY: by contract; no reference to the text is held elsewhere.
+/// A valid node of an expression.
+unsafe fn is_value(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: by contract.
     unsafe {
-        !text.is_null()
-            && redact(std::slice::from_raw_parts_mut(
-                text.cast_mut().cast(),
-                libc::strlen(text),
-            ))
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Const | pg_sys::NodeTag::T_Param => true,
+            pg_sys::NodeTag::T_RelabelType => {
+                is_value((*node.cast::<pg_sys::RelabelType>()).arg.cast())
+            }
+            _ => false,
+        }
     }
 }
 

@@ -85,8 +85,7 @@ unsafe extern "C-unwind" fn startup(_state: *mut State) {
 pub unsafe fn issuer_of_line(_state: *const State) -> Option<String> {
     #[cfg(feature = "pg19")]
     // SAFETY: by contract; NULL, or terminated and there while the client logs in.
-    return unsafe { super::text::bytes(GetOAuthHBAOption(_state, ISSUER_NAME.as_ptr())) }
-        .map(|name| super::text::of(name).into_owned());
+    return unsafe { crate::pg::text::owned(GetOAuthHBAOption(_state, ISSUER_NAME.as_ptr())) };
     #[cfg(not(feature = "pg19"))]
     None
 }
