@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Licences of the crates in the library, out of `cargo metadata` and the sources that cargo has already fetched. No network.
+"""Licences of the crates in the library, out of `cargo metadata`, `cargo tree` and the sources that cargo has already fetched. No network.
 
 licenses.py check PLATFORM      refuses licences that are not in ALLOWED, crates in two versions that are not in TWICE, an old debian/copyright
 licenses.py texts PLATFORM      every crate with its licence and the texts, each text once
@@ -22,7 +22,6 @@ ALLOWED = {
 PREFERRED = ["MIT", "ISC", "Apache-2.0"]
 # In the library twice, and why that cannot be helped. A line that is no longer needed is an error too.
 TWICE = {
-    "getrandom": "only where cargo counts ring, which rustls-webpki could use and which is not built",
     "hashbrown": "petgraph, of pgrx, is a version behind indexmap",
     "untrusted": "aws-lc-rs is two versions behind rustls-webpki",
     "syn": "macros only: pgrx-macros is a major version behind serde_derive",
@@ -84,21 +83,21 @@ def _all(words):
     return together, rest
 
 
+def cargo(*arguments):
+    return subprocess.run(["cargo", *arguments, "--offline", "--locked"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def metadata(platform):
-    command = ["cargo", "metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", platform]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    """What `cargo metadata` says, and as `built` what is compiled: the former also counts what features such as `ring?/alloc` only name."""
+    data = json.loads(cargo("metadata", "--format-version", "1", "--filter-platform", platform))
+    tree = cargo("tree", "--target", platform, "--edges", "normal", "--prefix", "none", "--format", "{p}")
+    data["built"] = {tuple(line.split()[:2]) for line in tree.splitlines()}
+    return data
 
 
 def shipped(data):
     """The packages that the library is made of: no tests, no build scripts."""
-    nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
-    todo, seen = [data["resolve"]["root"]], set()
-    while todo:
-        each = todo.pop()
-        if each not in seen:
-            seen.add(each)
-            todo += [d["pkg"] for d in nodes[each]["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
-    found = [p for p in data["packages"] if p["id"] in seen and p["id"] != data["resolve"]["root"]]
+    found = [p for p in data["packages"] if (p["name"], "v" + p["version"]) in data["built"] and p["id"] != data["resolve"]["root"]]
     return sorted(found, key=lambda p: (p["name"], p["version"]))
 
 

@@ -95,18 +95,7 @@ for major in $PG_SUPPORTED_VERSIONS; do
   MADE+=("$OUT/${package}_$VERSION-1_$ARCH.deb" "$into.tar.gz")
 done
 
-if have lintian || (alone ensure_commands lintian:lintian); then
-  say "lintian"
-  # Nobody has asked Debian for this package, so there is no report to close.
-  options=(--fail-on 'error,warning' --suppress-tags initial-upload-closes-no-bugs)
-  if is_root; then options+=(--allow-root); fi
-  for file in "${MADE[@]}"; do
-    if [[ $file != *.deb ]]; then continue; fi
-    lintian "${options[@]}" "$file" >&2 || die "lintian is not content with $file"
-  done
-else
-  say "lintian: SKIPPED, it cannot be had here"
-fi
+check_with_lintian "${MADE[@]}"
 
 say "made:"
 for file in "${MADE[@]}"; do printf '%10s  %s\n' "$(numfmt --to=iec "$(stat -c %s "$file")")" "$file"; done

@@ -33,6 +33,7 @@ SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)
 export SOURCE_DATE_EPOCH
 (cd "$FILES" && dpkg-source --build "$SOURCE" >&2)
 rm -rf -- "$SOURCE"
+check_with_lintian "$FILES"/*.dsc
 
 (cd "$FILES" && sha256sum -- * >SHA256SUMS.new && mv SHA256SUMS.new SHA256SUMS)
 say "the release, in $FILES:"

@@ -574,6 +574,21 @@ neighbours() {
     say "Chromium: SKIPPED, it cannot be had here"
 }
 
+# check_with_lintian FILE …: Debian's own look at the packages among them. Warnings are errors.
+check_with_lintian() {
+  if ! { have lintian || (alone ensure_commands lintian:lintian); }; then
+    say "lintian: SKIPPED, it cannot be had here"
+    return
+  fi
+  say "lintian"
+  # Nobody has asked Debian for this package, so there is no report to close.
+  local file options=(--fail-on 'error,warning' --suppress-tags initial-upload-closes-no-bugs)
+  if is_root; then options+=(--allow-root); fi
+  for file; do
+    if [[ $file == *.deb || $file == *.dsc ]]; then lintian "${options[@]}" "$file" >&2 || die "lintian is not content with $file"; fi
+  done
+}
+
 # ---- builds --------------------------------------------------------------------------------------------------------
 
 # Everything that building needs, then the private server of choice. PGRX_PG_CONFIG_PATH takes the place of
