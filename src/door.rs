@@ -1,6 +1,8 @@
 //! Logging in by token (docs/design.md, "A token in place of a password"): the client's password is a token, or PostgreSQL's own exchange for
 //! OAuth has taken one from it, and its session is that token's for its length.
 
+mod bearer;
+
 use std::cell::RefCell;
 
 use zeroize::Zeroizing;
@@ -14,28 +16,38 @@ use crate::pg::{connection, password_message, preload, xact};
 use crate::presence;
 use crate::session::gate;
 use crate::switch;
+use crate::text::visible;
 use crate::verify::{self, Accepted};
 
+/// What the client has presented, until its session begins.
+struct Presented {
+    token: Zeroizing<Box<str>>,
+    /// The claim that names the role, where the line of pg_hba.conf says one.
+    role_claim: Option<String>,
+}
+
 thread_local! {
-    /// The token that the client has presented, until its session begins.
-    static PRESENTED: RefCell<Option<Zeroizing<Box<str>>>> = const { RefCell::new(None) };
+    static PRESENTED: RefCell<Option<Presented>> = const { RefCell::new(None) };
 }
 
 /// Asks the client for its token, in place of a password, unless it has shown one. While it logs in, when no database can be read.
 pub fn ask(login: &Metadata) {
-    let token = PRESENTED.take().unwrap_or_else(|| {
+    let presented = PRESENTED.take().unwrap_or_else(|| {
         let token = password_message::ask();
         // Before the client is told that it has logged in. Where the issuers are not at hand the tables alone judge, when the session begins.
         match switch::before_login(&token, &login.issuers) {
             Ok(_) | Err(switch::Error::Verify(verify::Error::NotAtHand { .. })) => {}
             Err(error) => refuse(&error.detail()),
         }
-        token
+        Presented {
+            token,
+            role_claim: None,
+        }
     });
     gate::open_by_token();
     lock::watch_commits();
     connection::watch();
-    PRESENTED.set(Some(token));
+    PRESENTED.set(Some(presented));
 }
 
 /// A client that has shown a token is that token's, or nobody: whatever has become of its login since.
@@ -51,8 +63,17 @@ pub struct Bearer {
     /// As whom its client logs in.
     pub user: String,
     pub client: Client,
+    pub line: Line,
+}
+
+/// What a line of pg_hba.conf with the method oauth says.
+pub struct Line {
+    /// What clients are told, for the discovery of OpenID Connect or RFC 8414, and which scopes they are to ask for.
+    pub issuer: Option<String>,
+    pub scope: Option<String>,
     /// The name of the only issuer that counts.
     pub only: Option<String>,
+    pub role_claim: Option<String>,
 }
 
 /// May its client log in? Then who it is, where it can be said. Refused without a word to the client, which PostgreSQL says itself.
@@ -66,28 +87,50 @@ pub fn validate(bearer: Bearer) -> Option<Option<String>> {
         token,
         user,
         client,
-        only,
+        line,
     } = bearer;
     let (role, login) = login::that_takes_tokens(&user, client)?;
     let verdict = switch::before_login(&token, &login.issuers).map_err(|error| error.detail());
     let verdict = verdict.and_then(|accepted| {
-        let issuer = accepted.rules.name.as_ref();
-        if only.is_some() && only.as_ref() != issuer {
-            return Err(
-                "issuer_not_taken: the line of pg_hba.conf takes tokens of another issuer.".into(),
-            );
-        }
-        switch::names_one_of(&accepted, &login.roles, &user).map_err(|error| error.detail())?;
+        line.takes(&accepted)?;
+        switch::names_one_of(&accepted, line.role_claim.as_deref(), &login.roles, &user)
+            .map_err(|error| error.detail())?;
         identity(&accepted)
     });
     match verdict {
         Ok(identity) => {
-            PRESENTED.set(Some(token));
+            PRESENTED.set(Some(Presented {
+                token,
+                role_claim: line.role_claim,
+            }));
             Some(identity)
         }
         Err(reason) => {
             login::token_refused(role, &user, client, &reason);
             None
+        }
+    }
+}
+
+impl Line {
+    /// Is it a token for this line?
+    fn takes(&self, token: &Accepted) -> Result<(), String> {
+        let is_only = self.only.is_none() || self.only == token.rules.name;
+        let issuer = token.verified.issuer().unwrap_or_default();
+        let is_told =
+            (self.issuer.as_deref()).is_none_or(|line| bearer::is_issuer_of(line, &issuer));
+        if !is_only || !is_told {
+            return Err(
+                "issuer_not_taken: the line of pg_hba.conf takes tokens of another issuer.".into(),
+            );
+        }
+        let scope = self.scope.as_deref().unwrap_or_default();
+        match bearer::missing_scope(scope, token.verified.payload()) {
+            Some(missing) => Err(format!(
+                "scope_missing: the line of pg_hba.conf asks for the scope \"{}\".",
+                visible(missing)
+            )),
+            None => Ok(()),
         }
     }
 }
@@ -119,12 +162,13 @@ fn ascii(text: &str) -> String {
 
 /// The session begins: it is switched by the token, or ends. Before anything runs in it, outside of a transaction.
 pub fn enter() {
-    let Some(token) = PRESENTED.take() else {
+    let Some(Presented { token, role_claim }) = PRESENTED.take() else {
         return;
     };
     let begin = || {
         let login = login::by_token().ok_or("it is no login by token any more")?;
-        switch::at_login(&token, &login.issuers).map_err(|error| error.detail())?;
+        switch::at_login(&token, role_claim.as_deref(), &login.issuers)
+            .map_err(|error| error.detail())?;
         let sessions = presence::of_the_same_person();
         match login.subject_limit {
             Some(limit) if sessions > limit as usize => Err(format!(

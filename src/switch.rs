@@ -217,8 +217,13 @@ pub fn before_login(token: &str, issuers: &[String]) -> Result<Accepted, Error> 
 }
 
 /// Does it name one of the roles that a login's tokens may? By the names alone: what the database says comes later.
-pub fn names_one_of(token: &Accepted, roles: &[String], login: &str) -> Result<(), Error> {
-    let named = role_of(&token.rules, &token.verified, None, Some(roles))?;
+pub fn names_one_of(
+    token: &Accepted,
+    claim: Option<&str>,
+    roles: &[String],
+    login: &str,
+) -> Result<(), Error> {
+    let named = role_of(&token.rules, &token.verified, claim, Some(roles))?;
     // What it takes together is of these.
     if roles.is_empty() || roles.contains(&named.role) || !named.together.is_empty() {
         return Ok(());
@@ -239,11 +244,11 @@ fn taken(token: &Accepted, issuers: &[String]) -> Result<(), Error> {
 }
 
 /// Switches the session for its length by the token that its client has logged in with: one of these issuers.
-pub fn at_login(token: &str, issuers: &[String]) -> Result<(), Error> {
+pub fn at_login(token: &str, claim: Option<&str>, issuers: &[String]) -> Result<(), Error> {
     let (presented, as_of) = verify::verify(token)?;
     taken(&presented.token, issuers)?;
-    make_ready(&presented.token, None)?;
-    switch_by(presented, as_of, None, Extent::Session)?;
+    make_ready(&presented.token, claim)?;
+    switch_by(presented, as_of, claim, Extent::Session)?;
     record_switch("login");
     Ok(())
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::authentication::client;
 use super::compat::oauth;
-use crate::door;
+use crate::door::{self, Line};
 use crate::pg::compat::Port;
 use crate::pg::text;
 
@@ -35,11 +35,18 @@ unsafe extern "C-unwind" fn validate(
             return true;
         };
         let token = str::from_utf8(token).unwrap_or_default();
+        let [issuer, scope] = port.oauth();
+        let [only, role_claim] = oauth::options_of_line(state);
         let presented = door::Bearer {
             token: Zeroizing::new(token.into()),
             user: text::of(role).into_owned(),
             client: client(port),
-            only: oauth::issuer_of_line(state),
+            line: Line {
+                issuer,
+                scope,
+                only,
+                role_claim,
+            },
         };
         if let Some(identity) = door::validate(presented) {
             let identity = identity.and_then(|identity| CString::new(identity).ok());

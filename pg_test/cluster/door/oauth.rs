@@ -35,8 +35,12 @@ fn server(lines: &str, map: &str) -> Option<Server> {
 }
 
 fn line(options: &str) -> String {
+    line_of(ISSUER, "openid", options)
+}
+
+fn line_of(issuer: &str, scope: &str, options: &str) -> String {
     format!(
-        "local all all oauth issuer=\"{ISSUER}\" scope=\"openid\" validator=scope_roles {options}\n"
+        "local all all oauth issuer=\"{issuer}\" scope=\"{scope}\" validator=scope_roles {options}\n"
     )
 }
 
@@ -375,7 +379,7 @@ fn a_line_takes_tokens_of_the_issuer_that_it_names() {
 fn attack_a_subject_that_continues_the_issuer_is_somebody_else() {
     let (a, b) = ("https://idp.example.org", "https://idp.example.org:8443");
     let map = format!("people \"{b}:ann\" door_ident_two\n");
-    let Some(server) = server(&line("map=people"), &map) else {
+    let Some(server) = server(&line_of(b, "openid", "map=people"), &map) else {
         return;
     };
     let d = Door::open(&server, "door_ident");
@@ -393,4 +397,65 @@ fn attack_a_subject_that_continues_the_issuer_is_somebody_else() {
     };
     assert!(of(&other, a, "8443:ann").is_err());
     assert!(of(&ED, b, "ann").is_ok());
+}
+
+/// What clients are told is what counts: the issuer of the line, and its scopes.
+#[test]
+fn attack_a_token_that_the_line_does_not_ask_for() {
+    let metadata = format!("{ISSUER}.well-known/openid-configuration");
+    let lines = line_of(&metadata, "openid orders.read", "delegate_ident_mapping=1");
+    let Some(server) = server(&lines, "") else {
+        return;
+    };
+    let d = Door::open(&server, "door_asks");
+    d.f.admin().run(&format!(
+        "SELECT scope.add_jwt_issuer('else', '{}', {});
+         SELECT scope.create_token_login('door_asks_both', '{{{}}}', '{{corp,else}}')",
+        iss("else"),
+        literal(&jwks(&[&ED])),
+        d.reader
+    ));
+    let try_in = |more: serde_json::Value| {
+        let before = server.log().len();
+        let outcome = connect(&server, "door_asks_both", &d.f.name, &d.token(more));
+        let log = server.log()[before..].to_owned();
+        (outcome.is_ok(), log)
+    };
+    let (is_in, log) = try_in(json!({"scope": "email orders.read"}));
+    assert!(is_in, "{log}");
+    for (more, reason) in [
+        (json!({}), "scope_missing"),
+        (json!({"scope": "orders.reads openid"}), "scope_missing"),
+        (
+            json!({"iss": iss("else"), "scope": "orders.read"}),
+            "issuer_not_taken",
+        ),
+    ] {
+        let (is_in, log) = try_in(more);
+        assert!(!is_in && log.contains(reason), "{reason}: {log}");
+    }
+}
+
+/// From 19 on a line names the claim with the role, for issuers that leave it open.
+#[test]
+fn a_line_names_the_claim_with_the_role() {
+    if shared().version() < 190_000 {
+        return skip("lines of pg_hba.conf have options of validators from 19 on");
+    }
+    let options = "delegate_ident_mapping=1 validator.role_claim=db_role";
+    let Some(server) = server(&line(options), "") else {
+        return;
+    };
+    let d = Door::open(&server, "door_claim");
+    let mut s = d
+        .bear(&d.token(json!({"role": "nobody", "db_role": d.writer})))
+        .expect("a login");
+    assert_eq!(s.text("SELECT current_user"), d.writer);
+    let longer = d.token(json!({"role": "nobody", "db_role": d.writer, "exp": now() + 900}));
+    s.text(&format!("SELECT scope.refresh_session('{longer}')::text"));
+    assert!(d.bear(&d.token(json!({"db_role": "postgres"}))).is_err());
+    // Where the issuer says which claim it is, a line cannot say another.
+    d.f.admin()
+        .run("SELECT scope.alter_jwt_issuer('corp', '{\"role_claim\": \"role\"}')");
+    assert!(d.bear(&d.token(json!({"db_role": d.writer}))).is_err());
 }

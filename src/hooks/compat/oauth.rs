@@ -65,27 +65,29 @@ unsafe extern "C-unwind" {
     fn GetOAuthHBAOption(state: *const State, name: *const c_char) -> *const c_char;
 }
 
-/// `validator.issuer_name` of a line in pg_hba.conf.
+/// The options that a line of pg_hba.conf may have for us, after `validator.`.
 #[cfg(feature = "pg19")]
-const ISSUER_NAME: &CStr = c"issuer_name";
+const OPTIONS: [&CStr; 2] = [c"issuer_name", c"role_claim"];
 
-/// Where lines may have options for their validator, they may name an issuer.
+/// Where lines may have options for their validator.
 unsafe extern "C-unwind" fn startup(_state: *mut State) {
     #[cfg(feature = "pg19")]
     // SAFETY: PostgreSQL's own state, and as many names as are said, which it copies.
     unsafe {
-        RegisterOAuthHBAOptions(_state, 1, [ISSUER_NAME.as_ptr()].as_ptr());
+        let names = OPTIONS.map(CStr::as_ptr);
+        RegisterOAuthHBAOptions(_state, names.len() as c_int, names.as_ptr());
     }
 }
 
-/// The name of the only issuer whose tokens this line of pg_hba.conf takes.
+/// `issuer_name` and `role_claim` of the line.
 ///
 /// # Safety
 /// The state that PostgreSQL calls a validator with.
-pub unsafe fn issuer_of_line(_state: *const State) -> Option<String> {
+pub unsafe fn options_of_line(_state: *const State) -> [Option<String>; 2] {
     #[cfg(feature = "pg19")]
     // SAFETY: by contract; NULL, or terminated and there while the client logs in.
-    return unsafe { crate::pg::text::owned(GetOAuthHBAOption(_state, ISSUER_NAME.as_ptr())) };
+    return OPTIONS
+        .map(|name| unsafe { crate::pg::text::owned(GetOAuthHBAOption(_state, name.as_ptr())) });
     #[cfg(not(feature = "pg19"))]
-    None
+    [None, None]
 }

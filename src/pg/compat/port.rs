@@ -82,6 +82,30 @@ struct HbaLinePrefix {
     ip_cmp_method: i32,
     hostname: *mut c_char,
     auth_method: u32,
+    /// Of other methods: texts, numbers and flags.
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
+    others: OtherMethods,
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
+    oauth_issuer: *mut c_char,
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
+    oauth_scope: *mut c_char,
+}
+
+#[cfg(any(feature = "pg18", feature = "pg19"))]
+#[repr(C)]
+struct OtherMethods {
+    usermap_pamservice: [*mut c_char; 2],
+    pam_use_hostname_ldaptls: [bool; 2],
+    ldapscheme_server: [*mut c_char; 2],
+    ldapport: i32,
+    ldapbinddn_to_basedn: [*mut c_char; 5],
+    ldapscope: i32,
+    ldapprefix_suffix: [*mut c_char; 2],
+    clientcert_name: [i32; 2],
+    krb_realm: *mut c_char,
+    realm_flags: [bool; 3],
+    #[cfg(feature = "pg18")]
+    radius: [*mut c_void; 8],
 }
 
 /// `USER_AUTH_LAST` (libpq/hba.h).
@@ -211,6 +235,21 @@ impl Port {
             let line = (*self.0.as_ptr()).hba;
             line.as_ref().map_or(u32::MAX, |line| line.auth_method)
         }
+    }
+
+    /// The issuer and the scope that the line of pg_hba.conf says, where its method is oauth.
+    pub fn oauth(self) -> [Option<String>; 2] {
+        #[cfg(any(feature = "pg18", feature = "pg19"))]
+        // SAFETY: as above; its texts are terminated, or NULL.
+        unsafe {
+            let line = (*self.0.as_ptr()).hba;
+            let texts = line
+                .as_ref()
+                .map(|line| [line.oauth_issuer, line.oauth_scope]);
+            texts.map_or([None, None], |texts| texts.map(|text| text::owned(text)))
+        }
+        #[cfg(not(any(feature = "pg18", feature = "pg19")))]
+        [None, None]
     }
 
     /// OpenSSL's `X509` of the client, if it has shown one that the server has verified.
