@@ -287,7 +287,7 @@ fn attack_a_provider_that_hangs_holds_up_nobody() {
         let said = waiter.join().expect("an answer");
         assert_eq!(said, "failed there was no whole answer within 10 seconds");
         assert!(
-            started.elapsed() < Duration::from_secs(14),
+            started.elapsed() < Duration::from_secs(25),
             "{:?}",
             started.elapsed()
         );

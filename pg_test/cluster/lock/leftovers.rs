@@ -217,6 +217,21 @@ fn prepared_statement_in_place_of_the_poolers() {
     // Those of the protocol are the client's own.
     let rows = s.client.query(&poolers, &[]).expect("still prepared");
     assert_eq!(rows[0].get::<_, &str>(0), "poolers");
+    // Also where a PREPARE has tried to take the name of one.
+    let mut wire = Wire::open(POOL.g.f.server, &POOL.login, &POOL.g.f.name);
+    wire.bind("kept", "SELECT 'poolers'");
+    wire.sync();
+    wire.query(&format!("BEGIN; {}", POOL.attacker));
+    let answers = wire.query("PREPARE kept AS SELECT 'trapped'");
+    assert!(has_error(&answers, "42P05"), "{answers:?}");
+    wire.query("ROLLBACK");
+    wire.send(Some(b'B'), b"kept\0kept\0\0\0\0\0\0\0");
+    wire.execute("kept", 0);
+    let answers = wire.sync();
+    assert!(
+        answers.iter().any(|(_, body)| body.contains("poolers")),
+        "{answers:?}"
+    );
 }
 
 #[test]
