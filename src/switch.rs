@@ -435,14 +435,14 @@ impl Named {
     /// By a map, or for tokens that name none.
     fn otherwise(mut roles: Vec<String>) -> Self {
         roles.sort_unstable();
-        let (role, together) = match roles.as_slice() {
-            [role] => (role.clone(), Vec::new()),
-            _ => (composite::name(&roles), roles),
+        let role = match roles.len() {
+            1 => roles.pop().unwrap_or_default(),
+            _ => composite::name(&roles),
         };
         Self {
             role,
             as_role: false,
-            together,
+            together: roles,
         }
     }
 
