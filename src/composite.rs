@@ -58,7 +58,6 @@ pub fn parts(role: &Role) -> Option<Vec<String>> {
     let held = sorted(held?);
     (has_attributes(role)
         && is_live(&label, clock::now())
-        && held == sorted(catalog::memberships(role.oid))
         && held == sorted(catalog::inherited_memberships(role.oid)))
     .then_some(label.roles)
 }
