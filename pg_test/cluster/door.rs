@@ -125,6 +125,11 @@ pub fn server() -> Server {
     Server::start(Options::default().hba(HBA))
 }
 
+/// One that may have standbys.
+fn primary() -> Server {
+    Server::start(Options::default().hba(&format!("local replication all trust\n{HBA}")))
+}
+
 #[test]
 fn a_token_in_place_of_the_password_opens_a_session_of_its_role() {
     let server = server();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Door, HBA, asked, server};
+use super::{Door, HBA, asked, primary, server};
 use crate::harness::*;
 use crate::jwt::issuers::{ED, iss};
 
@@ -495,18 +495,16 @@ fn attack_a_login_that_becomes_a_superuser_while_it_is_asked() {
 /// Nothing is sent that would be refused: the client waits, as a pool's does.
 #[test]
 fn attack_an_idle_session_outlives_the_revocation_of_its_token() {
-    let primary =
-        Server::start(Options::default().hba(&format!("local replication all trust\n{HBA}")));
+    let primary = primary();
     let d = Door::open(&primary, "door_revoked");
     let standby = primary.standby(Options::default());
     standby.has_replayed(&primary);
     let mut admin = d.f.admin();
     admin.run("SET synchronous_commit = local; SELECT pg_switch_wal()");
     let on_standby = |sub: &str| {
-        let mut config = standby.by_socket();
         let token = d.token(json!({"sub": sub}));
-        config.user(&d.login).password(token).dbname(&d.f.name);
-        Session::open(&config).expect("a login")
+        let session = standby.try_token(&d.login, &token, &d.f.name);
+        session.expect("a login")
     };
     let knock = |sub: &str, jti: &str| {
         d.knock(&d.token(json!({"sub": sub, "jti": jti})))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Door, HBA, asked, server};
+use super::{Door, HBA, asked, primary, server};
 use crate::harness::*;
 use crate::jwt::issuers::{ED, iss};
 
@@ -331,18 +331,13 @@ fn without_a_worker_the_tables_alone_judge() {
 
 #[test]
 fn a_standby_takes_tokens_by_what_it_has_replayed() {
-    let primary =
-        Server::start(Options::default().hba(&format!("local replication all trust\n{HBA}")));
+    let primary = primary();
     let d = Door::open(&primary, "door_standby");
     let standby = primary.standby(Options::default());
     let mut admin = d.f.admin();
     admin.run("SET synchronous_commit = local");
     let replay = || standby.has_replayed(&primary);
-    let knock = |token: &str| {
-        let mut config = standby.by_socket();
-        config.user(&d.login).password(token).dbname(&d.f.name);
-        Session::open(&config)
-    };
+    let knock = |token: &str| standby.try_token(&d.login, token, &d.f.name);
     let token = d.token(json!({}));
     let mut s = knock(&token).expect("a login");
     s.assert_that(&format!(

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{HBA, server};
+use super::{HBA, primary, server};
 use crate::harness::*;
 use crate::jwt::issuers::{ED, iss};
 
@@ -44,25 +44,36 @@ impl<'a> Groups<'a> {
         Groups { f, scopes, login }
     }
 
-    fn token_until(&self, groups: &[usize], exp: i64) -> String {
+    fn token_with(&self, groups: &[usize], more: Value) -> String {
         let groups: Vec<String> = groups.iter().map(|i| format!("g{i}")).collect();
-        let claims = json!({"iss": iss("corp"), "sub": "ann", "exp": exp, "groups": groups});
+        let mut claims =
+            json!({"iss": iss("corp"), "sub": "ann", "exp": now() + 600, "groups": groups});
+        for (claim, value) in more.as_object().expect("an object") {
+            claims[claim] = value.clone();
+        }
         ED.token("EdDSA", &claims)
     }
 
+    fn token_until(&self, groups: &[usize], exp: i64) -> String {
+        self.token_with(groups, json!({"exp": exp}))
+    }
+
     fn token(&self, groups: &[usize]) -> String {
-        self.token_until(groups, now() + 600)
+        self.token_with(groups, json!({}))
     }
 
     fn knock(&self, token: &str) -> Result<Session, Refusal> {
-        self.knock_at(self.f.server, token, "")
+        self.f.server.try_token(&self.login, token, &self.f.name)
     }
 
-    fn knock_at(&self, server: &Server, token: &str, options: &str) -> Result<Session, Refusal> {
-        let mut config = server.by_socket();
-        config.user(&self.login).password(token).options(options);
-        config.dbname(&self.f.name);
-        Session::open(&config)
+    /// The composite role ends in so many seconds.
+    fn hurry(&self, of: &[usize], seconds: u32) {
+        let name = self.name(of);
+        self.f.admin().run(&format!(
+            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE %I IS %L', '{name}',
+               (SELECT jsonb_set(label::jsonb, '{{valid_until}}', to_jsonb(to_char(now() AT TIME ZONE 'UTC' + interval '{seconds} s', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')))
+                  FROM pg_shseclabel WHERE provider = 'scope_roles' AND objoid = '\"{name}\"'::regrole)); END $$"
+        ));
     }
 
     fn name(&self, of: &[usize]) -> String {
@@ -138,6 +149,15 @@ fn random_groups_give_their_scopes_together_and_no_more() {
     );
     g.turns_away(&[], "role_claim");
     g.turns_away(&[SCOPES - 1], "role_not_granted");
+    // The issuer's own list has to have them all.
+    let allow = |roles: &[String]| {
+        let roles = json!({ "allowed_roles": roles });
+        format!("SELECT scope.alter_jwt_issuer('corp', '{roles}')")
+    };
+    admin.run(&allow(&g.scopes[..2]));
+    g.turns_away(&[0, 1, 2], "role_not_allowed");
+    g.knock(&g.token(&[0, 1])).expect("a login");
+    admin.run(&allow(&g.scopes));
     // Neither reviews nor specs have anything to say of them, and nobody manages them by hand.
     let name = g.name(&[0, 1]);
     g.knock(&g.token(&[0, 1])).expect("a login");
@@ -172,9 +192,12 @@ fn many_come_at_once_with_groups_that_nobody_had_before() {
     });
     // Whatever the client has made its default.
     let options = "-c default_transaction_read_only=on";
-    let mut s = g
-        .knock_at(&server, &g.token(&[0, 4]), options)
-        .expect("a login");
+    let mut config = server.by_socket();
+    config
+        .user(&g.login)
+        .password(g.token(&[0, 4]))
+        .dbname(&g.f.name);
+    let mut s = Session::open(config.options(options)).expect("a login");
     assert_eq!(s.text("SHOW transaction_read_only"), "on");
     s.run("SELECT * FROM t0, t4");
 }
@@ -203,6 +226,15 @@ fn guards_settings_and_the_read_only_rule_of_scopes_hold_for_several() {
         "SELECT scope.alter_scope('{0}', 'add', '{{insert}}', tables => '{{t0}}')",
         g.scopes[0]
     ));
+    // A policy for one of them is one for whoever has it among others.
+    admin.run(&format!(
+        "INSERT INTO t0 VALUES (90); ALTER TABLE t0 ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t0 TO {} USING (x = 90)",
+        g.scopes[0]
+    ));
+    assert_eq!(s.text("SELECT string_agg(x::text, ' ') FROM t0"), "90");
+    let mut other = g.knock(&g.token(&[1, 2])).expect("a login");
+    other.denied("SELECT x FROM t0", "42501");
+    admin.run("ALTER TABLE t0 DISABLE ROW LEVEL SECURITY");
     // One that writes, with one that reads.
     s.run("INSERT INTO t0 VALUES (8)");
     s.denied("INSERT INTO t1 VALUES (8)", "42501");
@@ -327,15 +359,9 @@ fn attack_a_composite_role_is_taken_by_its_name() {
     );
     s.refused(&format!("SELECT scope.set_jwt_role('{by_name}')"), "42501");
     admin.run(&format!("GRANT \"{name}\" TO {}_plain", g.f.name));
-    let mut config = server.by_socket();
-    config
-        .user(&format!("{}_plain", g.f.name))
-        .password(&by_name)
-        .dbname(&g.f.name);
-    assert_eq!(
-        Session::open(&config).err().expect("no login").code,
-        "28P01"
-    );
+    let plain = format!("{}_plain", g.f.name);
+    let refusal = server.try_token(&plain, &by_name, &g.f.name).err();
+    assert_eq!(refusal.expect("no login").code, "28P01");
     let mut s = g.knock(&g.token(&[0])).expect("a login");
     s.refused(&format!("SET ROLE \"{name}\""), "42501");
 }
@@ -347,15 +373,8 @@ fn attack_a_composite_role_stays_when_no_token_needs_it() {
     let mut admin = g.f.admin();
     let name = g.name(&[0, 1]);
     let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
-    let hurry = |seconds: u32| {
-        format!(
-            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE %I IS %L', '{name}',
-               (SELECT jsonb_set(label::jsonb, '{{valid_until}}', to_jsonb(to_char(now() AT TIME ZONE 'UTC' + interval '{seconds} s', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')))
-                  FROM pg_shseclabel WHERE provider = 'scope_roles' AND objoid = '\"{name}\"'::regrole)); END $$"
-        )
-    };
     // A session's new token keeps it.
-    admin.run(&hurry(60));
+    g.hurry(&[0, 1], 60);
     s.run(&format!(
         "SELECT scope.refresh_session('{}')",
         g.token_until(&[1, 0], now() + 1_200)
@@ -364,17 +383,17 @@ fn attack_a_composite_role_stays_when_no_token_needs_it() {
         "(SELECT valid_until > now() + interval '23 hours' FROM scope.roles WHERE role = '{name}')"
     ));
     // So does that of a login that comes; what nobody comes for is dropped.
-    admin.run(&hurry(60));
+    g.hurry(&[0, 1], 60);
     g.knock(&g.token(&[0, 1])).expect("a login");
     admin.assert_that(&format!(
         "(SELECT valid_until > now() + interval '23 hours' FROM scope.roles WHERE role = '{name}')"
     ));
     // Whoever keeps its label in an open transaction keeps nobody out.
-    admin.run(&hurry(60));
+    g.hurry(&[0, 1], 60);
     let mut holds = g
         .knock(&g.token_until(&[0, 1], now() + 30))
         .expect("a login");
-    admin.run(&hurry(60));
+    g.hurry(&[0, 1], 60);
     holds.run("BEGIN");
     holds.run(&format!(
         "SELECT scope.refresh_session('{}')",
@@ -385,7 +404,7 @@ fn attack_a_composite_role_stays_when_no_token_needs_it() {
         .expect("a login");
     g.assert_reads(&mut comes, &[0, 1]);
     holds.run("ROLLBACK");
-    admin.run(&hurry(1));
+    g.hurry(&[0, 1], 1);
     wait_until("it is gone", 20, || !admin.role_exists(&name));
     ends(&mut s, "SELECT x FROM t0");
     let mut s = g.knock(&g.token(&[0, 1])).expect("a login");
@@ -394,11 +413,10 @@ fn attack_a_composite_role_stays_when_no_token_needs_it() {
 
 #[test]
 fn standbys_take_together_what_the_primary_has() {
-    let primary =
-        Server::start(Options::default().hba(&format!("local replication all trust\n{HBA}")));
+    let primary = primary();
     let g = Groups::open(&primary, "g_standby");
     let standby = primary.standby(Options::default());
-    let knock = || g.knock_at(&standby, &g.token(&[0, 1]), "");
+    let knock = || standby.try_token(&g.login, &g.token(&[0, 1]), &g.f.name);
     standby.has_replayed(&primary);
     let before = standby.log().len();
     assert_eq!(knock().err().expect("no login").code, "28P01");
@@ -433,14 +451,8 @@ fn a_subject_has_as_many_sessions_as_the_login_says() {
         "(SELECT subject_limit FROM scope.credentials WHERE role = '{few}') = 2"
     ));
     let knock = |subject: &str| {
-        let claims =
-            json!({"iss": iss("corp"), "sub": subject, "exp": now() + 600, "groups": ["g0"]});
-        let mut config = server.by_socket();
-        config
-            .user(&few)
-            .password(ED.token("EdDSA", &claims))
-            .dbname(&g.f.name);
-        Session::open(&config)
+        let token = g.token_with(&[0], json!({"sub": subject}));
+        server.try_token(&few, &token, &g.f.name)
     };
     let mut ann = vec![
         knock("ann").expect("a login"),
@@ -480,24 +492,6 @@ fn a_subject_has_as_many_sessions_as_the_login_says() {
         "(SELECT subject_limit FROM scope.credentials WHERE role = '{few}') = 3"
     ));
     let _more = knock("ann").expect("a login");
-}
-
-impl Groups<'_> {
-    /// The composite role ends in so many seconds.
-    fn hurry(&self, of: &[usize], seconds: u32) {
-        let name = self.name(of);
-        self.f.admin().run(&format!(
-            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR scope_roles ON ROLE %I IS %L', '{name}',
-               (SELECT jsonb_set(label::jsonb, '{{valid_until}}', to_jsonb(to_char(now() AT TIME ZONE 'UTC' + interval '{seconds} s', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')))
-                  FROM pg_shseclabel WHERE provider = 'scope_roles' AND objoid = '\"{name}\"'::regrole)); END $$"
-        ));
-    }
-
-    fn token_named(&self, groups: &[usize], jti: &str) -> String {
-        let groups: Vec<String> = groups.iter().map(|i| format!("g{i}")).collect();
-        let claims = json!({"iss": iss("corp"), "sub": "ann", "exp": now() + 600, "groups": groups, "jti": jti});
-        ED.token("EdDSA", &claims)
-    }
 }
 
 #[test]
@@ -575,7 +569,9 @@ fn attack_a_rollback_keeps_a_revoked_session() {
     let g = Groups::open(&server, "g_rolled");
     let mut admin = g.f.admin();
     for (jti, block) in [("rolled", "SELECT 1"), ("failed", "SELECT 1/0")] {
-        let mut s = g.knock(&g.token_named(&[0], jti)).expect("a login");
+        let mut s = g
+            .knock(&g.token_with(&[0], json!({"jti": jti})))
+            .expect("a login");
         let pid = s.text("SELECT pg_backend_pid()");
         let _ = s.attempt(&format!("BEGIN; {block}"));
         admin.run(&format!(
@@ -604,7 +600,7 @@ fn attack_what_is_being_prepared_outlives_its_token() {
         g.scopes[0]
     ));
     let mut s = g
-        .knock(&g.token_named(&[0, 1], "prepared"))
+        .knock(&g.token_with(&[0, 1], json!({"jti": "prepared"})))
         .expect("a login");
     s.run("BEGIN; INSERT INTO slow VALUES (1)");
     thread::scope(|scope| {

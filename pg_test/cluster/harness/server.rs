@@ -420,6 +420,11 @@ impl Server {
         Session::open(self.by_socket().user(role).dbname(db).options(options))
     }
 
+    /// A session through the socket, with a token where a password goes.
+    pub fn try_token(&self, role: &str, token: &str, db: &str) -> Result<Session, Refusal> {
+        Session::open(self.by_socket().user(role).password(token).dbname(db))
+    }
+
     /// A session over TCP, which asks for the password.
     pub fn try_password(&self, role: &str, password: &str, db: &str) -> Result<Session, Refusal> {
         self.try_tcp("127.0.0.1", role, password, db)
