@@ -37,8 +37,9 @@ pub enum Error {
     Sql(#[from] pgrx::spi::Error),
 }
 
-const ATTRIBUTES: &str =
-    "NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
+fn attributes() -> String {
+    format!("NOLOGIN INHERIT {}", catalog::WITHOUT_POWER)
+}
 
 fn has_attributes(role: &Role) -> bool {
     let has_more = role.superuser || role.bypass_rls || role.create_role || role.create_db;
@@ -51,14 +52,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One that no token has needed for so long is dropped. Microseconds.
 const LINGERS: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// The roles that it holds, if it is one, and whole: neither at its end, nor with other memberships than it was made with.
+/// The roles that it holds, if it is one, and whole: neither at its end, nor with attributes of its own, nor inheriting from any others.
 pub fn parts(role: &Role) -> Option<Vec<String>> {
     let label = label_of(role.oid)?;
     let held: Option<Vec<pg_sys::Oid>> = label.roles.iter().map(String::as_str).map(oid).collect();
-    let held = sorted(held?);
+    let held = set(held?);
     (has_attributes(role)
         && is_live(&label, clock::now())
-        && held == sorted(catalog::inherited_memberships(role.oid)))
+        && held == set(catalog::inherited_memberships(role.oid)))
     .then_some(label.roles)
 }
 
@@ -138,22 +139,17 @@ fn make(name: &str, roles: &[String], login: pg_sys::Oid, ends_at: i64) -> Resul
             advisory::lock(Key::Text(name), Mode::Exclusive);
             match existing(name, roles)? {
                 Some(role) => role,
-                None => create(name, &metadata)?,
+                None => create(name, roles)?,
             }
         }
     };
     let identifier = spi::identifier(name);
     if !has_attributes(&role) {
-        spi::execute(&format!("ALTER ROLE {identifier} {ATTRIBUTES}"))?;
+        spi::execute(&format!("ALTER ROLE {identifier} {}", attributes()))?;
     }
-    if !label_of(role.oid).is_some_and(|label| is_live(&label, clock::now())) {
-        label::write(
-            role.oid,
-            &Metadata {
-                oid: Some(role.oid.into()),
-                ..metadata
-            },
-        );
+    let is_good = label_of(role.oid).is_some_and(|label| is_live(&label, clock::now()));
+    if !is_good && !label::attach_metadata(name, &metadata) {
+        return Err(Error::Gone);
     }
     let parts: Option<Vec<pg_sys::Oid>> = roles.iter().map(String::as_str).map(oid).collect();
     let parts = parts.ok_or(Error::Gone)?;
@@ -200,15 +196,11 @@ fn existing(name: &str, roles: &[String]) -> Result<Option<Role>, Error> {
     }
 }
 
-fn create(name: &str, metadata: &Metadata) -> Result<Role, Error> {
-    spi::execute(&format!(
-        "CREATE ROLE {} {ATTRIBUTES}",
-        spi::identifier(name)
-    ))?;
-    if !label::attach_metadata(name, metadata) {
-        return Err(Error::Gone);
-    }
-    let fields = [("roles", Value::Texts(&metadata.roles))];
+/// Without a label yet.
+fn create(name: &str, roles: &[String]) -> Result<Role, Error> {
+    let identifier = spi::identifier(name);
+    spi::execute(&format!("CREATE ROLE {identifier} {}", attributes()))?;
+    let fields = [("roles", Value::Texts(roles))];
     audit::administered(Action::Scope, "login by token", name, &fields);
     catalog::role_by_name(name).ok_or(Error::Gone)
 }
@@ -237,7 +229,6 @@ fn oid(role: &str) -> Option<pg_sys::Oid> {
     catalog::role_by_name(role).map(|role| role.oid)
 }
 
-/// Each once.
-fn sorted(roles: Vec<pg_sys::Oid>) -> BTreeSet<u32> {
+fn set(roles: Vec<pg_sys::Oid>) -> BTreeSet<u32> {
     roles.into_iter().map(u32::from).collect()
 }

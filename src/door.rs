@@ -169,9 +169,8 @@ pub fn enter() {
         let login = login::by_token().ok_or("it is no login by token any more")?;
         switch::at_login(&token, role_claim.as_deref(), &login.issuers)
             .map_err(|error| error.detail())?;
-        let sessions = presence::of_the_same_person();
         match login.subject_limit {
-            Some(limit) if sessions > limit as usize => Err(format!(
+            Some(limit) if presence::of_the_same_person() > limit as usize => Err(format!(
                 "subject_limit: the subject has {limit} sessions of this login already."
             )),
             _ => Ok(()),

@@ -94,18 +94,17 @@ pub fn switched_back(role: u32, ends_at: i64, claims: &str) {
 /// How many sessions of this login there are in which its token's subject acts, this one too: whoever comes at the same time sees at least
 /// the others that are counted. Without a subject those count that have none.
 pub fn of_the_same_person() -> usize {
-    let person = |seen: &Seen| {
-        let switched = seen.switched.as_ref()?;
-        Some((
-            seen.login.role,
-            switched.issuer.clone(),
-            switched.subject.clone(),
-        ))
-    };
-    let own = OWN.get().and_then(|place| person(&place.look()?));
+    let own = OWN.get().and_then(|place| place.look());
+    let own = own.as_ref().and_then(person);
     all()
         .filter(|seen| own.is_some() && person(seen) == own)
         .count()
+}
+
+fn person(seen: &Seen) -> Option<(u32, Option<&Text>, Option<&Text>)> {
+    let switched = seen.switched.as_ref()?;
+    let (issuer, subject) = (switched.issuer.as_ref(), switched.subject.as_ref());
+    Some((seen.login.role, issuer, subject))
 }
 
 /// All sessions of this moment.

@@ -200,8 +200,8 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
         "NOINHERIT"
     };
     let sql = format!(
-        "CREATE ROLE {identifier} NOLOGIN {inherits} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
-         NOBYPASSRLS {}; GRANT {} TO {identifier}; GRANT {identifier} TO {}",
+        "CREATE ROLE {identifier} NOLOGIN {inherits} {} {}; GRANT {} TO {identifier}; GRANT {identifier} TO {}",
+        catalog::WITHOUT_POWER,
         issue::valid_until(deadline),
         spi::identifier(&role.name),
         spi::identifier(&to.name),

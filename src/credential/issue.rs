@@ -202,8 +202,8 @@ impl Login<'_> {
             ("NOINHERIT", memberships::SWITCH_ONLY)
         };
         let mut sql = format!(
-            "CREATE ROLE {role} LOGIN {inherit} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION \
-             NOBYPASSRLS"
+            "CREATE ROLE {role} LOGIN {inherit} {}",
+            catalog::WITHOUT_POWER
         );
         if let Some(deadline) = self.valid_until {
             sql += " ";

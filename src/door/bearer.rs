@@ -34,16 +34,8 @@ const OF_OPENID: [&str; 6] = [
 /// of an application without its address.
 pub fn missing_scope<'a>(scopes: &'a str, payload: &str) -> Option<&'a str> {
     let list = |claim: &str| -> Vec<String> {
-        let path = ClaimPath::parse(claim).ok();
-        let values = path.and_then(|path| {
-            let values = path.strings(payload).ok()?;
-            Some(
-                values
-                    .iter()
-                    .map(|value| value.to_string())
-                    .collect::<Vec<_>>(),
-            )
-        });
+        let values = ClaimPath::parse(claim).ok();
+        let values = values.and_then(|path| path.strings(payload).ok());
         let values = values.unwrap_or_default();
         let each = values.iter().flat_map(|value| value.split(' '));
         each.map(str::to_owned).collect()

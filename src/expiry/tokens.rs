@@ -1,5 +1,5 @@
-//! Sessions that a token has switched for their length hear of it when the token may be good no more, though they are idle: the
-//! launcher has them take in what was committed, and each judges for itself (`lock::watch_commits`).
+//! Sessions that a token has switched hear of it when the token may be good no more, though they are idle: the launcher has them take in what was
+//! committed, and those by token judge for themselves (`lock::watch_commits`).
 
 use crate::pg::{server, sessions};
 use crate::presence;

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::rule::{Action, Class, Guards, Rule};
-use crate::composite;
 use crate::label::{self, Access, Kind};
 use crate::pg::{catalog, invalidation};
 
@@ -146,6 +145,7 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
         groups_of(subject)
     };
     let own = label::read(subject).and_then(Result::ok);
+    let kind = own.as_ref().map(|metadata| metadata.kind);
     match own.map(|metadata| (metadata.kind, label::access_here(&metadata))) {
         Some((Kind::Scope, access)) => reach.add_scope(access),
         Some((Kind::Credential | Kind::Composite, _)) => {}
@@ -177,9 +177,9 @@ fn add(effective: &mut Effective, subject: pg_sys::Oid, counts_as: pg_sys::Oid) 
             name: role.name.clone(),
         });
     }
-    let parts = match composite::is_one(subject) {
-        true => catalog::memberships(subject),
-        false => Vec::new(),
+    let parts = match kind {
+        Some(Kind::Composite) => catalog::memberships(subject),
+        _ => Vec::new(),
     };
     for source in sources {
         let Some(guards) = guards_of(source) else {

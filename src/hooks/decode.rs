@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use super::compat;
 use super::owners;
 use crate::hooks::list::elements;
+use crate::hooks::objects::found;
 use crate::lock::verdict::Statement;
 use crate::pg::{catalog, identity, raw};
 use crate::session::{gate, leftovers, parsing, switch_state};
@@ -353,14 +354,5 @@ pub(super) unsafe fn changes_roles(node: *mut pg_sys::Node) -> bool {
 /// A valid range variable, inside a transaction.
 unsafe fn owns(name: *mut pg_sys::RangeVar) -> bool {
     // SAFETY: by contract; the tuple is released after the owner is copied.
-    unsafe {
-        let relation = pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        );
-        catalog::is_owned_by(identity::current_user(), relation)
-    }
+    unsafe { catalog::is_owned_by(identity::current_user(), found(name)) }
 }

@@ -8,6 +8,26 @@ use super::compat;
 use crate::hooks::list::elements;
 use crate::pg::statement::qualified;
 
+/// What a name means now; nothing if it means nothing, which PostgreSQL says.
+///
+/// # Safety
+/// A valid `RangeVar`, or NULL.
+pub unsafe fn found(name: *mut pg_sys::RangeVar) -> pg_sys::Oid {
+    if name.is_null() {
+        return pg_sys::InvalidOid;
+    }
+    // SAFETY: by contract.
+    unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    }
+}
+
 /// The objects that a utility statement names, as far as it says so.
 ///
 /// # Safety

@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::hooks::compat::{Walker, expression_tree_walker, query_tree_walker};
 use crate::pg::{catalog, compat};
 
 /// catalog/pg_language.dat; fixed.
@@ -97,26 +98,6 @@ unsafe fn depends_on_settings(kind: pg_sys::Oid) -> bool {
         pg_sys::getTypeInputInfo(kind, &mut input, &mut parameter);
         pg_sys::func_volatile(input) as u8 != pg_sys::PROVOLATILE_IMMUTABLE
     }
-}
-
-/// Called for each node, NULL among them; true ends the walk.
-type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
-
-// nodes/nodeFuncs.h; work of macros from 16 on. Without the guard of pgrx's bindings: a walker of ours owns nothing.
-unsafe extern "C-unwind" {
-    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
-    fn query_tree_walker(
-        query: *mut pg_sys::Query,
-        walker: Walker,
-        context: *mut c_void,
-        flags: i32,
-    ) -> bool;
-    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
-    fn expression_tree_walker(
-        node: *mut pg_sys::Node,
-        walker: Walker,
-        context: *mut c_void,
-    ) -> bool;
 }
 
 /// Calls the walker for what a node holds; true as soon as it says so. Utility statements keep what they hold to themselves.

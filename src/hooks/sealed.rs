@@ -1,6 +1,6 @@
 //! Statements that hold relations, for what is sealed.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::compat;
 use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all, refuse_maintaining};
 use crate::hooks::list::elements;
+use crate::hooks::objects::found;
 use crate::own_tables::{self, SCHEMAS as OWN_SCHEMAS};
 
 /// Is the statement one that may hold relations? The first question of the hook.
@@ -154,24 +155,4 @@ fn only_superusers(call: pg_sys::FunctionCallInfo) {
 #[pg_guard]
 pub extern "C-unwind" fn after_trigger(trigger: pg_sys::Oid) {
     sealed::after_trigger(trigger);
-}
-
-/// What a name means now; nothing if it means nothing, which PostgreSQL says.
-///
-/// # Safety
-/// A valid `RangeVar`, or NULL.
-unsafe fn found(name: *mut pg_sys::RangeVar) -> pg_sys::Oid {
-    if name.is_null() {
-        return pg_sys::InvalidOid;
-    }
-    // SAFETY: by contract.
-    unsafe {
-        pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut::<c_void>(),
-        )
-    }
 }

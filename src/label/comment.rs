@@ -1,7 +1,6 @@
 //! What `\du+` shows of a role of ours: whose it is, in a sentence. Pure.
 #![forbid(unsafe_code)]
 
-use super::glance::kind_name;
 use super::text::{Kind, Metadata, State};
 use crate::text::{identifier, visible};
 
@@ -16,12 +15,7 @@ pub fn comment(metadata: &Metadata) -> Option<String> {
         Kind::Temporary => "granted",
         Kind::Credential | Kind::Authenticator => "issued",
     };
-    let kind = match metadata.kind {
-        Kind::Temporary => "temporary membership",
-        Kind::Composite => "composite role",
-        kind => kind_name(kind),
-    };
-    let mut text = format!("{OURS}{kind}");
+    let mut text = format!("{OURS}{}", metadata.kind.name());
     if let (Kind::Scope, Some(database)) = (metadata.kind, &metadata.database) {
         text += &format!(" of database {}", identifier(database));
     }

@@ -21,6 +21,9 @@ pub use function::{is_postgresqls, look as look_at_function};
 pub use trigger::{Trigger, any_trigger, is_over_expressions, new_trigger};
 pub use types::{is_new_temporary_type, is_temporary_schema, path_names_temporary_schema};
 
+/// The attributes of a role that has no power of its own, as CREATE ROLE and ALTER ROLE take them.
+pub const WITHOUT_POWER: &str = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
+
 /// A row of `pg_authid`.
 #[derive(Debug, Clone)]
 pub struct Role {

@@ -136,22 +136,24 @@ pub fn begin() -> Option<Seen> {
 
 /// Is what is copied of this database still to be written, or to be written anew?
 pub fn is_due(seen: Seen) -> bool {
+    head_of(seen.0.database).is_none_or(|head| !is_fresh(&head, seen))
+}
+
+fn is_fresh(head: &Head, seen: Seen) -> bool {
     let renewed = match seen.0.is_unheard {
         true => RENEWED_UNHEARD,
         false => RENEWED,
     };
-    head_of(seen.0.database).is_none_or(|head| {
-        let now = clock::now();
-        !counts(&head, now) || !(0..renewed).contains(&now.saturating_sub(head.at))
-    })
+    let now = clock::now();
+    counts(head, now) && (0..renewed).contains(&now.saturating_sub(head.at))
 }
 
-/// What a session that begins may take for the state of the tables, which has seen that they are there: every commit of theirs is heard of,
-/// before and after it has listened. No older than the least that a change past their triggers goes unnoticed.
+/// What a session may take for the state of the tables, which it has seen to be there: it hears of every commit that comes after it has begun to
+/// listen, and what came before has made the copy count no more. What was changed past their triggers it sees when the copy is renewed.
 pub fn instead(seen: Seen) -> Option<Rows> {
-    let is_heard_of = head_of(seen.0.database).is_some_and(|head| !head.is_unheard);
+    let head = head_of(seen.0.database).filter(|head| is_fresh(head, seen))?;
     match of(seen.0.database.into()) {
-        Copied::Rows(rows) if is_heard_of && !seen.0.is_unheard && !is_due(seen) => Some(rows),
+        Copied::Rows(rows) if !head.is_unheard && !seen.0.is_unheard => Some(rows),
         _ => None,
     }
 }

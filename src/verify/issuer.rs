@@ -191,13 +191,17 @@ type Maps = (HashMap<String, OrBad>, HashMap<String, OrBad>);
 
 fn load() -> Result<Maps, Error> {
     let seen = copy::begin();
-    own_tables::learn();
+    let is_there = are_there();
     // Whoever looks again wants to know what the tables say.
-    let may_be_copied = !LOOKS_AGAIN.replace(false) && own_tables::has_rows(own_tables::ISSUER);
+    let may_be_copied = !LOOKS_AGAIN.replace(false) && is_there;
     if let Some(rows) = seen.filter(|_| may_be_copied).and_then(copy::instead) {
         return maps(rows.texts());
     }
-    let rows = rows();
+    let rows = if is_there {
+        rows()
+    } else {
+        Zeroizing::default()
+    };
     if let Some(seen) = seen
         && copy::is_due(seen)
     {
@@ -232,7 +236,14 @@ pub fn publish(ends_visit: bool) {
         } else {
             seen
         };
-        copy::put(seen, &rows());
+        copy::put(
+            seen,
+            &if are_there() {
+                rows()
+            } else {
+                Zeroizing::default()
+            },
+        );
     }
 }
 
@@ -251,11 +262,14 @@ fn row_of(row: &str) -> Result<Row, Error> {
     serde_json::from_str(row).map_err(|error| Error::Sql(error.to_string()))
 }
 
-fn rows() -> Zeroizing<Vec<String>> {
+/// Are there issuers in this database, in a table of the extension's?
+fn are_there() -> bool {
     own_tables::learn();
-    if !own_tables::has_rows(own_tables::ISSUER) {
-        return Zeroizing::default();
-    }
+    own_tables::has_rows(own_tables::ISSUER)
+}
+
+/// What the tables say of them.
+fn rows() -> Zeroizing<Vec<String>> {
     Zeroizing::new(identity::elevated(|| {
         spi::latest(
             "SELECT pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(

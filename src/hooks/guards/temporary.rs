@@ -1,11 +1,11 @@
 //! Temporary tables, views, sequences and indexes, by name and in statements.
 
 use std::ffi::CStr;
-use std::ptr::null_mut;
 
 use pgrx::pg_sys;
 
 use crate::hooks::list::elements;
+use crate::hooks::objects::found;
 
 pub fn is_temporary(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalogue look-up inside a transaction.
@@ -15,20 +15,9 @@ pub fn is_temporary(relation: pg_sys::Oid) -> bool {
 /// # Safety
 /// NULL, or a valid range variable, inside a transaction.
 pub(super) unsafe fn is_temporary_table(name: *mut pg_sys::RangeVar) -> bool {
-    if name.is_null() {
-        return false;
-    }
     // SAFETY: by contract.
-    unsafe {
-        let relation = pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            null_mut(),
-        );
-        relation != pg_sys::InvalidOid && is_temporary(relation)
-    }
+    let relation = unsafe { found(name) };
+    relation != pg_sys::InvalidOid && is_temporary(relation)
 }
 
 /// Is it about temporary tables, views or sequences only, as far as can be told before it runs?
