@@ -37,7 +37,8 @@ exec {lock}>"$WORK/lock"
 flock --nonblock "$lock" || die "another make mutants of this tree is running"
 rm -rf -- "$COPY" "$WORK/server"
 mkdir -p "$COPY"
-tar -C "$ROOT" --exclude=./target --exclude=./.git --exclude=./pg_test/fuzz -cf - . | tar -C "$COPY" -xf -
+# With the time of now: to cargo the library of an earlier run's last mutant would be newer than the files that were there before it.
+tar -C "$ROOT" --exclude=./target --exclude=./.git --exclude=./pg_test/fuzz -cf - . | tar -C "$COPY" --touch -xf -
 # The tree may be worked on meanwhile.
 rm -rf -- "$WORK/pristine"
 cp -a -- "$COPY" "$WORK/pristine"
