@@ -240,8 +240,8 @@ fn the_first_login_after_a_start_or_a_crash_is_one() {
                 server.recover();
             }
             _ => {
-                let pid = d.f.admin().text("SELECT pg_backend_pid()");
-                server.kill(pid);
+                let mut victim = d.f.admin();
+                assert!(server.kill(victim.text("SELECT pg_backend_pid()")));
             }
         }
         // Not by what another session of this database has read.

@@ -318,16 +318,27 @@ impl Server {
     }
 
     /// Kills one of the server's processes, for which the postmaster starts all of them anew. Returns when sessions are let in
-    /// again; `false` when there is no such process.
+    /// again; `false` when there is no such process, or it has ended by itself before.
     pub fn kill(&self, pid: impl AsRef<OsStr>) -> bool {
         // Until the postmaster has noticed, sessions come in that it will end. One that is here already tells when it has.
         let mut witness = self.admin("postgres");
+        let process = Path::new("/proc").join(pid.as_ref());
         if !signal("KILL", pid) {
             return false;
         }
+        let mut gone = None;
+        let mut noticed = false;
         wait_until("the server has noticed the crash", 30, || {
-            witness.attempt("SELECT 1").is_err()
+            noticed = witness.attempt("SELECT 1").is_err();
+            if !process.exists() {
+                gone = gone.or_else(|| Some(Instant::now()));
+            }
+            // One that was on its way out takes the signal, too, and the postmaster sees nothing but its end.
+            noticed || gone.is_some_and(|at| at.elapsed() > Duration::from_secs(5))
         });
+        if !noticed {
+            return false;
+        }
         wait_until("the server has recovered", 60, || {
             self.try_login("postgres", "postgres").is_ok()
         });

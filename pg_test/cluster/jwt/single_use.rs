@@ -273,7 +273,7 @@ fn attack_a_token_used_before_a_crash() {
             }
             _ => {
                 let mut victim = g.login();
-                server.kill(victim.text("SELECT pg_backend_pid()"));
+                assert!(server.kill(victim.text("SELECT pg_backend_pid()")));
                 wait_until("the server is back", 60, || {
                     server.try_login(&g.auth, &g.f.name).is_ok()
                 });
