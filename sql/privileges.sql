@@ -13,6 +13,14 @@ GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monito
 GRANT EXECUTE ON FUNCTION scope.effective_access(regrole, text), scope.who_can(text, text) TO PUBLIC;
 -- scope.roles calls it.
 GRANT EXECUTE ON FUNCTION scope.is_preloaded() TO PUBLIC;
+-- Whoever a policy lets ask may ask, and whoever it names decides: the functions see to it.
+GRANT SELECT ON scope.requests, scope.request_board TO PUBLIC;
+GRANT EXECUTE ON FUNCTION scope.request_access(name, interval, text, text, timestamptz, text, boolean),
+    scope.alter_request(bigint, interval, text, text, timestamptz), scope.extend(bigint, interval, text, text), scope.withdraw(bigint, text),
+    scope.approve(bigint, text), scope.deny(bigint, text), scope.revoke_request(bigint, text), scope.sign(bigint, text),
+    scope.take_credential(bigint), scope.my_options(), _scope.visible_requests() TO PUBLIC;
+GRANT SELECT ON scope.request_policies, scope.request_log, scope.request_outbox TO pg_monitor;
+GRANT EXECUTE ON FUNCTION scope.acknowledge(uuid[]) TO pg_monitor;
 -- pg_dump locks what it dumps and reads it. The database's owner could dump before there was the extension, and can after it.
 DO $dumped$
 DECLARE

@@ -27,6 +27,8 @@ pub enum Key<'a> {
     Turn,
     /// In a database: what is issued for tokens, and what is revoked of them.
     Tokens(pg_sys::Oid),
+    /// In a database: a request for access, by its number.
+    Request(pg_sys::Oid, u32),
 }
 
 /// Above those of `pg_advisory_lock` (1 and 2); `pg_locks.objsubid`.
@@ -35,6 +37,7 @@ const PAIR: u16 = 4;
 const TEXT: u16 = 5;
 const TURN: u16 = 6;
 const TOKENS: u16 = 7;
+const REQUEST: u16 = 8;
 
 /// Made in the postmaster, and inherited by all of its processes.
 static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
@@ -61,6 +64,7 @@ impl Key<'_> {
             }
             Self::Turn => (TURN, 0, 0),
             Self::Tokens(database) => (TOKENS, database.into(), 0),
+            Self::Request(database, number) => (REQUEST, database.into(), number),
         }
     }
 }

@@ -31,7 +31,8 @@ use deadline::Unacceptable;
 pub use issue::{Issued, Membership, Request, issue};
 use options::Given;
 pub use options::{BadOption, Options};
-pub use scopes::Error as BadScopes;
+pub use renew::prolong;
+pub use scopes::{Error as BadScopes, check as require_scope, membership as membership_in};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -145,7 +146,7 @@ hands_out!(
             options,
             function: "create_credential",
             verb: "login",
-            token: None,
+            right: issue::Right::Caller,
         };
         let scopes = scopes::named(scopes)?;
         issue(request, || scopes::membership(&scopes))

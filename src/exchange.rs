@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Class, Event};
 use crate::authority::Target;
-use crate::credential::issue::{ForToken, Membership};
+use crate::credential::issue::{Membership, Right};
 use crate::credential::{self, BadOption, Issued, Options, Request, hands_out, issue, life};
 use crate::error::{report, require_preload};
 use crate::jwt::{self, Refusal, Verified};
@@ -113,10 +113,10 @@ fn exchange(
         options,
         function: "exchange_token",
         verb: "token",
-        token: Some(ForToken {
+        right: Right::Token {
             owner: owner.clone(),
             ends_at,
-        }),
+        },
     };
     let issued = issue::issue(request, || membership(&role, &owner))?;
     // Last: what else refuses the call uses nothing up, and what this refuses takes the login back.

@@ -27,6 +27,7 @@ type Table = (&'static CStr, &'static CStr);
 pub const AUDIT_LOG: Table = (SCHEMA, c"audit_log");
 pub const WRITING_FUNCTION: Table = (SCHEMA, c"writing_function");
 pub const ISSUER: Table = (INTERNAL, c"jwt_issuer");
+pub const REQUEST: Table = (INTERNAL, c"request");
 const ISSUER_SECRET: Table = (INTERNAL, c"jwt_issuer_secret");
 pub const REVOKED_TOKEN: Table = (INTERNAL, c"jwt_revoked_token");
 pub const REVOKED_SUBJECT: Table = (INTERNAL, c"jwt_revoked_subject");

@@ -29,7 +29,16 @@ extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["access"]);
 extension_sql_file!("../sql/map.sql", name = "map", requires = ["spec"]);
 extension_sql_file!("../sql/review.sql", name = "review", requires = ["map"]);
 extension_sql_file!("../sql/page.sql", name = "page", requires = ["review"]);
-extension_sql_file!("../sql/columns.sql", name = "columns", requires = ["page"]);
+extension_sql_file!(
+    "../sql/requests.sql",
+    name = "requests",
+    requires = ["page"]
+);
+extension_sql_file!(
+    "../sql/columns.sql",
+    name = "columns",
+    requires = ["requests"]
+);
 extension_sql_file!(
     "../sql/privileges.sql",
     name = "privileges",

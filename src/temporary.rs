@@ -153,11 +153,53 @@ fn grant(
     let deadline = credential::deadline_of(Some(valid_for))?;
     let (role, to) = pair(role, to_role)?;
     check(&role, &to)?;
-    waiting::giving_way(|| grant_until(&role, &to, deadline, reason))?;
+    let inherits = may_arrange_for(&to);
+    waiting::giving_way(|| grant_until(&role, &to, deadline, inherits, reason))?;
     Ok(deadline)
 }
 
-fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> Result<(), Error> {
+/// The same for a login that has asked for it, in the name of whoever acts now.
+pub fn grant_as_asked(
+    role: pg_sys::Oid,
+    to: pg_sys::Oid,
+    deadline: i64,
+    reason: &str,
+) -> Result<(), Error> {
+    let (role, to) = both(role, to)?;
+    check(&role, &to)?;
+    waiting::giving_way(|| grant_until(&role, &to, deadline, true, Some(reason)))
+}
+
+/// Ends it, whoever has granted it.
+pub fn take_back(role: pg_sys::Oid, to: pg_sys::Oid) -> Result<(), Error> {
+    let (role, to) = both(role, to)?;
+    waiting::giving_way(|| end(lock_pair(&role, &to), &role, &to)).map(drop)
+}
+
+/// May the caller grant the role to that login? Until when it has the role for a time already.
+pub fn could_grant(role: pg_sys::Oid, to: pg_sys::Oid) -> Result<Option<i64>, Error> {
+    let (role, to) = both(role, to)?;
+    check(&role, &to)?;
+    let ends = find(&role, &to).into_iter().map(|found| found.ends_at());
+    Ok(ends.filter(|&end| end > clock::now()).max())
+}
+
+fn both(role: pg_sys::Oid, to: pg_sys::Oid) -> Result<(Role, Role), Error> {
+    let look = |oid: pg_sys::Oid| {
+        catalog::role_by_oid(oid).ok_or_else(|| Error::Unknown {
+            role: u32::from(oid).to_string(),
+        })
+    };
+    Ok((look(role)?, look(to)?))
+}
+
+fn grant_until(
+    role: &Role,
+    to: &Role,
+    deadline: i64,
+    inherits: bool,
+    reason: Option<&str>,
+) -> Result<(), Error> {
     let found = lock_pair(role, to);
     // What was true before we waited may not be so any more.
     let (role, to) = (again(role)?, again(to)?);
@@ -168,7 +210,7 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
     if let Some(mut live) = live {
         // Once more for the same two: the new deadline counts.
         life::alter(&live.role.name, &issue::valid_until(deadline))?;
-        if may_arrange_for(&to) && !live.role.inherits {
+        if inherits && !live.role.inherits {
             life::alter(&live.role.name, "INHERIT")?;
             if compat::HAS_MEMBERSHIP_OPTIONS {
                 let sql = format!(
@@ -194,13 +236,9 @@ fn grant_until(role: &Role, to: &Role, deadline: i64, reason: Option<&str>) -> R
         ended_at: None,
     });
     let identifier = spi::identifier(&name);
-    let inherits = if may_arrange_for(&to) {
-        "INHERIT"
-    } else {
-        "NOINHERIT"
-    };
+    let inherit = if inherits { "INHERIT" } else { "NOINHERIT" };
     let sql = format!(
-        "CREATE ROLE {identifier} NOLOGIN {inherits} {} {}; GRANT {} TO {identifier}; GRANT {identifier} TO {}",
+        "CREATE ROLE {identifier} NOLOGIN {inherit} {} {}; GRANT {} TO {identifier}; GRANT {identifier} TO {}",
         catalog::WITHOUT_POWER,
         issue::valid_until(deadline),
         spi::identifier(&role.name),
@@ -263,11 +301,26 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
     } else {
         lock_pair(role, to)
     };
+    if !found.iter().all(may) {
+        return Err(refused());
+    }
+    if !end(found, role, to)? {
+        notice(
+            format!(
+                "role \"{}\" has no temporary membership in role \"{}\"",
+                to.name, role.name
+            ),
+            "There was none, or it has ended already.",
+            "See the rows of kind temporary in scope.credentials.",
+        );
+    }
+    Ok(())
+}
+
+/// Ends those that have not; were there any? They are locked.
+fn end(found: Vec<Found>, role: &Role, to: &Role) -> Result<bool, Error> {
     let mut ended = false;
     for mut found in found {
-        if !may(&found) {
-            return Err(refused());
-        }
         if found.metadata.state != State::Active {
             continue;
         }
@@ -287,17 +340,8 @@ fn revoke_now(role: &Role, to: &Role) -> Result<(), Error> {
     if ended {
         let fields = [("to_role", Value::Text(&to.name))];
         audit::administered(Action::Temporary, "revoke_temporary", &role.name, &fields);
-    } else {
-        notice(
-            format!(
-                "role \"{}\" has no temporary membership in role \"{}\"",
-                to.name, role.name
-            ),
-            "There was none, or it has ended already.",
-            "See the rows of kind temporary in scope.credentials.",
-        );
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn pair(role: Option<Name>, to_role: Option<Name>) -> Result<(Role, Role), Error> {
@@ -317,8 +361,8 @@ fn again(before: &Role) -> Result<Role, Error> {
         })
 }
 
-/// May the caller grant this role to that login, and does it make sense?
-fn check(role: &Role, to: &Role) -> Result<(), Error> {
+/// May the caller grant this role for a time?
+pub fn require_authority(role: &Role) -> Result<(), Error> {
     let caller = identity::current_user();
     let metadata = label::read(role.oid);
     let scope = match &metadata {
@@ -342,13 +386,22 @@ fn check(role: &Role, to: &Role) -> Result<(), Error> {
         }
         scope::require_authority_everywhere(caller, role.oid).map_err(credential::Error::from)?;
     }
-    for superuser in [role, to] {
-        if superuser.superuser {
-            return Err(Error::Superuser {
-                role: superuser.name.clone(),
-            });
-        }
+    no_superuser(role)
+}
+
+fn no_superuser(role: &Role) -> Result<(), Error> {
+    if role.superuser {
+        return Err(Error::Superuser {
+            role: role.name.clone(),
+        });
     }
+    Ok(())
+}
+
+/// May the caller grant this role to that login, and does it make sense?
+fn check(role: &Role, to: &Role) -> Result<(), Error> {
+    require_authority(role)?;
+    no_superuser(to)?;
     if let Some(metadata) = label::read(to.oid) {
         return Err(Error::ManagedMember {
             role: to.name.clone(),

@@ -4,29 +4,37 @@ use crate::harness::*;
 
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
+function _scope.append_only() | 
 function _scope.home(pg_catalog.jsonb,pg_catalog.oid) | PUBLIC EXECUTE
 function _scope.jwt_tables_changed() | 
 function _scope.login_facts() | PUBLIC EXECUTE
 function _scope.only_superusers() | 
 function _scope.present() | PUBLIC EXECUTE
 function _scope.system_identifier() | PUBLIC EXECUTE
+function _scope.visible_requests() | PUBLIC EXECUTE
 function scope.accept_finding(pg_catalog.text,pg_catalog.name,pg_catalog.text,interval,pg_catalog.text) | 
+function scope.acknowledge(pg_catalog.uuid[]) | pg_monitor EXECUTE
 function scope.add_jwt_issuer(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,pg_catalog.text[],pg_catalog.text,interval,boolean,interval,pg_catalog.text[],pg_catalog.jsonb,json,pg_catalog.text,boolean,pg_catalog.text,boolean,pg_catalog.text,pg_catalog.text,interval) | 
 function scope.adopt_restored() | 
 function scope.allow_writes(pg_catalog.regprocedure,boolean) | 
 function scope.alter_jwt_issuer(pg_catalog.text,pg_catalog.jsonb) | 
+function scope.alter_request(bigint,interval,pg_catalog.text,pg_catalog.text,timestamp with time zone) | PUBLIC EXECUTE
 function scope.alter_scope(pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean) | 
 function scope.apply(pg_catalog.jsonb,pg_catalog.text) | 
 function scope.apply(pg_catalog.text,pg_catalog.text) | 
+function scope.approve(bigint,pg_catalog.text) | PUBLIC EXECUTE
 function scope.attest(pg_catalog.regrole,pg_catalog.text) | 
 function scope.create_admin_role(pg_catalog.regnamespace[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.create_request_policy(pg_catalog.text,pg_catalog.text,pg_catalog.name[],pg_catalog.name[],pg_catalog.jsonb,pg_catalog.text,interval,interval,interval,pg_catalog.text,boolean,pg_catalog.text[],pg_catalog.text,pg_catalog.jsonb,pg_catalog.name[],boolean) | 
 function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
 function scope.create_token_login(pg_catalog.text,pg_catalog.text[],pg_catalog.text[],interval,pg_catalog.text,integer,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
+function scope.deny(bigint,pg_catalog.text) | PUBLIC EXECUTE
 function scope.drop_jwt_issuer(pg_catalog.text) | 
+function scope.drop_request_policy(pg_catalog.text,boolean) | 
 function scope.drop_scope(pg_catalog.text,boolean,boolean) | 
 function scope.effective_access(pg_catalog.regrole,pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
@@ -34,6 +42,7 @@ function scope.end_sessions(pg_catalog.text,pg_catalog.name,pg_catalog.text) |
 function scope.exchange_token(pg_catalog.text,interval,pg_catalog.text,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.expire_roles() | 
 function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
+function scope.extend(bigint,interval,pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
 function scope.guard_login(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
 function scope.harden(boolean) | 
@@ -43,6 +52,7 @@ function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
+function scope.my_options() | PUBLIC EXECUTE
 function scope.plan(pg_catalog.jsonb) | 
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
@@ -51,9 +61,11 @@ function scope.prune(boolean,boolean) |
 function scope.refresh_jwt_keys(pg_catalog.text) | 
 function scope.refresh_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.renew_role(pg_catalog.name,interval) | 
+function scope.request_access(pg_catalog.name,interval,pg_catalog.text,pg_catalog.text,timestamp with time zone,pg_catalog.text,boolean) | PUBLIC EXECUTE
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE
 function scope.review_html() | pg_monitor EXECUTE
+function scope.revoke_request(bigint,pg_catalog.text) | PUBLIC EXECUTE
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 
@@ -65,9 +77,12 @@ function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) |
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_jwt_session(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.set_login_policy(pg_catalog.name,pg_catalog.cidr[],boolean,boolean,pg_catalog.text[],pg_catalog.text) | 
+function scope.sign(bigint,pg_catalog.text) | PUBLIC EXECUTE
+function scope.take_credential(bigint) | PUBLIC EXECUTE
 function scope.unguard_login(pg_catalog.name) | 
 function scope.verify_jwt(pg_catalog.text) | 
 function scope.who_can(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
+function scope.withdraw(bigint,pg_catalog.text) | PUBLIC EXECUTE
 schema _scope | PUBLIC USAGE
 schema scope | PUBLIC USAGE
 table _scope.accepted_finding | pg_database_owner SELECT
@@ -77,13 +92,21 @@ table _scope.jwt_issuer_fetch | pg_database_owner SELECT
 table _scope.jwt_issuer_secret | 
 table _scope.jwt_revoked_subject | pg_database_owner SELECT
 table _scope.jwt_revoked_token | pg_database_owner SELECT
+table _scope.request | pg_database_owner SELECT
+table _scope.request_policy | pg_database_owner SELECT
+table _scope.request_told | pg_database_owner SELECT
 table _scope.scope_declaration | pg_database_owner SELECT
 table scope.audit_log | pg_monitor SELECT, pg_database_owner SELECT
+table scope.request_log | pg_monitor SELECT, pg_database_owner SELECT
 table scope.writing_function | pg_database_owner SELECT
 view scope.credentials | PUBLIC SELECT
 view scope.guarded_logins | PUBLIC SELECT
 view scope.guards | pg_monitor SELECT
 view scope.jwt_issuers | pg_monitor SELECT
+view scope.request_board | PUBLIC SELECT
+view scope.request_outbox | pg_monitor SELECT
+view scope.request_policies | pg_monitor SELECT
+view scope.requests | PUBLIC SELECT
 view scope.roles | PUBLIC SELECT
 view scope.scope_declarations | PUBLIC SELECT
 view scope.scopes | PUBLIC SELECT

@@ -31,6 +31,7 @@ mod login;
 mod map;
 mod neighbours;
 mod page;
+mod requests;
 mod review;
 mod scope;
 mod sealed;

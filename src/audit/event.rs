@@ -124,6 +124,8 @@ pub enum Action {
     Review,
     /// Sessions are ended.
     Sessions,
+    /// Access is asked for, or somebody decides on it.
+    Request,
 }
 
 impl Action {
@@ -142,6 +144,7 @@ impl Action {
             Action::Policy => "policy",
             Action::Review => "review",
             Action::Sessions => "sessions",
+            Action::Request => "request",
         }
     }
 }
@@ -161,8 +164,11 @@ impl Action {
             },
             Action::Temporary => function == "grant_temporary",
             Action::Issuer => matches!(function, "add_jwt_issuer" | "alter_jwt_issuer"),
-            Action::Policy => matches!(function, "apply" | "allow_writes"),
+            Action::Policy => {
+                matches!(function, "apply" | "allow_writes" | "create_request_policy")
+            }
             Action::Review => function != "harden",
+            Action::Request => !matches!(function, "deny" | "withdraw" | "revoke_request"),
         }
     }
 }

@@ -33,14 +33,26 @@ pub struct Request<'a> {
     pub function: &'static str,
     /// For a name that is made.
     pub verb: &'a str,
-    /// `None`: it is issued by the right of its caller.
-    pub token: Option<ForToken>,
+    pub right: Right,
 }
 
-/// By the right of a token, which its login does not outlive.
-pub struct ForToken {
-    pub owner: label::Token,
-    pub ends_at: i64,
+/// By whose right a login is issued.
+pub enum Right {
+    /// That of its caller, whose right it does not outlive.
+    Caller,
+    /// That of a token, which it does not outlive.
+    Token { owner: label::Token, ends_at: i64 },
+    /// What others have decided, for so long, for whoever takes it now; the current user has the authority.
+    Decided { ends_at: i64 },
+}
+
+impl Right {
+    fn token(&self) -> Option<&label::Token> {
+        match self {
+            Self::Token { owner, .. } => Some(owner),
+            _ => None,
+        }
+    }
 }
 
 /// What the credential will be a member of. The scopes are locked, and the caller may hand them out.
@@ -90,9 +102,11 @@ pub fn issue<E: Into<Error>>(
     }
     check_purpose(request.purpose)?;
     check_tls(&request.options)?;
-    let token = request.token.as_ref();
-    let valid_until =
-        deadline_of(request.valid_for)?.min(token.map_or(i64::MAX, |token| token.ends_at));
+    let valid_until = match request.right {
+        Right::Caller => deadline_of(request.valid_for)?,
+        Right::Token { ends_at, .. } => deadline_of(request.valid_for)?.min(ends_at),
+        Right::Decided { ends_at } => ends_at,
+    };
     if let Some(role) = request.role_name {
         require_free(role)?;
     }
@@ -124,14 +138,14 @@ fn make(
         None => free_name(&membership.subject, request.verb)?,
     };
     // Who manages one that is for a token is not whoever has passed that on.
-    let creator = match request.token {
+    let creator = match request.right.token() {
         Some(_) => catalog::owner_of_database(server::database()).ok_or(Error::Vanished)?,
         None => identity::current_user(),
     };
     let mut metadata = label::fresh(Kind::Credential, creator, request.purpose);
-    metadata.token = request.token.as_ref().map(|token| token.owner.clone());
+    metadata.token = request.right.token().cloned();
     metadata.login = request.options.rules.clone();
-    metadata.bound = itself::ends_at().is_some();
+    metadata.bound = !matches!(request.right, Right::Decided { .. }) && itself::ends_at().is_some();
     metadata.scopes = numbered(&membership.scopes);
     if !metadata.fits() {
         metadata.scopes.clear();

@@ -70,7 +70,22 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
     if target.metadata.bound {
         require_giving(&target)?;
     }
-    alter(&role, &issue::valid_until(deadline))?;
+    move_deadline(&target, deadline)?;
+    Ok(deadline)
+}
+
+/// A later end that others have decided on, however long it has lived; the current user has the authority.
+pub fn prolong(role: pg_sys::Oid, deadline: i64) -> Result<(), Error> {
+    waiting::giving_way(|| {
+        let target = Target::seize(role).ok_or(super::Error::Vanished)?;
+        target.require_active()?;
+        move_deadline(&target, deadline)
+    })
+}
+
+fn move_deadline(target: &Target, deadline: i64) -> Result<(), Error> {
+    let (role, before) = (&target.role.name, target.deadline());
+    alter(role, &issue::valid_until(deadline))?;
     waiting::retrying(|| session_libraries::bind(target.role.oid));
     let renewed = Metadata {
         bound: target.metadata.bound && itself::ends_at().is_some(),
@@ -82,8 +97,8 @@ fn renew_until(role: &str, asked: Option<i64>) -> Result<i64, Error> {
         ("valid_until", audit::deadline(Some(deadline))),
         ("valid_before", audit::deadline(before)),
     ];
-    audit::administered(Action::Renew, "renew_role", &role, &fields);
-    Ok(deadline)
+    audit::administered(Action::Renew, "renew_role", role, &fields);
+    Ok(())
 }
 
 /// Who had the right to issue it for a time does not renew it afterwards: its caller could give all that it has.

@@ -80,7 +80,8 @@ pub fn membership(scopes: &[String]) -> Result<Membership, super::Error> {
     })
 }
 
-fn check(name: &str) -> Result<pg_sys::Oid, super::Error> {
+/// A scope that the caller may hand out.
+pub fn check(name: &str) -> Result<pg_sys::Oid, super::Error> {
     let named = || name.to_owned();
     let Some(role) = catalog::role_by_name(name) else {
         return Err(Error::Unknown { scope: named() }.into());

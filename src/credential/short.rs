@@ -94,7 +94,7 @@ fn run(
         options: login.options,
         function: form.function(),
         verb: form.verb(),
-        token: None,
+        right: issue::Right::Caller,
     };
     issue(wanted, || membership(form, &request))
 }

@@ -158,32 +158,118 @@ fn hide(redact: Redact) -> Option<bool> {
 
 /// For [`statement::is_call_alone`].
 fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: what PostgreSQL passes to the function that it calls; a query that runs is valid, and so is its plan; tags
-    // say which struct a node is.
+    // SAFETY: what PostgreSQL passes to the function that it calls; a query that runs is valid, and so is its plan.
     unsafe {
         let function = (*(*call).flinfo).fn_oid;
         let Some(query) = only_statement() else {
             return pg_sys::ActivePortal.is_null();
         };
-        let plan = (*query).plannedstmt;
-        let tree = (*plan).planTree;
-        if (*tree).type_ != pg_sys::NodeTag::T_Result
-            || !(*plan).subplans.is_null()
-            || !(*tree.cast::<pg_sys::Result>()).resconstantqual.is_null()
-            || !(*tree).lefttree.is_null()
-        {
+        if !is_of_the_client(query) {
             return false;
         }
-        let mut columns = elements((*tree).targetlist);
-        let (Some(column), None) = (columns.next(), columns.next()) else {
-            return false;
-        };
-        let call = (*column.cast::<pg_sys::TargetEntry>()).expr;
-        (*call.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_FuncExpr
+        let plan = (*query).plannedstmt;
+        // A view has gone into the plan, and so has the body of an SQL function; both are kept in mind there.
+        (*plan).relationOids.is_null()
+            && elements((*plan).invalItems).all(|item| is_about(item.cast(), function))
+            && (*plan).subplans.is_null()
+            && is_only(only_call((*plan).planTree), function)
+    }
+}
+
+/// Does what the client has sent run by this query itself? Triggers run when the statement that has set them off is done, or at COMMIT:
+/// nothing runs around theirs. Only the protocol makes a portal without a name.
+///
+/// # Safety
+/// A query that runs.
+unsafe fn is_of_the_client(query: *mut pg_sys::QueryDesc) -> bool {
+    // SAFETY: NULL, or the portal that is running; its name is terminated.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        !portal.is_null() && (*portal).queryDesc == query && *(*portal).name == 0
+    }
+}
+
+/// Does the plan depend on this function there, and on nothing else?
+///
+/// # Safety
+/// A valid item, inside a transaction.
+unsafe fn is_about(item: *mut pg_sys::PlanInvalItem, function: pg_sys::Oid) -> bool {
+    // SAFETY: by contract; the key has the cache's type.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
+        let none = pg_sys::Datum::null();
+        (*item).cacheId == cache
+            && (*item).hashValue
+                == pg_sys::GetSysCacheHashValue(cache, function.into(), none, none, none)
+    }
+}
+
+/// The expression that is all that a plan computes: of `SELECT f()`, where f may return rows, and of `SELECT * FROM f()`.
+///
+/// # Safety
+/// A valid plan.
+unsafe fn only_call(tree: *mut pg_sys::Plan) -> Option<*mut pg_sys::Node> {
+    // SAFETY: by contract; tags say which struct a node is.
+    unsafe {
+        if !(*tree).qual.is_null() {
+            return None;
+        }
+        match (*tree).type_ {
+            pg_sys::NodeTag::T_Result => {
+                let result = tree.cast::<pg_sys::Result>();
+                let is_bare = (*result).resconstantqual.is_null() && (*tree).lefttree.is_null();
+                is_bare.then(|| only_column((*tree).targetlist)).flatten()
+            }
+            pg_sys::NodeTag::T_ProjectSet => {
+                let below = (*tree).lefttree;
+                let is_bare = (*below).type_ == pg_sys::NodeTag::T_Result
+                    && (*below).lefttree.is_null()
+                    && (*below).targetlist.is_null();
+                is_bare.then(|| only_column((*tree).targetlist)).flatten()
+            }
+            pg_sys::NodeTag::T_FunctionScan => {
+                let are_columns = elements((*tree).targetlist).all(|column| {
+                    let column = (*column.cast::<pg_sys::TargetEntry>()).expr;
+                    (*column.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_Var
+                });
+                let mut functions = elements((*tree.cast::<pg_sys::FunctionScan>()).functions);
+                match (are_columns, functions.next(), functions.next()) {
+                    (true, Some(function), None) => {
+                        Some((*function.cast::<pg_sys::RangeTblFunction>()).funcexpr)
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// # Safety
+/// A valid list of columns of a plan.
+unsafe fn only_column(columns: *mut pg_sys::List) -> Option<*mut pg_sys::Node> {
+    // SAFETY: by contract.
+    unsafe {
+        let mut columns = elements(columns);
+        match (columns.next(), columns.next()) {
+            (Some(column), None) => Some((*column.cast::<pg_sys::TargetEntry>()).expr.cast()),
+            _ => None,
+        }
+    }
+}
+
+/// Is it a call of this function with values?
+///
+/// # Safety
+/// A valid node of an expression.
+unsafe fn is_only(call: Option<*mut pg_sys::Node>, function: pg_sys::Oid) -> bool {
+    // SAFETY: by contract; tags say which struct a node is.
+    call.is_some_and(|call| unsafe {
+        (*call).type_ == pg_sys::NodeTag::T_FuncExpr
             && (*call.cast::<pg_sys::FuncExpr>()).funcid == function
             && elements((*call.cast::<pg_sys::FuncExpr>()).args)
                 .all(|argument| is_value(argument.cast()))
-    }
+    })
 }
 
 /// A constant or a parameter, under another name of its type perhaps.

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::compat;
@@ -150,6 +151,19 @@ fn only_superusers(call: pg_sys::FunctionCallInfo) {
         let table = (*(*context.cast::<pg_sys::TriggerData>()).tg_relation).rd_id;
         refuse("writing", table);
     }
+}
+
+/// The statement trigger of what only grows.
+#[pg_extern(sql = false)]
+fn append_only(_call: pg_sys::FunctionCallInfo) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied for table \"request_log\"",
+        function_name!(),
+    )
+    .set_detail("Its rows are the history of requests: they are added, never changed or removed.")
+    .set_hint("A notifier takes rows out of scope.request_outbox with scope.acknowledge().")
+    .report(PgLogLevel::ERROR);
 }
 
 #[pg_guard]

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use crate::expiry::{launcher, settings, worker as expiry_worker};
 use crate::keys::worker as keys_worker;
 use crate::pg::worker;
+use crate::request;
 use crate::wakeup;
 
 /// # Safety
@@ -35,7 +36,7 @@ pub unsafe extern "C-unwind" fn scope_roles_worker(database: pg_sys::Datum) {
 pub unsafe extern "C-unwind" fn scope_roles_keys(database: pg_sys::Datum) {
     worker::connect(Some(pg_sys::Oid::from(database.value() as u32)));
     settings::settle();
-    keys_worker::run();
+    keys_worker::run(request::tend);
 }
 
 /// # Safety

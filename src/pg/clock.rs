@@ -31,3 +31,8 @@ pub fn after(now: i64, interval: pgrx::datum::Interval) -> i64 {
 pub fn to_sql(micros: i64) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(to_postgres(micros)).ok()
 }
+
+/// From an SQL value.
+pub fn from_sql(moment: TimestampWithTimeZone) -> i64 {
+    from_postgres(moment.into())
+}

@@ -1,0 +1,279 @@
+//! Deciding: yes and no, taking back, signing what was taken by breaking a glass; and taking what was approved.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::ask::{next, own, state_error, writable};
+use super::person::{Person, may_be_the_same};
+use super::policy::{Kind, Policy};
+use super::store::{self, Request, Told};
+use super::{Error, State, acting, start};
+use crate::audit::{self, Action, Value};
+use crate::credential::Issued;
+use crate::error::{report, require_preload};
+use crate::pg::arguments::Text;
+use crate::pg::name::Name;
+use crate::pg::{catalog, clock, identity, statement};
+
+const MOST_BYTES: usize = 500;
+
+macro_rules! decides {
+    ($($(#[$about:meta])* $function:ident, $does:path;)*) => {
+        $($(#[$about])*
+        #[pg_extern(sql = false)]
+        fn $function(
+            request: Option<i64>,
+            note: Option<Text>,
+            call: pg_sys::FunctionCallInfo,
+        ) -> Result<String, ErrorReport> {
+            require_preload()?;
+            let decide = || -> Result<String, Error> {
+                writable()?;
+                let note = note.as_deref();
+                if note.is_some_and(|note| note.len() > MOST_BYTES) {
+                    return Err(Error::bad("note", "It is longer than 500 bytes."));
+                }
+                let id = request.ok_or(Error::Null("request"))?;
+                $does(id, note, call)
+            };
+            decide().map_err(report)
+        })*
+    };
+}
+
+decides!(
+    /// Documented in `sql/requests.sql`.
+    approve, say_yes;
+    /// Documented in `sql/requests.sql`.
+    deny, say_no;
+    /// Documented in `sql/requests.sql`.
+    withdraw, take_back;
+    /// Documented in `sql/requests.sql`.
+    revoke_request, revoke;
+    /// Documented in `sql/requests.sql`.
+    sign, look_at;
+);
+
+/// Documented in `sql/requests.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn take_credential(
+    request: Option<i64>,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(role_name, Name),
+            name!(password, String),
+            name!(valid_until, Option<TimestampWithTimeZone>),
+            name!(connection_uri, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    require_preload()?;
+    let take = || -> Result<Issued, Error> {
+        writable()?;
+        sent_by_the_client(call, "take_credential")?;
+        let mut request = own(request)?;
+        let now = clock::now();
+        let is_due = request.starts_at.is_none_or(|at| at <= now);
+        if request.kind != Kind::Credential
+            || request.extends.is_some()
+            || request.state_at(now) != State::Approved
+            || !is_due
+        {
+            return Err(state_error(&request, "taken"));
+        }
+        start::take(&mut request)
+    };
+    let issued = take().map_err(report)?;
+    Ok(TableIterator::once(issued.into_row()))
+}
+
+/// Nothing of somebody else's has called it: a view, a function or a trigger that whoever may decide has used.
+fn sent_by_the_client(call: pg_sys::FunctionCallInfo, function: &'static str) -> Result<(), Error> {
+    match statement::is_call_alone(call) {
+        true => Ok(()),
+        false => Err(Error::NotOnItsOwn(function)),
+    }
+}
+
+/// Who decides, by which roles, on a request that is locked then.
+struct Decision {
+    request: Request,
+    policy: Policy,
+    person: Person,
+    roles: Vec<u32>,
+}
+
+impl Decision {
+    fn on(id: i64) -> Result<Self, Error> {
+        // Nobody else takes the lock, or learns more.
+        Self::may(store::find(id)?)?;
+        Self::may(store::lock(id)?)
+    }
+
+    fn may(request: Request) -> Result<Self, Error> {
+        let id = request.id;
+        let person = acting::now();
+        let policy = store::policy_of(&request)?;
+        let caller = identity::current_user();
+        let roles = policy.approving_roles(caller);
+        if roles.is_empty() {
+            return Err(Error::MayNotDecide {
+                id,
+                needs: policy.approvals_in_words(),
+                caller: catalog::name_of(caller),
+            });
+        }
+        if let Some(why) = may_be_the_same(&person, &request.person) {
+            return Err(Error::Oneself { id, why });
+        }
+        Ok(Self {
+            request,
+            policy,
+            person,
+            roles,
+        })
+    }
+
+    fn told<'a>(&'a self, event: &'static str, note: Option<&'a str>) -> Told<'a> {
+        Told {
+            roles: &self.roles,
+            policy: Some(&self.policy),
+            ..Told::of(event).note(note).by(&self.person)
+        }
+    }
+}
+
+fn say_yes(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+    sent_by_the_client(call, "approve")?;
+    let decision = Decision::on(id)?;
+    let request = &decision.request;
+    if request.state_at(clock::now()) != State::Pending {
+        return Err(state_error(request, "approved"));
+    }
+    let mut yes: Vec<Vec<u32>> = Vec::new();
+    for before in store::approvals(request)? {
+        if may_be_the_same(&decision.person, &before.person).is_some() {
+            return Err(Error::Again { id });
+        }
+        yes.push(before.roles);
+    }
+    yes.push(decision.roles.clone());
+    tell("approve", request, note);
+    let mut request = request.clone();
+    let told = decision.told("approved", note);
+    match decision.policy.missing(&yes) {
+        Some(_) => store::save(&request, &told)?,
+        None => start::approve(&mut request, &decision.policy, &told)?,
+    }
+    said(&request, &decision.policy)
+}
+
+fn say_no(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+    sent_by_the_client(call, "deny")?;
+    let decision = Decision::on(id)?;
+    let mut request = decision.request.clone();
+    if !matches!(
+        request.state_at(clock::now()),
+        State::Pending | State::Approved
+    ) {
+        return Err(state_error(&request, "denied"));
+    }
+    tell("deny", &request, note);
+    start::end(&mut request, State::Denied, &decision.told("denied", note))?;
+    said(&request, &decision.policy)
+}
+
+fn look_at(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+    sent_by_the_client(call, "sign")?;
+    note.filter(|note| !note.trim().is_empty())
+        .ok_or(Error::Null("note"))?;
+    let decision = Decision::on(id)?;
+    let mut request = decision.request.clone();
+    if !request.break_glass || request.signed {
+        return Err(state_error(&request, "signed"));
+    }
+    tell("sign", &request, note);
+    request.signed = true;
+    store::save(&request, &decision.told("signed", note))?;
+    said(&request, &decision.policy)
+}
+
+fn take_back(
+    id: i64,
+    note: Option<&str>,
+    _call: pg_sys::FunctionCallInfo,
+) -> Result<String, Error> {
+    let mut request = own(Some(id))?;
+    let person = acting::now();
+    let state = match request.state_at(clock::now()) {
+        State::Pending | State::Approved => State::Withdrawn,
+        // Given back.
+        State::Active => State::Revoked,
+        _ => return Err(state_error(&request, "withdrawn")),
+    };
+    tell("withdraw", &request, note);
+    start::end(
+        &mut request,
+        state,
+        &Told::of("withdrawn").note(note).by(&person),
+    )?;
+    Ok(state.name().to_owned())
+}
+
+fn revoke(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+    let person = acting::now();
+    let may = |request: Request| match may_revoke(&request, &person)? {
+        true => Ok(request),
+        false => Err(Error::NotYours(id)),
+    };
+    may(store::find(id)?)?;
+    let mut request = may(store::lock(id)?)?;
+    if !matches!(
+        request.state_at(clock::now()),
+        State::Pending | State::Approved | State::Active
+    ) {
+        return Err(state_error(&request, "revoked"));
+    }
+    tell("revoke_request", &request, note);
+    let told = Told::of("revoked").note(note).by(&person);
+    start::end(&mut request, State::Revoked, &told)?;
+    Ok(State::Revoked.name().to_owned())
+}
+
+/// Who asked, who may decide, whose policy it is. A superuser where the policy is gone.
+fn may_revoke(request: &Request, person: &Person) -> Result<bool, Error> {
+    let caller = identity::current_user();
+    if request.person.is(person) || identity::is_superuser() {
+        return Ok(true);
+    }
+    match store::policy(&request.policy) {
+        Ok(policy) => Ok(policy.is_of(caller) || !policy.approving_roles(caller).is_empty()),
+        Err(Error::NoSuchPolicy(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn tell(function: &str, request: &Request, note: Option<&str>) {
+    let who = request.person.shown();
+    let fields = [
+        ("request", Value::Number(request.id)),
+        ("requester", Value::Text(who)),
+        ("policy", Value::Text(&request.policy)),
+        ("note", note.into()),
+    ];
+    audit::administered(Action::Request, function, &request.target, &fields);
+}
+
+fn said(request: &Request, policy: &Policy) -> Result<String, Error> {
+    let next = next(request, policy)?;
+    Ok(match next.as_str() == request.state.name() {
+        true => next,
+        false => format!("{}: {next}", request.state.name()),
+    })
+}
