@@ -224,6 +224,40 @@ COMMENT ON FUNCTION scope.take_credential(bigint) IS
 'Issues the login of an approved request of kind credential, to who asked for it; its time begins now. The password and the URI are shown this once.
 Errors: 42704 no such request; 42501 another''s; 55000 not approved, not yet, or over; those of scope.create_credential().';
 
+CREATE FUNCTION scope.request_statement(
+    target name,
+    statement text,
+    parameters text[] DEFAULT '{}',
+    expected_rows bigint DEFAULT NULL,
+    reason text DEFAULT NULL,
+    ticket text DEFAULT NULL,
+    starts_at timestamptz DEFAULT NULL,
+    policy text DEFAULT NULL
+) RETURNS TABLE (request bigint, state text, next text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'request_statement_wrapper';
+COMMENT ON FUNCTION scope.request_statement(name, text, text[], bigint, text, text, timestamptz, text) IS
+'Asks for one statement to run as a role, once, by a policy of kind statement. What is approved is its exact text, its parameters, the number of rows that it returns or changes, and the search path; their digest is in scope.requests.
+statement: one SELECT, INSERT, UPDATE, DELETE or MERGE, at most 20,000 bytes, without a schema that the caller may create in among those where its names are looked for. It names no function, type or relation that the caller owns. parameters: for $1, $2, … as text: cast them ($1::bigint). expected_rows: any other number, and nothing of it stays.
+The rest as scope.request_access(). Errors: as there; 22023 it is no such statement, or too long; 42501 it names what the caller may change; those of PostgreSQL for a statement that means nothing.';
+
+CREATE FUNCTION scope.explain_request(request bigint)
+RETURNS SETOF text
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'explain_request_wrapper';
+COMMENT ON FUNCTION scope.explain_request(bigint) IS
+'EXPLAIN (VERBOSE) of a statement for approval, as its role would run it now; nothing of it runs or stays. For who asked, those who may decide, the policy''s creator, and superusers.
+Errors: 42704 no such request; 42501 not for the caller; 55000 no statement; those of scope.run_approved(); 22004 NULL; 55000 not preloaded.';
+
+CREATE FUNCTION scope.run_approved(request bigint)
+RETURNS TABLE (rows bigint, result jsonb)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'run_approved_wrapper';
+COMMENT ON FUNCTION scope.run_approved(bigint) IS
+'Runs an approved statement once, as its role, with the settings that mean something to statements as PostgreSQL has them by default (times in GMT). rows: how many it has returned or changed. result: the rows that it has returned, an array of objects; NULL for a statement that returns none. Deferred constraints are checked at once.
+For who asked, as a statement of its own; one that returns rows also in a transaction of its own.
+Errors: 42704 no such request; 42501 another''s, or it names what its requester may change by now; 21000 another number of rows; 25001 it returns rows, inside a transaction block; 55000 not approved, not yet, over, or not what was approved; 0A000 not a statement of its own; those of the statement; 22004 NULL; 25006 read-only.';
+
 CREATE FUNCTION scope.my_options()
 RETURNS TABLE (target name, kind text, policy text, max_duration interval, default_duration interval, approvals text, break_glass boolean)
 LANGUAGE c VOLATILE PARALLEL UNSAFE

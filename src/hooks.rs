@@ -17,7 +17,6 @@ mod guards;
 mod judge;
 mod labels;
 mod library;
-mod list;
 mod log;
 mod oauth;
 mod object_access;

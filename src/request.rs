@@ -11,6 +11,7 @@ mod policy;
 mod quorum;
 mod show;
 mod start;
+mod statement;
 mod store;
 
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,12 @@ pub enum Error {
     NotAnyMore(String),
     #[error("scope.{0}() must be a statement of its own")]
     NotOnItsOwn(&'static str),
+    #[error("request {0} cannot run inside a transaction block")]
+    InBlock(i64),
+    #[error("the statement names what its requester may change: {0}")]
+    Changeable(String),
+    #[error("request {id} was approved for another number of rows")]
+    Rows { id: i64, rows: i64, expected: i64 },
     #[error("the role is not there")]
     Vanished,
     #[error("the requests could not be read or changed")]

@@ -41,6 +41,7 @@ function scope.end_jwt_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.end_sessions(pg_catalog.text,pg_catalog.name,pg_catalog.text) | 
 function scope.exchange_token(pg_catalog.text,interval,pg_catalog.text,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.expire_roles() | 
+function scope.explain_request(bigint) | PUBLIC EXECUTE
 function scope.export_spec(pg_catalog.name[],pg_catalog.text) | 
 function scope.extend(bigint,interval,pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE
 function scope.grant_temporary(pg_catalog.name,pg_catalog.name,interval,pg_catalog.text) | 
@@ -62,6 +63,7 @@ function scope.refresh_jwt_keys(pg_catalog.text) |
 function scope.refresh_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.renew_role(pg_catalog.name,interval) | 
 function scope.request_access(pg_catalog.name,interval,pg_catalog.text,pg_catalog.text,timestamp with time zone,pg_catalog.text,boolean) | PUBLIC EXECUTE
+function scope.request_statement(pg_catalog.name,pg_catalog.text,pg_catalog.text[],bigint,pg_catalog.text,pg_catalog.text,timestamp with time zone,pg_catalog.text) | PUBLIC EXECUTE
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE
 function scope.review_html() | pg_monitor EXECUTE
@@ -72,6 +74,7 @@ function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) |
 function scope.revoke_token(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.role_map(pg_catalog.text) | pg_monitor EXECUTE
 function scope.rotate_password(pg_catalog.name,interval) | 
+function scope.run_approved(bigint) | PUBLIC EXECUTE
 function scope.set_guard(pg_catalog.name,bigint,bigint,interval,pg_catalog.text[],pg_catalog.text) | 
 function scope.set_jwt_keys(pg_catalog.text,pg_catalog.text) | 
 function scope.set_jwt_role(pg_catalog.text,pg_catalog.text) | PUBLIC EXECUTE

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod races;
+mod statements;
 mod tokens;
 
 use crate::harness::*;

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use pgrx::pg_sys;
 
-use crate::hooks::list::elements;
+use crate::pg::list::elements;
 use crate::pg::text;
 
 pub use executor_run::{Running, install_executor_run};
@@ -102,26 +102,6 @@ pub unsafe fn reads_as(plan: *mut pg_sys::PlannedStmt, mut look: impl FnMut(pg_s
             look((*entry.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser);
         }
     }
-}
-
-/// Called for each node, NULL among them; true ends the walk.
-pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
-
-// nodes/nodeFuncs.h; work of macros from 16 on. Without the guard of pgrx's bindings: a walker of ours owns nothing.
-unsafe extern "C-unwind" {
-    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
-    pub fn query_tree_walker(
-        query: *mut pg_sys::Query,
-        walker: Walker,
-        context: *mut c_void,
-        flags: i32,
-    ) -> bool;
-    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
-    pub fn expression_tree_walker(
-        node: *mut pg_sys::Node,
-        walker: Walker,
-        context: *mut c_void,
-    ) -> bool;
 }
 
 /// The names in a list of names; `None` for NULL.

@@ -6,9 +6,9 @@ use pgrx::pg_sys;
 
 use super::compat;
 use super::owners;
-use crate::hooks::list::elements;
 use crate::hooks::objects::found;
 use crate::lock::verdict::Statement;
+use crate::pg::list::elements;
 use crate::pg::{catalog, identity, raw};
 use crate::session::{gate, leftovers, parsing, switch_state};
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 
-use crate::hooks::list::elements;
+use crate::pg::list::elements;
 use crate::pg::raw;
 use crate::pg::statement::{self, Redact, Running, strike_out};
 

@@ -11,9 +11,9 @@ use super::judge::{
 };
 use super::{guards, quiet, sealed, set_config, statements};
 use crate::audit::watched;
-use crate::hooks::list::elements;
 use crate::lock::verdict::{Event, Statement};
 use crate::lock::{self, is_bound};
+use crate::pg::list::elements;
 use crate::session::{claim_settings, switch_state, switching};
 use crate::{login, temporary};
 

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use pgrx::pg_sys;
 
 use super::compat;
-use crate::hooks::list::elements;
+use crate::pg::list::elements;
 use crate::pg::statement::qualified;
 
 /// What a name means now; nothing if it means nothing, which PostgreSQL says.

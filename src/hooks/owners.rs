@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use crate::hooks::list::elements;
+use crate::pg::list::elements;
 use crate::session::switching;
 
 /// Does the statement hand an object, or what will be created, to another role than the one that a token has activated? Without one, to any.

@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::hooks::compat::{Walker, expression_tree_walker, query_tree_walker};
-use crate::pg::{catalog, compat};
+use crate::pg::catalog;
+use crate::pg::compat::{self, Walker, expression_tree_walker, query_tree_walker};
 
 /// catalog/pg_language.dat; fixed.
 const INTERNAL: u32 = 12;

@@ -8,9 +8,9 @@ use pgrx::prelude::*;
 
 use super::compat;
 use crate::guard::sealed::{self, is_sealed, may_do_all, refuse, refuse_all, refuse_maintaining};
-use crate::hooks::list::elements;
 use crate::hooks::objects::found;
 use crate::own_tables::{self, SCHEMAS as OWN_SCHEMAS};
+use crate::pg::list::elements;
 
 /// Is the statement one that may hold relations? The first question of the hook.
 ///

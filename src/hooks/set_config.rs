@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use crate::hooks::list::elements;
+use crate::pg::list::elements;
 
 /// Does a query's own list of results call `set_config`? Owns nothing.
 ///

@@ -2,10 +2,13 @@
 
 mod port;
 mod settings;
+mod walkers;
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+
+pub use walkers::{Walker, expression_tree_walker, query_tree_walker};
 
 pub use port::{Peer, Port, name_of_authentication_method};
 pub use settings::{

@@ -3,8 +3,8 @@
 use std::ffi::CString;
 
 use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::impl_sql_translatable;
+use pgrx::{IntoDatum, pg_sys};
 
 /// A JSON text returned as `jsonb`, by PostgreSQL's own parser: numbers keep every digit.
 pub struct Jsonb(CString);
@@ -16,16 +16,25 @@ impl Jsonb {
     }
 }
 
+impl IntoDatum for Jsonb {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        let text = pg_sys::Datum::from(self.0.as_ptr());
+        // SAFETY: jsonb_in takes a cstring, which outlives the call, and never returns NULL.
+        unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text)]) }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
+    }
+}
+
 // SAFETY: jsonb_in gives a valid `jsonb`, which the function returns as it is.
 unsafe impl BoxRet for Jsonb {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
-        let text = pg_sys::Datum::from(self.0.as_ptr());
-        // SAFETY: jsonb_in takes a cstring, which outlives the call, and never returns NULL.
-        unsafe {
-            match pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text)]) {
-                Some(datum) => fcinfo.return_raw_datum(datum),
-                None => fcinfo.return_null(),
-            }
+        match self.into_datum() {
+            // SAFETY: the datum has the declared SQL type.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
         }
     }
 }

@@ -169,10 +169,10 @@ pub fn latest(sql: &str, arguments: &[Option<&str>]) -> Vec<String> {
 /// text. The plan is kept.
 pub fn write(sql: &'static str, arguments: &[&str]) -> SpiResult<()> {
     let arguments: Vec<_> = arguments.iter().map(|&text| argument(Some(text))).collect();
-    run(Plan::Kept(sql), &arguments, false, &mut |_, _| Ok(()))
+    run(Plan::Kept(sql), &arguments, false, &mut |_, _| Ok(())).map(drop)
 }
 
-fn argument(text: Option<&str>) -> DatumWithOid<'static> {
+pub(super) fn argument(text: Option<&str>) -> DatumWithOid<'static> {
     text.map(|text| Text(text.to_owned())).into()
 }
 
@@ -190,6 +190,30 @@ fn first_column<'a>(
     });
     xact::raised(done);
     rows
+}
+
+/// Runs a statement, and says how many rows it has returned or changed.
+pub(super) fn counted(
+    sql: &str,
+    arguments: &[DatumWithOid<'_>],
+    look: &mut Look<'_>,
+) -> SpiResult<u64> {
+    run(Plan::Once(sql), arguments, false, look)
+}
+
+/// A statement that has been analysed, and not run; its parameters are text. `look` gets the plan, or NULL.
+pub(super) fn analysed<R>(
+    sql: &str,
+    parameters: usize,
+    look: impl FnOnce(pg_sys::SPIPlanPtr) -> R,
+) -> R {
+    let mut types = vec![pg_sys::TEXTOID; parameters];
+    on_own_terms(|| {
+        Spi::connect_mut(|_connected| {
+            // SAFETY: SPI is connected, whose memory holds the plan until it is left.
+            look(unsafe { Plan::Once(sql).ready(&mut types) })
+        })
+    })
 }
 
 /// One that is made for this run, or that stays for as long as the backend.
@@ -226,7 +250,7 @@ impl Plan<'_> {
 }
 
 /// What is done with each row of a result.
-type Look<'a> = dyn FnMut(pg_sys::TupleDesc, pg_sys::HeapTuple) -> SpiResult<()> + 'a;
+pub(super) type Look<'a> = dyn FnMut(pg_sys::TupleDesc, pg_sys::HeapTuple) -> SpiResult<()> + 'a;
 
 /// SPI's own calls take the transaction's snapshot, which says nothing about who has been granted or revoked what since REPEATABLE READ
 /// took it. Not generic: the code around SPI is large and there once.
@@ -235,7 +259,7 @@ fn run(
     arguments: &[DatumWithOid<'_>],
     read_only: bool,
     look: &mut Look<'_>,
-) -> SpiResult<()> {
+) -> SpiResult<u64> {
     let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
     let (mut values, nulls): (Vec<pg_sys::Datum>, Vec<c_char>) = arguments
         .iter()
@@ -271,13 +295,14 @@ fn run(
             };
             pg_sys::PopActiveSnapshot();
             Spi::check_status(status)?;
+            let processed = pg_sys::SPI_processed;
             let table = pg_sys::SPI_tuptable;
             if !table.is_null() {
-                for place in 0..pg_sys::SPI_processed as usize {
+                for place in 0..processed as usize {
                     look((*table).tupdesc, *(*table).vals.add(place))?;
                 }
             }
-            Ok(())
+            Ok(processed)
         }
     };
     on_own_terms(|| Spi::connect_mut(work))

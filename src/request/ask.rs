@@ -62,7 +62,7 @@ asks!(
         ticket: ticket.map(|text| text.0),
         starts_at: starts_at.map(clock::from_sql),
     }
-    .ask(target, policy.as_deref(), break_glass.unwrap_or(false), None)
+    .ask(target, policy.as_deref(), break_glass.unwrap_or(false), None, |_| Ok(()))
 );
 
 asks!(
@@ -116,6 +116,7 @@ impl Wish {
         policy: Option<&str>,
         break_glass: bool,
         statement: Option<Statement>,
+        judge: impl FnOnce(&mut Request) -> Result<(), Error>,
     ) -> Result<Row, Error> {
         writable()?;
         let Name(target) = target.ok_or(Error::Null("target"))?;
@@ -153,7 +154,12 @@ impl Wish {
         };
         self.into_request(&mut request, &policy)?;
         check(&request, &policy)?;
-        add(request, &policy, "request_access")
+        judge(&mut request)?;
+        let function = match request.kind {
+            Kind::Statement => "request_statement",
+            _ => "request_access",
+        };
+        add(request, &policy, function)
     }
 
     /// Takes what was asked for over into the request.

@@ -94,7 +94,10 @@ fn take_credential(
 }
 
 /// Nothing of somebody else's has called it: a view, a function or a trigger that whoever may decide has used.
-fn sent_by_the_client(call: pg_sys::FunctionCallInfo, function: &'static str) -> Result<(), Error> {
+pub fn sent_by_the_client(
+    call: pg_sys::FunctionCallInfo,
+    function: &'static str,
+) -> Result<(), Error> {
     match statement::is_call_alone(call) {
         true => Ok(()),
         false => Err(Error::NotOnItsOwn(function)),
@@ -244,6 +247,14 @@ fn revoke(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Resul
     let told = Told::of("revoked").note(note).by(&person);
     start::end(&mut request, State::Revoked, &told)?;
     Ok(State::Revoked.name().to_owned())
+}
+
+/// Is it for the caller to see what a request would do?
+pub fn may_look(request: &Request) -> Result<(), Error> {
+    match may_revoke(request, &acting::now())? {
+        true => Ok(()),
+        false => Err(Error::NotYours(request.id)),
+    }
 }
 
 /// Who asked, who may decide, whose policy it is. A superuser where the policy is gone.

@@ -35,6 +35,9 @@ impl Report for Error {
             | Self::PolicyGone(_)
             | Self::NotAnyMore(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NotOnItsOwn(_) => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::InBlock(_) => PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::Changeable(_) => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Rows { .. } => PgSqlErrorCode::ERRCODE_CARDINALITY_VIOLATION,
             Self::Vanished | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             Self::Temporary(error) => error.code(),
             Self::Credential(error) => error.code(),
@@ -85,6 +88,11 @@ impl Report for Error {
             Self::NotOnItsOwn(_) => {
                 "Functions, views and triggers of others could otherwise decide in your name while you read their tables.".into()
             }
+            Self::InBlock(_) => "It returns rows, which a rollback would let you read again and again.".into(),
+            Self::Changeable(_) => "It could be something else when the statement runs than when it was approved.".into(),
+            Self::Rows { rows, expected, .. } => {
+                format!("It has returned or changed {rows} rows, and {expected} were approved. Nothing of it stays.")
+            }
             Self::Vanished => "It was dropped meanwhile.".into(),
             Self::Sql(problem) => sentence(problem),
             Self::Temporary(error) => error.detail(),
@@ -133,6 +141,12 @@ impl Report for Error {
             Self::PolicyGone(_) => "Ask anew.".into(),
             Self::NotAnyMore(_) => "Ask anew when that is as it was.".into(),
             Self::NotOnItsOwn(function) => format!("Send SELECT scope.{function}(…) by itself."),
+            Self::InBlock(_) => {
+                "Send it by itself; with a token, switch the session by scope.set_jwt_session()."
+                    .into()
+            }
+            Self::Changeable(_) => "Name what is the target's, or a superuser's.".into(),
+            Self::Rows { .. } => "Look at the data, and ask anew.".into(),
             Self::Vanished => "Try again.".into(),
             Self::Sql(_) => "See the server log.".into(),
             Self::Temporary(error) => error.hint(),

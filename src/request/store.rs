@@ -24,6 +24,9 @@ pub struct Statement {
     pub expected_rows: Option<i64>,
     pub digest: String,
     pub search_path: Vec<String>,
+    /// How many it was.
+    #[serde(default)]
+    pub rows: Option<i64>,
 }
 
 /// A row of `_scope.request`. Times are Unix microseconds.
@@ -80,7 +83,7 @@ pub fn origin() -> String {
     )
 }
 
-fn facts<T: serde::de::DeserializeOwned>(
+pub fn facts<T: serde::de::DeserializeOwned>(
     sql: &'static str,
     arguments: &[&str],
 ) -> Result<Vec<T>, Error> {

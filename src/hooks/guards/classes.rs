@@ -6,9 +6,9 @@ use pgrx::pg_sys;
 
 use super::temporary::{is_about_temporary, is_temporary_table};
 use crate::guard::rule::Class;
-use crate::hooks::list::elements;
 use crate::hooks::what_runs;
 use crate::pg::identity;
+use crate::pg::list::elements;
 
 /// Does a statement change data, or what holds them? Temporary objects are the session's own.
 ///

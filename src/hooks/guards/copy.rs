@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::hooks::compat;
-use crate::hooks::list::elements;
+use crate::pg::list::elements;
 use crate::pg::{identity, spi, text, xact};
 
 /// The same COPY, of a query that reads the table: its rows can be counted before they are sent. As

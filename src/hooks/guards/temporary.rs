@@ -4,8 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use crate::hooks::list::elements;
 use crate::hooks::objects::found;
+use crate::pg::list::elements;
 
 pub fn is_temporary(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalogue look-up inside a transaction.

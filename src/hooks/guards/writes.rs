@@ -11,9 +11,9 @@ use super::flags;
 use super::temporary::is_temporary;
 use crate::guard::{self, READS_ONLY, writers};
 use crate::hooks::compat;
-use crate::hooks::list::elements;
 use crate::hooks::what_runs::tag_of;
 use crate::pg::identity;
+use crate::pg::list::elements;
 
 /// A query has started: PostgreSQL has checked the rights to what it writes.
 ///

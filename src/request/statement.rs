@@ -1,0 +1,295 @@
+//! A statement for approval: what is approved is its exact text, its parameters and its number of rows, and it runs once.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use serde_json::json;
+
+use super::ask::{Wish, own, state_error, writable};
+use super::decide::{may_look, sent_by_the_client};
+use super::policy::Kind;
+use super::store::{self, Request, Statement, Told};
+use super::{Error, State, acting, start};
+use crate::audit::{self, Action, Value};
+use crate::error::{report, require_preload};
+use crate::pg::arguments::{Text, strings};
+use crate::pg::given::{self, Named};
+use crate::pg::name::Name;
+use crate::pg::{catalog, clock, identity, json, search_path, server, spi, xact};
+
+const MOST_BYTES: usize = 20_000;
+const MOST_PARAMETERS: usize = 100;
+
+/// Documented in `sql/requests.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)]
+fn request_statement(
+    target: Option<Name>,
+    statement: Option<Text>,
+    parameters: Option<Vec<Option<Text>>>,
+    expected_rows: Option<i64>,
+    reason: Option<Text>,
+    ticket: Option<Text>,
+    starts_at: Option<TimestampWithTimeZone>,
+    policy: Option<Text>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(request, i64),
+            name!(state, String),
+            name!(next, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    require_preload()?;
+    let ask = || -> Result<_, Error> {
+        writable()?;
+        let text = statement.ok_or(Error::Null("statement"))?.0;
+        let statement = given(text, strings(parameters).unwrap_or_default(), expected_rows)?;
+        let wish = Wish {
+            valid_for: None,
+            reason: reason.map(|text| text.0),
+            ticket: ticket.map(|text| text.0),
+            starts_at: starts_at.map(clock::from_sql),
+        };
+        let judge = |request: &mut Request| {
+            let (_, digest) = check(request)?;
+            request.statement = request.statement.take().map(|statement| Statement {
+                digest,
+                ..statement
+            });
+            Ok(())
+        };
+        wish.ask(target, policy.as_deref(), false, Some(statement), judge)
+    };
+    ask().map(TableIterator::once).map_err(report)
+}
+
+/// Documented in `sql/requests.sql`.
+#[pg_extern(sql = false)]
+fn run_approved(
+    request: Option<i64>,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<
+    TableIterator<'static, (name!(rows, i64), name!(result, Option<json::Jsonb>))>,
+    ErrorReport,
+> {
+    require_preload()?;
+    let (rows, result) = run(request, call).map_err(report)?;
+    let result = result.map(|result| json::Jsonb::of(&result));
+    Ok(TableIterator::once((rows, result)))
+}
+
+/// Documented in `sql/requests.sql`.
+#[pg_extern(sql = false)]
+fn explain_request(request: Option<i64>) -> Result<SetOfIterator<'static, String>, ErrorReport> {
+    require_preload()?;
+    let lines = explain(request).map_err(report)?;
+    Ok(SetOfIterator::new(lines))
+}
+
+fn given(
+    text: String,
+    parameters: Vec<Option<String>>,
+    expected_rows: Option<i64>,
+) -> Result<Statement, Error> {
+    if text.len() > MOST_BYTES {
+        return Err(Error::bad("statement", "It is longer than 20,000 bytes."));
+    }
+    if parameters.len() > MOST_PARAMETERS {
+        return Err(Error::bad("parameters", "There are more than 100."));
+    }
+    if parameters.iter().flatten().map(String::len).sum::<usize>() > MOST_BYTES {
+        return Err(Error::bad(
+            "parameters",
+            "Together they are longer than 20,000 bytes.",
+        ));
+    }
+    if expected_rows.is_some_and(|rows| rows < 0) {
+        return Err(Error::bad("expected_rows", "It is a number of rows."));
+    }
+    Ok(Statement {
+        text,
+        parameters,
+        expected_rows,
+        digest: String::new(),
+        search_path: safe_path()?,
+        rows: None,
+    })
+}
+
+/// The schemas of the session's search path in which whoever asks makes nothing: a name means the same when it runs.
+fn safe_path() -> Result<Vec<String>, Error> {
+    let roles = [identity::session_user(), identity::current_user()].map(u32::from);
+    let schemas = search_path::schemas();
+    let mut safe = Vec::new();
+    for schema in schemas {
+        if !may_create_in(&schema, &roles)? {
+            safe.push(schema);
+        }
+    }
+    Ok(safe)
+}
+
+fn may_create_in(schema: &str, roles: &[u32]) -> Result<bool, Error> {
+    const SQL: &str = "SELECT bool_or(has_schema_privilege(r.oid, n.oid, 'CREATE'))::text
+                         FROM pg_namespace n, json_array_elements_text($2::json) o(oid), pg_roles r
+                        WHERE n.nspname = $1 AND r.oid = o.oid::oid";
+    let found: Vec<bool> = store::facts(SQL, &[schema, &json!(roles).to_string()])?;
+    // One that is gone is nobody's.
+    Ok(found.first().copied().unwrap_or(true))
+}
+
+/// Looks at what it is and what it names, as its target; the digest of all that is approved. Raises PostgreSQL's errors.
+pub fn check(request: &Request) -> Result<(Named, String), Error> {
+    let statement = request.statement.as_ref().ok_or(Error::Vanished)?;
+    let roles = [request.login_oid, request.person.role];
+    for schema in &statement.search_path {
+        if may_create_in(schema, &roles)? {
+            return Err(Error::NotAnyMore(format!(
+                "whoever asked may create objects in schema \"{schema}\" by now, or it is gone"
+            )));
+        }
+    }
+    let look = || given::look(&statement.text, statement.parameters.len());
+    let named = as_target(request, statement, look).ok_or(Error::bad(
+        "statement",
+        "It is one SELECT, INSERT, UPDATE, DELETE or MERGE.",
+    ))?;
+    if let Some(what) = changeable(&named, &roles)? {
+        return Err(Error::Changeable(what));
+    }
+    let approved = json!([
+        statement.text,
+        statement.parameters,
+        statement.expected_rows,
+        statement.search_path,
+        request.target_oid,
+    ]);
+    let hash = digest(&SHA256, approved.to_string().as_bytes());
+    let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    Ok((named, hex.collect()))
+}
+
+/// What it names, or reads by a view, that whoever asked owns: they could make something else of it after it was approved.
+fn changeable(named: &Named, roles: &[u32]) -> Result<Option<String>, Error> {
+    const SQL: &str = "
+        WITH named AS (
+          SELECT 'function ' || p.oid::regprocedure::text AS what, p.proowner AS owner
+            FROM pg_proc p WHERE p.oid = ANY (ARRAY(SELECT json_array_elements_text($1::json)::oid))
+          UNION ALL
+          SELECT 'type ' || t.oid::regtype::text, t.typowner
+            FROM pg_type t WHERE t.oid = ANY (ARRAY(SELECT json_array_elements_text($2::json)::oid))
+          UNION ALL
+          SELECT 'relation ' || c.oid::regclass::text, c.relowner
+            FROM pg_class c WHERE c.oid = ANY (ARRAY(SELECT json_array_elements_text($3::json)::oid)))
+        SELECT to_json(n.what)::text FROM named n
+         WHERE EXISTS (SELECT FROM json_array_elements_text($4::json) r(oid) JOIN pg_roles a ON a.oid = r.oid::oid
+                        WHERE pg_has_role(a.oid, n.owner, 'MEMBER'))
+         ORDER BY 1";
+    let found: Vec<String> = store::facts(
+        SQL,
+        &[
+            &json!(named.functions).to_string(),
+            &json!(named.types).to_string(),
+            &json!(named.relations).to_string(),
+            &json!(roles).to_string(),
+        ],
+    )?;
+    Ok(found.into_iter().next())
+}
+
+/// As the target, with the search path that was approved and all other settings pinned.
+fn as_target<R>(request: &Request, statement: &Statement, work: impl FnOnce() -> R) -> R {
+    let path: Vec<String> = statement
+        .search_path
+        .iter()
+        .map(|schema| spi::identifier(schema))
+        .collect();
+    identity::acting_as(request.target_oid.into(), || {
+        server::set_for_subtransaction(c"search_path", &path.join(", "));
+        work()
+    })
+}
+
+fn run(id: Option<i64>, call: pg_sys::FunctionCallInfo) -> Result<(i64, Option<String>), Error> {
+    writable()?;
+    sent_by_the_client(call, "run_approved")?;
+    let mut request = own(id)?;
+    let now = clock::now();
+    if request.kind != Kind::Statement
+        || request.state_at(now) != State::Approved
+        || request.starts_at.is_some_and(|at| at > now)
+    {
+        return Err(state_error(&request, "run"));
+    }
+    let policy = store::policy_of(&request)?;
+    start::may_begin(&request, &policy)?;
+    let (named, digest) = check(&request)?;
+    let statement = request.statement.clone().ok_or(Error::Vanished)?;
+    if digest != statement.digest {
+        return Err(Error::NotAnyMore("it is not what was approved".into()));
+    }
+    // Who could roll back could read it again and again.
+    if named.returns_rows && !xact::ends_at_once() {
+        return Err(Error::InBlock(request.id));
+    }
+    // What it sets off is done as the target, and before its rows are counted.
+    identity::elevated(|| spi::execute("SET CONSTRAINTS ALL IMMEDIATE"))?;
+    let outcome = as_target(&request, &statement, || {
+        given::run(&statement.text, &statement.parameters)
+    })?;
+    let rows = i64::try_from(outcome.processed).unwrap_or(i64::MAX);
+    if let Some(expected) = statement.expected_rows
+        && rows != expected
+    {
+        return Err(Error::Rows {
+            id: request.id,
+            rows,
+            expected,
+        });
+    }
+    request.state = State::Ended;
+    request.active_from = Some(now);
+    request.ends_at = Some(clock::now());
+    request.statement = Some(Statement {
+        rows: Some(rows),
+        ..statement
+    });
+    let person = acting::now();
+    store::save(&request, &Told::of("ran").by(&person))?;
+    let fields = [
+        ("request", Value::Number(request.id)),
+        ("policy", Value::Text(&request.policy)),
+        ("rows", Value::Number(rows)),
+    ];
+    audit::administered(Action::Request, "run_approved", &request.target, &fields);
+    let result = named
+        .returns_rows
+        .then(|| format!("[{}]", outcome.rows.join(",")));
+    Ok((rows, result))
+}
+
+/// For who asked, and those who may decide: as it would run now, and nothing of it stays.
+fn explain(id: Option<i64>) -> Result<Vec<String>, Error> {
+    let request = store::find(id.ok_or(Error::Null("request"))?)?;
+    may_look(&request)?;
+    if request.kind != Kind::Statement {
+        return Err(state_error(&request, "explained"));
+    }
+    if catalog::role_by_oid(request.target_oid.into()).is_none() {
+        return Err(Error::Vanished);
+    }
+    check(&request)?;
+    let statement = request.statement.as_ref().ok_or(Error::Vanished)?;
+    let sql = format!("EXPLAIN (VERBOSE) {}", statement.text);
+    let plan = || {
+        // Whatever the planner runs in place of calls, it writes nothing.
+        server::set_for_subtransaction(c"transaction_read_only", "on");
+        given::lines(&sql, &statement.parameters)
+    };
+    Ok(xact::rehearsed(|| as_target(&request, statement, plan))?)
+}
