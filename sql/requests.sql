@@ -282,6 +282,7 @@ COMMENT ON FUNCTION _scope.visible_requests() IS
 Errors: 55000 not preloaded.';
 
 CREATE VIEW scope.request_policies AS
+-- Of two relations: nobody can update it.
 SELECT p.name,
        p.definition ->> 'kind' AS kind,
        ARRAY(SELECT COALESCE(a.rolname, (r ->> 'name')::name) FROM pg_catalog.jsonb_array_elements(p.definition -> 'targets') r
@@ -306,7 +307,8 @@ SELECT p.name,
                   WHERE a.oid OPERATOR(pg_catalog.=) (p.definition -> 'creator' ->> 'oid')::pg_catalog.oid),
                 (p.definition -> 'creator' ->> 'name')::name) AS created_by,
        p.changed_at
-  FROM _scope.request_policy p;
+  FROM _scope.request_policy p
+ CROSS JOIN (SELECT) nothing;
 COMMENT ON VIEW scope.request_policies IS 'What may be asked for in this database, by whom, and who must say yes; see scope.create_request_policy(). For members of pg_monitor; scope.my_options() is for everybody.';
 
 CREATE VIEW scope.requests WITH (security_barrier) AS

@@ -225,8 +225,8 @@ pub fn end(request: &mut Request, state: State, told: &Told<'_>) -> Result<(), E
 pub fn warn_of_break_glass(request: &Request) {
     let who = request.person.shown().to_owned();
     let fields = [
+        ("guarded_role", Value::Text(&request.target)),
         ("request", Value::Number(request.id)),
-        ("role", Value::Text(&request.target)),
         ("person", Value::Text(&who)),
         ("reason", request.reason.as_deref().into()),
     ];
@@ -235,7 +235,8 @@ pub fn warn_of_break_glass(request: &Request) {
         blocked: false,
         fields: &fields,
     });
-    audit::administered(Action::Request, "break_glass", &request.target, &fields);
+    let fields = fields.get(1..).unwrap_or_default();
+    audit::administered(Action::Request, "break_glass", &request.target, fields);
 }
 
 /// The worker's part in a database: what is due begins, what nobody has decided or taken expires, what has ended is told. Asks to come again
