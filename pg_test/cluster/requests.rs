@@ -5,6 +5,8 @@ mod races;
 mod statements;
 mod tokens;
 
+use std::io::{BufRead, BufReader};
+
 use crate::harness::*;
 
 /// People who ask, people who decide, and an owner whose table nobody else reads.
@@ -554,6 +556,64 @@ fn a_notifier_reads_everything_at_least_once() {
         .f
         .login(&scene.alice)
         .denied("SELECT scope.acknowledge('{}')", "42501");
+}
+
+/// The recipe of docs/recipes.md, as it stands there.
+#[test]
+fn the_notifier_of_the_recipes_tells_what_it_has_missed_too() {
+    let Some(packages) = std::env::var_os("SCOPE_ROLES_PYTHON_DRIVERS") else {
+        return skip("there are no Python drivers here (SCOPE_ROLES_PYTHON_DRIVERS)");
+    };
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recipes.md"));
+    let page = page.expect("docs/recipes.md");
+    let (_, recipe) = page
+        .split_once("## Telling people of requests")
+        .expect("the recipe");
+    let (_, recipe) = recipe.split_once("```python").expect("its program");
+    let (program, _) = recipe.split_once("```").expect("its end");
+    let scene = Scene::new("request_notifier");
+    scene.policy("prod", "");
+    let monitor = scene.f.role("monitor", "LOGIN IN ROLE pg_monitor");
+    let id = scene.ask(&scene.alice, "");
+    let mut notifier = scene.f.server.client("psql");
+    let mut python = std::process::Command::new("python3");
+    for (name, value) in notifier.get_envs() {
+        if let Some(value) = value {
+            python.env(name, value);
+        }
+    }
+    notifier.env_clear();
+    let mut running = python
+        .args(["-B", "-c", program])
+        .env("PYTHONPATH", packages)
+        .env("PGUSER", &monitor)
+        .env("PGDATABASE", &scene.f.name)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
+    let mut told = |event: &str| {
+        let line = lines.next().expect("a line").expect("a line");
+        assert_eq!(
+            line,
+            format!(
+                "request {id} of {} for {}: {event}",
+                scene.alice, scene.owner
+            )
+        );
+    };
+    told("asked");
+    scene.decide(&scene.bob, "deny", id);
+    told("denied");
+    wait_until("all is acknowledged", 20, || {
+        scene
+            .f
+            .admin()
+            .text("SELECT count(*) FROM scope.request_outbox")
+            == "0"
+    });
+    running.kill().expect("it runs");
+    running.wait().expect("its end");
 }
 
 #[test]
