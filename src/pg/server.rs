@@ -97,6 +97,19 @@ pub fn set_for_subtransaction(name: &CStr, value: &str) {
     );
 }
 
+/// Nothing may be written until the subtransaction ends.
+pub fn read_only_for_subtransaction() {
+    // Those that belong to a transaction are not saved by functions.
+    let action = pg_sys::GucAction::GUC_ACTION_LOCAL;
+    setting::change(
+        c"transaction_read_only",
+        Some(c"on"),
+        pg_sys::GucContext::PGC_USERSET,
+        action,
+        0,
+    );
+}
+
 /// The current database's name.
 pub fn database_name() -> String {
     name_of_database(database()).unwrap_or_default()

@@ -286,10 +286,11 @@ fn explain(id: Option<i64>) -> Result<Vec<String>, Error> {
     check(&request)?;
     let statement = request.statement.as_ref().ok_or(Error::Vanished)?;
     let sql = format!("EXPLAIN (VERBOSE) {}", statement.text);
-    let plan = || {
+    let plan = || given::lines(&sql, &statement.parameters);
+    let lines = xact::rehearsed(|| {
         // Whatever the planner runs in place of calls, it writes nothing.
-        server::set_for_subtransaction(c"transaction_read_only", "on");
-        given::lines(&sql, &statement.parameters)
-    };
-    Ok(xact::rehearsed(|| as_target(&request, statement, plan))?)
+        server::read_only_for_subtransaction();
+        as_target(&request, statement, plan)
+    });
+    Ok(lines?)
 }

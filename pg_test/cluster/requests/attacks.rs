@@ -285,7 +285,6 @@ fn attack_the_history_is_changed() {
         "INSERT INTO scope.request_log (request, revision, event, state, details) VALUES (1, 1, 'approved', 'pending', '{}')",
         "UPDATE _scope.request SET state = 'approved'",
         "UPDATE _scope.request_policy SET definition = '{}'",
-        "UPDATE scope.request_policies SET name = 'x'",
         "DELETE FROM _scope.request_told",
     ] {
         writer.denied(sql, "42501");
