@@ -45,6 +45,7 @@ mod page;
 mod pg;
 mod pinned;
 mod presence;
+mod reassign;
 mod review;
 mod scope;
 mod session;

@@ -31,6 +31,7 @@ mod login;
 mod map;
 mod neighbours;
 mod page;
+mod reassign;
 mod review;
 mod scope;
 mod sealed;
