@@ -19,7 +19,7 @@ import sys
 FLOORS = [
     ["lib", "sql"],
     ["hooks"],
-    ["spec", "page", "review", "map"],
+    ["offboard", "spec", "page", "review", "map"],
     ["expiry", "keys", "authenticator", "reassign", "exchange", "temporary", "guard", "sessions", "door", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "composite", "verify", "claims"],

@@ -40,6 +40,7 @@ mod login_facts;
 mod map;
 mod memberships;
 mod notice;
+mod offboard;
 mod own_tables;
 mod page;
 mod pg;

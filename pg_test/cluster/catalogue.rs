@@ -44,6 +44,7 @@ function scope.jwt_claim(pg_catalog.text) | PUBLIC EXECUTE
 function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
+function scope.offboard(pg_catalog.name,pg_catalog.text,pg_catalog.text,boolean,pg_catalog.name,pg_catalog.text,interval) | 
 function scope.plan(pg_catalog.jsonb) | 
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 

@@ -30,6 +30,7 @@ mod lock;
 mod login;
 mod map;
 mod neighbours;
+mod offboard;
 mod page;
 mod reassign;
 mod review;

@@ -124,6 +124,8 @@ pub enum Action {
     Review,
     /// Sessions are ended.
     Sessions,
+    /// A person has left.
+    Offboard,
 }
 
 impl Action {
@@ -142,6 +144,7 @@ impl Action {
             Action::Policy => "policy",
             Action::Review => "review",
             Action::Sessions => "sessions",
+            Action::Offboard => "offboard",
         }
     }
 }
@@ -152,7 +155,11 @@ impl Action {
     pub fn needs_its_row(self, function: &str, fields: Fields<'_>) -> bool {
         match self {
             Action::Issue | Action::Renew => true,
-            Action::Rotate | Action::Revoke | Action::Token | Action::Sessions => false,
+            Action::Rotate
+            | Action::Revoke
+            | Action::Token
+            | Action::Sessions
+            | Action::Offboard => false,
             // A key that has gone must not stay because its record fails.
             Action::KeysChanged | Action::KeysFailed => false,
             Action::Scope => match function {
