@@ -19,8 +19,8 @@ import sys
 FLOORS = [
     ["lib", "sql"],
     ["hooks"],
-    ["spec", "page", "review", "map"],
-    ["expiry", "keys", "authenticator", "exchange", "request", "temporary", "guard", "sessions", "door", "login"],
+    ["offboard", "spec", "page", "review", "map"],
+    ["expiry", "keys", "authenticator", "request", "reassign", "exchange", "temporary", "guard", "sessions", "door", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "composite", "verify", "claims"],
     ["audit", "session", "presence", "label", "wakeup"],

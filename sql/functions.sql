@@ -123,6 +123,18 @@ COMMENT ON FUNCTION scope.adopt_restored() IS
 Until then superusers alone manage restored roles. Call it when all roles are restored. One call adopts at most 1000 roles; a NOTICE says when there are more.
 Errors: 42501 not a superuser; 25006 read-only; 55000 not preloaded.';
 
+CREATE FUNCTION scope.reassign(from_role name, to_role name)
+RETURNS TABLE (role_name name, kind text, created_by name, database name)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'reassign_wrapper';
+COMMENT ON FUNCTION scope.reassign(name, name) IS
+'Hands over what a role has made: scopes, credentials, authenticators, logins by token, temporary memberships, rules of guarded logins. to_role is their creator from then on, and manages them as far as its own rights go. One row for each; none when there is nothing (more) to hand over.
+from_role: a role that is there; for superusers also one that was dropped, by the name that created_by shows. A renamed role is the same role, and keeps what it has made. The same name twice: what a dropped role has made belongs to the role that has its name now, and labels have the present name of a renamed one. What a restore has brought is left to scope.adopt_restored().
+to_role: an ordinary role or a person''s own login; no managed role, none of PostgreSQL''s own (pg_…).
+Callers: superusers, and those who have the privileges of both roles, for good; a superuser''s as to_role is for superusers.
+One call hands over at most 1000 roles; a NOTICE says when there are more.
+Errors: 42501 the caller may not; 42704 no role to_role; 42809 to_role cannot own managed roles; 22004 NULL; 25006 read-only; 55000 not preloaded.';
+
 CREATE FUNCTION scope.restrict_function(f regprocedure, scopes name[] DEFAULT '{}')
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -6,7 +6,7 @@ REVOKE ALL ON SCHEMA scope, _scope FROM PUBLIC;
 GRANT USAGE ON SCHEMA scope, _scope TO PUBLIC;
 -- Each sees what is theirs: the views and the function look for membership in pg_monitor for the rest.
 GRANT SELECT ON scope.roles, scope.credentials, scope.scopes, scope.scope_declarations, scope.guarded_logins, scope.sessions TO PUBLIC;
-GRANT EXECUTE ON FUNCTION _scope.home(jsonb, oid), _scope.system_identifier(), _scope.login_facts(), _scope.present() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION _scope.home(jsonb, oid), _scope.creator(jsonb, oid), _scope.system_identifier(), _scope.login_facts(), _scope.present() TO PUBLIC;
 GRANT SELECT ON scope.jwt_issuers, scope.audit_log, scope.guards TO pg_monitor;
 GRANT EXECUTE ON FUNCTION scope.role_map(text), scope.review_html() TO pg_monitor;
 -- Each sees what is theirs; the functions ask for membership in pg_monitor for the rest.

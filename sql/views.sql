@@ -25,6 +25,21 @@ END;
 COMMENT ON FUNCTION _scope.home(jsonb, oid) IS
 'The database that a role belongs to, by its label. Errors: none.';
 
+-- The role that made another, as authority::creator_of() finds it, and what it is called now, or was when it was there.
+CREATE FUNCTION _scope.creator(label jsonb, role oid) RETURNS TABLE (creator oid, name name)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+  SELECT o.oid, COALESCE(o.rolname, (label OPERATOR(pg_catalog.->>) 'creator')::pg_catalog.name)
+    FROM (SELECT) one
+    LEFT JOIN pg_catalog.pg_roles o
+      ON o.oid OPERATOR(pg_catalog.=) (label OPERATOR(pg_catalog.->>) 'creator_oid')::pg_catalog.oid
+         AND (o.rolname OPERATOR(pg_catalog.=) (label OPERATOR(pg_catalog.->>) 'creator')::pg_catalog.name
+              OR (label OPERATOR(pg_catalog.->>) 'oid')::pg_catalog.oid OPERATOR(pg_catalog.=) role
+                 AND (label OPERATOR(pg_catalog.->>) 'system')::pg_catalog.int8 OPERATOR(pg_catalog.=) (SELECT _scope.system_identifier()));
+END;
+COMMENT ON FUNCTION _scope.creator(jsonb, oid) IS
+'The role that made another, by its label; creator NULL: it is gone. Errors: none.';
+
 -- Who may see a row: members of pg_monitor all of them, others those of roles that they, or a role whose privileges they have, made: over
 -- which they have authority. A barrier, or a cheap function in a WHERE would see the other rows.
 
@@ -60,7 +75,7 @@ SELECT r.rolname AS role,
               WHERE a.member OPERATOR(pg_catalog.=) r.oid
               ORDER BY s.rolname) AS scopes,
        m.label ->> 'purpose' AS purpose,
-       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       made.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
        home.database
   FROM pg_catalog.pg_roles r
@@ -69,14 +84,12 @@ SELECT r.rolname AS role,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.creator(m.label, r.oid) made
  CROSS JOIN LATERAL _scope.home(m.label, r.oid) home
  CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) d
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) 'guarded' AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
-        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
-                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
-                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
-                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
+        OR pg_catalog.pg_has_role(made.creator, 'USAGE'));
 COMMENT ON VIEW scope.roles IS
 'All managed roles of the server: kind (scope, credential, authenticator, temporary, composite), state (active, ending, quarantined; unchecked instead of active while the server runs without the library), the scopes they are members of, who made them, when they end, and why one that should be gone is still here.';
 
@@ -99,7 +112,7 @@ SELECT r.rolname AS role,
        f.last_login,
        e.last_error,
        m.label ->> 'purpose' AS purpose,
-       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       made.name AS created_by,
        (SELECT t.rolname FROM pg_catalog.pg_authid t
          WHERE t.oid OPERATOR(pg_catalog.=) (m.label -> 'temporary' ->> 'to')::pg_catalog.oid) AS granted_to,
        CASE WHEN f.role IS NOT NULL THEN f.logins
@@ -154,6 +167,7 @@ SELECT r.rolname AS role,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.creator(m.label, r.oid) made
  CROSS JOIN LATERAL _scope.home(m.label, r.oid) home
  CROSS JOIN LATERAL (SELECT LEAST(r.rolvaliduntil, (m.label ->> 'valid_until')::pg_catalog.timestamptz) AS valid_until) u
   LEFT JOIN (SELECT usesysid, pg_catalog.count(*) AS sessions
@@ -166,10 +180,7 @@ SELECT r.rolname AS role,
   LEFT JOIN facts n ON n.role IS NULL
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.<>) ALL ('{scope,composite,guarded}') AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
-        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
-                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
-                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
-                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
+        OR pg_catalog.pg_has_role(made.creator, 'USAGE'));
 COMMENT ON VIEW scope.credentials IS
 'What a DBA asks of each credential, authenticator and temporary membership: what it may use, from where, since when, until when, how many sessions it has now, what has taken its place, why it was revoked, and what one that should be gone is waiting for (last_error: as in scope.roles; waiting_for: databases with grants still to be revoked).
 granted_to: the login of a temporary membership. settings: what its sessions start with. rotated_at: the age of its password. connection_limit: NULL for none. logins, last_login, last_address, last_refusal, last_refusal_reason, addresses: of this server, see _scope.login_facts(); logins NULL: not known.
@@ -196,7 +207,7 @@ SELECT r.rolname AS role,
        CASE WHEN (m.label -> 'login' -> 'hours') IS NOT NULL
             THEN ARRAY(SELECT h FROM pg_catalog.jsonb_array_elements_text(m.label -> 'login' -> 'hours') h) END AS allowed_hours,
        m.label -> 'login' ->> 'zone' AS time_zone,
-       (m.label ->> 'creator')::pg_catalog.name AS guarded_by,
+       made.name AS guarded_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS guarded_at
   FROM pg_catalog.pg_roles r
   JOIN (SELECT objoid, label::pg_catalog.jsonb AS label
@@ -204,14 +215,12 @@ SELECT r.rolname AS role,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.creator(m.label, r.oid) made
   LEFT JOIN facts f ON f.role OPERATOR(pg_catalog.=) r.oid
   LEFT JOIN facts n ON n.role IS NULL
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'guarded' AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
-        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
-                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
-                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
-                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
+        OR pg_catalog.pg_has_role(made.creator, 'USAGE'));
 COMMENT ON VIEW scope.guarded_logins IS
 'The logins that are not managed but checked by rules of scope.guard_login(): the rules, who has set them last, when it was first guarded. in_force: false for one that has become a superuser. The facts are those of scope.credentials, since it was guarded.';
 
@@ -274,7 +283,7 @@ SELECT r.rolname AS scope,
             ORDER BY h.type, h.schema, h.privileges) END AS privileges,
        m.label ->> 'error' AS last_error,
        m.label ->> 'purpose' AS purpose,
-       (m.label ->> 'creator')::pg_catalog.name AS created_by,
+       made.name AS created_by,
        (m.label ->> 'created_at')::pg_catalog.timestamptz AS created_at,
        home.database,
        p.databases
@@ -284,6 +293,7 @@ SELECT r.rolname AS scope,
          WHERE provider OPERATOR(pg_catalog.=) 'scope_roles'
            AND classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) m
     ON m.objoid OPERATOR(pg_catalog.=) r.oid
+ CROSS JOIN LATERAL _scope.creator(m.label, r.oid) made
  CROSS JOIN LATERAL _scope.home(m.label, r.oid) home
  CROSS JOIN LATERAL (
        SELECT COALESCE(NULLIF(ARRAY(
@@ -299,10 +309,7 @@ SELECT r.rolname AS scope,
               ARRAY[(m.label ->> 'database')::pg_catalog.name]) AS databases) p
  WHERE m.label ->> 'kind' OPERATOR(pg_catalog.=) 'scope' AND
        ((SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
-        OR EXISTS (SELECT FROM pg_catalog.pg_authid o
-                    WHERE o.oid OPERATOR(pg_catalog.=) (m.label ->> 'creator_oid')::pg_catalog.oid
-                      AND o.rolname OPERATOR(pg_catalog.=) (m.label ->> 'creator')::pg_catalog.name
-                      AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
+        OR pg_catalog.pg_has_role(made.creator, 'USAGE'));
 COMMENT ON VIEW scope.scopes IS
 'All scopes of the server: state (active, ending), the database that they were made in, all that have a part of them (databases), who made them, what they hold in this database if it has a part, how many members they have, and why one that should be gone is still here.';
 

@@ -137,15 +137,19 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-/// Is `caller` the creator, a member of it, or a superuser? A creator's OID may be another role's
-/// after a restore, and its name another's after a rename: both must fit.
+/// Is `caller` the creator, a member of it, or a superuser?
 pub fn is_over(caller: pg_sys::Oid, metadata: &Metadata) -> bool {
-    if catalog::role_by_oid(caller).is_some_and(|role| role.superuser) {
-        return true;
-    }
-    let creator = pg_sys::Oid::from(metadata.creator_oid);
-    catalog::role_by_oid(creator).is_some_and(|role| role.name == metadata.creator)
-        && catalog::has_privileges_of(caller, creator)
+    catalog::role_by_oid(caller).is_some_and(|role| role.superuser)
+        || creator_of(metadata)
+            .is_some_and(|creator| catalog::has_privileges_of(caller, creator.oid))
+}
+
+/// The role that is the creator now. Where the label was written here its OID says which, whatever that is called by now,
+/// and whoever has come to its name; after a restore the OID may be another role's, and the name must fit as well.
+/// `_scope.creator()` is the same in SQL.
+pub fn creator_of(metadata: &Metadata) -> Option<Role> {
+    catalog::role_by_oid(metadata.creator_oid.into())
+        .filter(|role| metadata.is_native || role.name == metadata.creator)
 }
 
 /// On whose behalf the session acts now. A SECURITY DEFINER function is its owner's doing.

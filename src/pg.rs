@@ -3,6 +3,7 @@
 //! any backend code.
 
 pub mod acl;
+pub mod after_commit;
 
 pub mod arguments;
 pub mod catalog;

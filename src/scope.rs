@@ -113,6 +113,8 @@ pub enum Error {
         caller: String,
         /// Its label came with a restore, and nobody has adopted it since.
         is_restored: bool,
+        /// No role is its creator any more.
+        is_orphaned: bool,
     },
     #[error("permission denied to adopt restored roles")]
     MayNotAdopt,

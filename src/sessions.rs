@@ -2,6 +2,7 @@
 
 mod error;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -15,7 +16,7 @@ use crate::label::{self, Token};
 use crate::pg::arguments::Text;
 use crate::pg::compat::name_of_authentication_method;
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, server, sessions};
+use crate::pg::{after_commit, catalog, clock, identity, server, sessions};
 use crate::presence::{self, Seen, Switched};
 use crate::session::{gate, switch_state};
 use crate::verify::revocation;
@@ -222,15 +223,7 @@ fn end(subject: Option<&str>, role: Option<&str>, issuer: Option<&str>) -> Resul
     };
     let iss = issuer.map(revocation::registered).transpose()?.flatten();
     let iss = iss.as_deref().or(issuer);
-    let oid = |name: &str| match catalog::role_by_name(name) {
-        Some(role) => Ok(role.oid.into()),
-        None => Err(Error::NoSuchRole(name.to_owned())),
-    };
-    let wanted = Wanted {
-        subject: subject.map(revocation::in_utf8).transpose()?,
-        role: role.map(oid).transpose()?,
-        issuer: iss.map(revocation::in_utf8).transpose()?,
-    };
+    let wanted = Wanted::of(subject, role, iss)?;
     let (found, spared) = wanted.found();
     let count = i32::try_from(found.len()).unwrap_or(i32::MAX);
     let fields = [
@@ -256,6 +249,39 @@ fn end(subject: Option<&str>, role: Option<&str>, issuer: Option<&str>) -> Resul
     Ok(i32::try_from(ended).unwrap_or(i32::MAX))
 }
 
+/// How many sessions [`end`] would find. `issuer`: its name, or the `iss`.
+pub fn count(
+    subject: Option<&str>,
+    role: Option<&str>,
+    issuer: Option<&str>,
+) -> Result<usize, Error> {
+    let iss = issuer.map(revocation::registered).transpose()?.flatten();
+    let wanted = Wanted::of(subject, role, iss.as_deref().or(issuer))?;
+    Ok(wanted.found().0.len())
+}
+
+thread_local! {
+    static AFTER_COMMIT: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Ends the sessions of a login when this transaction has committed and everybody has been told: those that came in while it still let them.
+/// Whoever comes in by then has its place before it asks whether the login is open, and from then on hears that it is not.
+pub fn end_after_commit(login: pg_sys::Oid) {
+    after_commit::tell(|is_commit| {
+        let logins = AFTER_COMMIT.take();
+        if !is_commit || logins.is_empty() {
+            return;
+        }
+        let is_of_one = |seen: &Seen| logins.contains(&seen.login.role);
+        for seen in presence::all().filter(is_of_one) {
+            if seen.login.pid != server::pid() {
+                sessions::terminate(seen.login.pid);
+            }
+        }
+    });
+    AFTER_COMMIT.with_borrow_mut(|logins| logins.push(login.into()));
+}
+
 /// Which sessions are to end: those that are all of what is given. In UTF-8.
 struct Wanted {
     subject: Option<String>,
@@ -265,6 +291,18 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn of(subject: Option<&str>, role: Option<&str>, iss: Option<&str>) -> Result<Self, Error> {
+        let oid = |name: &str| match catalog::role_by_name(name) {
+            Some(role) => Ok(role.oid.into()),
+            None => Err(Error::NoSuchRole(name.to_owned())),
+        };
+        Ok(Self {
+            subject: subject.map(revocation::in_utf8).transpose()?,
+            role: role.map(oid).transpose()?,
+            issuer: iss.map(revocation::in_utf8).transpose()?,
+        })
+    }
+
     /// The processes of those that the caller may end, and how many others there are; never the own.
     fn found(&self) -> (Vec<i32>, usize) {
         let is_superuser = identity::is_superuser();

@@ -23,7 +23,16 @@ extension_sql_file!(
     requires = ["views"]
 );
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["sessions"]);
-extension_sql_file!("../sql/guards.sql", name = "guards", requires = ["audit"]);
+extension_sql_file!(
+    "../sql/offboard.sql",
+    name = "offboard",
+    requires = ["audit"]
+);
+extension_sql_file!(
+    "../sql/guards.sql",
+    name = "guards",
+    requires = ["offboard"]
+);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["guards"]);
 extension_sql_file!("../sql/spec.sql", name = "spec", requires = ["access"]);
 extension_sql_file!("../sql/map.sql", name = "map", requires = ["spec"]);

@@ -5,6 +5,7 @@ use crate::harness::*;
 /// The objects and the privileges of others than the owner. `=X` is PUBLIC's.
 const OBJECTS: &str = "
 function _scope.append_only() | 
+function _scope.creator(pg_catalog.jsonb,pg_catalog.oid) | PUBLIC EXECUTE
 function _scope.home(pg_catalog.jsonb,pg_catalog.oid) | PUBLIC EXECUTE
 function _scope.jwt_tables_changed() | 
 function _scope.login_facts() | PUBLIC EXECUTE
@@ -54,11 +55,13 @@ function scope.jwt_claims() | PUBLIC EXECUTE
 function scope.jwt_expires_at() | PUBLIC EXECUTE
 function scope.jwt_subject() | PUBLIC EXECUTE
 function scope.my_options() | PUBLIC EXECUTE
+function scope.offboard(pg_catalog.name,pg_catalog.text,pg_catalog.text,boolean,pg_catalog.name,pg_catalog.text,interval) | 
 function scope.plan(pg_catalog.jsonb) | 
 function scope.plan(pg_catalog.text) | 
 function scope.plan_digest(pg_catalog.jsonb) | 
 function scope.plan_digest(pg_catalog.text) | 
 function scope.prune(boolean,boolean) | 
+function scope.reassign(pg_catalog.name,pg_catalog.name) | 
 function scope.refresh_jwt_keys(pg_catalog.text) | 
 function scope.refresh_session(pg_catalog.text) | PUBLIC EXECUTE
 function scope.renew_role(pg_catalog.name,interval) | 

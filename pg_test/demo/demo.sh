@@ -142,9 +142,33 @@ note 'And the role no longer exists. The scope role stays, ready for the next cr
 works dba 'SELECT role, kind, state, scopes, time_left FROM scope.roles;' '' "$credential"
 works dba "SELECT rolname FROM pg_roles WHERE rolname = '$credential';" '0 rows'
 
+# ---- 5 ---------------------------------------------------------------------------------------------------------------
+
+pause
+heading '5. Somebody leaves'
+bob_password=$(openssl rand -hex 16)
+keep dba bob_password "$bob_password"
+note 'bob is in, owns nothing, has a role for an hour, and has issued a login for a table of the shop.'
+works dba "CREATE ROLE shop NOLOGIN;"
+works dba "ALTER TABLE $CHARGES OWNER TO shop;"
+works dba "CREATE ROLE bob LOGIN PASSWORD :'bob_password' IN ROLE shop;"
+works dba 'GRANT EXECUTE ON FUNCTION scope.create_readonly_role TO bob;'
+PGPASSWORD=$bob_password open_session bob "${WEB_URI/web_api/bob}"
+works bob "SELECT role_name, valid_until FROM scope.create_readonly_role('$CHARGES', 'dashboard');" dashboard
+works dba "SELECT scope.grant_temporary('support', 'bob', '1 hour', 'incident 4711');"
+note 'What there is, and the SQL that ends it. Nothing is done yet.'
+works dba "SELECT kind, name, action FROM scope.offboard('bob');" 'login .*ALTER ROLE bob NOLOGIN.*sessions .*membership .*dashboard'
+note 'And its end: what he has made is the shop'\''s, and a password that he knows is no longer good.'
+works dba "SELECT kind, name, done, new_login FROM scope.offboard('bob', reason => 'left', apply => true, successor => 'shop', overlap => '0 seconds');" \
+  'login +\| bob +\| t .*password +\| dashboard +\| t '
+no_login "${WEB_URI/web_api/bob}" "$bob_password" 'not permitted to log in'
+works dba "SELECT role, state, created_by, rotated_at FROM scope.credentials WHERE role = 'dashboard';" 'dashboard +\| active +\| shop'
+note 'Again: what is left is for people to decide.'
+works dba "SELECT kind, name, action, detail FROM scope.offboard('bob', reason => 'left', apply => true, successor => 'shop');" 'membership .*REVOKE shop FROM bob'
+
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
-for name in web_api dba; do close_session "$name"; done
+for name in web_api bob dba; do close_session "$name"; done
 trap - EXIT
 heading 'That was all'
 cat <<END

@@ -126,6 +126,8 @@ pub enum Action {
     Sessions,
     /// Access is asked for, or somebody decides on it.
     Request,
+    /// A person has left.
+    Offboard,
 }
 
 impl Action {
@@ -145,6 +147,7 @@ impl Action {
             Action::Review => "review",
             Action::Sessions => "sessions",
             Action::Request => "request",
+            Action::Offboard => "offboard",
         }
     }
 }
@@ -155,7 +158,11 @@ impl Action {
     pub fn needs_its_row(self, function: &str, fields: Fields<'_>) -> bool {
         match self {
             Action::Issue | Action::Renew => true,
-            Action::Rotate | Action::Revoke | Action::Token | Action::Sessions => false,
+            Action::Rotate
+            | Action::Revoke
+            | Action::Token
+            | Action::Sessions
+            | Action::Offboard => false,
             // A key that has gone must not stay because its record fails.
             Action::KeysChanged | Action::KeysFailed => false,
             Action::Scope => match function {

@@ -96,16 +96,15 @@ WITH RECURSIVE d AS (SELECT oid, datname, datdba, coalesce(datacl, acldefault('d
      loses AS (SELECT l.*, o.privilege_type FROM logins l, open o
                 WHERE NOT EXISTS (SELECT FROM has h WHERE h.role = l.oid AND h.privilege = o.privilege_type)),
      managed AS (
-       SELECT l.objoid AS oid, l.label::jsonb ->> 'kind' AS kind, (l.label::jsonb ->> 'creator_oid')::oid AS creator,
-              l.label::jsonb ->> 'creator' AS creator_name,
+       SELECT l.objoid AS oid, l.label::jsonb ->> 'kind' AS kind, c.creator,
               l.objoid = ANY ($1) AS is_issued_here
-         FROM pg_shseclabel l WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'),
+         FROM pg_shseclabel l CROSS JOIN LATERAL _scope.creator(l.label::jsonb, l.objoid) c WHERE l.classoid = 'pg_authid'::regclass AND l.provider = 'scope_roles'),
      gives(role) AS (
        SELECT a.grantee FROM d, aclexplode(d.acl) a WHERE a.privilege_type = 'CONNECT' AND a.is_grantable
        UNION SELECT d.datdba FROM d
        UNION SELECT m.member FROM gives JOIN pg_auth_members m ON m.roleid = gives.role AND ", inherits!(), "),
      issuers AS (
-       SELECT DISTINCT r.oid, r.rolname FROM managed m JOIN pg_authid r ON r.oid = m.creator AND r.rolname = m.creator_name
+       SELECT DISTINCT r.oid, r.rolname FROM managed m JOIN pg_authid r ON r.oid = m.creator
         WHERE m.kind = 'credential' AND m.is_issued_here AND m.oid IN (SELECT role FROM here) AND NOT r.rolsuper AND r.oid NOT IN (SELECT role FROM gives)
           AND EXISTS (SELECT FROM open WHERE privilege_type = 'CONNECT')),
      by_scope AS (

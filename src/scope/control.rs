@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use super::{Error, declared};
 use crate::advisory::{self, Key, Mode};
-use crate::authority::is_over;
+use crate::authority::{creator_of, is_over};
 use crate::dependencies;
 use crate::label::{self, Kind, Metadata, State, Unknown};
 use crate::pg::{catalog, identity, server};
@@ -40,10 +40,12 @@ pub fn own(name: &str) -> Result<Scope, Error> {
     };
     let caller = identity::current_user();
     if !is_over(caller, &metadata) {
+        let creator = creator_of(&metadata);
         return Err(Error::NotYours {
             scope: name.to_owned(),
             is_restored: !metadata.is_native,
-            creator: metadata.creator,
+            is_orphaned: creator.is_none(),
+            creator: creator.map_or(metadata.creator, |creator| creator.name),
             caller: catalog::name_of(caller),
         });
     }
@@ -137,7 +139,6 @@ pub fn is_own(role: pg_sys::Oid, caller: pg_sys::Oid) -> bool {
         label::read(role),
         Some(Ok(metadata)) if metadata.kind == Kind::Scope
             && metadata.state == State::Active
-            && metadata.creator_oid == u32::from(caller)
-            && metadata.creator == catalog::name_of(caller)
+            && creator_of(&metadata).is_some_and(|creator| creator.oid == caller)
     )
 }

@@ -137,6 +137,12 @@ impl Report for Error {
                 format!("\"{caller}\" is neither its owner nor a member of its owner.")
             }
             Self::NotYours {
+                creator,
+                is_restored: false,
+                is_orphaned: true,
+                ..
+            } => format!("A role \"{creator}\" that is gone has made it."),
+            Self::NotYours {
                 creator, caller, ..
             } => format!("\"{creator}\" has made it; \"{caller}\" is not a member of that role."),
             Self::MayNotAdopt => {
@@ -229,6 +235,14 @@ impl Report for Error {
                 "A restore has brought it from another cluster. Have a superuser call scope.adopt_restored()."
                     .into()
             }
+            Self::NotYours {
+                creator,
+                is_orphaned: true,
+                ..
+            } => format!(
+                "Have a superuser hand it over: SELECT * FROM scope.reassign({}, 'the role that is to manage it');",
+                literal(creator)
+            ),
             Self::NotYours { creator, .. } => format!(
                 "Call it as \"{creator}\", or as a superuser. Roles are shared by all databases of the server: a scope of one's own needs a name of its own."
             ),

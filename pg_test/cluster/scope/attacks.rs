@@ -408,7 +408,7 @@ fn the_oid_in_a_label_alone_gives_nobody_control() {
     let mut admin = f.admin();
     admin.run("SELECT scope.create_scope('attack_restored_s', '{SELECT}', '{vault}')");
     let label = admin.text(&format!(
-        "SELECT replace(label, '\"creator_oid\":10', '\"creator_oid\":' || '{attacker}'::regrole::oid) FROM pg_shseclabel
+        "SELECT label::jsonb || jsonb_build_object('system', 1, 'creator_oid', '{attacker}'::regrole::oid::int8) FROM pg_shseclabel
          WHERE objoid = 'attack_restored_s'::regrole"
     ));
     admin.run(&format!(
