@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION scope.is_preloaded() TO PUBLIC;
 GRANT SELECT ON scope.requests, scope.request_board TO PUBLIC;
 GRANT EXECUTE ON FUNCTION scope.request_access(name, interval, text, text, timestamptz, text, boolean),
     scope.alter_request(bigint, interval, text, text, timestamptz), scope.extend(bigint, interval, text, text), scope.withdraw(bigint, text),
-    scope.approve(bigint, text), scope.deny(bigint, text), scope.revoke_request(bigint, text), scope.sign(bigint, text),
+    scope.approve(bigint, text), scope.deny(bigint, text), scope.revoke(bigint, text), scope.sign(bigint, text),
     scope.take_credential(bigint), scope.request_statement(name, text, text[], bigint, text, text, timestamptz, text),
     scope.explain_request(bigint), scope.run_approved(bigint), scope.my_options(), _scope.visible_requests() TO PUBLIC;
 GRANT SELECT ON scope.request_policies, scope.request_log, scope.request_outbox TO pg_monitor;

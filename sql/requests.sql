@@ -101,25 +101,25 @@ $statistics$;
 
 CREATE FUNCTION scope.create_request_policy(
     name text,
-    kind text,
     targets name[],
     requesters name[],
     approvals jsonb,
     require text DEFAULT 'all',
     max_duration interval DEFAULT '8 hours',
     default_duration interval DEFAULT NULL,
-    pending_for interval DEFAULT '1 day',
     reason_pattern text DEFAULT '\S',
     ticket_required boolean DEFAULT false,
+    pending_for interval DEFAULT '1 day',
     hours text[] DEFAULT NULL,
     time_zone text DEFAULT NULL,
     auto_approve jsonb DEFAULT NULL,
     break_glass name[] DEFAULT '{}',
+    kind text DEFAULT 'membership',
     replace boolean DEFAULT false
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'create_request_policy_wrapper';
-COMMENT ON FUNCTION scope.create_request_policy(text, text, name[], name[], jsonb, text, interval, interval, interval, text, boolean, text[], text, jsonb, name[], boolean) IS
+COMMENT ON FUNCTION scope.create_request_policy(text, name[], name[], jsonb, text, interval, interval, text, boolean, interval, text[], text, jsonb, name[], text, boolean) IS
 'Says what may be asked for, by whom, and who must say yes. Without a policy nothing can be asked for. What comes of a request is granted in the name of the policy''s creator, who must have the authority for it now and when it begins.
 kind: membership, for a time, of a login in a target; credential, a login issued with the target, a scope; statement, one statement that runs as the target. targets: scopes or other roles. requesters: roles; who has the privileges of one may ask.
 approvals: [{"role": "dba", "n": 1}, …], so many different people with the privileges of the role; n: 1 unless given, at most 10. require: all of them, where nobody counts twice, or any one.
@@ -133,7 +133,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'drop_request_policy_wrapper';
 COMMENT ON FUNCTION scope.drop_request_policy(text, boolean) IS
-'Nobody can ask by this policy any more, and what waits by it gets no further. Access that has begun stays until its end; see scope.revoke_request(). For the policy''s creator, members of that role, and superusers.
+'Nobody can ask by this policy any more, and what waits by it gets no further. Access that has begun stays until its end; see scope.revoke(). For the policy''s creator, members of that role, and superusers.
 Errors: 42704 no such policy; 42501 another''s; 22004 NULL; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.request_access(
@@ -200,11 +200,11 @@ COMMENT ON FUNCTION scope.deny(bigint, text) IS
 'Says no to a request that has not begun: one is enough. For those who could approve it.
 Errors: as scope.approve().';
 
-CREATE FUNCTION scope.revoke_request(request bigint, note text DEFAULT NULL)
+CREATE FUNCTION scope.revoke(request bigint, note text DEFAULT NULL)
 RETURNS text
 LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'revoke_request_wrapper';
-COMMENT ON FUNCTION scope.revoke_request(bigint, text) IS
+AS 'MODULE_PATHNAME', 'revoke_wrapper';
+COMMENT ON FUNCTION scope.revoke(bigint, text) IS
 'Ends what a request has given, at once, or will give. For who asked, those who could approve it, the policy''s creator, members of that role, and superusers.
 Errors: 42704 no such request; 42501 not for the caller; 55000 it is over, or not preloaded; 22004 NULL; 25006 read-only.';
 

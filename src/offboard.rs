@@ -9,6 +9,7 @@ mod memberships;
 mod objects;
 mod passwords;
 mod person;
+mod requests;
 mod sessions;
 mod step;
 mod temporary;
@@ -86,6 +87,7 @@ const DOORS: &[Finds] = &[
 
 /// What there is besides, kind by kind, in the order of the rows. A new kind of thing gets a file and a line here.
 const LEFT: &[Finds] = &[
+    requests::find,
     |person| Ok(temporary::find(person)),
     |person| Ok(made::find(person)),
     |person| Ok(passwords::find(person)),

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, BadOption, life};
+use crate::pg::clock;
 use crate::temporary;
 
 pub use start::tend;
@@ -53,6 +54,11 @@ impl State {
             Self::Expired => "expired",
             Self::Failed => "failed",
         }
+    }
+
+    /// Does it wait, or last?
+    fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved | Self::Active)
     }
 }
 
@@ -152,6 +158,53 @@ pub enum Error {
     Option(#[from] BadOption),
     #[error(transparent)]
     Deadline(#[from] Unacceptable),
+}
+
+/// Whoever has asked.
+pub struct Asker<'a> {
+    pub login: u32,
+    pub issuer: Option<&'a str>,
+    pub subject: Option<&'a str>,
+}
+
+/// What waits or lasts.
+pub struct Open {
+    pub id: i64,
+    pub target: String,
+    pub state: State,
+}
+
+/// What waits or lasts in this database, of those of whom `is_theirs` says so.
+pub fn open(is_theirs: impl Fn(&Asker<'_>) -> bool) -> Result<Vec<Open>, Error> {
+    let now = clock::now();
+    let found = store::open()?.into_iter().filter(|request| {
+        request.state_at(now).is_open()
+            && is_theirs(&Asker {
+                login: request.login_oid,
+                issuer: request.person.issuer.as_deref(),
+                subject: request.subject.as_deref(),
+            })
+    });
+    Ok(found
+        .map(|request| Open {
+            state: request.state_at(now),
+            id: request.id,
+            target: request.target,
+        })
+        .collect())
+}
+
+/// Does it wait, or last?
+pub fn is_open(id: i64) -> bool {
+    store::find(id).is_ok_and(|request| request.state_at(clock::now()).is_open())
+}
+
+/// The policies that name this role among those who may ask, decide or break the glass.
+pub fn policies_naming(role: u32) -> Result<Vec<String>, Error> {
+    let named = store::policies()?
+        .into_iter()
+        .filter(|policy| policy.names(role));
+    Ok(named.map(|policy| policy.name).collect())
 }
 
 impl Error {

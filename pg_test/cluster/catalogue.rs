@@ -30,7 +30,7 @@ function scope.create_authenticator(pg_catalog.text,pg_catalog.text[],interval,p
 function scope.create_credential(pg_catalog.name[],pg_catalog.text,interval,pg_catalog.text,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readonly_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.create_readwrite_role(pg_catalog.regclass,pg_catalog.text,interval,pg_catalog.text,pg_catalog.regclass[],pg_catalog.regnamespace[],boolean,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
-function scope.create_request_policy(pg_catalog.text,pg_catalog.text,pg_catalog.name[],pg_catalog.name[],pg_catalog.jsonb,pg_catalog.text,interval,interval,interval,pg_catalog.text,boolean,pg_catalog.text[],pg_catalog.text,pg_catalog.jsonb,pg_catalog.name[],boolean) | 
+function scope.create_request_policy(pg_catalog.text,pg_catalog.name[],pg_catalog.name[],pg_catalog.jsonb,pg_catalog.text,interval,interval,pg_catalog.text,boolean,interval,pg_catalog.text[],pg_catalog.text,pg_catalog.jsonb,pg_catalog.name[],pg_catalog.text,boolean) | 
 function scope.create_scope(pg_catalog.text,pg_catalog.text[],pg_catalog.regclass[],pg_catalog.text[],pg_catalog.regclass[],pg_catalog.regprocedure[],pg_catalog.regnamespace[],boolean,pg_catalog.text,boolean) | 
 function scope.create_token_login(pg_catalog.text,pg_catalog.text[],pg_catalog.text[],interval,pg_catalog.text,integer,pg_catalog.cidr[],boolean,boolean,integer,interval,interval,pg_catalog.text[]) | 
 function scope.deny(bigint,pg_catalog.text) | PUBLIC EXECUTE
@@ -70,7 +70,7 @@ function scope.request_statement(pg_catalog.name,pg_catalog.text,pg_catalog.text
 function scope.restrict_function(pg_catalog.regprocedure,pg_catalog.name[]) | 
 function scope.review() | pg_monitor EXECUTE
 function scope.review_html() | pg_monitor EXECUTE
-function scope.revoke_request(bigint,pg_catalog.text) | PUBLIC EXECUTE
+function scope.revoke(bigint,pg_catalog.text) | PUBLIC EXECUTE
 function scope.revoke_role(pg_catalog.name,pg_catalog.text) | 
 function scope.revoke_subject(pg_catalog.text,timestamp with time zone,pg_catalog.text) | 
 function scope.revoke_temporary(pg_catalog.name,pg_catalog.name) | 

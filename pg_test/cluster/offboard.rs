@@ -503,3 +503,48 @@ fn who_is_in_charge_of_a_part_does_that_part() {
     // The login is there still, and nobody's session has ended.
     f.login(&l.bob);
 }
+
+#[test]
+fn what_a_person_has_asked_for_is_taken_from_them() {
+    let f = Fixture::new("offboard_requests");
+    let (asks, decides) = (f.role("asks", "NOLOGIN"), f.role("decides", "NOLOGIN"));
+    let (owner, bob) = (
+        f.role("owner", "NOLOGIN"),
+        f.role("bob", &format!("LOGIN IN ROLE {asks}")),
+    );
+    let dba = f.role("dba", &format!("LOGIN IN ROLE {decides}"));
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "ALTER TABLE vault OWNER TO {owner};
+         SELECT scope.create_request_policy('prod', '{{{owner}}}', '{{{asks}}}', '[{{\"role\": \"{decides}\"}}]', break_glass => '{{{bob}}}')"
+    ));
+    let lasting = f.login(&bob).text(&format!(
+        "SELECT request FROM scope.request_access('{owner}', reason => 'x')"
+    ));
+    f.login(&dba)
+        .run(&format!("SELECT scope.approve({lasting})"));
+    assert_eq!(f.login(&bob).text("SELECT secret FROM vault"), "treasure");
+    let rows = admin.rows(&format!(
+        "SELECT name, done::text FROM scope.offboard('{bob}', reason => 'left', apply => true) WHERE kind LIKE 'request%'"
+    ));
+    assert_eq!(
+        rows,
+        [
+            [format!("request {lasting}"), "true".into()],
+            ["prod".into(), "false".into()]
+        ]
+        .map(|row: [String; 2]| row.map(Some))
+    );
+    assert_eq!(
+        admin.text(&format!(
+            "SELECT state FROM scope.requests WHERE request = {lasting}"
+        )),
+        "revoked"
+    );
+    assert_eq!(
+        admin.rows(&format!(
+            "SELECT name FROM scope.offboard('{bob}', reason => 'left', apply => true) WHERE kind = 'request'"
+        )),
+        Vec::<Vec<Option<String>>>::new()
+    );
+}

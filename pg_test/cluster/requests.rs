@@ -66,7 +66,7 @@ impl<'a> Scene<'a> {
 
     fn policy_sql(&self, name: &str, kind: &str, target: &str, more: &str) -> String {
         format!(
-            "SELECT scope.create_request_policy('{name}', '{kind}', '{{{target}}}', '{{{}}}', '[{{\"role\": \"{}\"}}]'{more})",
+            "SELECT scope.create_request_policy('{name}', '{{{target}}}', '{{{}}}', '[{{\"role\": \"{}\"}}]', kind => '{kind}'{more})",
             self.oncall, self.dba
         )
     }
@@ -246,10 +246,7 @@ fn no_and_taking_back_end_it() {
     scene.decide(&scene.bob, "approve", revoked);
     let mut open = scene.f.login(&scene.alice);
     assert_eq!(open.text("SELECT secret FROM vault"), "treasure");
-    assert_eq!(
-        scene.decide(&scene.carol, "revoke_request", revoked),
-        "revoked"
-    );
+    assert_eq!(scene.decide(&scene.carol, "revoke", revoked), "revoked");
     open.denied("SELECT * FROM vault", "42501");
     let expired = scene.ask(&scene.alice, "");
     wait_until("it expires", 20, || {
@@ -267,7 +264,7 @@ fn no_and_taking_back_end_it() {
 fn several_must_say_yes() {
     let scene = Scene::new("request_quorum");
     let both = format!(
-        "SELECT scope.create_request_policy('both', 'membership', '{{{}}}', '{{{}}}', '[{{\"role\": \"{}\", \"n\": 1}}, {{\"role\": \"{}\", \"n\": 1}}]')",
+        "SELECT scope.create_request_policy('both', '{{{}}}', '{{{}}}', '[{{\"role\": \"{}\", \"n\": 1}}, {{\"role\": \"{}\", \"n\": 1}}]', kind => 'membership')",
         scene.owner, scene.oncall, scene.dba, scene.data
     );
     scene.f.admin().run(&both);
@@ -297,10 +294,10 @@ fn several_must_say_yes() {
         "revoked"
     );
     // One of them is enough.
-    scene
-        .f
-        .admin()
-        .run(&both.replace("]')", "]', require => 'any', replace => true)"));
+    scene.f.admin().run(&both.replace(
+        "'membership')",
+        "'membership', require => 'any', replace => true)",
+    ));
     let id = scene.ask(&scene.alice, "");
     assert!(
         scene
@@ -313,7 +310,7 @@ fn several_must_say_yes() {
 fn what_is_changed_is_approved_anew() {
     let scene = Scene::new("request_alter");
     scene.f.admin().run(&format!(
-        "SELECT scope.create_request_policy('two', 'membership', '{{{}}}', '{{{}}}', '[{{\"role\": \"{}\", \"n\": 2}}]')",
+        "SELECT scope.create_request_policy('two', '{{{}}}', '{{{}}}', '[{{\"role\": \"{}\", \"n\": 2}}]', kind => 'membership')",
         scene.owner, scene.oncall, scene.dba
     ));
     let id = scene.ask(&scene.alice, ", valid_for => '1 h'");
@@ -521,7 +518,7 @@ fn a_credential_is_taken_by_who_asked_for_it() {
         "(SELECT valid_until > now() + '119 min' FROM scope.credentials WHERE role = '{}')",
         cred.role
     ));
-    assert_eq!(scene.decide(&scene.bob, "revoke_request", id), "revoked");
+    assert_eq!(scene.decide(&scene.bob, "revoke", id), "revoked");
     wait_until("the login is gone", 20, || {
         cred.try_connect().is_err() && session.attempt("SELECT 1").is_err()
     });
@@ -622,7 +619,7 @@ fn what_is_wrong_with_a_policy_is_said() {
     let mut admin = scene.f.admin();
     let call = |kind: &str, target: &str, requesters: &str, approvals: &str, more: &str| {
         format!(
-            "SELECT scope.create_request_policy('p', '{kind}', '{{{target}}}', '{{{requesters}}}', '{approvals}'{more})"
+            "SELECT scope.create_request_policy('p', '{{{target}}}', '{{{requesters}}}', '{approvals}', kind => '{kind}'{more})"
         )
     };
     let (owner, oncall) = (scene.owner.as_str(), scene.oncall.as_str());
@@ -833,7 +830,7 @@ fn what_is_wrong_with_a_request_is_said() {
         "withdraw(1)",
         "approve(1)",
         "deny(1)",
-        "revoke_request(1)",
+        "revoke(1)",
         "sign(1, 'x')",
         "take_credential(1)",
         "alter_request(1)",

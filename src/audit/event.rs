@@ -175,7 +175,7 @@ impl Action {
                 matches!(function, "apply" | "allow_writes" | "create_request_policy")
             }
             Action::Review => function != "harden",
-            Action::Request => !matches!(function, "deny" | "withdraw" | "revoke_request"),
+            Action::Request => !matches!(function, "deny" | "withdraw" | "revoke"),
         }
     }
 }

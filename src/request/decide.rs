@@ -50,7 +50,7 @@ decides!(
     /// Documented in `sql/requests.sql`.
     withdraw, take_back;
     /// Documented in `sql/requests.sql`.
-    revoke_request, revoke;
+    revoke, end_it;
     /// Documented in `sql/requests.sql`.
     sign, look_at;
 );
@@ -229,7 +229,7 @@ fn take_back(
     Ok(state.name().to_owned())
 }
 
-fn revoke(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+fn end_it(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
     let person = acting::now();
     let may = |request: Request| match may_revoke(&request, &person)? {
         true => Ok(request),
@@ -237,13 +237,10 @@ fn revoke(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Resul
     };
     may(store::find(id)?)?;
     let mut request = may(store::lock(id)?)?;
-    if !matches!(
-        request.state_at(clock::now()),
-        State::Pending | State::Approved | State::Active
-    ) {
+    if !request.state_at(clock::now()).is_open() {
         return Err(state_error(&request, "revoked"));
     }
-    tell("revoke_request", &request, note);
+    tell("revoke", &request, note);
     let told = Told::of("revoked").note(note).by(&person);
     start::end(&mut request, State::Revoked, &told)?;
     Ok(State::Revoked.name().to_owned())

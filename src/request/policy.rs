@@ -162,6 +162,21 @@ impl Policy {
         catalog::role_by_oid(role).is_some_and(|role| role.superuser) || self.is.creator.has(role)
     }
 
+    /// Does it name the role among those who may ask, decide or break the glass?
+    pub fn names(&self, role: u32) -> bool {
+        let member = self
+            .is
+            .auto_approve
+            .as_ref()
+            .and_then(|auto| auto.member_of.as_ref());
+        let approvals = self.is.approvals.iter().map(|approval| &approval.role);
+        let others = self.is.requesters.iter().chain(&self.is.break_glass);
+        others
+            .chain(approvals)
+            .chain(member)
+            .any(|named| named.oid == role)
+    }
+
     /// Who must say yes, in words.
     pub fn approvals_in_words(&self) -> String {
         let approvals = self.is.approvals.iter();

@@ -210,7 +210,7 @@ pub fn end(request: &mut Request, state: State, told: &Told<'_>) -> Result<(), E
             }
             (_, Some(granted)) => {
                 if let Some(target) = Target::seize(granted.into()) {
-                    life::end(&target, told.note, "revoke_request")?;
+                    life::end(&target, told.note, "revoke")?;
                 }
             }
             _ => {}

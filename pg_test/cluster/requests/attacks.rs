@@ -49,7 +49,7 @@ fn attack_a_login_that_the_same_person_has_issued_decides() {
         dba = scene.dba
     ));
     admin.run(&format!(
-        "SELECT scope.create_request_policy('prod', 'membership', '{{{}}}', '{{{}}}', '[{{\"role\": \"{approving}\"}}]')",
+        "SELECT scope.create_request_policy('prod', '{{{}}}', '{{{}}}', '[{{\"role\": \"{approving}\"}}]', kind => 'membership')",
         scene.owner, scene.oncall
     ));
     let id = scene.ask(&scene.alice, "");
@@ -304,7 +304,7 @@ fn attack_strangers_hold_up_or_read_what_others_ask_for() {
     for call in [
         format!("SELECT scope.approve({id})"),
         format!("SELECT scope.deny({id})"),
-        format!("SELECT scope.revoke_request({id})"),
+        format!("SELECT scope.revoke({id})"),
         format!("SELECT scope.withdraw({id})"),
         format!("SELECT scope.alter_request({id})"),
         format!("SELECT * FROM scope.take_credential({id})"),

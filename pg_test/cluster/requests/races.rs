@@ -82,7 +82,7 @@ fn race_of_two_decisions() {
         let both = at_once(
             &scene,
             (&scene.bob, format!("SELECT scope.approve({more})")),
-            (&scene.carol, format!("SELECT scope.revoke_request({id})")),
+            (&scene.carol, format!("SELECT scope.revoke({id})")),
         );
         assert_eq!(states(&both), (2, vec![]), "{both:?}");
         assert_eq!(scene.state(id), "revoked");

@@ -23,7 +23,7 @@ impl Tokens {
         let scope = format!("{name}_scope");
         admin.run(&format!(
             "SELECT scope.create_scope('{scope}', tables => '{{vault}}');
-             SELECT scope.create_request_policy('vault', 'credential', '{{{scope}}}', '{{{},{}}}', '[{{\"role\": \"{}\"}}]')",
+             SELECT scope.create_request_policy('vault', '{{{scope}}}', '{{{},{}}}', '[{{\"role\": \"{}\"}}]', kind => 'credential')",
             g.reader, g.writer, g.writer
         ));
         Tokens { g, auth, scope }
@@ -104,9 +104,9 @@ fn attack_a_subject_decides_on_the_own_request() {
     .refused(&call, "42501");
     // By a login that came of the own request.
     t.g.f.admin().run(&format!(
-        "SELECT scope.create_request_policy('writing', 'credential', '{{{0}}}', '{{{1}}}', '[{{\"role\": \"{1}\"}}]',
+        "SELECT scope.create_request_policy('writing', '{{{0}}}', '{{{1}}}', '[{{\"role\": \"{1}\"}}]', kind => 'credential',
            auto_approve => '{{\"max_duration\": \"1 hour\"}}');
-         SELECT scope.create_request_policy('vault', 'credential', '{{{0}}}', '{{{1},{2}}}', '[{{\"role\": \"{0}\"}}]', replace => true)",
+         SELECT scope.create_request_policy('vault', '{{{0}}}', '{{{1},{2}}}', '[{{\"role\": \"{0}\"}}]', kind => 'credential', replace => true)",
         t.scope, writer, reader
     ));
     let mut ann = t.acting(writer, "ann", json!({}));
@@ -128,7 +128,7 @@ fn a_subject_asks_for_no_membership_and_a_revoked_one_gets_nothing() {
     let t = Tokens::new("request_revoked");
     let (reader, writer) = (t.g.reader.as_str(), t.g.writer.as_str());
     t.g.f.admin().run(&format!(
-        "SELECT scope.create_request_policy('member', 'membership', '{{{}}}', '{{{reader}}}', '[{{\"role\": \"{writer}\"}}]')",
+        "SELECT scope.create_request_policy('member', '{{{}}}', '{{{reader}}}', '[{{\"role\": \"{writer}\"}}]', kind => 'membership')",
         t.scope
     ));
     t.acting(reader, "ann", json!({})).refused(

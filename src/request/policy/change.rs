@@ -26,20 +26,20 @@ const LONGEST_WAIT: i64 = 90 * 86_400;
 #[allow(clippy::too_many_arguments)]
 fn create_request_policy(
     name: Option<Text>,
-    kind: Option<Text>,
     targets: Option<Vec<Option<Name>>>,
     requesters: Option<Vec<Option<Name>>>,
     approvals: Option<JsonText>,
     require: Option<Text>,
     max_duration: Option<Interval>,
     default_duration: Option<Interval>,
-    pending_for: Option<Interval>,
     reason_pattern: Option<Text>,
     ticket_required: Option<bool>,
+    pending_for: Option<Interval>,
     hours: Option<Vec<Option<Text>>>,
     zone: Option<Text>,
     auto_approve: Option<JsonText>,
     break_glass: Option<Vec<Option<Name>>>,
+    kind: Option<Text>,
     replace: Option<bool>,
 ) -> Result<(), ErrorReport> {
     require_preload()?;
