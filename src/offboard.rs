@@ -261,7 +261,7 @@ fn done(person: &Person) -> Result<Vec<Row>, Error> {
 
 /// Sessions that were told to end roll back what they have begun. How many are open still, or again.
 fn wait_until_gone(person: &Person) -> Result<usize, Error> {
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const PATIENCE: Duration = Duration::from_secs(5);
     const PAUSE: Duration = Duration::from_millis(10);
     let until = Instant::now() + PATIENCE;
     loop {

@@ -260,20 +260,21 @@ fn a_subject_leaves() {
     // What joe issues ends before ann's right does.
     let begun = now();
     let token = |sub: &str| {
-        let exp = begun + if sub == "ann" { 900 } else { 600 };
+        let exp = begun + if sub == "offboard-ann" { 900 } else { 600 };
         let claims = claims(&g, "corp", json!({"sub": sub, "exp": exp, "iat": begun}));
         ED.token("EdDSA", &claims)
     };
-    let exchanged = g
-        .login()
-        .handed(&format!("scope.exchange_token({})", literal(&token("ann"))));
+    let exchanged = g.login().handed(&format!(
+        "scope.exchange_token({})",
+        literal(&token("offboard-ann"))
+    ));
     let mut psql = f
         .server
         .try_password(&exchanged.role, &exchanged.password, &f.name)
         .expect("a login");
     let (mut ann, mut joe) = (g.login(), g.login());
-    ann.run(&switch_session(&token("ann")));
-    joe.run(&switch_session(&token("joe")));
+    ann.run(&switch_session(&token("offboard-ann")));
+    joe.run(&switch_session(&token("offboard-joe")));
     // Two logins of the application, one issued by ann, one by the role's other people, whose password ann has rotated.
     joe.run("SELECT scope.create_scope('offboard_subject_s', '{SELECT}', '{theirs}')");
     ann.run("SELECT scope.create_credential('{offboard_subject_s}', 'offboard_subject_hers')");
@@ -281,7 +282,9 @@ fn a_subject_leaves() {
     joe.run("SELECT scope.create_credential('{offboard_subject_s}', 'offboard_subject_theirs')");
     ann.run("SELECT scope.rotate_password('offboard_subject_theirs', '0 seconds')");
     let call = |more: &str| {
-        format!("SELECT kind, name, done, detail FROM scope.offboard(subject => 'ann'{more})")
+        format!(
+            "SELECT kind, name, done, detail FROM scope.offboard(subject => 'offboard-ann'{more})"
+        )
     };
     // Not of another issuer.
     assert!(
@@ -291,9 +294,9 @@ fn a_subject_leaves() {
     );
     let expected = |done: &str| {
         vec![
-            format!("tokens ann {done}"),
+            format!("tokens offboard-ann {done}"),
             format!("login for a token {} {done}", exchanged.role),
-            format!("sessions ann {done}"),
+            format!("sessions offboard-ann {done}"),
             format!("credential offboard_subject_hers {done}"),
             format!("password offboard_subject_theirs {done}"),
         ]
@@ -307,12 +310,12 @@ fn a_subject_leaves() {
     assert_eq!(told(&rows), expected("t"), "{rows:?}");
     ann.fails("SELECT 1");
     psql.fails("SELECT 1");
-    assert_eq!(joe.text("SELECT scope.jwt_subject()"), "joe");
+    assert_eq!(joe.text("SELECT scope.jwt_subject()"), "offboard-joe");
     // Also one that she gets tomorrow.
     let claims = claims(
         &g,
         "corp",
-        json!({"sub": "ann", "exp": now() + 900, "iat": now() + 20}),
+        json!({"sub": "offboard-ann", "exp": now() + 900, "iat": now() + 20}),
     );
     g.login().refused_with(
         &switch_session(&ED.token("EdDSA", &claims)),
@@ -321,11 +324,11 @@ fn a_subject_leaves() {
     );
     assert!(admin.rows(&apply).is_empty());
     admin.assert_that(
-        "EXISTS (SELECT FROM scope.audit_log WHERE event = 'offboard' AND object = 'ann' AND details ->> 'of_issuer' = 'https://corp.example.org/')",
+        "EXISTS (SELECT FROM scope.audit_log WHERE event = 'offboard' AND object = 'offboard-ann' AND details ->> 'of_issuer' = 'https://corp.example.org/')",
     );
     // With a successor what he has issued goes on.
     let more = ", reason => 'left', apply => true, successor => 'postgres'";
-    let rows = admin.rows(&call(more).replace("'ann'", "'joe'"));
+    let rows = admin.rows(&call(more).replace("'offboard-ann'", "'offboard-joe'"));
     let told = told(&rows);
     assert!(
         told.contains(&"password offboard_subject_his t".to_owned()),

@@ -121,7 +121,7 @@ fn attack_a_subject_offboards_itself() {
         "42501",
     );
     assert_eq!(
-        s.column("SELECT kind FROM scope.offboard(subject => 'joe', reason => 'x', apply => true) WHERE done"),
+        s.column("SELECT kind FROM scope.offboard(subject => 'offboard-joe', reason => 'x', apply => true) WHERE done"),
         ["tokens"]
     );
 }
