@@ -145,12 +145,40 @@ works dba "SELECT rolname FROM pg_roles WHERE rolname = '$credential';" '0 rows'
 # ---- 5 ---------------------------------------------------------------------------------------------------------------
 
 pause
-heading '5. Somebody leaves'
+heading '5. Access on request'
+ann_password=$(openssl rand -hex 16)
+carl_password=$(openssl rand -hex 16)
+keep dba ann_password "$ann_password"
+keep dba carl_password "$carl_password"
+note 'The tables are the shop'\''s. Developers may ask for its role, for two hours at most; one of the leads must say yes.'
+works dba 'CREATE ROLE shop NOLOGIN;'
+works dba "ALTER TABLE $CHARGES OWNER TO shop;"
+works dba 'CREATE ROLE developers NOLOGIN;'
+works dba 'CREATE ROLE leads NOLOGIN;'
+works dba "CREATE ROLE ann LOGIN PASSWORD :'ann_password' IN ROLE developers, leads;"
+works dba "CREATE ROLE carl LOGIN PASSWORD :'carl_password' IN ROLE leads;"
+works dba "SELECT scope.create_request_policy('debugging', '{shop}', '{developers}', '[{\"role\": \"leads\"}]', max_duration => '2 hours');"
+PGPASSWORD=$ann_password open_session ann "${WEB_URI/web_api/ann}"
+PGPASSWORD=$carl_password open_session carl "${WEB_URI/web_api/carl}"
+refused ann 42501 "UPDATE $CHARGES SET paid = true WHERE id = 'ch_3';"
+works ann "SELECT * FROM scope.request_access('shop', '1 hour', 'ch_3 was paid, ticket 99');" 'pending .*1 of leads'
+note 'ann is one of the leads herself. Nobody decides on the own request.'
+refused ann 42501 'SELECT scope.approve(1);'
+works carl 'SELECT * FROM scope.request_board;' 'ann .*shop .*ticket 99'
+works carl "SELECT scope.approve(1, 'go on');" 'active: lasts until'
+works ann "UPDATE $CHARGES SET paid = true WHERE id = 'ch_3';" 'UPDATE 1'
+note 'Done before the hour is over, it is given back.'
+works ann 'SELECT scope.withdraw(1);' revoked
+refused ann 42501 "UPDATE $CHARGES SET paid = false;"
+works dba 'SELECT event, login, note FROM scope.request_log ORDER BY at;' 'asked .*ann.*approved .*carl .*go on.*started.*withdrawn .*ann'
+
+# ---- 6 ---------------------------------------------------------------------------------------------------------------
+
+pause
+heading '6. Somebody leaves'
 bob_password=$(openssl rand -hex 16)
 keep dba bob_password "$bob_password"
 note 'bob is in, owns nothing, has a role for an hour, and has issued a login for a table of the shop.'
-works dba "CREATE ROLE shop NOLOGIN;"
-works dba "ALTER TABLE $CHARGES OWNER TO shop;"
 works dba "CREATE ROLE bob LOGIN PASSWORD :'bob_password' IN ROLE shop;"
 works dba 'GRANT EXECUTE ON FUNCTION scope.create_readonly_role TO bob;'
 PGPASSWORD=$bob_password open_session bob "${WEB_URI/web_api/bob}"
@@ -168,7 +196,7 @@ works dba "SELECT kind, name, action, detail FROM scope.offboard('bob', reason =
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
-for name in web_api bob dba; do close_session "$name"; done
+for name in web_api ann carl bob dba; do close_session "$name"; done
 trap - EXIT
 heading 'That was all'
 cat <<END
