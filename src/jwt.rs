@@ -4,6 +4,7 @@
 
 mod algorithm;
 mod claims;
+mod flat;
 pub mod json;
 mod jwk;
 mod key;

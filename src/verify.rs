@@ -19,11 +19,11 @@ use std::borrow::Cow;
 use std::cell::{Cell, LazyCell, RefCell};
 use std::rc::Rc;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use siphasher::sip128::SipHasher13;
-use zeroize::Zeroizing;
 
 use crate::claims::encoding;
 use crate::error::{report, require_preload};
@@ -133,14 +133,13 @@ impl Accepted {
 /// A token as it was presented. The text is a slice, which is wiped as a whole.
 pub struct Presented {
     pub token: Rc<Accepted>,
-    text: Zeroizing<Box<str>>,
+    text: text::Wiped,
 }
 
 impl Presented {
     /// In the same time, wherever the two differ: it may be another user's.
     fn is(&self, token: &str) -> bool {
-        let pairs = || self.text.bytes().zip(token.bytes());
-        self.text.len() == token.len() && pairs().fold(0, |all, (a, b)| all | (a ^ b)) == 0
+        verify_slices_are_equal(self.text.as_bytes(), token.as_bytes()).is_ok()
     }
 }
 
@@ -215,7 +214,7 @@ pub fn verify(token: &str) -> Result<(Rc<Presented>, AsOf), Error> {
     };
     let presented = Rc::new(Presented {
         token: known,
-        text: Zeroizing::new(token.into()),
+        text: text::Wiped::copy_of(token),
     });
     LAST.set((guc::jwt_cache_size() > 0).then(|| presented.clone()));
     Ok((presented, as_of))

@@ -7,6 +7,7 @@ use std::fmt;
 use base64_simd::URL_SAFE_NO_PAD;
 
 use super::Refusal;
+use super::flat::{self, Part, Place};
 use super::json::{self, JsonError};
 use super::numeric_date::{MICROSECONDS, is_in_another_unit, numeric_date};
 
@@ -37,23 +38,16 @@ pub struct Policy {
 pub(super) struct Claims {
     payload: Box<str>,
     /// `None` where a name has escapes: they are then looked for as they come.
-    places: Option<Box<[Place]>>,
+    places: Option<Vec<Place>>,
 }
-
-/// Of a claim: its name, and its value as JSON.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
-    name: Part,
-    value: Part,
-}
-
-/// Where it begins and ends; tokens are shorter than 64 kB.
-type Part = (u16, u16);
 
 impl Claims {
     /// Reads the payload's JSON, strictly.
     pub(super) fn read(payload: String) -> Result<Self, Refusal> {
-        let places = places(&payload, &read_object(&payload)?);
+        let places = match flat::places(&payload) {
+            None => places(&payload, &read_object(&payload)?),
+            flat => flat,
+        };
         Ok(Self {
             payload: payload.into_boxed_str(),
             places,
@@ -65,7 +59,10 @@ impl Claims {
         let Some(places) = &self.places else {
             return json::find(&self.payload, name);
         };
-        let place = places.iter().find(|place| self.part(place.name) == name)?;
+        // Most are told apart by their lengths.
+        let is_as_long = |(start, end): Part| usize::from(end - start) == name.len();
+        let place = (places.iter())
+            .find(|place| is_as_long(place.name) && self.part(place.name) == name)?;
         Some(self.part(place.value))
     }
 
@@ -84,6 +81,7 @@ impl Claims {
         }
     }
 
+    #[inline]
     fn part(&self, (start, end): Part) -> &str {
         let range = usize::from(start)..usize::from(end);
         self.payload.get(range).unwrap_or_default()
@@ -314,7 +312,7 @@ fn read_object(payload: &str) -> Result<Vec<json::Member<'_>>, Refusal> {
 const NUL: Refusal = Refusal::Malformed("the payload contains a NUL character");
 
 /// Where the members of the payload are; `None` when one of them is not there as it is called.
-fn places(payload: &str, members: &[json::Member<'_>]) -> Option<Box<[Place]>> {
+fn places(payload: &str, members: &[json::Member<'_>]) -> Option<Vec<Place>> {
     let mut places = Vec::with_capacity(members.len());
     for member in members {
         let Cow::Borrowed(name) = member.name else {
@@ -325,7 +323,7 @@ fn places(payload: &str, members: &[json::Member<'_>]) -> Option<Box<[Place]>> {
             value: part(payload, member.value)?,
         });
     }
-    Some(places.into_boxed_slice())
+    Some(places)
 }
 
 fn part(text: &str, part: &str) -> Option<Part> {

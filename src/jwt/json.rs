@@ -163,19 +163,29 @@ fn no_nul(text: &str) -> Result<(), JsonError> {
     Ok(())
 }
 
+/// Names as far as they are told apart by their lengths and ends, as most are.
+#[derive(Default)]
+pub(super) struct Seen(u64);
+
+impl Seen {
+    /// May the name be one of those that were asked about before?
+    #[inline]
+    pub(super) fn perhaps(&mut self, name: &[u8]) -> bool {
+        let ends = name.first().zip(name.last());
+        let ends = ends.map_or(0, |(&first, &last)| u32::from(first) ^ u32::from(last) << 2);
+        let bit = 1 << ((ends ^ name.len() as u32) % 64);
+        let perhaps = self.0 & bit != 0;
+        self.0 |= bit;
+        perhaps
+    }
+}
+
 fn has_duplicate(members: &[Member<'_>]) -> bool {
     if members.len() <= 16 {
-        // Most are told apart by their lengths and ends.
-        let mut seen = 0_u64;
+        let mut seen = Seen::default();
         return members.iter().enumerate().any(|(index, member)| {
-            let name = member.name.as_bytes();
-            let ends = name.first().zip(name.last());
-            let ends = ends.map_or(0, |(&first, &last)| u32::from(first) ^ u32::from(last) << 2);
-            let bit = 1 << ((ends ^ name.len() as u32) % 64);
-            let perhaps = seen & bit != 0;
-            seen |= bit;
             let mut before = members.iter().take(index);
-            perhaps && before.any(|other| other.name == member.name)
+            seen.perhaps(member.name.as_bytes()) && before.any(|other| other.name == member.name)
         });
     }
     let mut names: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();

@@ -21,6 +21,7 @@ pub struct Identity {
 }
 
 /// Before the client has logged in, and in a process that is nobody's, all are [`pg_sys::InvalidOid`].
+#[inline]
 pub fn now() -> Identity {
     let (current, security_context) = current_and_context();
     Identity {
@@ -57,6 +58,7 @@ pub fn is_superuser() -> bool {
     unsafe { pg_sys::superuser_arg(current_user()) }
 }
 
+#[inline]
 pub fn session_user() -> pg_sys::Oid {
     once_known(raw::GetSessionUserId)
 }
@@ -67,6 +69,7 @@ pub fn authenticated_user() -> pg_sys::Oid {
 }
 
 /// What SET ROLE last set, else the session user.
+#[inline]
 pub fn outer_user() -> pg_sys::Oid {
     once_known(raw::GetOuterUserId)
 }

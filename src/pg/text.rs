@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, NulError, c_char};
+use std::ops::Deref;
 
 use pgrx::prelude::*;
 
@@ -19,6 +20,30 @@ pub fn of(bytes: &[u8]) -> Cow<'_, str> {
         return Cow::Borrowed(unsafe { std::str::from_utf8_unchecked(bytes) });
     }
     bytes::text(bytes)
+}
+
+/// A text that is overwritten when it is dropped. The C library does that at once, `zeroize` byte by byte: each new token waits for it.
+pub struct Wiped(Box<str>);
+
+impl Wiped {
+    pub fn copy_of(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Deref for Wiped {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        // SAFETY: its own bytes. NULs are UTF-8.
+        unsafe { libc::explicit_bzero(self.0.as_mut_ptr().cast(), self.0.len()) };
+    }
 }
 
 /// The text for PostgreSQL.

@@ -38,32 +38,29 @@ impl Record {
     pub fn new(ends_at: i64, person: &Person<'_>) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let texts = [person.issuer, person.subject, person.actor];
+        let all_kept = texts.map(|text| text.map(|text| cut(text, MOST)));
+        let length: usize = all_kept.iter().flatten().map(|kept| kept.len()).sum();
+        // With room for no more: each new token pays for it.
+        let mut bytes = Vec::with_capacity(length.next_multiple_of(WORD));
         let mut lengths = 0;
-        let mut bytes = Vec::new();
-        for (place, text) in texts.into_iter().enumerate() {
-            let kept = text.map(|text| cut(text, MOST));
-            let is_cut = kept != text;
+        for (place, (text, kept)) in texts.into_iter().zip(all_kept).enumerate() {
             let field = Field {
                 is_there: text.is_some(),
-                is_cut,
+                is_cut: kept != text,
                 bytes: kept.map_or(0, str::len),
             };
             lengths |= field.to_bits() << (16 * place);
             bytes.extend_from_slice(kept.unwrap_or_default().as_bytes());
         }
+        bytes.resize(length.next_multiple_of(WORD), 0);
         let hash = |text: Option<&str>| {
             let longer = text.filter(|text| text.len() > MOST);
             longer.map_or([0; 2], |text| halves(hash(text)))
         };
         let [issuer, subject] = [person.issuer, person.subject].map(hash);
         let head = [ends_at.cast_unsigned(), lengths];
-        let texts = bytes.chunks(WORD).map(|chunk| {
-            let mut word = [0; WORD];
-            for (to, from) in word.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            u64::from_ne_bytes(word)
-        });
+        let (texts, _) = bytes.as_chunks();
+        let texts = texts.iter().copied().map(u64::from_ne_bytes);
         let head = head.into_iter().chain(issuer).chain(subject);
         Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
