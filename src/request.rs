@@ -207,6 +207,14 @@ pub fn policies_naming(role: u32) -> Result<Vec<String>, Error> {
     Ok(named.map(|policy| policy.name).collect())
 }
 
+/// The policies in whose creator's name access is granted, of this one.
+pub fn policies_of(creator: u32) -> Result<Vec<String>, Error> {
+    let theirs = store::policies()?
+        .into_iter()
+        .filter(|policy| policy.is.creator.oid == creator);
+    Ok(theirs.map(|policy| policy.name).collect())
+}
+
 impl Error {
     fn bad(what: &'static str, why: &'static str) -> Self {
         Self::Bad { what, why }

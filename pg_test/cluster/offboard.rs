@@ -551,3 +551,26 @@ fn what_a_person_has_asked_for_is_taken_from_them() {
         Vec::<Vec<Option<String>>>::new()
     );
 }
+
+/// A login that is disabled grants no more by itself; a policy that it has made does, in its name.
+#[test]
+fn a_policy_that_grants_in_the_name_of_a_person_is_shown() {
+    let f = Fixture::new("offboard_policies");
+    let (target, asks) = (f.role("target", "NOLOGIN"), f.role("asks", "NOLOGIN"));
+    let bob = f.role("bob", "LOGIN");
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "GRANT {target} TO {bob} WITH ADMIN OPTION;
+         GRANT EXECUTE ON FUNCTION scope.create_request_policy TO {bob}"
+    ));
+    f.login(&bob).run(&format!(
+        "SELECT scope.create_request_policy('his', '{{{target}}}', '{{{asks}}}', '[{{\"role\": \"pg_monitor\"}}]')"
+    ));
+    let call = format!(
+        "SELECT kind, name, done, action FROM scope.offboard('{bob}', reason => 'left', apply => true) WHERE kind = 'request policy'"
+    );
+    let rows = admin.rows(&call);
+    assert_eq!(told(&rows), ["request policy his f"]);
+    admin.run(rows[0][3].as_deref().expect("an action"));
+    assert!(admin.rows(&call).is_empty());
+}

@@ -35,6 +35,12 @@ pub fn find(person: &Person) -> Result<Vec<Step>, Error> {
             );
             Step::shown("request policy", policy, sql, "it names this login itself")
         }));
+        let theirs = request::policies_of(login).map_err(|error| Error::Sql(error.to_string()))?;
+        steps.extend(theirs.into_iter().map(|policy| {
+            let sql = format!("SELECT scope.drop_request_policy({})", literal(&policy));
+            let why = "it goes on granting in their name: have its next creator make it anew";
+            Step::shown("request policy", policy, sql, why)
+        }));
     }
     Ok(steps)
 }
