@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use super::role_settings::{self, Stored};
 use super::switch_state::{self, Prepared};
-use super::{claim_settings, ends, leftovers};
+use super::{claim_settings, leftovers};
 use crate::switch_text::Extent;
 
 /// Switches to `role` and locks it; `settings` are the role's own.
@@ -17,17 +17,12 @@ pub fn activate(role: &CStr, state: &Prepared, settings: &Stored) {
     if !settings.is_empty() || state.extent == Extent::Session {
         role_settings::begin(settings, state.extent);
     }
-    stands();
+    claim_settings::switched();
 }
 
 /// Gives the switch of the session another token.
 pub fn refresh(role: &CStr, state: &Prepared) {
     switch_state::set(role, state);
-    stands();
-}
-
-fn stands() {
-    ends::ensure();
     claim_settings::switched();
 }
 

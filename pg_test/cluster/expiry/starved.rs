@@ -268,6 +268,13 @@ fn attack_stored_rows_are_executed_after_the_deadline() {
         ("42501", open(&scene.person, "", "vault")),
         ("42501", open(&scene.person, &acting, "vault")),
     ];
+    // Without a held cursor, which would be asked about by itself.
+    let mut bare = Wire::open(scene.f.server, &scene.person, &scene.f.name);
+    bare.query(&acting);
+    bare.query("BEGIN");
+    bare.bind("s", "SHOW ALL");
+    bare.execute("s", 5);
+    bare.send(Some(b'H'), b"");
     // A client that reads slowly.
     let mut slow = Wire::open(scene.f.server, &cred.role, &scene.f.name);
     slow.query(
@@ -294,6 +301,10 @@ fn attack_stored_rows_are_executed_after_the_deadline() {
             assert_eq!(rows(&answers), 0, "{answers:?}");
         }
     }
+    bare.execute("s", 5);
+    let answers = bare.sync();
+    assert!(has_error(&answers, "42501"), "{answers:?}");
+    assert_eq!(rows(&answers), 5, "{answers:?}");
     let answers = slow.until_ready();
     assert!(has_error(&answers, "28000"), "{}", answers.len());
     assert!(rows(&answers) < 20_000);
