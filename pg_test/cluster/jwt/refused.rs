@@ -498,8 +498,17 @@ fn roles_that_may_not_be_taken() {
         "42501",
         "role_not_granted",
     );
-    for attribute in ["SUPERUSER", "BYPASSRLS", "CREATEROLE", "REPLICATION"] {
-        let role = g.f.role(&attribute.to_lowercase(), attribute);
+    for power in [
+        "SUPERUSER",
+        "BYPASSRLS",
+        "CREATEROLE",
+        "REPLICATION",
+        "IN ROLE pg_execute_server_program",
+        "IN ROLE pg_write_server_files",
+        "IN ROLE pg_read_server_files",
+    ] {
+        let word = power.rsplit(' ').next().unwrap_or_default();
+        let role = g.f.role(&word.to_lowercase(), power);
         admin.run(&format!("GRANT {role} TO {}", g.auth));
         refused(
             &g,
