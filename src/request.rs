@@ -7,7 +7,7 @@ mod decide;
 mod error;
 mod outbox;
 mod person;
-mod policy;
+pub mod policy;
 mod quorum;
 mod show;
 mod start;
@@ -22,6 +22,7 @@ use crate::pg::clock;
 use crate::temporary;
 
 pub use start::tend;
+pub use store::policies;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
