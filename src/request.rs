@@ -10,6 +10,7 @@ mod outbox;
 mod person;
 pub mod policy;
 mod quorum;
+mod restored;
 mod show;
 pub mod standing;
 mod start;
@@ -23,6 +24,7 @@ use crate::credential::{self, BadOption, life};
 use crate::pg::clock;
 use crate::temporary;
 
+pub use restored::init;
 pub use start::tend;
 pub use store::policies;
 
@@ -64,6 +66,9 @@ impl State {
         matches!(self, Self::Pending | Self::Approved | Self::Active)
     }
 }
+
+/// What a policy is called where it is one of several kinds of things.
+pub const POLICY: &str = "request policy";
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 

@@ -99,6 +99,32 @@ pub fn drop_own(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Those whose creator it was are this role's from now on, and given in its name.
+pub fn hand_over(
+    is_from: &impl Fn(&RoleRef) -> bool,
+    to: &catalog::Role,
+) -> Result<Vec<String>, Error> {
+    let to_ref = RoleRef::of(to);
+    let is_to_go = |policy: &Policy| policy.is.creator != to_ref && is_from(&policy.is.creator);
+    let mut handed = Vec::new();
+    for policy in store::policies()?.into_iter().filter(is_to_go) {
+        store::lock_policy(&policy.name);
+        let Some(mut policy) = store::policy(&policy.name).ok().filter(is_to_go) else {
+            continue;
+        };
+        let former = policy.is.creator.shown();
+        policy.is.creator = to_ref.clone();
+        store::write_policy(&policy.name, &policy.is)?;
+        let fields = [
+            ("created_by", Value::Text(&to.name)),
+            ("formerly", Value::Text(&former)),
+        ];
+        audit::administered(Action::Policy, "reassign", &policy.name, &fields);
+        handed.push(policy.name);
+    }
+    Ok(handed)
+}
+
 fn required<T>(what: &'static str, value: Option<T>) -> Result<T, Error> {
     value.ok_or(Error::Null(what))
 }
