@@ -35,7 +35,7 @@ fn adopt() -> Result<Vec<restored::Row>, Error> {
         rows.push((
             Name(name),
             POLICY.to_owned(),
-            creator.is_there().then(|| Name(creator.name)),
+            creator.is_there().then_some(Name(creator.name)),
             Some(Name(server::database_name())),
         ));
     }

@@ -1,7 +1,6 @@
 //! Roles of policies that are renamed, dropped or made anew: a policy knows them by what they are.
 
 use super::Scene;
-use crate::harness::*;
 
 #[test]
 fn a_renamed_role_counts_and_one_that_was_dropped_or_made_anew_does_not() {
