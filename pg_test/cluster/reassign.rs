@@ -387,6 +387,8 @@ fn request_policies_go_with_what_else_their_creator_has_made() {
     };
     f.login(&alice).run(&policy("a"));
     f.login(&bob).run(&policy("b"));
+    admin.run(&policy("c"));
+    let others = "c postgres".to_owned();
     let waits = f.login(&asker).text(&format!(
         "SELECT request FROM scope.request_access('{target}', reason => 'x', policy => 'a')"
     ));
@@ -400,7 +402,10 @@ fn request_policies_go_with_what_else_their_creator_has_made() {
         f.login(&bob).rows(&hand),
         [["a", "request policy", &*bob, &*f.name].map(|cell| Some(cell.to_owned()))]
     );
-    assert_eq!(creators(), [format!("a {bob}"), format!("b {bob}")]);
+    assert_eq!(
+        creators(),
+        [format!("a {bob}"), format!("b {bob}"), others.clone()]
+    );
     assert!(f.login(&bob).rows(&hand).is_empty());
     admin.assert_that(&format!(
         "EXISTS (SELECT FROM scope.audit_log WHERE function = 'reassign' AND details ->> 'formerly' = '{alice}')"
@@ -431,5 +436,8 @@ fn request_policies_go_with_what_else_their_creator_has_made() {
         "SELECT * FROM scope.reassign('{bob}', '{heir}') WHERE kind = 'request policy'"
     ));
     assert_eq!(rows.len(), 2, "{rows:?}");
-    assert_eq!(creators(), [format!("a {heir}"), format!("b {heir}")]);
+    assert_eq!(
+        creators(),
+        [format!("a {heir}"), format!("b {heir}"), others]
+    );
 }

@@ -98,6 +98,58 @@ fn request_policies_are_declared_changed_and_dropped() {
 }
 
 #[test]
+fn each_change_of_a_request_policy_is_a_step() {
+    let db = "spec_requests_each";
+    let f = scene(db);
+    let mut admin = f.admin();
+    let (owner, dba, dev) = (
+        format!("{db}_owner"),
+        format!("{db}_dba"),
+        format!("{db}_dev"),
+    );
+    let whole = json!({
+        "kind": "membership", "targets": [owner], "requesters": [dev], "approvals": [{"role": dba}], "default_duration": "1 hour",
+        "auto_approve": {"max_duration": "30 minutes", "addresses": ["10.0.0.0/8"], "hours": ["daily 20:00-06:00"], "time_zone": "UTC", "member_of": dba},
+        "hours": ["Mon 08:00-18:00"], "time_zone": "UTC", "break_glass": [dba]
+    });
+    let of = |policy: &Value| spec("authoritative", &format!(r#""p":{policy}"#), "");
+    apply_twice(&mut admin, &of(&whole));
+    for (pointer, value) in [
+        ("/kind", json!("statement")),
+        ("/targets", json!([owner, dev])),
+        ("/requesters", json!([dev, dba])),
+        ("/approvals/0/role", json!(dev)),
+        ("/approvals/0/n", json!(2)),
+        ("/require", json!("any")),
+        ("/max_duration", json!("9 hours")),
+        ("/default_duration", json!("2 hours")),
+        ("/pending_for", json!("2 days")),
+        ("/reason_pattern", Value::Null),
+        ("/ticket_required", json!(true)),
+        ("/hours", json!(["Tue 08:00-18:00"])),
+        ("/time_zone", json!("Europe/Vienna")),
+        ("/auto_approve", Value::Null),
+        ("/auto_approve/max_duration", json!("31 minutes")),
+        ("/auto_approve/addresses", json!(["10.0.0.0/9"])),
+        ("/auto_approve/addresses", Value::Null),
+        ("/auto_approve/hours", json!(["daily 20:00-06:01"])),
+        ("/auto_approve/time_zone", json!("Europe/Vienna")),
+        ("/auto_approve/member_of", json!(dev)),
+        ("/auto_approve/member_of", Value::Null),
+        ("/break_glass", json!([])),
+    ] {
+        let mut other = whole.clone();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = other.pointer_mut(parent).expect("a place");
+        parent[key] = value;
+        admin.run("BEGIN");
+        let planned = apply_twice(&mut admin, &of(&other));
+        assert_eq!(planned.len(), 1, "{pointer}: {planned:?}");
+        admin.run("ROLLBACK");
+    }
+}
+
+#[test]
 fn a_request_policy_for_what_the_spec_makes_comes_after_it() {
     let db = "spec_requests_new";
     let f = scene(db);
