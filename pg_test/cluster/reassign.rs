@@ -378,7 +378,7 @@ fn request_policies_go_with_what_else_their_creator_has_made() {
     ));
     let policy = |name: &str| {
         format!(
-            "SELECT scope.create_request_policy('{name}', 'membership', '{{{target}}}', '{{{asks}}}', '[{{\"role\": \"{decides}\"}}]')"
+            "SELECT scope.create_request_policy('{name}', '{{{target}}}', '{{{asks}}}', '[{{\"role\": \"{decides}\"}}]')"
         )
     };
     let creators = || {

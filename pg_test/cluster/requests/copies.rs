@@ -39,7 +39,7 @@ fn a_copy_of_a_database_gives_nothing_until_it_is_adopted() {
     let eve = scene.f.role("eve", "LOGIN");
     let (owner, oncall, data) = (&scene.owner, &scene.oncall, &scene.data);
     scene.f.admin().run(&format!(
-        "SELECT scope.create_request_policy('theirs', 'membership', '{{{owner}}}', '{{{oncall}}}', '[{{\"role\": \"{data}\"}}]');
+        "SELECT scope.create_request_policy('theirs', '{{{owner}}}', '{{{oncall}}}', '[{{\"role\": \"{data}\"}}]');
          ALTER ROLE {data} RENAME TO {data}_of_old; CREATE ROLE {data}; GRANT {data} TO {eve}"
     ));
     wait_until("nobody else is in the database", 30, || {
@@ -129,7 +129,7 @@ fn policies_of_another_server_are_adopted_by_names_and_nothing_that_was_approved
         scene.owner
     ));
     scene.f.login(&maker).run(&format!(
-        "SELECT scope.create_request_policy('made', 'membership', '{{{0}}}', '{{{1},{gone}}}', '[{{\"role\": \"{2}\"}}, {{\"role\": \"{gone}\"}}]',
+        "SELECT scope.create_request_policy('made', '{{{0}}}', '{{{1},{gone}}}', '[{{\"role\": \"{2}\"}}, {{\"role\": \"{gone}\"}}]',
             require => 'any', auto_approve => '{{\"max_duration\": \"1 min\", \"member_of\": \"{gone}\"}}', break_glass => '{{{gone},{3}}}')",
         scene.owner, scene.oncall, scene.dba, scene.carol
     ));

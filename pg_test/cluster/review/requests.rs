@@ -21,7 +21,7 @@ impl Scene<'static> {
     fn policy_sql(&self, name: &str, more: &str) -> String {
         let db = self.db;
         format!(
-            "SELECT scope.create_request_policy({}, 'membership', '{{{db}_owner}}', '{{{db}_dev}}', '[{{\"role\": \"{db}_dba\"}}]'{more})",
+            "SELECT scope.create_request_policy({}, '{{{db}_owner}}', '{{{db}_dev}}', '[{{\"role\": \"{db}_dba\"}}]'{more})",
             literal(name)
         )
     }
@@ -92,7 +92,7 @@ fn a_policy_where_nobody_is_left_to_say_yes_is_found() {
     ));
     // Two are not one …
     let two = format!(
-        "SELECT scope.create_request_policy('p', 'membership', '{{{0}_owner}}', '{{{0}_dev}}', '[{{\"role\": \"{0}_dba\", \"n\": 2}}]', replace => true)",
+        "SELECT scope.create_request_policy('p', '{{{0}_owner}}', '{{{0}_dev}}', '[{{\"role\": \"{0}_dba\", \"n\": 2}}]', replace => true)",
         scene.db
     );
     scene.run(&two);
@@ -164,7 +164,7 @@ fn a_policy_that_asks_nobody_else_is_found() {
         .f
         .role("eve", &format!("LOGIN IN ROLE {}_audit", scene.db));
     let both = format!(
-        "SELECT scope.create_request_policy('pair', 'membership', '{{DB_owner}}', '{{DB_dev}}', '[{{\"role\": \"DB_dba\"}}, {{\"role\": \"DB_audit\"}}]'{})",
+        "SELECT scope.create_request_policy('pair', '{{DB_owner}}', '{{DB_dev}}', '[{{\"role\": \"DB_dba\"}}, {{\"role\": \"DB_audit\"}}]'{})",
         ", require => '…', replace => true"
     );
     scene.run(&both.replace('…', "all"));

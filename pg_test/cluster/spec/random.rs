@@ -94,7 +94,7 @@ fn mischief(dice: &mut Dice, db: &str) -> String {
             dice.pick(&["true", "false"])
         ),
         19 => format!(
-            "SELECT scope.create_request_policy('{}', 'membership', '{{{db}_{}}}', '{{{person},{db}_group}}', '[{{\"role\": \"{owner}\", \"n\": {}}}]',
+            "SELECT scope.create_request_policy('{}', '{{{db}_{}}}', '{{{person},{db}_group}}', '[{{\"role\": \"{owner}\", \"n\": {}}}]',
                 default_duration => '{}', reason_pattern => {}, replace => true)",
             dice.pick(&["p", "q/~ \"r\""]),
             dice.pick(&["one", "two", "group"]),

@@ -18,7 +18,7 @@ fn scene(name: &str) -> Fixture<'static> {
 
 fn policy(db: &str, more: &str) -> String {
     format!(
-        r#"{{"kind":"membership","targets":["{db}_owner"],"requesters":["{db}_dev"],"approvals":[{{"role":"{db}_dba"}}]{more}}}"#
+        r#"{{"targets":["{db}_owner"],"requesters":["{db}_dev"],"approvals":[{{"role":"{db}_dba"}}]{more}}}"#
     )
 }
 
@@ -52,7 +52,7 @@ fn request_policies_are_declared_changed_and_dropped() {
     );
     assert_eq!(planned.len(), 1, "{planned:?}");
     assert!(
-        planned[0].starts_with("SELECT scope.create_request_policy('it''s', 'membership', "),
+        planned[0].starts_with("SELECT scope.create_request_policy('it''s', "),
         "{planned:?}"
     );
     let declared: Value = serde_json::from_str(&whole).expect("JSON");
@@ -108,7 +108,7 @@ fn each_change_of_a_request_policy_is_a_step() {
         format!("{db}_dev"),
     );
     let whole = json!({
-        "kind": "membership", "targets": [owner], "requesters": [dev], "approvals": [{"role": dba}], "default_duration": "1 hour",
+        "targets": [owner], "requesters": [dev], "approvals": [{"role": dba}], "default_duration": "1 hour",
         "auto_approve": {"max_duration": "30 minutes", "addresses": ["10.0.0.0/8"], "hours": ["daily 20:00-06:00"], "time_zone": "UTC", "member_of": dba},
         "hours": ["Mon 08:00-18:00"], "time_zone": "UTC", "break_glass": [dba]
     });
@@ -154,7 +154,7 @@ fn a_request_policy_for_what_the_spec_makes_comes_after_it() {
     let db = "spec_requests_new";
     let f = scene(db);
     let mut admin = f.admin();
-    let policies = policy(db, "").replace("membership", "credential");
+    let policies = policy(db, r#","kind":"credential""#);
     let policies = policies.replace(&format!("{db}_owner"), &format!("{db}_a"));
     let scopes = format!(
         r#","scopes":[{{"name":"{db}_a","grants":[{{"privileges":["SELECT"],"tables":["app.orders"]}}]}}]"#

@@ -30,7 +30,6 @@ pub struct Auto {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Given {
-    pub kind: String,
     pub targets: Vec<String>,
     pub requesters: Vec<String>,
     pub approvals: Vec<Approval>,
@@ -55,13 +54,15 @@ pub struct Given {
     pub auto_approve: Option<Auto>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub break_glass: Vec<String>,
+    #[serde(default = "membership", skip_serializing_if = "is_membership")]
+    pub kind: String,
 }
 
 impl Given {
     /// One that says nothing: every attribute as it is when it is not given.
     pub fn of_nothing() -> Self {
         Self {
-            kind: String::new(),
+            kind: membership(),
             targets: Vec::new(),
             requesters: Vec::new(),
             approvals: Vec::new(),
@@ -124,6 +125,14 @@ fn is_all(text: &str) -> bool {
     text == "all"
 }
 
+fn membership() -> String {
+    "membership".into()
+}
+
+fn is_membership(text: &str) -> bool {
+    text == "membership"
+}
+
 fn a_shift() -> String {
     "8 hours".into()
 }
@@ -160,11 +169,11 @@ mod tests {
 
     #[test]
     fn request_policies_are_written_short() {
-        let short = r#"{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[{"role":"c"}]}"#;
+        let short = r#"{"targets":["a"],"requesters":["b"],"approvals":[{"role":"c"}]}"#;
         let given: Given = serde_json::from_str(short).unwrap();
         assert_eq!(given.reason_pattern.as_deref(), Some("\\S"));
         assert_eq!(serde_json::to_string(&given).unwrap(), short);
-        let whole = r#"{"kind":"credential","targets":["a"],"requesters":["b"],"approvals":[{"role":"c","n":2}],"require":"any","max_duration":"2 hours","default_duration":"1 hour","pending_for":"1 hour","reason_pattern":null,"ticket_required":true,"hours":["daily 08:00-18:00"],"time_zone":"UTC","auto_approve":{"max_duration":"1 hour","addresses":["10.0.0.0/8"],"hours":["daily 08:00-18:00"],"time_zone":"UTC","member_of":"d"},"break_glass":["e"]}"#;
+        let whole = r#"{"targets":["a"],"requesters":["b"],"approvals":[{"role":"c","n":2}],"require":"any","max_duration":"2 hours","default_duration":"1 hour","pending_for":"1 hour","reason_pattern":null,"ticket_required":true,"hours":["daily 08:00-18:00"],"time_zone":"UTC","auto_approve":{"max_duration":"1 hour","addresses":["10.0.0.0/8"],"hours":["daily 08:00-18:00"],"time_zone":"UTC","member_of":"d"},"break_glass":["e"],"kind":"credential"}"#;
         let given: Given = serde_json::from_str(whole).unwrap();
         assert_eq!(serde_json::to_string(&given).unwrap(), whole);
         let roles: Vec<(String, String)> =

@@ -58,6 +58,7 @@ pub fn creation(name: &str, given: &Given, replace: bool) -> String {
             auto_approve.as_ref().map(|auto| json(json!(auto))),
         ),
         ("break_glass", list(break_glass)),
+        ("kind", text(kind).filter(|_| *kind != default.kind)),
         ("replace", replace.then(|| "true".to_owned())),
     ];
     let named: Vec<String> = named
@@ -65,9 +66,8 @@ pub fn creation(name: &str, given: &Given, replace: bool) -> String {
         .filter_map(|(name, value)| Some(format!(", {name} => {}", value?)))
         .collect();
     format!(
-        "SELECT scope.create_request_policy({}, {}, {}, {}, {}{})",
+        "SELECT scope.create_request_policy({}, {}, {}, {}{})",
         literal(name),
-        literal(kind),
         array(targets),
         array(requesters),
         json(json!(approvals)),
