@@ -20,7 +20,7 @@ FLOORS = [
     ["lib", "sql"],
     ["hooks"],
     ["offboard", "spec", "page", "review", "map"],
-    ["expiry", "keys", "authenticator", "request", "reassign", "exchange", "temporary", "guard", "sessions", "door", "login"],
+    ["expiry", "keys", "authenticator", "reassign", "request", "exchange", "temporary", "guard", "sessions", "door", "login"],
     ["credential", "scope", "access", "authority"],
     ["lock", "switch", "composite", "verify", "claims"],
     ["audit", "session", "presence", "label", "wakeup"],

@@ -119,8 +119,8 @@ RETURNS TABLE (role_name name, kind text, created_by name, database name)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'adopt_restored_wrapper';
 COMMENT ON FUNCTION scope.adopt_restored() IS
-'After a restore into another cluster (pg_dumpall for the roles, pg_dump for the databases), in each restored database: managed roles belong to the role that has the name of their creator here, and to the database that has the name of their database; scopes that this database declares have a part in it. One row for each role that was changed. created_by NULL: no role has that name, and superusers alone manage it; database NULL: no database has that name.
-Until then superusers alone manage restored roles. Call it when all roles are restored. One call adopts at most 1000 roles; a NOTICE says when there are more.
+'After a restore into another cluster (pg_dumpall for the roles, pg_dump for the databases), in each restored database: managed roles belong to the role that has the name of their creator here, and to the database that has the name of their database; scopes that this database declares have a part in it; request policies are of this database, and of the roles that have the names. One row for each role that was changed, and for each request policy (kind request policy). Requests that were open there have expired. created_by NULL: no role has that name, and superusers alone manage it; database NULL: no database has that name.
+Until then superusers alone manage restored roles, and nobody can ask by a policy. A role of a policy that is not there stays nobody, also when one is made of its name; so does, on the same server, one that was renamed since. Call it when all roles are restored. One call adopts at most 1000 roles; a NOTICE says when there are more.
 Errors: 42501 not a superuser; 25006 read-only; 55000 not preloaded.';
 
 CREATE FUNCTION scope.reassign(from_role name, to_role name)
@@ -128,7 +128,7 @@ RETURNS TABLE (role_name name, kind text, created_by name, database name)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'reassign_wrapper';
 COMMENT ON FUNCTION scope.reassign(name, name) IS
-'Hands over what a role has made: scopes, credentials, authenticators, logins by token, temporary memberships, rules of guarded logins. to_role is their creator from then on, and manages them as far as its own rights go. One row for each; none when there is nothing (more) to hand over.
+'Hands over what a role has made: scopes, credentials, authenticators, logins by token, temporary memberships, rules of guarded logins, and the request policies of this database, which give in the name of to_role from then on. to_role is their creator from then on, and manages them as far as its own rights go. One row for each; none when there is nothing (more) to hand over.
 from_role: a role that is there; for superusers also one that was dropped, by the name that created_by shows. A renamed role is the same role, and keeps what it has made. The same name twice: what a dropped role has made belongs to the role that has its name now, and labels have the present name of a renamed one. What a restore has brought is left to scope.adopt_restored().
 to_role: an ordinary role or a person''s own login; no managed role, none of PostgreSQL''s own (pg_…).
 Callers: superusers, and those who have the privileges of both roles, for good; a superuser''s as to_role is for superusers.

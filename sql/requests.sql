@@ -300,7 +300,7 @@ SELECT p.name,
        (p.definition ->> 'ticket_required')::pg_catalog.bool AS ticket_required,
        ARRAY(SELECT pg_catalog.jsonb_array_elements_text(p.definition -> 'hours')) AS hours,
        p.definition ->> 'zone' AS time_zone,
-       p.definition -> 'auto_approve' AS auto_approve,
+       CASE WHEN pg_catalog.jsonb_typeof(p.definition -> 'auto_approve') OPERATOR(pg_catalog.<>) 'null' THEN p.definition -> 'auto_approve' END AS auto_approve,
        ARRAY(SELECT COALESCE(a.rolname, (r ->> 'name')::name) FROM pg_catalog.jsonb_array_elements(p.definition -> 'break_glass') r
                LEFT JOIN pg_catalog.pg_roles a ON a.oid OPERATOR(pg_catalog.=) (r ->> 'oid')::pg_catalog.oid) AS break_glass,
        COALESCE((SELECT a.rolname FROM pg_catalog.pg_roles a

@@ -86,6 +86,7 @@ pub extern "C-unwind" fn _PG_init() {
         temporary::init();
         verify::init();
         exchange::init();
+        request::init();
         expiry::init();
     } else {
         error::warn_without_preload();

@@ -18,6 +18,8 @@ use crate::label::{self, Kind, Metadata};
 use crate::pg::catalog::{self, Role};
 use crate::pg::name::Name;
 use crate::pg::{identity, server, xact};
+use crate::request;
+use crate::request::policy::RoleRef;
 use crate::waiting;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,8 @@ pub enum Error {
     Managed { role: String, kind: Option<Kind> },
     #[error("role \"{role}\" cannot own managed roles")]
     Predefined { role: String },
+    #[error(transparent)]
+    Request(#[from] request::Error),
 }
 
 /// Documented in `sql/functions.sql`.
@@ -69,23 +73,27 @@ fn reassign(
         }
         waiting::giving_way(|| hand_over(&from, &to))
     };
-    let rows = handed().map_err(report)?.into_iter();
-    Ok(TableIterator::new(rows.map(|(role, metadata)| {
-        let database = metadata.database_oid.filter(|_| metadata.is_native);
-        let database = database.and_then(|oid| server::name_of_database(oid.into()));
-        (
-            Name(role),
-            label::kind_name(metadata.kind).to_owned(),
-            Name(metadata.creator),
-            database.or(metadata.database).map(Name),
-        )
-    })))
+    Ok(TableIterator::new(handed().map_err(report)?))
+}
+
+/// `role_name, kind, created_by, database`
+type Row = (Name, String, Name, Option<Name>);
+
+fn row((role, metadata): (String, Metadata)) -> Row {
+    let database = metadata.database_oid.filter(|_| metadata.is_native);
+    let database = database.and_then(|oid| server::name_of_database(oid.into()));
+    (
+        Name(role),
+        label::kind_name(metadata.kind).to_owned(),
+        Name(metadata.creator),
+        database.or(metadata.database).map(Name),
+    )
 }
 
 /// Each is locked until the transaction ends, in a table of limited size.
 const AT_ONCE: usize = 1_000;
 
-fn hand_over(from: &str, to: &str) -> Result<Vec<(String, Metadata)>, Error> {
+fn hand_over(from: &str, to: &str) -> Result<Vec<Row>, Error> {
     let from = From::named(from)?;
     let to = heir(to)?;
     let found = Found::of(&from, &to);
@@ -94,7 +102,7 @@ fn hand_over(from: &str, to: &str) -> Result<Vec<(String, Metadata)>, Error> {
     for &role in found.to_hand_over.iter().take(AT_ONCE) {
         pgrx::check_for_interrupts!();
         left -= 1;
-        rows.extend(give(pg_sys::Oid::from(role), &from, &to));
+        rows.extend(give(pg_sys::Oid::from(role), &from, &to).map(row));
     }
     if left > 0 {
         notice(
@@ -104,6 +112,12 @@ fn hand_over(from: &str, to: &str) -> Result<Vec<(String, Metadata)>, Error> {
         );
     }
     found.tell(&from);
+    let is_from = |creator: &RoleRef| from.is(catalog::role_by_oid(creator.oid()), &creator.name);
+    for policy in request::policy::change::hand_over(&is_from, &to)? {
+        let database = Some(Name(server::database_name()));
+        let kind = request::POLICY.to_owned();
+        rows.push((Name(policy), kind, Name(to.name.clone()), database));
+    }
     Ok(rows)
 }
 
@@ -144,9 +158,14 @@ impl From {
     }
 
     fn has_made(&self, metadata: &Metadata) -> bool {
-        match creator_of(metadata) {
+        self.is(creator_of(metadata), &metadata.creator)
+    }
+
+    /// A creator that is there, or was called so.
+    fn is(&self, creator: Option<Role>, name: &str) -> bool {
+        match creator {
             Some(creator) => self.role == Some(creator.oid),
-            None => self.formers_too && metadata.creator == self.name,
+            None => self.formers_too && name == self.name,
         }
     }
 }

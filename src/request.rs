@@ -5,11 +5,14 @@ mod ask;
 mod authority;
 mod decide;
 mod error;
+mod left;
 mod outbox;
 mod person;
-mod policy;
+pub mod policy;
 mod quorum;
+mod restored;
 mod show;
+pub mod standing;
 mod start;
 mod statement;
 mod store;
@@ -21,7 +24,9 @@ use crate::credential::{self, BadOption, life};
 use crate::pg::clock;
 use crate::temporary;
 
+pub use restored::init;
 pub use start::tend;
+pub use store::policies;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +66,9 @@ impl State {
         matches!(self, Self::Pending | Self::Approved | Self::Active)
     }
 }
+
+/// What a policy is called where it is one of several kinds of things.
+pub const POLICY: &str = "request policy";
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 

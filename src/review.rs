@@ -11,6 +11,7 @@ mod harden;
 mod issuers;
 mod logins;
 mod plants_code;
+mod requests;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -23,7 +24,7 @@ use crate::pg::name::Name;
 use crate::pg::{catalog, clock, identity, preload, server, spi, xact};
 use crate::text::visible;
 use crate::waiting;
-use crate::{access, guc, scope};
+use crate::{access, guc, request, scope};
 use check::{Check, Severity, is_empty};
 use findings::{CHECKS, NOT_PRELOADED, UNUSED};
 
@@ -57,6 +58,8 @@ pub enum Error {
     Access(#[from] access::Error),
     #[error(transparent)]
     Scope(#[from] scope::Error),
+    #[error(transparent)]
+    Request(#[from] request::Error),
 }
 
 impl From<pgrx::spi::Error> for Error {
@@ -165,7 +168,7 @@ fn find() -> Result<Vec<Finding>, Error> {
             fix: None,
         });
     }
-    for check in CHECKS.iter().chain(issuers::CHECKS) {
+    for check in CHECKS.iter().chain(issuers::CHECKS).chain(requests::CHECKS) {
         found.extend(run(check)?);
     }
     found.extend(run(&plants_code::CHECK)?);
@@ -174,6 +177,7 @@ fn find() -> Result<Vec<Finding>, Error> {
     found.extend(drift::of_scopes()?);
     found.extend(logins::find()?);
     found.extend(attestations::findings()?);
+    found.extend(requests::find()?);
     Ok(found)
 }
 

@@ -27,7 +27,7 @@ pub mod planning;
 pub mod privilege;
 pub mod remembered;
 pub mod request;
-mod restored;
+pub mod restored;
 mod restrict;
 pub mod statements;
 

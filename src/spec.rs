@@ -16,6 +16,7 @@ mod memberships;
 mod names;
 mod parse;
 mod plan;
+mod requests;
 mod scopes;
 mod state;
 mod steps;

@@ -364,3 +364,80 @@ fn one_call_hands_over_a_thousand() {
     assert!(admin.notices().is_empty());
     assert_eq!(admin.text(&call), "0");
 }
+
+#[test]
+fn request_policies_go_with_what_else_their_creator_has_made() {
+    let f = Fixture::new("reassign_policies");
+    let [alice, bob] = ["alice", "bob"].map(|suffix| maker(&f, suffix));
+    let [target, asks, decides] = ["target", "asks", "decides"].map(|suffix| f.role(suffix, ""));
+    let asker = f.role("asker", &format!("LOGIN IN ROLE {asks}"));
+    let decider = f.role("decider", &format!("LOGIN IN ROLE {decides}"));
+    let mut admin = f.admin();
+    admin.run(&format!(
+        "GRANT {target} TO {alice}, {bob} WITH ADMIN OPTION; GRANT EXECUTE ON FUNCTION scope.create_request_policy TO {alice}, {bob}"
+    ));
+    let policy = |name: &str| {
+        format!(
+            "SELECT scope.create_request_policy('{name}', '{{{target}}}', '{{{asks}}}', '[{{\"role\": \"{decides}\"}}]')"
+        )
+    };
+    let creators = || {
+        f.admin()
+            .column("SELECT name || ' ' || created_by FROM scope.request_policies ORDER BY 1")
+    };
+    f.login(&alice).run(&policy("a"));
+    f.login(&bob).run(&policy("b"));
+    admin.run(&policy("c"));
+    let others = "c postgres".to_owned();
+    let waits = f.login(&asker).text(&format!(
+        "SELECT request FROM scope.request_access('{target}', reason => 'x', policy => 'a')"
+    ));
+    let hand = format!(
+        "SELECT role_name, kind, created_by, database FROM scope.reassign('{alice}', '{bob}')"
+    );
+    // Who has not both roles hands nothing over.
+    f.login(&bob).refused(&hand, "42501");
+    admin.run(&format!("GRANT {alice} TO {bob}"));
+    assert_eq!(
+        f.login(&bob).rows(&hand),
+        [["a", "request policy", &*bob, &*f.name].map(|cell| Some(cell.to_owned()))]
+    );
+    assert_eq!(
+        creators(),
+        [format!("a {bob}"), format!("b {bob}"), others.clone()]
+    );
+    assert!(f.login(&bob).rows(&hand).is_empty());
+    admin.assert_that(&format!(
+        "EXISTS (SELECT FROM scope.audit_log WHERE function = 'reassign' AND details ->> 'formerly' = '{alice}')"
+    ));
+    // It gives in the name of the new one, whose right counts.
+    admin.run(&format!(
+        "REVOKE {target} FROM {alice}; DROP OWNED BY {alice}; DROP ROLE {alice}"
+    ));
+    let said = f
+        .login(&decider)
+        .text(&format!("SELECT scope.approve({waits})"));
+    assert!(said.starts_with("active"), "{said}");
+    f.login(&bob)
+        .run(&policy("a").replace("\"}]')", "\"}]', replace => true)"));
+    // Of one that is gone, by a superuser; a new one of the name has made nothing.
+    admin.run(&format!(
+        "REVOKE {target} FROM {bob} CASCADE; REASSIGN OWNED BY {bob} TO postgres; DROP OWNED BY {bob}; DROP ROLE {bob}"
+    ));
+    let heir = f.role("heir", "LOGIN");
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION scope.reassign TO {heir}"
+    ));
+    f.login(&heir).refused(
+        &format!("SELECT * FROM scope.reassign('{bob}', '{heir}')"),
+        "42501",
+    );
+    let rows = admin.rows(&format!(
+        "SELECT * FROM scope.reassign('{bob}', '{heir}') WHERE kind = 'request policy'"
+    ));
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(
+        creators(),
+        [format!("a {heir}"), format!("b {heir}"), others]
+    );
+}

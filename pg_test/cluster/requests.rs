@@ -1,7 +1,9 @@
 //! Access on request: asking, deciding, having it, giving it back.
 
 mod attacks;
+mod copies;
 mod races;
+mod roles;
 mod statements;
 mod tokens;
 

@@ -6,6 +6,7 @@ mod drift;
 mod hardened;
 mod issuers;
 mod logins;
+mod requests;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -642,12 +643,19 @@ fn every_code_is_documented() {
         .collect();
     let named = |line: &str| {
         let (_, rest) = line.split_once("code: \"").or_else(|| {
-            ["ATTESTATION_", "SCOPE_", "LOGIN_", "AUTHENTICATOR_", "NOT_"]
-                .iter()
-                .find_map(|prefix| line.split_once(&format!("pub const {prefix}")))?
-                .1
-                .split_once("= \"")
-                .map(|(_, rest)| ("", rest))
+            [
+                "ATTESTATION_",
+                "SCOPE_",
+                "LOGIN_",
+                "AUTHENTICATOR_",
+                "NOT_",
+                "REQUEST_",
+            ]
+            .iter()
+            .find_map(|prefix| line.split_once(&format!("pub const {prefix}")))?
+            .1
+            .split_once("= \"")
+            .map(|(_, rest)| ("", rest))
         })?;
         rest.split_once('"').map(|(code, _)| code.to_owned())
     };

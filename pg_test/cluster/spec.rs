@@ -5,6 +5,7 @@ mod examples;
 mod guards;
 mod random;
 mod refused;
+mod requests;
 
 use serde_json::{Value, json};
 

@@ -148,6 +148,15 @@ pub fn literal(text: &str) -> String {
     pgrx::spi::quote_literal(text)
 }
 
+/// A list of literals, as SQL writes it.
+pub fn array(items: &[String]) -> String {
+    if items.is_empty() {
+        return "'{}'".to_owned();
+    }
+    let items: Vec<String> = items.iter().map(|item| literal(item)).collect();
+    format!("ARRAY[{}]", items.join(", "))
+}
+
 /// The rows of a query of one column of JSON, as the last commit of anybody left them, whatever the
 /// transaction's isolation level. Arguments are text. The plan is kept; not inside parallel workers.
 pub fn facts<T: DeserializeOwned>(

@@ -19,6 +19,7 @@ impl Report for Error {
             Self::Managed { .. } | Self::Predefined { .. } => {
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE
             }
+            Self::Request(error) => error.code(),
         }
     }
     fn detail(&self) -> String {
@@ -45,6 +46,7 @@ impl Report for Error {
             }
             Self::Managed { kind: None, .. } => "Its label cannot be read.".into(),
             Self::Predefined { .. } => "It is one of PostgreSQL's own.".into(),
+            Self::Request(error) => error.detail(),
         }
     }
     fn hint(&self) -> String {
@@ -63,6 +65,7 @@ impl Report for Error {
             Self::Managed { .. } | Self::Predefined { .. } => {
                 "Hand it to a role of your own, such as a NOLOGIN role that owns the application's objects, or a person's own login.".into()
             }
+            Self::Request(error) => error.hint(),
         }
     }
 }

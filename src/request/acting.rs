@@ -27,7 +27,7 @@ pub fn now() -> Person {
 }
 
 /// Whose login it is, as far as the extension knows.
-fn of_login(login: pg_sys::Oid) -> Person {
+pub fn of_login(login: pg_sys::Oid) -> Person {
     let mut person = Person {
         login: login.into(),
         name: catalog::name_of(login),

@@ -52,7 +52,9 @@ fn visible() -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for found in store::seen_by(&person, &seen, all)? {
         pgrx::check_for_interrupts!();
-        let mine = found.person.is(&person);
+        // OIDs of another server, or of before a restore, are others' here.
+        let mine = found.person.is(&person)
+            && (found.subject.is_some() || found.origin == store::origin());
         if !mine && !all && !seen.contains(&found.policy) {
             continue;
         }

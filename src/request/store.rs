@@ -112,6 +112,29 @@ pub fn policy(name: &str) -> Result<Policy, Error> {
     found.ok_or_else(|| Error::NoSuchPolicy(name.to_owned()))
 }
 
+/// Those of another server or database.
+pub fn foreign_policies() -> Result<Vec<String>, Error> {
+    facts(
+        "SELECT to_json(name)::text FROM _scope.request_policy WHERE origin <> $1 ORDER BY name",
+        &[&origin()],
+    )
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Foreign {
+    pub may_be_of_this_server: bool,
+    pub is: Definition,
+}
+
+pub fn foreign_policy(name: &str) -> Result<Option<Foreign>, Error> {
+    let found = facts(
+        "SELECT jsonb_build_object('may_be_of_this_server', split_part(origin, '/', 1) = $3, 'is', definition)::text
+           FROM _scope.request_policy WHERE name = $1 AND origin <> $2",
+        &[name, &origin(), &server::system_identifier().to_string()],
+    )?;
+    Ok(found.into_iter().next())
+}
+
 /// As it is today, if it still gives what was asked for.
 pub fn policy_of(request: &Request) -> Result<Policy, Error> {
     let gone = || Error::PolicyGone(request.policy.clone());
@@ -225,6 +248,14 @@ pub fn open_of(person: &Person) -> Result<Vec<Request>, Error> {
 pub fn open() -> Result<Vec<Request>, Error> {
     facts(
         select!("WHERE state = ANY ('{pending,approved,active}') AND origin = $1 ORDER BY id"),
+        &[&origin()],
+    )
+}
+
+/// What was waiting or lasting, elsewhere.
+pub fn open_elsewhere() -> Result<Vec<Request>, Error> {
+    facts(
+        select!("WHERE state = ANY ('{pending,approved,active}') AND origin <> $1 ORDER BY id"),
         &[&origin()],
     )
 }

@@ -18,6 +18,7 @@ impl Report for Error {
             Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             Self::Access(error) => error.code(),
             Self::Scope(error) => error.code(),
+            Self::Request(error) => error.code(),
         }
     }
     fn detail(&self) -> String {
@@ -35,6 +36,7 @@ impl Report for Error {
             Self::Sql(problem) => sentence(problem),
             Self::Access(error) => error.detail(),
             Self::Scope(error) => error.detail(),
+            Self::Request(error) => error.detail(),
         }
     }
     fn hint(&self) -> String {
@@ -53,6 +55,7 @@ impl Report for Error {
             Self::Sql(_) => "See the server log.".into(),
             Self::Access(error) => error.hint(),
             Self::Scope(error) => error.hint(),
+            Self::Request(error) => error.hint(),
         }
     }
 }

@@ -496,7 +496,11 @@ pub const ATTESTATION_CHANGED: &str = "attestation_changed";
 
 pub fn codes() -> impl Iterator<Item = &'static str> {
     let queries = CHECKS.iter().chain(super::issuers::CHECKS);
-    queries.map(|check| check.code).chain([
+    let queries = queries.chain(super::requests::CHECKS);
+    let codes = queries
+        .map(|check| check.code)
+        .chain(super::requests::CODES);
+    codes.chain([
         super::plants_code::CHECK.code,
         UNUSED.code,
         SCOPE_WIDENED,

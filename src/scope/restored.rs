@@ -2,6 +2,7 @@
 //! says that the names mean the same here.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -54,21 +55,34 @@ fn adopt_restored() -> Result<
                 "Call it again.",
             );
         }
+        let mut rows: Vec<Row> = rows.into_iter().map(row).collect();
+        rows.extend(ALSO.get().into_iter().flat_map(|adopt| adopt()));
         Ok(rows)
     };
-    let rows = adopted().map_err(report)?.into_iter();
-    Ok(TableIterator::new(rows.map(|(role, adopted)| {
-        let creator = catalog::role_by_oid(adopted.creator_oid.into());
-        let database = adopted
-            .database_oid
-            .and_then(|oid| server::name_of_database(oid.into()));
-        (
-            Name(role),
-            label::kind_name(adopted.kind).to_owned(),
-            creator.map(|creator| Name(creator.name)),
-            database.map(Name),
-        )
-    })))
+    Ok(TableIterator::new(adopted().map_err(report)?))
+}
+
+/// `role_name, kind, created_by, database`
+pub type Row = (Name, String, Option<Name>, Option<Name>);
+
+static ALSO: OnceLock<fn() -> Vec<Row>> = OnceLock::new();
+
+/// What is adopted with the roles, in the same transaction: a room above knows. In the postmaster.
+pub fn adopts_also(adopt: fn() -> Vec<Row>) {
+    ALSO.get_or_init(|| adopt);
+}
+
+fn row((role, adopted): (String, Metadata)) -> Row {
+    let creator = catalog::role_by_oid(adopted.creator_oid.into());
+    let database = adopted
+        .database_oid
+        .and_then(|oid| server::name_of_database(oid.into()));
+    (
+        Name(role),
+        label::kind_name(adopted.kind).to_owned(),
+        creator.map(|creator| Name(creator.name)),
+        database.map(Name),
+    )
 }
 
 /// Each is locked until the transaction ends, in a table of limited size.

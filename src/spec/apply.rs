@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::document::{Document, Locked};
 use super::steps::{Actor, Change, Declared, Declares, Plan, Step, Work};
-use super::{At, Error, authenticators, digest, issuers, plan};
+use super::{At, Error, authenticators, digest, issuers, plan, requests};
 use crate::advisory::{self, Key, Mode};
 use crate::audit::{self, Action};
 use crate::authenticator;
@@ -62,6 +62,10 @@ fn lock(document: &Document) -> Result<(), Error> {
         for locked in document.locks() {
             let (Locked::Role(name) | Locked::Made(name) | Locked::MembersOf(name)) = locked else {
                 let text = match locked {
+                    Locked::RequestPolicy(name) => {
+                        requests::lock(name)?;
+                        continue;
+                    }
                     Locked::Issuer(name) => format!("issuer {name}"),
                     _ => "functions that may write".to_owned(),
                 };
@@ -182,6 +186,7 @@ fn run(step: &Step) -> Result<(), Error> {
         Work::Guard { role, action, rule } => {
             guard::put(role, *action, rule.clone()).at("/guards")?;
         }
+        Work::RequestPolicy { name, declared } => requests::put(name, declared.as_deref())?,
         Work::Writes { function, allowed } => {
             guard::let_write((*function).into(), *allowed).at("/writing_functions")?;
         }

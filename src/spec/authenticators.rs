@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::document::{Authenticator, Document, Mode};
 use super::logins::{self, Policy};
-use super::steps::{Actor, Change, Found, Step, Work, array, label_step, require_function};
+use super::steps::{Actor, Change, Found, Step, Work, label_step, require_function};
 use super::{At, Error, state};
 use crate::admission::Rules;
 use crate::authenticator::{self, Tokens};
@@ -253,7 +253,7 @@ fn opening(role: &str, rules: &Rules) -> String {
     format!(
         "SELECT scope.set_login_policy({}, allowed_hours => {}, time_zone => {})",
         spi::literal(role),
-        array(&hours),
+        spi::array(&hours),
         spi::literal(rules.zone.as_deref().unwrap_or_default())
     )
 }
@@ -300,9 +300,9 @@ fn maker(declared: &Authenticator) -> &'static str {
 
 /// As a call would be written.
 fn creation(declared: &Authenticator) -> String {
-    let mut arguments = vec![spi::literal(&declared.name), array(&declared.roles)];
+    let mut arguments = vec![spi::literal(&declared.name), spi::array(&declared.roles)];
     if !declared.token_issuers.is_empty() {
-        arguments.push(array(&declared.token_issuers));
+        arguments.push(spi::array(&declared.token_issuers));
     }
     let mut named = |name: &str, value: Option<String>| {
         arguments.extend(value.map(|value| format!("{name} => {value}")));
@@ -312,7 +312,10 @@ fn creation(declared: &Authenticator) -> String {
         declared.subject_limit.map(|limit| limit.to_string()),
     );
     named("purpose", declared.purpose.as_deref().map(spi::literal));
-    named("allowed_ips", declared.allowed_ips.as_deref().map(array));
+    named(
+        "allowed_ips",
+        declared.allowed_ips.as_deref().map(spi::array),
+    );
     named(
         "allow_local",
         declared.allow_local.map(|local| local.to_string()),

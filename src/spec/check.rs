@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::document::{Document, Grants, Guard, Membership, Mode, Scope, VERSION};
+use super::document::{
+    Document, Grants, Guard, Membership, Mode, RequestPolicy, Scope, VERSION, policy_at,
+};
 use super::names;
 use crate::admission::hours;
 use crate::guard::rule::MAX_WINDOW_SECONDS;
@@ -107,14 +109,19 @@ impl Document {
                 Clone::clone,
             )?;
             once_in(&format!("{at}/allowed_ips"), &authenticator.allowed_ips)?;
-            hours(&at, &authenticator.allowed_hours, &authenticator.time_zone)?;
+            hours(
+                &at,
+                "allowed_hours",
+                &authenticator.allowed_hours,
+                &authenticator.time_zone,
+            )?;
         }
         once("/logins", &self.logins, |login| login.role.clone())?;
         for (index, login) in self.logins.iter().enumerate() {
             let at = format!("/logins/{index}");
             name(&format!("{at}/role"), &login.role)?;
             once_in(&format!("{at}/allowed_ips"), &login.allowed_ips)?;
-            hours(&at, &login.allowed_hours, &login.time_zone)?;
+            hours(&at, "allowed_hours", &login.allowed_hours, &login.time_zone)?;
             let twice = self
                 .authenticators
                 .iter()
@@ -151,8 +158,33 @@ impl Document {
                 }
             }
         }
+        for (name, policy) in &self.request_policies {
+            request_policy(name, policy)?;
+        }
         Ok(())
     }
+}
+
+fn request_policy(name: &str, policy: &RequestPolicy) -> Result<(), Bad> {
+    let at = policy_at(name);
+    self::name(&at, name)?;
+    for (key, list) in [
+        ("targets", &policy.targets),
+        ("requesters", &policy.requesters),
+        ("break_glass", &policy.break_glass),
+    ] {
+        names_once(&format!("{at}/{key}"), list)?;
+    }
+    once(&format!("{at}/approvals"), &policy.approvals, |one| {
+        one.role.clone()
+    })?;
+    hours(&at, "hours", &policy.hours, &policy.time_zone)?;
+    if let Some(auto) = &policy.auto_approve {
+        let at = format!("{at}/auto_approve");
+        once_in(&format!("{at}/addresses"), &auto.addresses)?;
+        hours(&at, "hours", &auto.hours, &auto.time_zone)?;
+    }
+    Ok(())
 }
 
 impl Guard {
@@ -265,9 +297,9 @@ fn functions(at: &str, list: &[String]) -> Result<(), Bad> {
     qualified_once(at, list, problem, |parsed| !parsed.rest.is_empty())
 }
 
-/// When a login may be used.
-fn hours(at: &str, hours: &[String], zone: &Option<String>) -> Result<(), Bad> {
-    let at_hours = format!("{at}/allowed_hours");
+/// When something may be used.
+fn hours(at: &str, key: &str, hours: &[String], zone: &Option<String>) -> Result<(), Bad> {
+    let at_hours = format!("{at}/{key}");
     let parse = |text: &String| text.parse::<hours::Window>();
     for (index, text) in hours.iter().enumerate() {
         if let Err(problem) = parse(text) {
@@ -281,7 +313,7 @@ fn hours(at: &str, hours: &[String], zone: &Option<String>) -> Result<(), Bad> {
         (false, None) => Err(Bad::at(at_hours, "hours need their time_zone")),
         (true, Some(_)) => Err(Bad::at(
             format!("{at}/time_zone"),
-            "it is that of allowed_hours, and there are none",
+            format!("it is that of {key}, and there are none"),
         )),
         _ => Ok(()),
     }

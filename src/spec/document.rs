@@ -1,11 +1,15 @@
 //! A spec as its text has it: what may be written there. Pure.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::guard::rule::{Action, Class, Rule, Window};
+/// What may be asked for, by whom, and who must say yes.
+pub use crate::request::policy::given::Given as RequestPolicy;
 /// All of an issuer but its keys.
 pub use crate::verify::issuer::definition::Definition as Issuer;
 
@@ -49,6 +53,13 @@ pub struct Document {
     pub writing_functions: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<Issuer>,
+    /// By their names.
+    #[serde(
+        default,
+        deserialize_with = "once_each",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub request_policies: BTreeMap<String, RequestPolicy>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +201,38 @@ pub struct Guard {
     pub forbid: Vec<Class>,
 }
 
+/// A name that comes twice would hide the first.
+fn once_each<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, RequestPolicy>, D::Error> {
+    struct Each;
+    impl<'de> Visitor<'de> for Each {
+        type Value = BTreeMap<String, RequestPolicy>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut policies = BTreeMap::new();
+            while let Some((name, policy)) = map.next_entry::<String, RequestPolicy>()? {
+                if policies.contains_key(&name) {
+                    return Err(A::Error::custom(format!("\"{name}\" is declared already")));
+                }
+                policies.insert(name, policy);
+            }
+            Ok(policies)
+        }
+    }
+    deserializer.deserialize_map(Each)
+}
+
+/// The place of a request policy: a JSON pointer.
+pub fn policy_at(name: &str) -> String {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    format!("/request_policies/{name}")
+}
+
 fn yes() -> bool {
     true
 }
@@ -219,6 +262,7 @@ pub enum Locked<'a> {
     MembersOf(&'a str),
     Issuer(&'a str),
     Writers,
+    RequestPolicy(&'a str),
 }
 
 impl Document {
@@ -236,12 +280,14 @@ impl Document {
         let issuers = self.issuers.iter().map(|one| &one.name);
         // Guards lock their roles as they are set, once that may be.
         let writers = self.writing_functions.first();
+        let policies = self.request_policies.keys();
         scopes
             .chain(authenticators.map(|one| Locked::Made(&one.name)))
             .chain(logins.map(Locked::Role))
             .chain(members.map(|role| Locked::MembersOf(role)))
             .chain(issuers.map(|name| Locked::Issuer(name)))
             .chain(writers.map(|_| Locked::Writers))
+            .chain(policies.map(|name| Locked::RequestPolicy(name)))
             .collect()
     }
 }

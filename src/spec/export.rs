@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{
-    Authenticator, Document, Future, FutureClass, Grants, Guard, Login, Membership, Mode, Scope,
-    VERSION,
+    Authenticator, Document, Future, FutureClass, Grants, Guard, Login, Membership, Mode,
+    RequestPolicy, Scope, VERSION,
 };
 use super::memberships::is_declarable;
 use super::{At, Error, entries, names, state, steps};
@@ -15,6 +15,8 @@ use crate::guard::rule::ACTIONS;
 use crate::label::{self, Kind, Metadata};
 use crate::pg::name::Name;
 use crate::pg::{catalog, compat, identity};
+use crate::request;
+use crate::request::policy::RoleRef;
 use crate::scope::plan::{Grant, Holdings, Need, Object, Other};
 use crate::scope::privilege::{Class, Privilege};
 use crate::scope::{self, held, planning};
@@ -32,6 +34,7 @@ pub fn export(roles: Option<Vec<Option<Name>>>, mode: &str) -> Result<Document, 
         mode,
         ..Document::default()
     };
+    let is_everything = roles.is_none();
     match roles {
         None => everything(&mut document)?,
         Some(roles) => {
@@ -45,6 +48,7 @@ pub fn export(roles: Option<Vec<Option<Name>>>, mode: &str) -> Result<Document, 
         }
     }
     document.memberships = memberships(&document)?;
+    document.request_policies = request_policies(&document, is_everything)?;
     Ok(document)
 }
 
@@ -127,6 +131,27 @@ fn named(document: &mut Document, name: &str) -> Result<(), Error> {
         _ => document.roles.push(role.name),
     }
     Ok(())
+}
+
+/// The caller's: all, or those that give a role of the document.
+fn request_policies(
+    document: &Document,
+    all: bool,
+) -> Result<BTreeMap<String, RequestPolicy>, Error> {
+    let caller = identity::current_user();
+    let is_named = |target: &RoleRef| {
+        let name = target.shown();
+        let mut scopes = document.scopes.iter();
+        target.is_there()
+            && (document.roles.contains(&name) || scopes.any(|scope| scope.name == name))
+    };
+    let policies = request::policies().at("/request_policies")?;
+    let policies = policies
+        .into_iter()
+        .filter(|policy| policy.is_of(caller) && (all || policy.is.targets.iter().any(is_named)));
+    Ok(policies
+        .map(|policy| (policy.name, policy.is.given()))
+        .collect())
 }
 
 struct Policy {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::document::{Document, Issuer};
-use super::steps::{Found, IssuerChange, Step, Work, array, require_function};
+use super::steps::{Found, IssuerChange, Step, Work, require_function};
 use super::{At, Error};
 use crate::jwt::Algorithm;
 use crate::pg::spi;
@@ -84,21 +84,21 @@ fn columns(issuer: &Issuer) -> Vec<(&'static str, String)> {
     };
     vec![
         ("issuer", spi::literal(&issuer.issuer)),
-        ("audiences", array(&issuer.audiences)),
-        ("algorithms", array(&issuer.algorithms)),
+        ("audiences", spi::array(&issuer.audiences)),
+        ("algorithms", spi::array(&issuer.algorithms)),
         ("role_claim", text(&issuer.role_claim)),
         (
             "allowed_roles",
             issuer
                 .allowed_roles
                 .as_deref()
-                .map_or("NULL".to_owned(), array),
+                .map_or("NULL".to_owned(), spi::array),
         ),
         ("anon_role", text(&issuer.anon_role)),
         ("leeway", seconds(issuer.leeway)),
         ("require_exp", issuer.require_exp.to_string()),
         ("max_age", seconds(issuer.max_age)),
-        ("token_types", array(&issuer.token_types)),
+        ("token_types", spi::array(&issuer.token_types)),
         ("required_claims", spi::literal(&issuer.required())),
         ("role_map", text(&issuer.map())),
         ("bound", spi::literal(&issuer.bound)),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::check::Bad;
-use super::document::Document;
+use super::document::{Document, policy_at};
 
 impl Document {
     /// Reads a text; keys that no spec has, or twice, are refused.
@@ -22,7 +22,7 @@ impl Document {
 
 /// Serde takes an array for an object's values in their order. Nobody should write a spec so.
 fn objects(at: &str, value: &Value) -> Result<(), Bad> {
-    const LISTS: [&str; 8] = [
+    const LISTS: [&str; 9] = [
         "scopes",
         "grants",
         "future",
@@ -31,6 +31,7 @@ fn objects(at: &str, value: &Value) -> Result<(), Bad> {
         "logins",
         "guards",
         "issuers",
+        "approvals",
     ];
     let Value::Object(members) = value else {
         return Err(Bad::at(at, "invalid type: expected an object"));
@@ -39,6 +40,14 @@ fn objects(at: &str, value: &Value) -> Result<(), Bad> {
         let items = members.get(list).and_then(Value::as_array);
         for (index, item) in items.into_iter().flatten().enumerate() {
             objects(&format!("{at}/{list}/{index}"), item)?;
+        }
+    }
+    let policies = members.get("request_policies").and_then(Value::as_object);
+    for (name, policy) in policies.into_iter().flatten() {
+        let at = policy_at(name);
+        objects(&at, policy)?;
+        if let Some(conditions @ Value::Array(_)) = policy.get("auto_approve") {
+            objects(&format!("{at}/auto_approve"), conditions)?;
         }
     }
     Ok(())
@@ -182,6 +191,71 @@ mod tests {
                 r#"{"version":1,"issuers":[{"name":"a","issuer":"x","keys":"k"}]}"#,
                 "/issuers/0/keys",
                 "unknown field `keys`",
+            ),
+            (
+                r#"{"version":1,"request_policies":["p"]}"#,
+                "/request_policies",
+                "expected an object",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":["membership",["a"],["b"],[]]}}"#,
+                "/request_policies/p",
+                "expected an object",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[["c",1]]}}}"#,
+                "/request_policies/p/approvals/0",
+                "expected an object",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[{"role":"c"}],"auto_approve":["1 hour"]}}}"#,
+                "/request_policies/p/auto_approve",
+                "expected an object",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"a/b":{"kind":"membership","requesters":["b"],"approvals":[]}}}"#,
+                "/request_policies/a~1b",
+                "missing field `targets`",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[],"creator":"c"}}}"#,
+                "/request_policies/p/creator",
+                "unknown field `creator`",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[]},"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[]}}}"#,
+                "/request_policies",
+                "declared already",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[]}}}"#,
+                "/request_policies/",
+                "empty",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a","a"],"requesters":["b"],"approvals":[]}}}"#,
+                "/request_policies/p/targets/1",
+                "declared already",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[{"role":"c"},{"role":"c","n":2}]}}}"#,
+                "/request_policies/p/approvals/1",
+                "declared already",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[],"hours":["8-18"],"time_zone":"UTC"}}}"#,
+                "/request_policies/p/hours/0",
+                "are not hours",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[],"auto_approve":{"max_duration":"1 h","hours":["daily 08:00-18:00"]}}}}"#,
+                "/request_policies/p/auto_approve/hours",
+                "time_zone",
+            ),
+            (
+                r#"{"version":1,"request_policies":{"p":{"kind":"membership","targets":["a"],"requesters":["b"],"approvals":[],"auto_approve":{"hours":[]}}}}"#,
+                "/request_policies/p/auto_approve",
+                "missing field `max_duration`",
             ),
             (r#"{"version":1,"a/b~c":1}"#, "/a~1b~0c", "unknown field"),
             (

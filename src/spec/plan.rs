@@ -5,7 +5,7 @@
 
 use super::document::{Document, Mode, Scope};
 use super::steps::{Found, Plan, Step};
-use super::{Error, authenticators, guards, issuers, logins, memberships};
+use super::{Error, authenticators, guards, issuers, logins, memberships, requests};
 
 pub fn plan(document: &Document) -> Result<Plan, Error> {
     let mut found = Found::default();
@@ -27,6 +27,7 @@ pub fn plan(document: &Document) -> Result<Plan, Error> {
     logins::steps(document, &mut found)?;
     issuers::steps(document, &mut found)?;
     guards::steps(document, &mut found)?;
+    requests::steps(document, &mut found)?;
     // What is made comes before what refers to it. REVOKE on a table takes its columns along, so that
     // these are granted after it. Who loses a membership does before others get it,
     // since roles cannot be members of each other. Who gets a role is guarded from the first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{Authenticator, Issuer};
+use super::document::{Authenticator, Issuer, RequestPolicy};
 use super::{Error, state};
 use crate::admission::Rules;
 use crate::guard::rule::{Action, Rule};
@@ -41,6 +41,11 @@ pub enum Work {
         role: String,
         action: Action,
         rule: Rule,
+    },
+    /// `None`: dropped.
+    RequestPolicy {
+        name: String,
+        declared: Option<Box<RequestPolicy>>,
     },
     /// Whether a function may write for roles that only read.
     Writes {
@@ -174,13 +179,4 @@ pub fn label_step(role: &str, metadata: &Metadata, change: Change) -> Step {
             change,
         },
     }
-}
-
-/// A list as SQL writes it.
-pub fn array(items: &[String]) -> String {
-    if items.is_empty() {
-        return "'{}'".to_owned();
-    }
-    let items: Vec<String> = items.iter().map(|item| spi::literal(item)).collect();
-    format!("ARRAY[{}]", items.join(", "))
 }

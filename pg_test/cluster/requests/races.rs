@@ -227,3 +227,38 @@ fn a_failover_keeps_an_approved_start() {
         "treasure"
     );
 }
+
+#[test]
+fn race_of_two_who_make_a_policy_of_one_name() {
+    let scene = Scene::new("request_race_name");
+    let makers = ["one", "two"].map(|name| scene.f.role(name, "LOGIN"));
+    let mut admin = scene.f.admin();
+    for maker in &makers {
+        admin.run(&format!(
+            "GRANT {} TO {maker} WITH ADMIN OPTION; GRANT EXECUTE ON FUNCTION scope.create_request_policy TO {maker}",
+            scene.owner
+        ));
+    }
+    for (more, code) in [("", "42710"), (", replace => true", "42501")] {
+        let sql = scene.policy_sql("prod", "membership", &scene.owner, more);
+        let mut first = scene.f.login(&makers[0]);
+        first.run(&format!("BEGIN; {sql}"));
+        std::thread::scope(|threads| {
+            let second = threads.spawn(|| scene.f.login(&makers[1]).attempt(&sql));
+            wait_until("the other waits", 20, || {
+                scene.f.admin().holds(&format!(
+                    "EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{}' AND wait_event_type = 'Lock')",
+                    makers[1]
+                ))
+            });
+            first.run("COMMIT");
+            let refusal = second.join().expect("a thread").expect_err("it was there");
+            assert_eq!(refusal.code, code, "{refusal}");
+        });
+        admin.assert_that(&format!(
+            "(SELECT created_by = '{}' FROM scope.request_policies)",
+            makers[0]
+        ));
+        admin.run("SELECT scope.drop_request_policy('prod')");
+    }
+}

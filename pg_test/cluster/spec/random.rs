@@ -43,7 +43,7 @@ fn mischief(dice: &mut Dice, db: &str) -> String {
     let place = dice.pick(&["IN SCHEMA app", "IN SCHEMA app", "IN SCHEMA public", ""]);
     let guarded = dice.pick(&["one", "two", "group", "login"]);
     let action = dice.pick(&["alert", "block"]);
-    match dice.roll(20) {
+    match dice.roll(22) {
         0..=2 => format!("GRANT {word} ON {table} TO {scope}"),
         3 => format!("REVOKE {word} ON {table} FROM {scope}"),
         4 => format!("SET ROLE {owner}; GRANT {word} ON app.customers TO {scope}; RESET ROLE"),
@@ -93,8 +93,44 @@ fn mischief(dice: &mut Dice, db: &str) -> String {
             "SELECT scope.allow_writes('app.f(int, text)', {})",
             dice.pick(&["true", "false"])
         ),
+        19 => format!(
+            "SELECT scope.create_request_policy('{}', '{{{db}_{}}}', '{{{person},{db}_group}}', '[{{\"role\": \"{owner}\", \"n\": {}}}]',
+                default_duration => '{}', reason_pattern => {}, replace => true)",
+            dice.pick(&["p", "q/~ \"r\""]),
+            dice.pick(&["one", "two", "group"]),
+            dice.roll(2) + 1,
+            dice.pick(&["8 hours", "90 min"]),
+            dice.pick(&["NULL", "'^INC'"]),
+        ),
+        20 => format!("SELECT scope.drop_request_policy('{}', true)", dice.pick(&["p", "q/~ \"r\""])),
         _ => format!("GRANT SELECT ON pg_catalog.pg_authid TO {scope}"),
     }
+}
+
+const POLICIES: [&str; 4] = [
+    "",
+    r#","require":"any","max_duration":"2 h","pending_for":"3 days","ticket_required":true"#,
+    r#","reason_pattern":null,"hours":["Mon 03:00-04:00","daily 01:00-02:00"],"time_zone":"UTC","break_glass":["DB_ana","DB_owner"]"#,
+    r#","auto_approve":{"max_duration":"10 min","addresses":["10.0.0.0/8","::1/128"],"member_of":"DB_ben"}"#,
+];
+
+/// What may be asked for.
+fn any_policies(dice: &mut Dice, db: &str) -> String {
+    let mut policies = Vec::new();
+    for name in ["p", r#"q/~ \"r\""#] {
+        if dice.roll(2) == 0 {
+            let target = dice.pick(&["one", "two", "group"]);
+            let kind = match target {
+                "group" => "membership",
+                _ => dice.pick(&["membership", "credential", "statement"]),
+            };
+            let more = dice.pick(&POLICIES).replace("DB", db);
+            policies.push(format!(
+                r#""{name}":{{"kind":"{kind}","targets":["{db}_{target}"],"requesters":["{db}_ana"],"approvals":[{{"role":"{db}_owner"}},{{"role":"{db}_ben","n":2}}]{more}}}"#
+            ));
+        }
+    }
+    format!(r#""request_policies":{{{}}}"#, policies.join(","))
 }
 
 const GUARDS: [&str; 4] = [
@@ -171,8 +207,9 @@ fn any_spec(dice: &mut Dice, db: &str, mode: &str) -> String {
         }
     }
     let guards = any_guards(dice, db);
+    let policies = any_policies(dice, db);
     format!(
-        r#"{{"version":1,"mode":"{mode}","roles":["{db}_group"],"scopes":[{scopes}],"memberships":[{}],{guards}}}"#,
+        r#"{{"version":1,"mode":"{mode}","roles":["{db}_group"],"scopes":[{scopes}],"memberships":[{}],{guards},{policies}}}"#,
         memberships.join(",")
     )
 }
@@ -208,6 +245,9 @@ fn state(admin: &mut Session, db: &str) -> Vec<String> {
         "SELECT concat_ws(' ', 'hours', h, time_zone) FROM scope.credentials, unnest(allowed_hours) h WHERE role = '{db}_login' ORDER BY 1"
     )));
     state.extend(admin.column("SELECT 'writes ' || function FROM scope.writing_function"));
+    state.extend(admin.column(
+        "SELECT 'policy ' || name || ' ' || (to_jsonb(p) - 'changed_at')::text FROM scope.request_policies p ORDER BY 1",
+    ));
     state
 }
 
@@ -235,7 +275,7 @@ fn every_spec_is_reached_from_every_state_and_once_is_enough() {
             // takes the place of the one before, and a policy is declared whole.
             let replaced = |held: &str| {
                 let words: Vec<&str> = held.split(' ').take(3).collect();
-                held.starts_with("guard ")
+                (held.starts_with("guard ") || held.starts_with("policy "))
                     && after.iter().any(|now| now.starts_with(&words.join(" ")))
             };
             assert!(
