@@ -1,14 +1,14 @@
 //! What is done around a piece of work of PostgreSQL's, on its stack of error contexts: while an error is being
 //! reported whoever explains is asked, and the text of the statement that is running is found by its entry.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 
 use crate::pg::list::elements;
-use crate::pg::raw;
 use crate::pg::statement::{self, Redact, Running, strike_out};
+use crate::pg::{prepared, raw};
 
 unsafe extern "C-unwind" {
     /// utils/elog.h
@@ -23,6 +23,7 @@ pub fn install(explain: unsafe fn()) {
     statement::known_by(Running {
         hide,
         is_call_alone,
+        is_run_whole,
     });
 }
 
@@ -42,13 +43,13 @@ pub unsafe fn explaining(text: *const c_char, next: impl FnOnce()) {
     unsafe { inside(Entry::Text(text), next) }
 }
 
-/// The same around the run of a query.
+/// The same around the run of a query, to its end or for some rows.
 ///
 /// # Safety
 /// As [`explaining`]; a query that has been started.
-pub unsafe fn running(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
+pub unsafe fn running(query: *mut pg_sys::QueryDesc, rows: u64, next: impl FnOnce()) {
     // SAFETY: by contract.
-    unsafe { inside(Entry::Query(query), next) }
+    unsafe { inside(Entry::Query(query, rows), next) }
 }
 
 unsafe fn inside(mut entry: Entry, next: impl FnOnce()) {
@@ -70,7 +71,8 @@ unsafe fn inside(mut entry: Entry, next: impl FnOnce()) {
 enum Entry {
     /// With the text of a statement, or NULL.
     Text(*const c_char),
-    Query(*mut pg_sys::QueryDesc),
+    /// 0 rows: all.
+    Query(*mut pg_sys::QueryDesc, u64),
 }
 
 impl Entry {
@@ -90,7 +92,7 @@ impl Entry {
         match self {
             Entry::Text(text) => text,
             // SAFETY: by contract.
-            Entry::Query(query) => unsafe { (*query).sourceText },
+            Entry::Query(query, _) => unsafe { (*query).sourceText },
         }
     }
 }
@@ -117,7 +119,7 @@ fn only_statement() -> Option<*mut pg_sys::QueryDesc> {
     let mut statements =
         entries().filter(|entry| !matches!(entry, Entry::Text(text) if text.is_null()));
     match (statements.next(), statements.next()) {
-        (Some(Entry::Query(query)), None) => Some(query),
+        (Some(Entry::Query(query, _)), None) => Some(query),
         _ => None,
     }
 }
@@ -162,7 +164,7 @@ fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
     unsafe {
         let function = (*(*call).flinfo).fn_oid;
         let Some(query) = only_statement() else {
-            return pg_sys::ActivePortal.is_null();
+            return is_fast_path(call);
         };
         if !is_of_the_client(query) {
             return false;
@@ -176,8 +178,27 @@ fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
     }
 }
 
+/// For [`statement::is_run_whole`].
+fn is_run_whole() -> bool {
+    match entries().last() {
+        Some(Entry::Query(_, rows)) => rows == 0,
+        _ => true,
+    }
+}
+
+/// Is it the protocol's own call of the function? Much else runs without a portal and a statement: what the planner works out in advance, the
+/// checks of domains while a text is parsed, triggers at COMMIT, functions in indexes under autovacuum. All of that calls from an expression.
+///
+/// # Safety
+/// As [`is_call_alone`].
+unsafe fn is_fast_path(call: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: by contract; reads of backend globals.
+    unsafe { pg_sys::ActivePortal.is_null() && (*(*call).flinfo).fn_expr.is_null() }
+}
+
 /// Does what the client has sent run by this query itself? Triggers run when the statement that has set them off is done, or at COMMIT:
-/// nothing runs around theirs. Only the protocol makes a portal without a name.
+/// nothing runs around theirs. Only the protocol makes a portal without a name. What PREPARE has made, in a function of somebody else's perhaps,
+/// may have taken the name of a statement of the client's.
 ///
 /// # Safety
 /// A query that runs.
@@ -185,7 +206,11 @@ unsafe fn is_of_the_client(query: *mut pg_sys::QueryDesc) -> bool {
     // SAFETY: NULL, or the portal that is running; its name is terminated.
     unsafe {
         let portal = pg_sys::ActivePortal;
-        !portal.is_null() && (*portal).queryDesc == query && *(*portal).name == 0
+        if portal.is_null() || (*portal).queryDesc != query || *(*portal).name != 0 {
+            return false;
+        }
+        let prepared = (*portal).prepStmtName;
+        prepared.is_null() || prepared::is_from_sql(CStr::from_ptr(prepared)) == Some(false)
     }
 }
 

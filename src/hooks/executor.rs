@@ -39,14 +39,14 @@ struct Query;
 
 impl Running for Query {
     #[inline(always)]
-    unsafe fn run(query: *mut pg_sys::QueryDesc, next: impl FnOnce()) {
+    unsafe fn run(query: *mut pg_sys::QueryDesc, rows: u64, next: impl FnOnce()) {
         // SAFETY: by contract.
         unsafe {
             let is_quiet = is_of_no_concern(query);
             if is_quiet && !guards::rows::may_have_changed() {
-                running(query, next);
+                running(query, rows, next);
             } else {
-                run(query, is_quiet, next);
+                run(query, is_quiet, rows, next);
             }
             statements::ran(query);
             // Only a switch leaves something, after which no session is quiet.
@@ -66,13 +66,13 @@ extern "C-unwind" fn settle() {
 /// As [`Running::run`].
 #[cold]
 #[inline(never)]
-unsafe fn run(query: *mut pg_sys::QueryDesc, is_quiet: bool, next: impl FnOnce()) {
+unsafe fn run(query: *mut pg_sys::QueryDesc, is_quiet: bool, rows: u64, next: impl FnOnce()) {
     // SAFETY: by contract.
     unsafe {
         if !is_quiet {
             before_run(query);
         }
-        guards::rows::run_query(query, is_quiet, || running(query, next));
+        guards::rows::run_query(query, is_quiet, || running(query, rows, next));
     }
 }
 

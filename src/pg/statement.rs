@@ -17,6 +17,8 @@ pub struct Running {
     pub hide: fn(Redact) -> Option<bool>,
     /// As [`is_call_alone`].
     pub is_call_alone: fn(pg_sys::FunctionCallInfo) -> bool,
+    /// As [`is_run_whole`].
+    pub is_run_whole: fn() -> bool,
 }
 
 static RUNNING: OnceLock<Running> = OnceLock::new();
@@ -70,6 +72,11 @@ pub fn is_call_alone(call: pg_sys::FunctionCallInfo) -> bool {
     RUNNING
         .get()
         .is_some_and(|running| (running.is_call_alone)(call))
+}
+
+/// Is what the client has sent run to its end, whatever the client does? By the protocol it may ask for some rows, and for more later or never.
+pub fn is_run_whole() -> bool {
+    RUNNING.get().is_none_or(|running| (running.is_run_whole)())
 }
 
 /// The qualified name of a relation, once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
-use super::raw;
+use super::{raw, statement};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -206,11 +206,16 @@ pub fn ends_with_statement() -> bool {
 }
 
 /// Does the transaction end with this statement, whatever the client does? Then it will. False in a transaction block, also in that of a
-/// message with several statements, and in a subtransaction.
+/// message with several statements and of a pipeline, in a subtransaction, and where the client has asked for some rows only.
 pub fn ends_at_once() -> bool {
     // SAFETY: reads backend globals; outside of a block PostgreSQL takes note that the statement is to be committed, and raises nothing.
     unsafe {
-        if raw::IsTransactionBlock() || pg_sys::IsSubTransaction() {
+        let pipelined = pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_PIPELINING as i32 != 0;
+        if raw::IsTransactionBlock()
+            || pg_sys::IsSubTransaction()
+            || pipelined
+            || !statement::is_run_whole()
+        {
             return false;
         }
         pg_sys::PreventInTransactionBlock(true, c"the statement".as_ptr());

@@ -7,8 +7,9 @@ static mut PREVIOUS_EXECUTOR_RUN: pg_sys::ExecutorRun_hook_type = None;
 /// What is done around ExecutorRun.
 pub trait Running {
     /// # Safety
-    /// From the hook, with a query that has been started; `next` runs it and owns nothing, because an error jumps over it.
-    unsafe fn run(query: *mut pg_sys::QueryDesc, next: impl FnOnce());
+    /// From the hook, with a query that has been started; `next` runs it, for so many rows or to its end (0), and owns nothing, because an error
+    /// jumps over it.
+    unsafe fn run(query: *mut pg_sys::QueryDesc, rows: u64, next: impl FnOnce());
 }
 
 /// Hooks ExecutorRun, whose arguments differ.
@@ -41,8 +42,8 @@ unsafe extern "C-unwind" fn executor_run<R: Running>(
     unsafe {
         let next = PREVIOUS_EXECUTOR_RUN.unwrap_or(standard_ExecutorRun);
         #[cfg(not(any(feature = "pg18", feature = "pg19")))]
-        R::run(query, || next(query, direction, count, execute_once));
+        R::run(query, count, || next(query, direction, count, execute_once));
         #[cfg(any(feature = "pg18", feature = "pg19"))]
-        R::run(query, || next(query, direction, count));
+        R::run(query, count, || next(query, direction, count));
     }
 }
