@@ -263,7 +263,7 @@ COMMENT ON COLUMN scope.requests.signed IS 'Somebody has looked at it since; see
 COMMENT ON COLUMN scope.requests.statement IS 'The statement that is to run.';
 COMMENT ON COLUMN scope.requests.parameters IS 'Its parameters.';
 COMMENT ON COLUMN scope.requests.expected_rows IS 'How many rows it returns or changes; any other number, and nothing of it stays.';
-COMMENT ON COLUMN scope.requests.digest IS 'SHA-256 of all that is approved: the statement, its parameters, the number of rows, the search path.';
+COMMENT ON COLUMN scope.requests.digest IS 'SHA-256 of all that is approved: the statement, its parameters, the number of rows, the search path, what its names mean.';
 COMMENT ON COLUMN scope.requests.error IS 'Why it could not begin.';
 COMMENT ON COLUMN scope.requests.mine IS 'The caller has asked for it.';
 COMMENT ON COLUMN scope.requests.to_decide IS 'The caller may decide on it now.';

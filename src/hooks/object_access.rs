@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::error_context::explaining;
@@ -15,7 +16,7 @@ use super::{quiet, statements};
 use crate::lock::verdict::{Event, Statement, Violation};
 use crate::lock::{self, is_bound, triggers};
 use crate::login;
-use crate::pg::{catalog, timer};
+use crate::pg::{catalog, spi, timer};
 use crate::session::planted::{self, Meaning};
 use crate::session::{claim_settings, gate, leftovers, switch_state, switching};
 
@@ -30,6 +31,19 @@ pub fn install() {
     }
 }
 
+#[cold]
+#[pg_guard]
+extern "C-unwind" fn refuse_in_given() {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied to run functions while a statement for approval is read",
+        function_name!(),
+    )
+    .set_detail("One of its literals is of a type with a domain whose check calls a function.")
+    .set_hint("Give the value as a parameter, of a type without such a domain.")
+    .report(PgLogLevel::ERROR);
+}
+
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,
     class: pg_sys::Oid,
@@ -37,6 +51,9 @@ unsafe extern "C-unwind" fn object_access(
     sub_object: i32,
     argument: *mut c_void,
 ) {
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && spi::is_analysing_given() {
+        refuse_in_given();
+    }
     if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && quiet::is_quiet() {
         if claim_settings::reads(object) {
             before_read();

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-pub use walkers::{Walker, expression_tree_walker, query_tree_walker};
+pub use walkers::{Walker, expression_tree_walker, is_json_expression, query_tree_walker};
 
 pub use port::{Peer, Port, name_of_authentication_method};
 pub use settings::{

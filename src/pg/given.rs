@@ -6,16 +6,19 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::compat::{expression_tree_walker, query_tree_walker};
-use super::list::elements;
-use super::{catalog, spi};
+use super::compat::{expression_tree_walker, is_json_expression, query_tree_walker};
+use super::list::{elements, oids};
+use super::{catalog, spi, text};
 
 /// What a statement names, by OIDs, in the views that it reads too.
 #[derive(Debug, Default)]
 pub struct Named {
     pub functions: Vec<u32>,
+    /// Of all that it computes and reads.
     pub types: Vec<u32>,
     pub relations: Vec<u32>,
+    /// Of the relations, those that it inserts into, updates or deletes from.
+    pub written: Vec<u32>,
     /// Does it return rows?
     pub returns_rows: bool,
 }
@@ -38,16 +41,16 @@ pub fn look(sql: &str, parameters: usize) -> Option<Named> {
                 returns_rows: !(*source).resultDesc.is_null(),
                 ..Named::default()
             };
-            let relations = (*source).relationOids;
-            if !relations.is_null() {
-                let length = usize::try_from((*relations).length).unwrap_or(0);
-                let cells = (*relations).elements;
-                let oid = |place: usize| u32::from((*cells.add(place)).oid_value);
-                named.relations = (0..length).map(oid).collect();
-            }
+            named.relations = oids((*source).relationOids).collect();
             for query in elements((*source).query_list) {
                 note(query.cast(), (&raw mut named).cast());
             }
+            named.relations.sort_unstable();
+            named.relations.dedup();
+            named.functions.sort_unstable();
+            named.functions.dedup();
+            named.types.sort_unstable();
+            named.types.dedup();
             Some(named)
         }
     })
@@ -92,17 +95,64 @@ unsafe extern "C-unwind" fn note(node: *mut pg_sys::Node, context: *mut c_void) 
         }
         let named = context.cast::<Named>();
         match (*node).type_ {
-            pg_sys::NodeTag::T_Query => return query_tree_walker(node.cast(), note, context, 0),
-            pg_sys::NodeTag::T_CoerceToDomain => {
-                let domain = (*node.cast::<pg_sys::CoerceToDomain>()).resulttype;
-                (*named).types.push(domain.into());
+            pg_sys::NodeTag::T_Query => {
+                let query = node.cast::<pg_sys::Query>();
+                let target = usize::try_from((*query).resultRelation).unwrap_or(0);
+                let place = target.checked_sub(1);
+                let entry = place.and_then(|place| elements((*query).rtable).nth(place));
+                if let Some(entry) = entry {
+                    let relation = (*entry.cast::<pg_sys::RangeTblEntry>()).relid;
+                    (*named).written.push(relation.into());
+                }
+                return query_tree_walker(query, note, context, 0);
             }
-            _ => {
+            pg_sys::NodeTag::T_RangeTblFunction => {
+                let function = node.cast::<pg_sys::RangeTblFunction>();
+                (*named).types.extend(oids((*function).funccoltypes));
+            }
+            pg_sys::NodeTag::T_TableFunc => {
+                let function = node.cast::<pg_sys::TableFunc>();
+                (*named).types.extend(oids((*function).coltypes));
+            }
+            tag => {
+                if has_type(tag) {
+                    (*named).types.push(pg_sys::exprType(node).into());
+                }
                 pg_sys::check_functions_in_node(node, Some(note_function), context);
             }
         }
         expression_tree_walker(node, note, context)
     }
+}
+
+/// Is it an expression that has a type by itself, rather than that of a part?
+fn has_type(tag: pg_sys::NodeTag) -> bool {
+    use pg_sys::NodeTag::*;
+    matches!(
+        tag,
+        T_Var
+            | T_Const
+            | T_Param
+            | T_Aggref
+            | T_WindowFunc
+            | T_SubscriptingRef
+            | T_FuncExpr
+            | T_OpExpr
+            | T_NullIfExpr
+            | T_FieldSelect
+            | T_FieldStore
+            | T_RelabelType
+            | T_CoerceViaIO
+            | T_ArrayCoerceExpr
+            | T_ConvertRowtypeExpr
+            | T_CaseExpr
+            | T_ArrayExpr
+            | T_RowExpr
+            | T_CoalesceExpr
+            | T_MinMaxExpr
+            | T_CoerceToDomain
+            | T_CoerceToDomainValue
+    ) || is_json_expression(tag)
 }
 
 #[pg_guard]
@@ -114,9 +164,13 @@ unsafe extern "C-unwind" fn note_function(function: pg_sys::Oid, context: *mut c
 
 /// The first column of what a text returns, as text, with parameters as text.
 pub fn lines(sql: &str, parameters: &[Option<String>]) -> spi::SpiResult<Vec<String>> {
-    let arguments = arguments(parameters);
-    let rows = spi::query(sql, &arguments, |row| row.get::<String>(1))?;
-    Ok(rows.into_iter().flatten().collect())
+    let mut lines = Vec::new();
+    spi::counted(sql, &arguments(parameters), &mut |description, tuple| {
+        // SAFETY: a row of the result, and its description; NULL, or a terminated copy.
+        lines.extend(unsafe { text::owned(pg_sys::SPI_getvalue(tuple, description, 1)) });
+        Ok(())
+    })?;
+    Ok(lines)
 }
 
 fn arguments(parameters: &[Option<String>]) -> Vec<DatumWithOid<'static>> {

@@ -18,3 +18,15 @@ pub unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut c_v
     // SAFETY: within the list's length.
     (0..length).map(move |index| unsafe { (*(*list).elements.add(index)).ptr_value })
 }
+
+/// The OIDs in a list of OIDs.
+///
+/// # Safety
+/// As [`elements`], of OIDs.
+pub unsafe fn oids(list: *mut pg_sys::List) -> impl Iterator<Item = u32> {
+    // SAFETY: by contract.
+    let length = unsafe { list.as_ref() }.map_or(0, |list| list.length);
+    // SAFETY: within the list's length.
+    (0..usize::try_from(length).unwrap_or(0))
+        .map(move |index| unsafe { (*(*list).elements.add(index)).oid_value.into() })
+}

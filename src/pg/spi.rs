@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_char;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -201,16 +202,16 @@ fn first_column<'a>(
     rows
 }
 
-/// Runs a statement, and says how many rows it has returned or changed.
+/// Runs a statement that somebody else has given, and says how many rows it has returned or changed.
 pub(super) fn counted(
     sql: &str,
     arguments: &[DatumWithOid<'_>],
     look: &mut Look<'_>,
 ) -> SpiResult<u64> {
-    run(Plan::Once(sql), arguments, false, look)
+    run(Plan::Given(sql), arguments, false, look)
 }
 
-/// A statement that has been analysed, and not run; its parameters are text. `look` gets the plan, or NULL.
+/// The same, analysed and not run; its parameters are text. `look` gets the plan, or NULL.
 pub(super) fn analysed<R>(
     sql: &str,
     parameters: usize,
@@ -220,7 +221,7 @@ pub(super) fn analysed<R>(
     on_own_terms(|| {
         Spi::connect_mut(|_connected| {
             // SAFETY: SPI is connected, whose memory holds the plan until it is left.
-            look(unsafe { Plan::Once(sql).ready(&mut types) })
+            look(unsafe { Plan::Given(sql).ready(&mut types) })
         })
     })
 }
@@ -229,13 +230,40 @@ pub(super) fn analysed<R>(
 enum Plan<'a> {
     Once(&'a str),
     Kept(&'static str),
+    /// Once, and nothing runs while the text is analysed.
+    Given(&'a str),
+}
+
+/// Is a text being analysed that somebody else has given? Backend-local.
+static ANALYSING_GIVEN: AtomicBool = AtomicBool::new(false);
+
+/// Literals become values while a text is analysed, by the checks of domains in their types, too: then no function of an expression may run.
+#[inline]
+pub fn is_analysing_given() -> bool {
+    ANALYSING_GIVEN.load(Ordering::Relaxed)
+}
+
+/// Until it is dropped, by an error as well.
+struct AnalysingGiven;
+
+impl AnalysingGiven {
+    fn begin() -> Self {
+        ANALYSING_GIVEN.store(true, Ordering::Relaxed);
+        AnalysingGiven
+    }
+}
+
+impl Drop for AnalysingGiven {
+    fn drop(&mut self) {
+        ANALYSING_GIVEN.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Plan<'_> {
     /// # Safety
     /// SPI is connected.
     unsafe fn ready(&self, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
-        let (Plan::Once(sql) | Plan::Kept(sql)) = *self;
+        let (Plan::Once(sql) | Plan::Kept(sql) | Plan::Given(sql)) = *self;
         let kept = || PLANS.with_borrow(|plans| plans.get(sql).copied());
         if let Plan::Kept(_) = self
             && let Some(plan) = kept()
@@ -244,6 +272,7 @@ impl Plan<'_> {
         }
         let text = text::written(sql).unwrap_or_default();
         let count = i32::try_from(types.len()).unwrap_or(0);
+        let _analysing = matches!(self, Plan::Given(_)).then(AnalysingGiven::begin);
         // SAFETY: by contract.
         unsafe {
             let plan = pg_sys::SPI_prepare(text.as_ptr(), count, types.as_mut_ptr());
@@ -303,7 +332,10 @@ fn run(
                 )
             };
             pg_sys::PopActiveSnapshot();
-            Spi::check_status(status)?;
+            // pgrx panics at a success that it does not know, of MERGE with RETURNING.
+            if status < 0 {
+                Spi::check_status(status)?;
+            }
             let processed = pg_sys::SPI_processed;
             let table = pg_sys::SPI_tuptable;
             if !table.is_null() {

@@ -16,7 +16,9 @@ use crate::error::{report, require_preload};
 use crate::pg::arguments::{Text, strings};
 use crate::pg::given::{self, Named};
 use crate::pg::name::Name;
+use crate::pg::statement::is_call_alone;
 use crate::pg::{catalog, clock, identity, json, search_path, server, spi, xact};
+use crate::{bytes, text};
 
 const MOST_BYTES: usize = 20_000;
 const MOST_PARAMETERS: usize = 100;
@@ -33,6 +35,7 @@ fn request_statement(
     ticket: Option<Text>,
     starts_at: Option<TimestampWithTimeZone>,
     policy: Option<Text>,
+    call: pg_sys::FunctionCallInfo,
 ) -> Result<
     TableIterator<
         'static,
@@ -54,6 +57,7 @@ fn request_statement(
             reason: reason.map(|text| text.0),
             ticket: ticket.map(|text| text.0),
             starts_at: starts_at.map(clock::from_sql),
+            is_alone: is_call_alone(call),
         };
         let judge = |request: &mut Request| {
             let (_, digest) = check(request)?;
@@ -92,12 +96,23 @@ fn explain_request(request: Option<i64>) -> Result<SetOfIterator<'static, String
 }
 
 fn given(
-    text: String,
+    sql: String,
     parameters: Vec<Option<String>>,
     expected_rows: Option<i64>,
 ) -> Result<Statement, Error> {
-    if text.len() > MOST_BYTES {
+    if sql.len() > MOST_BYTES {
         return Err(Error::bad("statement", "It is longer than 20,000 bytes."));
+    }
+    let is_seen = |character: char| {
+        matches!(character, '\n' | '\r' | '\t')
+            || !text::is_unseen(character)
+            || bytes::stands_for(character).is_some()
+    };
+    if !sql.chars().all(is_seen) {
+        return Err(Error::bad(
+            "statement",
+            "It has characters that nobody sees; write them as U&'\\200b'.",
+        ));
     }
     if parameters.len() > MOST_PARAMETERS {
         return Err(Error::bad("parameters", "There are more than 100."));
@@ -112,7 +127,7 @@ fn given(
         return Err(Error::bad("expected_rows", "It is a number of rows."));
     }
     Ok(Statement {
-        text,
+        text: sql,
         parameters,
         expected_rows,
         digest: String::new(),
@@ -168,26 +183,67 @@ pub fn check(request: &Request) -> Result<(Named, String), Error> {
         statement.expected_rows,
         statement.search_path,
         request.target_oid,
+        // What its names mean.
+        named.functions,
+        named.types,
+        named.relations,
     ]);
     let hash = digest(&SHA256, approved.to_string().as_bytes());
     let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
     Ok((named, hex.collect()))
 }
 
-/// What it names, or reads by a view, that whoever asked owns: they could make something else of it after it was approved.
+/// What it names, reads by a view or sets off, that whoever asked owns: they could make something else of it after it was approved. What it
+/// sets off: triggers, checks, defaults and indexes of its relations and of those that follow them, checks of domains anywhere in its types.
 fn changeable(named: &Named, roles: &[u32]) -> Result<Option<String>, Error> {
     const SQL: &str = "
-        WITH named AS (
+        WITH RECURSIVE uses (class, id) AS (
+          SELECT 'pg_proc'::regclass::oid, json_array_elements_text($1::json)::oid
+          UNION SELECT 'pg_type'::regclass, json_array_elements_text($2::json)::oid
+          UNION SELECT 'pg_class'::regclass, json_array_elements_text($3::json)::oid
+          -- Of no class: relations that are written.
+          UNION SELECT 0, json_array_elements_text($4::json)::oid
+          UNION
+          SELECT more.class, more.id FROM uses u CROSS JOIN LATERAL (
+            SELECT d.refclassid, d.refobjid FROM pg_depend d
+             WHERE d.classid = u.class AND d.objid = u.id
+               AND d.refclassid = ANY ('{pg_proc,pg_type,pg_class,pg_operator}'::regclass[])
+            UNION ALL
+            SELECT 'pg_proc'::regclass, o.oprcode FROM pg_operator o WHERE u.class = 'pg_operator'::regclass AND o.oid = u.id
+            UNION ALL
+            SELECT part.class, part.id
+              FROM pg_type t CROSS JOIN LATERAL (
+                VALUES ('pg_class'::regclass, t.typrelid), ('pg_type'::regclass, t.typelem), ('pg_type'::regclass, t.typbasetype)
+                UNION ALL SELECT 'pg_type'::regclass, r.rngsubtype FROM pg_range r WHERE t.oid = ANY (ARRAY[r.rngtypid, r.rngmultitypid])
+                UNION ALL SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint c WHERE c.contypid = t.oid) part (class, id)
+             WHERE u.class = 'pg_type'::regclass AND t.oid = u.id AND part.id <> 0
+            UNION ALL
+            SELECT part.class, part.id
+              FROM (SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint c WHERE c.conrelid = u.id AND c.contype <> 'f'
+                    UNION ALL SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i WHERE i.indrelid = u.id
+                    UNION ALL SELECT 'pg_class'::regclass, h.inhrelid FROM pg_inherits h WHERE h.inhparent = u.id) part (class, id)
+             WHERE u.class = 'pg_class'::regclass
+            UNION ALL
+            SELECT part.class, part.id
+              FROM (SELECT 'pg_trigger'::regclass, g.oid FROM pg_trigger g WHERE g.tgrelid = u.id AND NOT g.tgisinternal
+                    UNION ALL SELECT 'pg_attrdef'::regclass, a.oid FROM pg_attrdef a WHERE a.adrelid = u.id
+                    UNION ALL SELECT 0, h.inhrelid FROM pg_inherits h WHERE h.inhparent = u.id
+                    UNION ALL SELECT written.class, c.conrelid FROM pg_constraint c CROSS JOIN (VALUES (0), ('pg_class'::regclass)) written (class)
+                               WHERE c.confrelid = u.id AND c.contype = 'f'
+                                 AND '{c,n,d}'::text[] && ARRAY[c.confdeltype::text, c.confupdtype::text]) part (class, id)
+             WHERE u.class = 0) more (class, id)),
+        named AS (
           SELECT 'function ' || p.oid::regprocedure::text AS what, p.proowner AS owner
-            FROM pg_proc p WHERE p.oid = ANY (ARRAY(SELECT json_array_elements_text($1::json)::oid))
+            FROM uses u JOIN pg_proc p ON u.class = 'pg_proc'::regclass AND p.oid = u.id
           UNION ALL
-          SELECT 'type ' || t.oid::regtype::text, t.typowner
-            FROM pg_type t WHERE t.oid = ANY (ARRAY(SELECT json_array_elements_text($2::json)::oid))
+          SELECT 'type ' || t.oid::regtype::text, t.typowner FROM uses u JOIN pg_type t ON u.class = 'pg_type'::regclass AND t.oid = u.id
           UNION ALL
-          SELECT 'relation ' || c.oid::regclass::text, c.relowner
-            FROM pg_class c WHERE c.oid = ANY (ARRAY(SELECT json_array_elements_text($3::json)::oid)))
+          SELECT 'operator ' || o.oid::regoperator::text, o.oprowner
+            FROM uses u JOIN pg_operator o ON u.class = 'pg_operator'::regclass AND o.oid = u.id
+          UNION ALL
+          SELECT 'relation ' || c.oid::regclass::text, c.relowner FROM uses u JOIN pg_class c ON u.class = 'pg_class'::regclass AND c.oid = u.id)
         SELECT to_json(n.what)::text FROM named n
-         WHERE EXISTS (SELECT FROM json_array_elements_text($4::json) r(oid) JOIN pg_roles a ON a.oid = r.oid::oid
+         WHERE EXISTS (SELECT FROM json_array_elements_text($5::json) r(oid) JOIN pg_roles a ON a.oid = r.oid::oid
                         WHERE pg_has_role(a.oid, n.owner, 'MEMBER'))
          ORDER BY 1";
     let found: Vec<String> = store::facts(
@@ -196,19 +252,22 @@ fn changeable(named: &Named, roles: &[u32]) -> Result<Option<String>, Error> {
             &json!(named.functions).to_string(),
             &json!(named.types).to_string(),
             &json!(named.relations).to_string(),
+            &json!(named.written).to_string(),
             &json!(roles).to_string(),
         ],
     )?;
     Ok(found.into_iter().next())
 }
 
-/// As the target, with the search path that was approved and all other settings pinned.
+/// As the target, with the search path that was approved and all other settings pinned. Temporary objects come last, which without a word
+/// come first, before PostgreSQL's own: they are those of whoever asked.
 fn as_target<R>(request: &Request, statement: &Statement, work: impl FnOnce() -> R) -> R {
-    let path: Vec<String> = statement
+    let mut path: Vec<String> = statement
         .search_path
         .iter()
         .map(|schema| spi::identifier(schema))
         .collect();
+    path.push("pg_temp".into());
     identity::acting_as(request.target_oid.into(), || {
         server::set_for_subtransaction(c"search_path", &path.join(", "));
         work()
@@ -218,6 +277,9 @@ fn as_target<R>(request: &Request, statement: &Statement, work: impl FnOnce() ->
 fn run(id: Option<i64>, call: pg_sys::FunctionCallInfo) -> Result<(i64, Option<String>), Error> {
     writable()?;
     sent_by_the_client(call, "run_approved")?;
+    // What the caller has left for later is done as the caller, and before anything is looked at. What the statement sets off is done as the
+    // target then, and before its rows are counted.
+    xact::fire_deferred();
     let mut request = own(id)?;
     let now = clock::now();
     if request.kind != Kind::Statement
@@ -237,8 +299,6 @@ fn run(id: Option<i64>, call: pg_sys::FunctionCallInfo) -> Result<(i64, Option<S
     if named.returns_rows && !xact::ends_at_once() {
         return Err(Error::InBlock(request.id));
     }
-    // What it sets off is done as the target, and before its rows are counted.
-    identity::elevated(|| spi::execute("SET CONSTRAINTS ALL IMMEDIATE"))?;
     let outcome = as_target(&request, &statement, || {
         given::run(&statement.text, &statement.parameters)
     })?;

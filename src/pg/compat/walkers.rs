@@ -23,3 +23,23 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
     ) -> bool;
 }
+
+/// Is it one of the expressions about JSON that came with later versions, and have a type?
+pub fn is_json_expression(tag: pg_sys::NodeTag) -> bool {
+    #[cfg(feature = "pg15")]
+    {
+        let _ = tag;
+        false
+    }
+    #[cfg(not(feature = "pg15"))]
+    {
+        #[cfg(not(feature = "pg16"))]
+        if tag == pg_sys::NodeTag::T_JsonExpr {
+            return true;
+        }
+        matches!(
+            tag,
+            pg_sys::NodeTag::T_JsonConstructorExpr | pg_sys::NodeTag::T_JsonValueExpr
+        )
+    }
+}
