@@ -149,9 +149,9 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'request_access_wrapper';
 COMMENT ON FUNCTION scope.request_access(name, interval, text, text, timestamptz, text, boolean) IS
 'Asks for a role, for a time that begins when access does. Returns the request''s number, its state, and what happens next. scope.my_options() shows what there is to ask for.
-valid_for: the policy''s default unless given. starts_at: not before then; at most 90 days ahead. policy: needed where several fit. break_glass: at once, for those whom the policy names; reason is needed.
+valid_for: the policy''s default unless given. starts_at: not before then; at most 90 days ahead; what has passed is now. policy: needed where several fit. break_glass: at once, for those whom the policy names; reason is needed. What nobody is asked about is sent by the client as a statement of its own: else it waits for a yes, and breaks no glass.
 A membership is given to the login of a person; whoever acts by a token, or with a login that was issued, asks for a credential, and takes it with scope.take_credential().
-Errors: 42501 no policy lets the caller ask for it; 42704 no such policy; 22023 several policies fit, or a bad duration, reason, ticket or time; 54000 20 requests of the same person wait already; 55000 it has been granted already, outside the policy''s hours, not preloaded; 22004 NULL; 25006 read-only.';
+Errors: 42501 no policy lets the caller ask for it, or the session''s token names no subject; 42704 no such policy; 0A000 break_glass in another statement; 22023 several policies fit, or a bad duration, reason, ticket or time; 54000 20 requests of the same person wait already; 55000 it has been granted already, outside the policy''s hours, not preloaded; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.alter_request(
     request bigint,
@@ -179,15 +179,15 @@ RETURNS text
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'withdraw_wrapper';
 COMMENT ON FUNCTION scope.withdraw(bigint, text) IS
-'Takes a request of the caller''s back, and gives back the access that came of it.
-Errors: 42704 no such request; 42501 another''s; 55000 it is over, or not preloaded; 22004 NULL; 25006 read-only.';
+'Takes a request of the caller''s back, and gives back the access that came of it: that in a statement, and a transaction, of its own, which holds up nobody who would end it.
+Errors: 42704 no such request; 42501 another''s; 0A000 access has begun, and it is not a statement of its own; 25001 access has begun, inside a transaction block; 55000 it is over, or not preloaded; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.approve(request bigint, note text DEFAULT NULL)
 RETURNS text
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'approve_wrapper';
 COMMENT ON FUNCTION scope.approve(bigint, text) IS
-'Says yes to a request. With the last yes that the policy asks for access begins, at starts_at if that is later.
+'Says yes to a request. With the last yes that the policy asks for access begins, at starts_at if that is later; inside a transaction block soon after its commit.
 For those who have the privileges of one of the policy''s approving roles now, as the role that they act as. Never for who asks: by the same login, by the same subject, by a login of which the other is a member, or by one that the other has issued.
 It is a statement of its own, which the client sends: not inside functions, views or triggers, which may be somebody else''s.
 Errors: 42501 not for the caller; 42704 no such request; 42710 approved already; 55000 decided already, expired, or its policy is gone; 0A000 not a statement of its own; 22004 NULL; 25006 read-only; 55000 not preloaded.';
@@ -205,8 +205,8 @@ RETURNS text
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'revoke_wrapper';
 COMMENT ON FUNCTION scope.revoke(bigint, text) IS
-'Ends what a request has given, at once, or will give. For who asked, those who could approve it, the policy''s creator, members of that role, and superusers.
-Errors: 42704 no such request; 42501 not for the caller; 55000 it is over, or not preloaded; 22004 NULL; 25006 read-only.';
+'Ends what a request has given, at once, or will give. For who asked, those who could approve it, the policy''s creator, members of that role, and superusers. For who asked in a statement, and a transaction, of its own.
+Errors: 42704 no such request; 42501 not for the caller; 0A000, 25001 for who asked, as scope.withdraw(); 55000 it is over, or not preloaded; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.sign(request bigint, note text)
 RETURNS text
@@ -221,8 +221,8 @@ RETURNS TABLE (role_name name, password text, valid_until timestamptz, connectio
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'take_credential_wrapper';
 COMMENT ON FUNCTION scope.take_credential(bigint) IS
-'Issues the login of an approved request of kind credential, to who asked for it; its time begins now. The password and the URI are shown this once.
-Errors: 42704 no such request; 42501 another''s; 55000 not approved, not yet, or over; those of scope.create_credential().';
+'Issues the login of an approved request of kind credential, to who asked for it; its time begins now. The password and the URI are shown this once. A statement, and a transaction, of its own; only who acts by a token for a transaction takes it in one.
+Errors: 42704 no such request; 42501 another''s; 0A000 not a statement of its own; 25001 inside a transaction block; 55000 not approved, not yet, or over; those of scope.create_credential().';
 
 CREATE FUNCTION scope.request_statement(
     target name,
@@ -237,17 +237,17 @@ CREATE FUNCTION scope.request_statement(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'request_statement_wrapper';
 COMMENT ON FUNCTION scope.request_statement(name, text, text[], bigint, text, text, timestamptz, text) IS
-'Asks for one statement to run as a role, once, by a policy of kind statement. What is approved is its exact text, its parameters, the number of rows that it returns or changes, and the search path; their digest is in scope.requests.
-statement: one SELECT, INSERT, UPDATE, DELETE or MERGE, at most 20,000 bytes, without a schema that the caller may create in among those where its names are looked for. It names no function, type or relation that the caller owns. parameters: for $1, $2, … as text: cast them ($1::bigint). expected_rows: any other number, and nothing of it stays.
-The rest as scope.request_access(). Errors: as there; 22023 it is no such statement, or too long; 42501 it names what the caller may change; those of PostgreSQL for a statement that means nothing.';
+'Asks for one statement to run as a role, once, by a policy of kind statement. What is approved is its exact text, its parameters, the number of rows that it returns or changes, the search path and what its names mean; their digest is in scope.requests.
+statement: one SELECT, INSERT, UPDATE, DELETE or MERGE, at most 20,000 bytes, without a schema that the caller may create in among those where its names are looked for. It names no function, type or relation that the caller owns, nor does it set one off; it has no characters that nobody sees. parameters: for $1, $2, … as text: cast them ($1::bigint). expected_rows: any other number, and nothing of it stays.
+The rest as scope.request_access(). Errors: as there; 22023 it is no such statement, or too long; 42501 it names what the caller may change, or a literal of it runs a function; those of PostgreSQL for a statement that means nothing.';
 
 CREATE FUNCTION scope.explain_request(request bigint)
 RETURNS SETOF text
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'explain_request_wrapper';
 COMMENT ON FUNCTION scope.explain_request(bigint) IS
-'EXPLAIN (VERBOSE) of a statement for approval, as its role would run it now; nothing of it runs or stays. For who asked, those who may decide, the policy''s creator, and superusers.
-Errors: 42704 no such request; 42501 not for the caller; 55000 no statement; those of scope.run_approved(); 22004 NULL; 55000 not preloaded.';
+'EXPLAIN (VERBOSE) of a statement for approval, as its role would run it now; nothing of it runs or stays. For those who may decide, the policy''s creator, and superusers; for who asked once it is approved.
+Errors: 42704 no such request; 42501 not for the caller; 55000 no statement, or not approved yet; those of scope.run_approved(); 22004 NULL; 55000 not preloaded.';
 
 CREATE FUNCTION scope.run_approved(request bigint)
 RETURNS TABLE (rows bigint, result jsonb)
@@ -357,11 +357,11 @@ COMMENT ON VIEW scope.requests IS
 CREATE VIEW scope.request_board WITH (security_barrier) AS
 SELECT r.request AS "#",
        r.state,
-       pg_catalog."left"(r.requester, 18) AS who,
-       pg_catalog."left"(r.target, 22) AS what,
+       pg_catalog."left"(pg_catalog.regexp_replace(r.requester, '[[:cntrl:]]', ' ', 'g'), 18) AS who,
+       pg_catalog."left"(pg_catalog.regexp_replace(r.target::text, '[[:cntrl:]]', ' ', 'g'), 22) AS what,
        pg_catalog.to_char(COALESCE(r.ends_at, r.waits_until) OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp(), 'FMDDD"d" HH24:MI') AS "left",
-       pg_catalog."left"(COALESCE(r.needs, ''), 26) AS needs,
-       pg_catalog."left"(pg_catalog.concat_ws(' ', r.ticket, r.reason), 28) AS why
+       pg_catalog."left"(pg_catalog.regexp_replace(COALESCE(r.needs, ''), '[[:cntrl:]]', ' ', 'g'), 26) AS needs,
+       pg_catalog."left"(pg_catalog.regexp_replace(pg_catalog.concat_ws(' ', r.ticket, r.reason), '[[:cntrl:]]', ' ', 'g'), 28) AS why
   FROM scope.requests r
  WHERE r.state OPERATOR(pg_catalog.=) ANY ('{pending,approved,active}')
  ORDER BY r.state OPERATOR(pg_catalog.<>) 'pending', r.request;

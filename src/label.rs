@@ -179,6 +179,7 @@ pub fn fresh(kind: Kind, caller: pg_sys::Oid, purpose: Option<&str>) -> Metadata
         replaces: None,
         bound: false,
         token: None,
+        request: None,
         reason: None,
         temporary: None,
         error: None,
@@ -334,6 +335,24 @@ pub fn issued_for_tokens() -> Vec<(pg_sys::Oid, Metadata)> {
             && let Ok(metadata) = parse(role, label)
             && metadata.token.is_some()
             && metadata.state == State::Active
+            && is_home(&metadata, &here)
+        {
+            found.push((role, metadata));
+        }
+    });
+    found
+}
+
+/// The logins that came of a request in this database, and are not being ended.
+pub fn issued_on_request(request: i64) -> Vec<(pg_sys::Oid, Metadata)> {
+    let here = server::database_name();
+    let mut found = Vec::new();
+    each(|role, label| {
+        if label.contains("\"request\":")
+            && let Ok(metadata) = parse(role, label)
+            && metadata.request == Some(request)
+            && metadata.state == State::Active
+            && metadata.is_native
             && is_home(&metadata, &here)
         {
             found.push((role, metadata));

@@ -146,6 +146,11 @@ pub enum Error {
     NotAnyMore(String),
     #[error("scope.{0}() must be a statement of its own")]
     NotOnItsOwn(&'static str),
+    /// Its locks would hold others up for as long as the caller likes.
+    #[error("scope.{0}() cannot run inside a transaction block")]
+    HoldsUp(&'static str),
+    #[error("nobody in particular asks")]
+    NoSubject,
     #[error("request {0} cannot run inside a transaction block")]
     InBlock(i64),
     #[error("the statement names what its requester may change: {0}")]

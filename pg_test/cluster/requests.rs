@@ -2,10 +2,12 @@
 
 mod attacks;
 mod copies;
+mod holding;
 mod races;
 mod roles;
 mod statements;
 mod tokens;
+mod trojans;
 
 use std::io::{BufRead, BufReader};
 

@@ -42,8 +42,8 @@ pub enum Right {
     Caller,
     /// That of a token, which it does not outlive.
     Token { owner: label::Token, ends_at: i64 },
-    /// What others have decided, for so long, for whoever takes it now; the current user has the authority.
-    Decided { ends_at: i64 },
+    /// What others have decided on a request, for so long, for whoever takes it now; the current user has the authority.
+    Decided { request: i64, ends_at: i64 },
 }
 
 impl Right {
@@ -105,7 +105,7 @@ pub fn issue<E: Into<Error>>(
     let valid_until = match request.right {
         Right::Caller => deadline_of(request.valid_for)?,
         Right::Token { ends_at, .. } => deadline_of(request.valid_for)?.min(ends_at),
-        Right::Decided { ends_at } => ends_at,
+        Right::Decided { ends_at, .. } => ends_at,
     };
     if let Some(role) = request.role_name {
         require_free(role)?;
@@ -144,6 +144,9 @@ fn make(
     };
     let mut metadata = label::fresh(Kind::Credential, creator, request.purpose);
     metadata.token = request.right.token().cloned();
+    if let Right::Decided { request, .. } = request.right {
+        metadata.request = Some(request);
+    }
     metadata.login = request.options.rules.clone();
     metadata.bound = !matches!(request.right, Right::Decided { .. }) && itself::ends_at().is_some();
     metadata.scopes = numbered(&membership.scopes);

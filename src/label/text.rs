@@ -227,6 +227,9 @@ pub struct Metadata {
     /// Of a login that was issued for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
+    /// Of a login that came of a request in its database: the request's number. So have those that take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<i64>,
     /// Why it was revoked, or granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -404,6 +407,7 @@ mod tests {
             successor: None,
             replaces: None,
             token: None,
+            request: None,
             bound: false,
             reason: None,
             temporary: None,

@@ -158,6 +158,7 @@ mod tests {
             successor: None,
             replaces: None,
             token: None,
+            request: None,
             bound: false,
             reason: None,
             temporary: None,

@@ -22,6 +22,7 @@ pub fn now() -> Person {
         person.others.extend(actors.map(str::to_owned));
         person.issuer = text("iss").map(str::to_owned);
         person.subject = text("sub").map(str::to_owned);
+        person.unnamed = person.subject.is_none();
     }
     person
 }
@@ -36,16 +37,16 @@ pub fn of_login(login: pg_sys::Oid) -> Person {
     };
     let mut next = Some(login);
     while let Some(role) = next.take() {
-        if let Some(asker) = store::asker_of(role) {
+        let Some(Ok(metadata)) = label::read(role) else {
+            break;
+        };
+        if let Some(asker) = store::asker_of(&metadata) {
             // It was issued because that person has asked for it.
             person.others.extend(asker.subject);
             person.others.extend(asker.others);
             person.issued_by.extend(asker.issued_by);
             person.issued_by.push(asker.login);
         }
-        let Some(Ok(metadata)) = label::read(role) else {
-            break;
-        };
         if let Some(token) = metadata.token {
             if role == login {
                 person.issuer = token.iss;

@@ -15,12 +15,12 @@ use crate::pg::arguments::Text;
 use crate::pg::catalog::{self, Role};
 use crate::pg::compat::{Peer, Port};
 use crate::pg::name::Name;
-use crate::pg::{clock, identity, xact};
+use crate::pg::{clock, identity, statement, xact};
 use crate::temporary;
 use crate::timestamp;
 
-/// Of one person, waiting for decisions.
-const MOST_PENDING: usize = 20;
+/// Of one person, for decisions or for their start.
+const MOST_WAITING: usize = 20;
 const FARTHEST_START: i64 = 90 * 86_400 * MICROS_PER_SECOND;
 const MOST_BYTES: usize = 500;
 
@@ -31,7 +31,7 @@ macro_rules! asks {
     ($(#[$about:meta])* $function:ident($($arguments:tt)*), $asked:expr) => {
         $(#[$about])*
         #[pg_extern(sql = false)]
-        #[allow(clippy::type_complexity)]
+        #[allow(clippy::type_complexity, clippy::too_many_arguments)]
         fn $function(
             $($arguments)*
         ) -> Result<
@@ -55,12 +55,14 @@ asks!(
         starts_at: Option<TimestampWithTimeZone>,
         policy: Option<Text>,
         break_glass: Option<bool>,
+        call: pg_sys::FunctionCallInfo,
     ),
     Wish {
         valid_for,
         reason: reason.map(|text| text.0),
         ticket: ticket.map(|text| text.0),
         starts_at: starts_at.map(clock::from_sql),
+        is_alone: statement::is_call_alone(call),
     }
     .ask(target, policy.as_deref(), break_glass.unwrap_or(false), None, |_| Ok(()))
 );
@@ -73,12 +75,14 @@ asks!(
         reason: Option<Text>,
         ticket: Option<Text>,
         starts_at: Option<TimestampWithTimeZone>,
+        call: pg_sys::FunctionCallInfo,
     ),
     Wish {
         valid_for,
         reason: reason.map(|text| text.0),
         ticket: ticket.map(|text| text.0),
         starts_at: starts_at.map(clock::from_sql),
+        is_alone: statement::is_call_alone(call),
     }
     .alter(request)
 );
@@ -90,12 +94,14 @@ asks!(
         valid_for: Option<Interval>,
         reason: Option<Text>,
         ticket: Option<Text>,
+        call: pg_sys::FunctionCallInfo,
     ),
     Wish {
         valid_for,
         reason: reason.map(|text| text.0),
         ticket: ticket.map(|text| text.0),
         starts_at: None,
+        is_alone: statement::is_call_alone(call),
     }
     .extend(request)
 );
@@ -107,6 +113,9 @@ pub struct Wish {
     pub ticket: Option<String>,
     /// Unix microseconds.
     pub starts_at: Option<i64>,
+    /// Has the client sent it as a statement of its own? What a view or a function of somebody else's asks for in one's name is nothing that
+    /// nobody else is asked about.
+    pub is_alone: bool,
 }
 
 impl Wish {
@@ -122,6 +131,12 @@ impl Wish {
         let Name(target) = target.ok_or(Error::Null("target"))?;
         let role = catalog::role_by_name(&target).ok_or(Error::NoSuchRole(target))?;
         let person = acting::now();
+        if person.unnamed {
+            return Err(Error::NoSubject);
+        }
+        if break_glass && !self.is_alone {
+            return Err(Error::NotOnItsOwn("request_access"));
+        }
         let policy = choose(&role, policy, statement.is_some())?;
         let now = clock::now();
         let mut request = Request {
@@ -152,6 +167,7 @@ impl Wish {
             error: None,
             origin: store::origin(),
         };
+        let is_alone = self.is_alone;
         self.into_request(&mut request, &policy)?;
         check(&request, &policy)?;
         judge(&mut request)?;
@@ -159,7 +175,7 @@ impl Wish {
             Kind::Statement => "request_statement",
             _ => "request_access",
         };
-        add(request, &policy, function)
+        add(request, &policy, function, is_alone)
     }
 
     /// Takes what was asked for over into the request.
@@ -169,7 +185,10 @@ impl Wish {
         }
         request.reason = self.reason.or(request.reason.take());
         request.ticket = self.ticket.or(request.ticket.take());
-        request.starts_at = self.starts_at.or(request.starts_at);
+        let now = clock::now();
+        // What has passed is now.
+        let starts_at = self.starts_at.or(request.starts_at);
+        request.starts_at = starts_at.filter(|&at| at > now);
         judge_texts(request, policy)?;
         if request.seconds > policy.is.max_seconds {
             return Err(Error::bad(
@@ -177,7 +196,6 @@ impl Wish {
                 "It is longer than the policy's max_duration.",
             ));
         }
-        let now = clock::now();
         if request
             .starts_at
             .is_some_and(|at| at > now.saturating_add(FARTHEST_START))
@@ -205,6 +223,7 @@ impl Wish {
         request.state = State::Pending;
         let now = clock::now();
         request.until = after(now, policy.is.pending_seconds);
+        let is_alone = self.is_alone;
         self.into_request(&mut request, &policy)?;
         if let Some(extended) = request.extends {
             within_cap(&request, &store::find(extended)?, &policy)?;
@@ -218,12 +237,15 @@ impl Wish {
             },
         )?;
         tell("alter_request", &request);
-        settle(request, &policy)
+        settle(request, &policy, is_alone)
     }
 
     fn extend(self, id: Option<i64>) -> Result<Row, Error> {
         writable()?;
-        let extended = own(id)?;
+        let id = id.ok_or(Error::Null("request"))?;
+        its_own(store::find(id)?)?;
+        store::lock_more_time(id);
+        let extended = its_own(store::find(id)?)?;
         if extended.state_at(clock::now()) != State::Active || extended.kind == Kind::Statement {
             return Err(state_error(&extended, "extended"));
         }
@@ -261,9 +283,10 @@ impl Wish {
             starts_at: None,
             ..extended.clone()
         };
+        let is_alone = self.is_alone;
         self.into_request(&mut request, &policy)?;
         within_cap(&request, &extended, &policy)?;
-        add(request, &policy, "extend")
+        add(request, &policy, "extend", is_alone)
     }
 }
 
@@ -277,13 +300,15 @@ pub fn writable() -> Result<(), Error> {
 /// The caller's own, locked.
 pub fn own(id: Option<i64>) -> Result<Request, Error> {
     let id = id.ok_or(Error::Null("request"))?;
-    let person = acting::now();
-    let look = |request: Request| match request.person.is(&person) {
+    its_own(store::find(id)?)?;
+    its_own(store::lock(id)?)
+}
+
+pub fn its_own(request: Request) -> Result<Request, Error> {
+    match request.person.is(&acting::now()) {
         true => Ok(request),
-        false => Err(Error::NotYours(id)),
-    };
-    look(store::find(id)?)?;
-    look(store::lock(id)?)
+        false => Err(Error::NotYours(request.id)),
+    }
 }
 
 pub fn state_error(request: &Request, doing: &'static str) -> Error {
@@ -388,10 +413,10 @@ fn check(request: &Request, policy: &Policy) -> Result<(), Error> {
     }
     let now = clock::now();
     let open = store::open_of(&request.person)?;
-    let pending = open
+    let waiting = open
         .iter()
-        .filter(|open| open.state_at(now) == State::Pending);
-    if pending.count() >= MOST_PENDING {
+        .filter(|open| matches!(open.state_at(now), State::Pending | State::Approved));
+    if waiting.count() >= MOST_WAITING {
         return Err(Error::TooMany);
     }
     Ok(())
@@ -412,7 +437,12 @@ fn within_cap(request: &Request, extended: &Request, policy: &Policy) -> Result<
     Ok(())
 }
 
-fn add(mut request: Request, policy: &Policy, function: &str) -> Result<Row, Error> {
+fn add(
+    mut request: Request,
+    policy: &Policy,
+    function: &str,
+    is_alone: bool,
+) -> Result<Row, Error> {
     request.id = store::free_number()?;
     let person = request.person.clone();
     let told = Told {
@@ -421,7 +451,7 @@ fn add(mut request: Request, policy: &Policy, function: &str) -> Result<Row, Err
     };
     store::add(&request, &told)?;
     tell(function, &request);
-    settle(request, policy)
+    settle(request, policy, is_alone)
 }
 
 /// For the audit trail.
@@ -438,12 +468,12 @@ fn tell(function: &str, request: &Request) {
 }
 
 /// What needs nobody's decision goes on at once.
-fn settle(mut request: Request, policy: &Policy) -> Result<Row, Error> {
+fn settle(mut request: Request, policy: &Policy, is_alone: bool) -> Result<Row, Error> {
     let event = if request.break_glass {
         Some("break_glass")
     } else {
         let auto = policy.is.auto_approve.as_ref();
-        auto.filter(|auto| holds(auto, &request))
+        auto.filter(|auto| is_alone && holds(auto, &request))
             .map(|_| "auto_approved")
     };
     if let Some(event) = event {

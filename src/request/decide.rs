@@ -4,7 +4,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::ask::{next, own, state_error, writable};
+use super::ask::{its_own, next, own, state_error, writable};
 use super::person::{Person, may_be_the_same};
 use super::policy::{Kind, Policy};
 use super::store::{self, Request, Told};
@@ -14,7 +14,9 @@ use crate::credential::Issued;
 use crate::error::{report, require_preload};
 use crate::pg::arguments::Text;
 use crate::pg::name::Name;
-use crate::pg::{catalog, clock, identity, statement};
+use crate::pg::{catalog, clock, identity, statement, xact};
+use crate::session::switch_state;
+use crate::switch_text::Extent;
 
 const MOST_BYTES: usize = 500;
 
@@ -77,6 +79,8 @@ fn take_credential(
     let take = || -> Result<Issued, Error> {
         writable()?;
         sent_by_the_client(call, "take_credential")?;
+        its_own(store::find(request.ok_or(Error::Null("request"))?)?)?;
+        holds_up_nobody("take_credential")?;
         let mut request = own(request)?;
         let now = clock::now();
         let is_due = request.starts_at.is_none_or(|at| at <= now);
@@ -102,6 +106,22 @@ pub fn sent_by_the_client(
         true => Ok(()),
         false => Err(Error::NotOnItsOwn(function)),
     }
+}
+
+/// Who has no say over a role is not to hold up those who have, or the end of what comes of a request, in a transaction that stays open. Whoever
+/// acts by a token for a transaction has no other way.
+fn holds_up_nobody(function: &'static str) -> Result<(), Error> {
+    let has_to = switch_state::with(|state| state.extent == Extent::Transaction);
+    match has_to == Some(true) || xact::ends_at_once() {
+        true => Ok(()),
+        false => Err(Error::HoldsUp(function)),
+    }
+}
+
+/// The same of a statement that does nothing else.
+fn ends_alone(call: pg_sys::FunctionCallInfo, function: &'static str) -> Result<(), Error> {
+    sent_by_the_client(call, function)?;
+    holds_up_nobody(function)
 }
 
 /// Who decides, by which roles, on a request that is locked then.
@@ -207,12 +227,15 @@ fn look_at(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Resul
     said(&request, &decision.policy)
 }
 
-fn take_back(
-    id: i64,
-    note: Option<&str>,
-    _call: pg_sys::FunctionCallInfo,
-) -> Result<String, Error> {
+fn take_back(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+    // Before anything is locked; what has begun meanwhile, after.
+    let look = |request: &Request| match request.state_at(clock::now()) {
+        State::Active => ends_alone(call, "withdraw"),
+        _ => Ok(()),
+    };
+    look(&its_own(store::find(id)?)?)?;
     let mut request = own(Some(id))?;
+    look(&request)?;
     let person = acting::now();
     let state = match request.state_at(clock::now()) {
         State::Pending | State::Approved => State::Withdrawn,
@@ -229,11 +252,15 @@ fn take_back(
     Ok(state.name().to_owned())
 }
 
-fn end_it(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
+fn end_it(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
     let person = acting::now();
-    let may = |request: Request| match may_revoke(&request, &person)? {
-        true => Ok(request),
-        false => Err(Error::NotYours(id)),
+    let may = |request: Request| {
+        match right_to_end(&request, &person)? {
+            None => return Err(Error::NotYours(id)),
+            Some(Right::OfAsker) => ends_alone(call, "revoke")?,
+            Some(Right::OfOthers) => {}
+        }
+        Ok(request)
     };
     may(store::find(id)?)?;
     let mut request = may(store::lock(id)?)?;
@@ -248,23 +275,43 @@ fn end_it(id: i64, note: Option<&str>, _call: pg_sys::FunctionCallInfo) -> Resul
 
 /// Is it for the caller to see what a request would do?
 pub fn may_look(request: &Request) -> Result<(), Error> {
-    match may_revoke(request, &acting::now())? {
-        true => Ok(()),
-        false => Err(Error::NotYours(request.id)),
+    match right_to_end(request, &acting::now())? {
+        // What the planner knows of the role's tables is not the asker's until somebody has said yes.
+        Some(Right::OfAsker) if request.state_at(clock::now()) != State::Approved => {
+            Err(state_error(request, "explained"))
+        }
+        Some(_) => Ok(()),
+        None => Err(Error::NotYours(request.id)),
     }
 }
 
-/// Who asked, who may decide, whose policy it is. A superuser where the policy is gone.
-fn may_revoke(request: &Request, person: &Person) -> Result<bool, Error> {
+/// By which right somebody ends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    OfAsker,
+    OfOthers,
+}
+
+/// Who may decide, whose policy it is, superusers; who asked.
+fn right_to_end(request: &Request, person: &Person) -> Result<Option<Right>, Error> {
     let caller = identity::current_user();
-    if request.person.is(person) || identity::is_superuser() {
-        return Ok(true);
+    if identity::is_superuser() {
+        return Ok(Some(Right::OfOthers));
     }
-    match store::policy(&request.policy) {
-        Ok(policy) => Ok(policy.is_of(caller) || !policy.approving_roles(caller).is_empty()),
-        Err(Error::NoSuchPolicy(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let is_askers = request.person.is(person);
+    let (is_owners, is_deciders) = match store::policy_of(request) {
+        Ok(policy) => (
+            policy.is_of(caller),
+            !policy.approving_roles(caller).is_empty(),
+        ),
+        Err(Error::PolicyGone(_)) => (false, false),
+        Err(error) => return Err(error),
+    };
+    Ok(match is_askers {
+        _ if is_owners => Some(Right::OfOthers),
+        true => Some(Right::OfAsker),
+        false => is_deciders.then_some(Right::OfOthers),
+    })
 }
 
 fn tell(function: &str, request: &Request, note: Option<&str>) {

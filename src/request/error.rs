@@ -21,6 +21,7 @@ impl Report for Error {
             | Self::MayNotGive { .. }
             | Self::NotToBeAskedFor { .. }
             | Self::NotYours(_)
+            | Self::NoSubject
             | Self::Oneself { .. }
             | Self::MayNotDecide { .. }
             | Self::Monitor => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -35,7 +36,7 @@ impl Report for Error {
             | Self::PolicyGone(_)
             | Self::NotAnyMore(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NotOnItsOwn(_) => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            Self::InBlock(_) => PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::InBlock(_) | Self::HoldsUp(_) => PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::Changeable(_) => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Rows { .. } => PgSqlErrorCode::ERRCODE_CARDINALITY_VIOLATION,
             Self::Vanished | Self::Sql(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -93,6 +94,8 @@ impl Report for Error {
             Self::Rows { rows, expected, .. } => {
                 format!("It has returned or changed {rows} rows, and {expected} were approved. Nothing of it stays.")
             }
+            Self::HoldsUp(_) => "Until it ends nobody else could end the access, or change the role.".into(),
+            Self::NoSubject => "The token that the session acts by has no subject (sub), and is anybody's.".into(),
             Self::Vanished => "It was dropped meanwhile.".into(),
             Self::Sql(problem) => sentence(problem),
             Self::Temporary(error) => error.detail(),
@@ -147,6 +150,10 @@ impl Report for Error {
             }
             Self::Changeable(_) => "Name what is the target's, or a superuser's.".into(),
             Self::Rows { .. } => "Look at the data, and ask anew.".into(),
+            Self::HoldsUp(function) => format!(
+                "Send SELECT scope.{function}(…) by itself, outside of blocks and pipelines, and for all of its rows."
+            ),
+            Self::NoSubject => "Have the identity provider issue tokens that name one.".into(),
             Self::Vanished => "Try again.".into(),
             Self::Sql(_) => "See the server log.".into(),
             Self::Temporary(error) => error.hint(),

@@ -19,6 +19,9 @@ pub struct Person {
     pub issuer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// By a token that names no subject: it may be anybody's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unnamed: bool,
     /// Whoever else is behind the session by the names of tokens: who acts for the subject, for whom the login was issued.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
@@ -32,7 +35,7 @@ impl Person {
     pub fn is(&self, other: &Self) -> bool {
         match (&self.subject, &other.subject) {
             (Some(one), Some(other_one)) => one == other_one && self.issuer == other.issuer,
-            (None, None) => self.login == other.login,
+            (None, None) => !self.unnamed && !other.unnamed && self.login == other.login,
             _ => false,
         }
     }

@@ -53,13 +53,12 @@ fn visible() -> Result<Vec<Row>, Error> {
     for found in store::seen_by(&person, &seen, all)? {
         pgrx::check_for_interrupts!();
         // OIDs of another server, or of before a restore, are others' here.
-        let mine = found.person.is(&person)
-            && (found.subject.is_some() || found.origin == store::origin());
-        if !mine && !all && !seen.contains(&found.policy) {
+        let mine = found.person.is(&person) && (found.subject.is_some() || found.is_of_here());
+        let policy = policies.iter().find(|policy| found.is_by(policy));
+        if !mine && !all && !policy.is_some_and(|policy| seen.contains(&policy.name)) {
             continue;
         }
         let (mut to_decide, mut needs) = (false, None);
-        let policy = policies.iter().find(|policy| policy.name == found.policy);
         if let Some(policy) = policy
             && found.state_at(now) == State::Pending
         {

@@ -14,6 +14,7 @@ use crate::credential::issue::Right;
 use crate::credential::{self, Issued, Options, deadline, life};
 use crate::error;
 use crate::guc;
+use crate::label::{self, MAX_PURPOSE_BYTES};
 use crate::own_tables;
 use crate::pg::{catalog, clock, compat, identity, server, xact};
 use crate::temporary::{self, inherited};
@@ -31,7 +32,8 @@ pub fn approve(request: &mut Request, policy: &Policy, told: &Told<'_>) -> Resul
     request.until = after(from, policy.is.pending_seconds);
     store::save(request, told)?;
     let waits_for_somebody = request.kind != Kind::Membership && request.extends.is_none();
-    if !waits_for_somebody && request.starts_at.is_none_or(|at| at <= now) {
+    // In a transaction that stays open it would hold up those who have a say over the role: there it is the worker's, after the commit.
+    if !waits_for_somebody && request.starts_at.is_none_or(|at| at <= now) && xact::ends_at_once() {
         begin(request)?;
     }
     Ok(())
@@ -50,6 +52,9 @@ fn begin(request: &mut Request) -> Result<(), Error> {
         return Ok(());
     };
     *request = before;
+    if failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
+        xact::raise(failure);
+    }
     if failure.is_locked() || failure.is_transient() {
         return Ok(());
     }
@@ -95,17 +100,18 @@ fn extend(request: &mut Request, extended: i64, policy: &Policy) -> Result<(), E
     let new_end = after(end, request.seconds).min(latest);
     let new_end = bounded(policy, new_end)?;
     let (target, login) = (lasting.target(), pg_sys::Oid::from(lasting.login_oid));
-    match (lasting.kind, lasting.granted_oid) {
-        (Kind::Membership, _) => {
-            let reason = format!("request {}", lasting.id);
-            in_the_name_of(policy, || {
-                temporary::grant_as_asked(target.oid(), login, new_end, &reason)
-            })?;
-        }
-        (_, Some(granted)) => {
-            in_the_name_of(policy, || credential::prolong(granted.into(), new_end))?
-        }
-        _ => return Err(Error::Vanished),
+    if lasting.kind == Kind::Membership {
+        let reason = format!("request {}", lasting.id);
+        in_the_name_of(policy, || {
+            temporary::grant_as_asked(target.oid(), login, new_end, &reason)
+        })?;
+    } else {
+        // One whose place another has taken ends when it would.
+        let mut logins = label::issued_on_request(lasting.id).into_iter();
+        let (last, _) = logins
+            .rfind(|(_, label)| label.successor.is_none())
+            .ok_or(Error::Vanished)?;
+        in_the_name_of(policy, || credential::prolong(last, new_end))?;
     }
     lasting.ends_at = Some(new_end);
     store::save(&lasting, &Told::of("extended"))?;
@@ -176,16 +182,21 @@ pub fn take(request: &mut Request) -> Result<Issued, Error> {
     let now = clock::now();
     let ends_at = ends_at(&policy, now, request.seconds)?;
     let purpose = format!("request {} of {}", request.id, request.person.shown());
-    let purpose = server::fitted(&purpose).into_owned();
+    let purpose = server::fitted(&purpose);
+    let fits = |at: &usize| *at <= MAX_PURPOSE_BYTES && purpose.is_char_boundary(*at);
+    let length = (0..=purpose.len()).rev().find(fits).unwrap_or(0);
     let scopes = [request.target().shown()];
     let issue = credential::Request {
         role_name: None,
         valid_for: None,
-        purpose: Some(&purpose),
+        purpose: purpose.get(..length),
         options: Options::default(),
         function: "take_credential",
         verb: "login",
-        right: Right::Decided { ends_at },
+        right: Right::Decided {
+            request: request.id,
+            ends_at,
+        },
     };
     let issued = in_the_name_of(&policy, || {
         credential::issue(issue, || credential::membership_in(&scopes))
@@ -200,20 +211,23 @@ pub fn take(request: &mut Request) -> Result<Issued, Error> {
 /// It ends now, whatever it has come to.
 pub fn end(request: &mut Request, state: State, told: &Told<'_>) -> Result<(), Error> {
     if request.state_at(clock::now()) == State::Active {
-        match (request.kind, request.granted_oid) {
-            (Kind::Membership, _) => {
+        match request.kind {
+            Kind::Membership => {
                 let login: pg_sys::Oid = request.login_oid.into();
                 let is_there = |role: pg_sys::Oid| catalog::role_by_oid(role).is_some();
                 if is_there(login) && is_there(request.target_oid.into()) {
                     temporary::take_back(request.target_oid.into(), login)?;
                 }
             }
-            (_, Some(granted)) => {
-                if let Some(target) = Target::seize(granted.into()) {
-                    life::end(&target, told.note, "revoke")?;
+            // With those that have taken its place.
+            Kind::Credential => {
+                for (login, _) in label::issued_on_request(request.id) {
+                    if let Some(target) = Target::seize(login) {
+                        life::end(&target, told.note, "revoke")?;
+                    }
                 }
             }
-            _ => {}
+            Kind::Statement => {}
         }
         request.ends_at = Some(clock::now());
     }

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 
-use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -10,6 +9,7 @@ use super::person::Person;
 use super::policy::{Definition, Kind, Policy, RoleRef};
 use super::{Error, State};
 use crate::advisory::{self, Key, Mode};
+use crate::label::Metadata;
 use crate::pg::{identity, notify, server, spi, xact};
 use crate::session::switch_state;
 use crate::wakeup;
@@ -142,7 +142,7 @@ pub fn policy_of(request: &Request) -> Result<Policy, Error> {
         Error::NoSuchPolicy(_) => gone(),
         other => other,
     })?;
-    match policy.is.kind == request.kind && policy.gives(request.target_oid.into()) {
+    match request.is_by(&policy) {
         true => Ok(policy),
         false => Err(gone()),
     }
@@ -195,6 +195,15 @@ pub fn find(id: i64) -> Result<Request, Error> {
 pub fn lock(id: i64) -> Result<Request, Error> {
     advisory::lock(key(id), Mode::Exclusive);
     find(id)
+}
+
+/// Nobody else asks for more time of the same until the transaction ends. Whoever asks does not hold up those who end it.
+pub fn lock_more_time(id: i64) {
+    let key = format!(
+        "more time for request {} {id}",
+        u32::from(server::database())
+    );
+    advisory::lock(Key::Text(&key), Mode::Exclusive);
 }
 
 fn key(id: i64) -> Key<'static> {
@@ -287,13 +296,11 @@ pub fn told(ids: Vec<String>) -> Result<i32, Error> {
     Ok(i32::try_from(told.len()).unwrap_or(i32::MAX))
 }
 
-/// Who has asked for this login; `None` for others.
-pub fn asker_of(login: pg_sys::Oid) -> Option<Person> {
-    let found = facts(
-        "SELECT person::text FROM _scope.request WHERE granted_oid = $1::oid AND kind = 'credential' AND origin = $2",
-        &[&u32::from(login).to_string(), &origin()],
-    );
-    found.ok()?.into_iter().next()
+/// Who has asked for the login with this label; `None` for others.
+pub fn asker_of(login: &Metadata) -> Option<Person> {
+    let is_here = login.is_native && login.database_oid == Some(server::database().into());
+    let request = login.request.filter(|_| is_here)?;
+    find(request).ok().map(|request| request.person)
 }
 
 /// Those who have approved it as it is now.
@@ -438,6 +445,19 @@ impl Request {
             name: self.target.clone(),
             oid: self.target_oid,
         }
+    }
+
+    /// Is it of this server and database? Another's has OIDs of others.
+    pub fn is_of_here(&self) -> bool {
+        self.origin == origin()
+    }
+
+    /// Does this policy still give it? Another one may have the name by now.
+    pub fn is_by(&self, policy: &Policy) -> bool {
+        policy.name == self.policy
+            && policy.is.kind == self.kind
+            && policy.gives(self.target_oid.into())
+            && self.is_of_here()
     }
 
     /// The state with what time alone has done to it.

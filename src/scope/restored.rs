@@ -146,6 +146,7 @@ fn native(role: pg_sys::Oid, foreign: &Metadata) -> Result<Metadata, Error> {
             None => None,
         },
         waits_for: Vec::new(),
+        request: None,
         ..foreign.clone()
     })
 }
