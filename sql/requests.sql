@@ -151,7 +151,7 @@ COMMENT ON FUNCTION scope.request_access(name, interval, text, text, timestamptz
 'Asks for a role, for a time that begins when access does. Returns the request''s number, its state, and what happens next. scope.my_options() shows what there is to ask for.
 valid_for: the policy''s default unless given. starts_at: not before then; at most 90 days ahead; what has passed is now. policy: needed where several fit. break_glass: at once, for those whom the policy names; reason is needed. What nobody is asked about is sent by the client as a statement of its own: else it waits for a yes, and breaks no glass.
 A membership is given to the login of a person; whoever acts by a token, or with a login that was issued, asks for a credential, and takes it with scope.take_credential().
-Errors: 42501 no policy lets the caller ask for it, or the session''s token names no subject; 42704 no such policy; 0A000 break_glass in another statement; 22023 several policies fit, or a bad duration, reason, ticket or time; 54000 20 requests of the same person wait already; 55000 it has been granted already, outside the policy''s hours, not preloaded; 22004 NULL; 25006 read-only.';
+Errors: 42501 no policy lets the caller ask for it, or the session''s token names no subject; 42704 no such policy; 0A000 break_glass in another statement; 22023 several policies fit, or a bad duration, reason, ticket or time; 54000 20 requests of the same person wait already, or 200 were asked for in 24 hours; 55000 it has been granted already, outside the policy''s hours, not preloaded; 22004 NULL; 25006 read-only.';
 
 CREATE FUNCTION scope.alter_request(
     request bigint,

@@ -127,7 +127,7 @@ pub enum Error {
     #[error("this session cannot be given a membership")]
     NeedsALogin,
     #[error("too many requests")]
-    TooMany,
+    TooMany(&'static str),
     /// It is not in a state for that.
     #[error("request {id} cannot be {doing}")]
     State {

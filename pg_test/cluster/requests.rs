@@ -860,14 +860,30 @@ fn what_is_wrong_with_a_request_is_said() {
     let mut standing = scene.f.login(&scene.bob);
     standing.run("SET default_transaction_read_only = on");
     standing.refused(&format!("SELECT scope.request_access('{owner}')"), "25006");
-    // Twenty may wait.
-    for at in 0..20 {
+    // Twenty may wait, and two hundred may be asked for in a day: nothing of it is ever forgotten.
+    let ask =
+        |at: i32| format!("SELECT scope.request_access('{owner}', '1 h', 'incident {at}', 'T')");
+    for round in 0..10 {
+        for at in 0..20 {
+            alice.run(&ask(at));
+        }
+        let refusal = alice.refused(&ask(21), "54000");
+        assert!(refusal.detail.contains("waiting"), "{refusal}");
+        if round < 9 {
+            alice.run("SELECT scope.withdraw(request) FROM scope.requests WHERE state = 'pending'");
+        }
+    }
+    let last = alice.text("SELECT max(request) FROM scope.requests");
+    for at in 0..50 {
         alice.run(&format!(
-            "SELECT scope.request_access('{owner}', '1 h', 'incident {at}', 'T')"
+            "SELECT scope.alter_request({last}, reason => 'incident {at}')"
         ));
     }
     alice.refused(
-        &format!("SELECT scope.request_access('{owner}', '1 h', 'incident 21', 'T')"),
+        &format!("SELECT scope.alter_request({last}, reason => 'incident 51')"),
         "54000",
     );
+    alice.run("SELECT scope.withdraw(request) FROM scope.requests WHERE state = 'pending'");
+    let refusal = alice.refused(&ask(22), "54000");
+    assert!(refusal.detail.contains("24 hours"), "{refusal}");
 }

@@ -21,6 +21,10 @@ use crate::timestamp;
 
 /// Of one person, for decisions or for their start.
 const MOST_WAITING: usize = 20;
+/// Of one person.
+const MOST_A_DAY: usize = 200;
+const DAY: i64 = 86_400 * MICROS_PER_SECOND;
+const MOST_CHANGES: i32 = 50;
 const FARTHEST_START: i64 = 90 * 86_400 * MICROS_PER_SECOND;
 const MOST_BYTES: usize = 500;
 
@@ -219,6 +223,9 @@ impl Wish {
             return Err(state_error(&request, "changed"));
         }
         let policy = store::policy_of(&request)?;
+        if request.revision > MOST_CHANGES {
+            return Err(Error::TooMany("this request has been changed 50 times"));
+        }
         request.revision += 1;
         request.state = State::Pending;
         let now = clock::now();
@@ -417,7 +424,13 @@ fn check(request: &Request, policy: &Policy) -> Result<(), Error> {
         .iter()
         .filter(|open| matches!(open.state_at(now), State::Pending | State::Approved));
     if waiting.count() >= MOST_WAITING {
-        return Err(Error::TooMany);
+        return Err(Error::TooMany("20 of your requests are waiting"));
+    }
+    // Nothing that is asked is ever forgotten.
+    if store::asked_since(&request.person, now.saturating_sub(DAY))? >= MOST_A_DAY {
+        return Err(Error::TooMany(
+            "you have asked 200 times in the last 24 hours",
+        ));
     }
     Ok(())
 }

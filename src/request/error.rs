@@ -29,7 +29,7 @@ impl Report for Error {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::NeedsALogin => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-            Self::TooMany => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::TooMany(_) => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::State { .. }
             | Self::HasIt { .. }
             | Self::Hours(_)
@@ -75,7 +75,7 @@ impl Report for Error {
             Self::NeedsALogin => {
                 "A membership is given to a person's own login, and this one is shared by many, was issued, or acts by a token.".into()
             }
-            Self::TooMany => "20 of your requests are waiting.".into(),
+            Self::TooMany(why) => sentence(why),
             Self::State { state, until, .. } => match until {
                 Some(until) => format!("It is {}, since {}.", state.name(), timestamp::rfc3339(*until)),
                 None => format!("It is {}.", state.name()),
@@ -138,7 +138,7 @@ impl Report for Error {
             Self::Bad { .. } => "See \\df+ in psql, and docs/requests.md.".into(),
             Self::Several { .. } => "Say which by policy => '…'.".into(),
             Self::NeedsALogin => "Ask by a policy of kind credential, or statement.".into(),
-            Self::TooMany => "Withdraw some, or wait for decisions.".into(),
+            Self::TooMany(_) => "Withdraw some, wait for decisions, or come back later.".into(),
             Self::HasIt { .. } => "Ask for more time with scope.extend().".into(),
             Self::Hours(_) => "Ask within them; scope.request_policies shows them.".into(),
             Self::PolicyGone(_) => "Ask anew.".into(),

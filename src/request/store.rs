@@ -253,6 +253,21 @@ pub fn open_of(person: &Person) -> Result<Vec<Request>, Error> {
         .collect())
 }
 
+/// How many requests of this person there have been since then.
+pub fn asked_since(person: &Person, since: i64) -> Result<usize, Error> {
+    let found: Vec<Person> = facts(
+        "SELECT person::text FROM _scope.request
+          WHERE asked_at > $1::bigint AND origin = $2 AND (login_oid = $3::oid OR subject = $4)",
+        &[
+            &since.to_string(),
+            &origin(),
+            &person.login.to_string(),
+            person.subject.as_deref().unwrap_or_default(),
+        ],
+    )?;
+    Ok(found.iter().filter(|other| other.is(person)).count())
+}
+
 /// What waits or lasts.
 pub fn open() -> Result<Vec<Request>, Error> {
     facts(
