@@ -242,7 +242,9 @@ fn attack_names_and_code_of_the_person() {
     ];
     let mut admin = f.admin();
     admin.run("CREATE TABLE seen (what text); GRANT INSERT ON seen TO PUBLIC");
-    for (n, name) in names.iter().enumerate() {
+    // No name of a role has a newline from 19 on.
+    let is_name = |name: &&&str| f.server.version() < 190_000 || !name.contains('\n');
+    for (n, name) in names.iter().filter(is_name).enumerate() {
         let (role, heir) = (ident(name), ident(&format!("heir of {name}")));
         admin.run(&format!(
             "CREATE ROLE {role} LOGIN; CREATE ROLE {heir}; CREATE ROLE {group}; GRANT {group} TO {role};
