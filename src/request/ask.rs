@@ -4,6 +4,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::person::Person;
 use super::policy::{Auto, Kind, Policy, seconds};
 use super::store::{self, Request, Statement, Told};
 use super::{Error, MICROS_PER_SECOND, State, acting, after, authority, start};
@@ -274,6 +275,7 @@ impl Wish {
         if !policy.lets_ask(identity::current_user()) {
             return Err(not_to_be_asked_for(&extended.target));
         }
+        asks_seldom(&person)?;
         self.valid_for.as_ref().ok_or(Error::Null("valid_for"))?;
         let mut request = Request {
             id: 0,
@@ -418,8 +420,13 @@ fn check(request: &Request, policy: &Policy) -> Result<(), Error> {
             return Err(Error::HasIt { until });
         }
     }
+    asks_seldom(&request.person)
+}
+
+/// Neither waits too much of this person, nor have they asked too often.
+fn asks_seldom(person: &Person) -> Result<(), Error> {
     let now = clock::now();
-    let open = store::open_of(&request.person)?;
+    let open = store::open_of(person)?;
     let waiting = open
         .iter()
         .filter(|open| matches!(open.state_at(now), State::Pending | State::Approved));
@@ -427,7 +434,7 @@ fn check(request: &Request, policy: &Policy) -> Result<(), Error> {
         return Err(Error::TooMany("20 of your requests are waiting"));
     }
     // Nothing that is asked is ever forgotten.
-    if store::asked_since(&request.person, now.saturating_sub(DAY))? >= MOST_A_DAY {
+    if store::asked_since(person, now.saturating_sub(DAY))? >= MOST_A_DAY {
         return Err(Error::TooMany(
             "you have asked 200 times in the last 24 hours",
         ));

@@ -197,6 +197,22 @@ fn attack_too_much_waits_for_its_start() {
 }
 
 #[test]
+fn attack_more_time_floods_the_record() {
+    let scene = Scene::new("request_flood");
+    scene.policy("prod", "");
+    let id = scene.ask(&scene.alice, ", valid_for => '1 h'");
+    scene.decide(&scene.bob, "approve", id);
+    let mut alice = scene.f.login(&scene.alice);
+    let extend = format!("SELECT request FROM scope.extend({id}, '1 min', 'more')");
+    for _ in 1..200 {
+        let more = alice.text(&extend);
+        alice.run(&format!("SELECT scope.withdraw({more})"));
+    }
+    let refusal = alice.refused(&extend, "54000");
+    assert!(refusal.detail.contains("24 hours"), "{refusal}");
+}
+
+#[test]
 fn attack_the_second_password_of_a_login_outlives_its_request_or_decides() {
     let scene = Scene::new("request_rotated");
     let scope = scene.scope.clone();
