@@ -269,7 +269,7 @@ fn spy(scene: &Scene<'_>) {
     ));
     scene.f.login(&scene.alice).run(
         "CREATE FUNCTION trap.spy(text) RETURNS bool LANGUAGE plpgsql AS 'DECLARE s text; BEGIN SELECT secret INTO s FROM public.vault;
-           INSERT INTO public.loot VALUES (current_user, s); RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true; END';
+           RAISE NOTICE ''%'', s; INSERT INTO public.loot VALUES (current_user, s); RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true; END';
          CREATE DOMAIN trap.d AS text CHECK (trap.spy(VALUE)); CREATE TYPE trap.c AS (x trap.d);
          CREATE DOMAIN trap.b AS text CHECK (pg_catalog.query_to_xml('SELECT secret FROM vault', true, true, '')::text <> VALUE);
          CREATE TYPE trap.k AS (x trap.b); CREATE TYPE trap.e AS ENUM ('a');
@@ -305,6 +305,9 @@ fn attack_asking_runs_what_nobody_has_approved() {
     ] {
         alice.refused(&ask_sql(&scene, statement, ", '{(x)}'"), "42501");
         nothing_is_known(&scene);
+        // Nor told before the call failed.
+        let told = alice.notices();
+        assert!(told.is_empty(), "{statement}: {told:?}");
     }
     // What it sets off is looked at as well.
     scene.f.admin().run(&format!(
