@@ -74,6 +74,12 @@ impl From<pgrx::spi::Error> for Error {
     }
 }
 
+impl From<crate::request::Error> for Error {
+    fn from(error: crate::request::Error) -> Self {
+        Self::Sql(error.to_string())
+    }
+}
+
 /// Finds the things of one kind.
 type Finds = fn(&Person) -> Result<Vec<Step>, Error>;
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::deadline::Unacceptable;
 use crate::credential::{self, BadOption, life};
-use crate::pg::clock;
+use crate::pg::{clock, xact};
 use crate::temporary;
 
 pub use restored::init;
@@ -61,9 +61,14 @@ impl State {
         }
     }
 
+    /// Does it wait, for decisions or for its start?
+    fn waits(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved)
+    }
+
     /// Does it wait, or last?
     fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Approved | Self::Active)
+        self.waits() || self == Self::Active
     }
 }
 
@@ -71,6 +76,13 @@ impl State {
 pub const POLICY: &str = "request policy";
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
+
+fn writable() -> Result<(), Error> {
+    if xact::is_read_only() {
+        return Err(Error::ReadOnly);
+    }
+    Ok(())
+}
 
 fn after(now: i64, seconds: i64) -> i64 {
     now.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND))

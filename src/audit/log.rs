@@ -28,9 +28,7 @@ impl Row {
         details.pop();
         // ASCII throughout.
         let details = String::from_utf8(details).unwrap_or_default();
-        let claims: serde_json::Value = switch_state::with(|state| state.claims.to_owned())
-            .and_then(|claims| serde_json::from_str(&claims).ok())
-            .unwrap_or_default();
+        let claims = switch_state::claims().unwrap_or_default();
         let claim = |name| {
             claims
                 .get(name)

@@ -116,12 +116,11 @@ fn acting() -> [pg_sys::Oid; 4] {
 
 /// Is it the caller who is this subject, by the token of the session, or by that for which its login was issued?
 pub fn is_oneself(subject: &Subject) -> bool {
-    let by_token = switch_state::with(|state| {
-        let claims: serde_json::Value = serde_json::from_str(state.claims).unwrap_or_default();
+    let by_token = switch_state::claims().is_some_and(|claims| {
         let claim = |name| claims.get(name).and_then(serde_json::Value::as_str);
         claim("sub").is_some_and(|sub| subject.is(claim("iss"), sub))
     });
-    by_token.unwrap_or(false)
+    by_token
         || acting().into_iter().any(|role| {
             let label = label::read(role).and_then(Result::ok);
             let token = label.and_then(|label| label.token);

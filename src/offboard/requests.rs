@@ -13,7 +13,7 @@ pub fn find(person: &Person) -> Result<Vec<Step>, Error> {
         (None, None) => login == Some(asker.login),
         _ => false,
     };
-    let open = request::open(is_theirs).map_err(|error| Error::Sql(error.to_string()))?;
+    let open = request::open(is_theirs)?;
     let mut steps: Vec<Step> = open
         .into_iter()
         .map(|open| {
@@ -26,8 +26,7 @@ pub fn find(person: &Person) -> Result<Vec<Step>, Error> {
         })
         .collect();
     if let Some(login) = login {
-        let named =
-            request::policies_naming(login).map_err(|error| Error::Sql(error.to_string()))?;
+        let named = request::policies_naming(login)?;
         steps.extend(named.into_iter().map(|policy| {
             let sql = format!(
                 "SELECT scope.create_request_policy({}, …, replace => true)",
@@ -35,7 +34,7 @@ pub fn find(person: &Person) -> Result<Vec<Step>, Error> {
             );
             Step::shown("request policy", policy, sql, "it names this login itself")
         }));
-        let theirs = request::policies_of(login).map_err(|error| Error::Sql(error.to_string()))?;
+        let theirs = request::policies_of(login)?;
         steps.extend(theirs.into_iter().map(|policy| {
             let sql = format!("SELECT scope.drop_request_policy({})", literal(&policy));
             let why = "it goes on granting in their name: have its next creator make it anew";

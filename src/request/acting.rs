@@ -12,9 +12,7 @@ use crate::session::switch_state;
 pub fn now() -> Person {
     let mut person = of_login(identity::authenticated_user());
     person.role = identity::current_user().into();
-    let claims: Option<serde_json::Value> =
-        switch_state::with(|state| serde_json::from_str(state.claims).ok()).flatten();
-    if let Some(claims) = claims {
+    if let Some(claims) = switch_state::claims() {
         let text = |name| claims.get(name).and_then(serde_json::Value::as_str);
         let actors = std::iter::successors(claims.get("act"), |actor| actor.get("act"));
         let actors = actors.filter_map(|actor| actor.get("sub")?.as_str());

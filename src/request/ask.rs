@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::person::Person;
 use super::policy::{Auto, Kind, Policy, seconds};
 use super::store::{self, Request, Statement, Told};
-use super::{Error, MICROS_PER_SECOND, State, acting, after, authority, start};
+use super::{Error, MICROS_PER_SECOND, State, acting, after, authority, start, writable};
 use crate::admission::network::Network;
 use crate::audit::{self, Action, Value};
 use crate::error::{report, require_preload};
@@ -16,7 +16,7 @@ use crate::pg::arguments::Text;
 use crate::pg::catalog::{self, Role};
 use crate::pg::compat::{Peer, Port};
 use crate::pg::name::Name;
-use crate::pg::{clock, identity, statement, xact};
+use crate::pg::{clock, identity, statement};
 use crate::temporary;
 use crate::timestamp;
 
@@ -30,7 +30,7 @@ const FARTHEST_START: i64 = 90 * 86_400 * MICROS_PER_SECOND;
 const MOST_BYTES: usize = 500;
 
 /// `request, state, next`
-type Row = (i64, String, String);
+pub type Row = (i64, String, String);
 
 macro_rules! asks {
     ($(#[$about:meta])* $function:ident($($arguments:tt)*), $asked:expr) => {
@@ -44,11 +44,12 @@ macro_rules! asks {
             ErrorReport,
         > {
             require_preload()?;
-            let asked: Result<Row, Error> = $asked;
+            let asked: Result<$crate::request::ask::Row, Error> = $asked;
             asked.map(TableIterator::once).map_err(report)
         }
     };
 }
+pub(super) use asks;
 
 asks!(
     /// Documented in `sql/requests.sql`.
@@ -62,13 +63,7 @@ asks!(
         break_glass: Option<bool>,
         call: pg_sys::FunctionCallInfo,
     ),
-    Wish {
-        valid_for,
-        reason: reason.map(|text| text.0),
-        ticket: ticket.map(|text| text.0),
-        starts_at: starts_at.map(clock::from_sql),
-        is_alone: statement::is_call_alone(call),
-    }
+    Wish::new(valid_for, reason, ticket, starts_at, call)
     .ask(target, policy.as_deref(), break_glass.unwrap_or(false), None, |_| Ok(()))
 );
 
@@ -82,13 +77,7 @@ asks!(
         starts_at: Option<TimestampWithTimeZone>,
         call: pg_sys::FunctionCallInfo,
     ),
-    Wish {
-        valid_for,
-        reason: reason.map(|text| text.0),
-        ticket: ticket.map(|text| text.0),
-        starts_at: starts_at.map(clock::from_sql),
-        is_alone: statement::is_call_alone(call),
-    }
+    Wish::new(valid_for, reason, ticket, starts_at, call)
     .alter(request)
 );
 
@@ -101,29 +90,39 @@ asks!(
         ticket: Option<Text>,
         call: pg_sys::FunctionCallInfo,
     ),
-    Wish {
-        valid_for,
-        reason: reason.map(|text| text.0),
-        ticket: ticket.map(|text| text.0),
-        starts_at: None,
-        is_alone: statement::is_call_alone(call),
-    }
+    Wish::new(valid_for, reason, ticket, None, call)
     .extend(request)
 );
 
 /// What somebody asks for, apart from the role.
 pub struct Wish {
-    pub valid_for: Option<Interval>,
-    pub reason: Option<String>,
-    pub ticket: Option<String>,
+    valid_for: Option<Interval>,
+    reason: Option<String>,
+    ticket: Option<String>,
     /// Unix microseconds.
-    pub starts_at: Option<i64>,
+    starts_at: Option<i64>,
     /// Has the client sent it as a statement of its own? What a view or a function of somebody else's asks for in one's name is nothing that
     /// nobody else is asked about.
-    pub is_alone: bool,
+    is_alone: bool,
 }
 
 impl Wish {
+    pub fn new(
+        valid_for: Option<Interval>,
+        reason: Option<Text>,
+        ticket: Option<Text>,
+        starts_at: Option<TimestampWithTimeZone>,
+        call: pg_sys::FunctionCallInfo,
+    ) -> Self {
+        Self {
+            valid_for,
+            reason: reason.map(|text| text.0),
+            ticket: ticket.map(|text| text.0),
+            starts_at: starts_at.map(clock::from_sql),
+            is_alone: statement::is_call_alone(call),
+        }
+    }
+
     pub fn ask(
         self,
         target: Option<Name>,
@@ -172,24 +171,23 @@ impl Wish {
             error: None,
             origin: store::origin(),
         };
-        let is_alone = self.is_alone;
-        self.into_request(&mut request, &policy)?;
+        self.write_into(&mut request, &policy)?;
         check(&request, &policy)?;
         judge(&mut request)?;
         let function = match request.kind {
             Kind::Statement => "request_statement",
             _ => "request_access",
         };
-        add(request, &policy, function, is_alone)
+        add(request, &policy, function, self.is_alone)
     }
 
     /// Takes what was asked for over into the request.
-    fn into_request(self, request: &mut Request, policy: &Policy) -> Result<(), Error> {
+    fn write_into(&self, request: &mut Request, policy: &Policy) -> Result<(), Error> {
         if let Some(valid_for) = &self.valid_for {
             request.seconds = seconds("valid_for", valid_for)?;
         }
-        request.reason = self.reason.or(request.reason.take());
-        request.ticket = self.ticket.or(request.ticket.take());
+        request.reason = self.reason.clone().or(request.reason.take());
+        request.ticket = self.ticket.clone().or(request.ticket.take());
         let now = clock::now();
         // What has passed is now.
         let starts_at = self.starts_at.or(request.starts_at);
@@ -215,12 +213,8 @@ impl Wish {
 
     fn alter(self, id: Option<i64>) -> Result<Row, Error> {
         writable()?;
-        let mut request = own(id)?;
-        if !matches!(
-            request.state_at(clock::now()),
-            State::Pending | State::Approved
-        ) || request.break_glass
-        {
+        let mut request = own(id, |_| Ok(()))?;
+        if !request.state_at(clock::now()).waits() || request.break_glass {
             return Err(state_error(&request, "changed"));
         }
         let policy = store::policy_of(&request)?;
@@ -231,8 +225,7 @@ impl Wish {
         request.state = State::Pending;
         let now = clock::now();
         request.until = after(now, policy.is.pending_seconds);
-        let is_alone = self.is_alone;
-        self.into_request(&mut request, &policy)?;
+        self.write_into(&mut request, &policy)?;
         if let Some(extended) = request.extends {
             within_cap(&request, &store::find(extended)?, &policy)?;
         }
@@ -245,7 +238,7 @@ impl Wish {
             },
         )?;
         tell("alter_request", &request);
-        settle(request, &policy, is_alone)
+        settle(request, &policy, self.is_alone)
     }
 
     fn extend(self, id: Option<i64>) -> Result<Row, Error> {
@@ -257,13 +250,10 @@ impl Wish {
         if extended.state_at(clock::now()) != State::Active || extended.kind == Kind::Statement {
             return Err(state_error(&extended, "extended"));
         }
-        if store::open_of(&extended.person)?.iter().any(|open| {
-            open.extends == Some(extended.id)
-                && matches!(
-                    open.state_at(clock::now()),
-                    State::Pending | State::Approved
-                )
-        }) {
+        if store::open_of(&extended.person)?
+            .iter()
+            .any(|open| open.extends == Some(extended.id) && open.state_at(clock::now()).waits())
+        {
             return Err(Error::bad(
                 "request",
                 "You have asked for more time already, and it is not decided.",
@@ -292,28 +282,24 @@ impl Wish {
             starts_at: None,
             ..extended.clone()
         };
-        let is_alone = self.is_alone;
-        self.into_request(&mut request, &policy)?;
+        self.write_into(&mut request, &policy)?;
         within_cap(&request, &extended, &policy)?;
-        add(request, &policy, "extend", is_alone)
+        add(request, &policy, "extend", self.is_alone)
     }
 }
 
-pub fn writable() -> Result<(), Error> {
-    if xact::is_read_only() {
-        return Err(Error::ReadOnly);
-    }
-    Ok(())
-}
-
-/// The caller's own, locked.
-pub fn own(id: Option<i64>) -> Result<Request, Error> {
+/// The caller's own, locked; `look` is asked before that, and once more of what it is then.
+pub fn own(
+    id: Option<i64>,
+    look: impl Fn(&Request) -> Result<(), Error>,
+) -> Result<Request, Error> {
     let id = id.ok_or(Error::Null("request"))?;
-    its_own(store::find(id)?)?;
-    its_own(store::lock(id)?)
+    look(&its_own(store::find(id)?)?)?;
+    let request = its_own(store::lock(id)?)?;
+    look(&request).map(|()| request)
 }
 
-pub fn its_own(request: Request) -> Result<Request, Error> {
+fn its_own(request: Request) -> Result<Request, Error> {
     match request.person.is(&acting::now()) {
         true => Ok(request),
         false => Err(Error::NotYours(request.id)),
@@ -427,9 +413,7 @@ fn check(request: &Request, policy: &Policy) -> Result<(), Error> {
 fn asks_seldom(person: &Person) -> Result<(), Error> {
     let now = clock::now();
     let open = store::open_of(person)?;
-    let waiting = open
-        .iter()
-        .filter(|open| matches!(open.state_at(now), State::Pending | State::Approved));
+    let waiting = open.iter().filter(|open| open.state_at(now).waits());
     if waiting.count() >= MOST_WAITING {
         return Err(Error::TooMany("20 of your requests are waiting"));
     }

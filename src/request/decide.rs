@@ -4,11 +4,11 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::ask::{its_own, next, own, state_error, writable};
+use super::ask::{next, own, state_error};
 use super::person::{Person, may_be_the_same};
 use super::policy::{Kind, Policy};
 use super::store::{self, Request, Told};
-use super::{Error, State, acting, start};
+use super::{Error, State, acting, start, writable};
 use crate::audit::{self, Action, Value};
 use crate::credential::Issued;
 use crate::error::{report, require_preload};
@@ -79,9 +79,7 @@ fn take_credential(
     let take = || -> Result<Issued, Error> {
         writable()?;
         sent_by_the_client(call, "take_credential")?;
-        its_own(store::find(request.ok_or(Error::Null("request"))?)?)?;
-        holds_up_nobody("take_credential")?;
-        let mut request = own(request)?;
+        let mut request = own(request, |_| holds_up_nobody("take_credential"))?;
         let now = clock::now();
         let is_due = request.starts_at.is_none_or(|at| at <= now);
         if request.kind != Kind::Credential
@@ -201,10 +199,7 @@ fn say_no(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result
     sent_by_the_client(call, "deny")?;
     let decision = Decision::on(id)?;
     let mut request = decision.request.clone();
-    if !matches!(
-        request.state_at(clock::now()),
-        State::Pending | State::Approved
-    ) {
+    if !request.state_at(clock::now()).waits() {
         return Err(state_error(&request, "denied"));
     }
     tell("deny", &request, note);
@@ -229,13 +224,10 @@ fn look_at(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Resul
 
 fn take_back(id: i64, note: Option<&str>, call: pg_sys::FunctionCallInfo) -> Result<String, Error> {
     // Before anything is locked; what has begun meanwhile, after.
-    let look = |request: &Request| match request.state_at(clock::now()) {
+    let mut request = own(Some(id), |request| match request.state_at(clock::now()) {
         State::Active => ends_alone(call, "withdraw"),
         _ => Ok(()),
-    };
-    look(&its_own(store::find(id)?)?)?;
-    let mut request = own(Some(id))?;
-    look(&request)?;
+    })?;
     let person = acting::now();
     let state = match request.state_at(clock::now()) {
         State::Pending | State::Approved => State::Withdrawn,

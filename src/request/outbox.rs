@@ -3,8 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::ask::writable;
-use super::{Error, store};
+use super::{Error, store, writable};
 use crate::access::PG_MONITOR;
 use crate::error::{report, require_preload};
 use crate::pg::{catalog, identity};

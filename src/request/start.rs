@@ -90,12 +90,14 @@ fn lasts(request: &mut Request, ends_at: i64, event: &'static str) -> Result<(),
 /// More time: the end of what lasts is moved.
 fn extend(request: &mut Request, extended: i64, policy: &Policy) -> Result<(), Error> {
     let mut lasting = store::lock(extended)?;
-    let (Some(from), Some(end)) = (lasting.active_from, lasting.ends_at) else {
+    let is_active = lasting.state_at(clock::now()) == State::Active;
+    let times = lasting
+        .active_from
+        .zip(lasting.ends_at)
+        .filter(|_| is_active);
+    let Some((from, end)) = times else {
         return Err(Error::NotAnyMore("it does not last any more".into()));
     };
-    if lasting.state_at(clock::now()) != State::Active {
-        return Err(Error::NotAnyMore("it does not last any more".into()));
-    }
     let latest = after(from, policy.is.max_seconds);
     let new_end = after(end, request.seconds).min(latest);
     let new_end = bounded(policy, new_end)?;

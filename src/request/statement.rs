@@ -1,4 +1,5 @@
-//! A statement for approval: what is approved is its exact text, its parameters and its number of rows, and it runs once.
+//! A statement for approval: what is approved is its exact text, its parameters, its number of rows and what its names mean. It runs once; but who
+//! ends the session while the answer is sent has read what has come, and it has not run (docs/requests.md).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use pgrx::pg_sys;
@@ -6,59 +7,39 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::json;
 
-use super::ask::{Wish, own, state_error, writable};
+use super::ask::{Wish, asks, own, state_error};
 use super::decide::{may_look, sent_by_the_client};
 use super::policy::Kind;
 use super::store::{self, Request, Statement, Told};
-use super::{Error, State, acting, start};
+use super::{Error, State, acting, start, writable};
 use crate::audit::{self, Action, Value};
 use crate::error::{report, require_preload};
 use crate::pg::arguments::{Text, strings};
 use crate::pg::given::{self, Named};
 use crate::pg::name::Name;
-use crate::pg::statement::is_call_alone;
 use crate::pg::{catalog, clock, identity, json, search_path, server, spi, xact};
 use crate::{bytes, text};
 
 const MOST_BYTES: usize = 20_000;
 const MOST_PARAMETERS: usize = 100;
 
-/// Documented in `sql/requests.sql`.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)]
-fn request_statement(
-    target: Option<Name>,
-    statement: Option<Text>,
-    parameters: Option<Vec<Option<Text>>>,
-    expected_rows: Option<i64>,
-    reason: Option<Text>,
-    ticket: Option<Text>,
-    starts_at: Option<TimestampWithTimeZone>,
-    policy: Option<Text>,
-    call: pg_sys::FunctionCallInfo,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(request, i64),
-            name!(state, String),
-            name!(next, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    require_preload()?;
-    let ask = || -> Result<_, Error> {
+asks!(
+    /// Documented in `sql/requests.sql`.
+    request_statement(
+        target: Option<Name>,
+        statement: Option<Text>,
+        parameters: Option<Vec<Option<Text>>>,
+        expected_rows: Option<i64>,
+        reason: Option<Text>,
+        ticket: Option<Text>,
+        starts_at: Option<TimestampWithTimeZone>,
+        policy: Option<Text>,
+        call: pg_sys::FunctionCallInfo,
+    ),
+    (|| {
         writable()?;
         let text = statement.ok_or(Error::Null("statement"))?.0;
         let statement = given(text, strings(parameters).unwrap_or_default(), expected_rows)?;
-        let wish = Wish {
-            valid_for: None,
-            reason: reason.map(|text| text.0),
-            ticket: ticket.map(|text| text.0),
-            starts_at: starts_at.map(clock::from_sql),
-            is_alone: is_call_alone(call),
-        };
         let judge = |request: &mut Request| {
             let (_, digest) = check(request)?;
             request.statement = request.statement.take().map(|statement| Statement {
@@ -67,10 +48,10 @@ fn request_statement(
             });
             Ok(())
         };
+        let wish = Wish::new(None, reason, ticket, starts_at, call);
         wish.ask(target, policy.as_deref(), false, Some(statement), judge)
-    };
-    ask().map(TableIterator::once).map_err(report)
-}
+    })()
+);
 
 /// Documented in `sql/requests.sql`.
 #[pg_extern(sql = false)]
@@ -280,7 +261,7 @@ fn run(id: Option<i64>, call: pg_sys::FunctionCallInfo) -> Result<(i64, Option<S
     // What the caller has left for later is done as the caller, and before anything is looked at. What the statement sets off is done as the
     // target then, and before its rows are counted.
     xact::fire_deferred();
-    let mut request = own(id)?;
+    let mut request = own(id, |_| Ok(()))?;
     let now = clock::now();
     if request.kind != Kind::Statement
         || request.state_at(now) != State::Approved
@@ -333,7 +314,7 @@ fn run(id: Option<i64>, call: pg_sys::FunctionCallInfo) -> Result<(i64, Option<S
     Ok((rows, result))
 }
 
-/// For who asked, and those who may decide: as it would run now, and nothing of it stays.
+/// For those who may decide, and for who asked once it is approved: as it would run now, and nothing of it stays.
 fn explain(id: Option<i64>) -> Result<Vec<String>, Error> {
     let request = store::find(id.ok_or(Error::Null("request"))?)?;
     may_look(&request)?;

@@ -406,8 +406,7 @@ pub fn save(request: &Request, told: &Told<'_>) -> Result<(), Error> {
 }
 
 fn log(request: &Request, told: &Told<'_>) -> Result<(), Error> {
-    let claims: Option<serde_json::Value> =
-        switch_state::with(|state| serde_json::from_str(state.claims).ok()).flatten();
+    let claims = switch_state::claims();
     let claim = |name| {
         let claim = claims.as_ref()?.get(name)?.as_str()?;
         Some(server::fitted(claim).into_owned())

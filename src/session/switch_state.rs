@@ -140,6 +140,11 @@ pub fn with<R>(look: impl FnOnce(&State<'_>) -> R) -> Option<R> {
         .flatten()
 }
 
+/// The claims of the switch's token; `None` when there is no switch.
+pub fn claims() -> Option<serde_json::Value> {
+    with(|state| serde_json::from_str(state.claims).ok()).flatten()
+}
+
 /// What tells one switch from another: its role and its token.
 pub type Identity = (u32, u128);
 

@@ -15,7 +15,7 @@ use crate::pg::arguments::{JsonText, Text};
 use crate::pg::name::Name;
 use crate::pg::{catalog, identity, xact};
 use crate::request::quorum::Needs;
-use crate::request::{Error, authority, store};
+use crate::request::{Error, authority, store, writable};
 
 const MOST_ROLES: usize = 100;
 const MOST_PEOPLE: usize = 10;
@@ -127,13 +127,6 @@ pub fn hand_over(
 
 fn required<T>(what: &'static str, value: Option<T>) -> Result<T, Error> {
     value.ok_or(Error::Null(what))
-}
-
-fn writable() -> Result<(), Error> {
-    if xact::is_read_only() {
-        return Err(Error::ReadOnly);
-    }
-    Ok(())
 }
 
 /// The policy, if it is the caller's.
