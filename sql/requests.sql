@@ -237,7 +237,7 @@ CREATE FUNCTION scope.request_statement(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'request_statement_wrapper';
 COMMENT ON FUNCTION scope.request_statement(name, text, text[], bigint, text, text, timestamptz, text) IS
-'Asks for one statement to run as a role, once, by a policy of kind statement. What is approved is its exact text, its parameters, the number of rows that it returns or changes, the search path and what its names mean; their digest is in scope.requests.
+'Asks for one statement to run as a role, by a policy of kind statement. What is approved is its exact text, its parameters, the number of rows that it returns or changes, the search path and what its names mean; their digest is in scope.requests.
 statement: one SELECT, INSERT, UPDATE, DELETE or MERGE, at most 20,000 bytes, without a schema that the caller may create in among those where its names are looked for. It names no function, type or relation that the caller owns, nor does it set one off; it has no characters that nobody sees. parameters: for $1, $2, … as text: cast them ($1::bigint). expected_rows: any other number, and nothing of it stays.
 The rest as scope.request_access(). Errors: as there; 22023 it is no such statement, or too long; 42501 it names what the caller may change, or a literal of it runs a function; those of PostgreSQL for a statement that means nothing.';
 
@@ -254,7 +254,7 @@ RETURNS TABLE (rows bigint, result jsonb)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'run_approved_wrapper';
 COMMENT ON FUNCTION scope.run_approved(bigint) IS
-'Runs an approved statement once, as its role, with the settings that mean something to statements as PostgreSQL has them by default (times in GMT). rows: how many it has returned or changed. result: the rows that it has returned, an array of objects; NULL for a statement that returns none. Deferred constraints are checked at once.
+'Runs an approved statement, as its role; once, but for an answer that is too large for the connection to take at once (docs/requests.md). The settings that mean something to statements are as PostgreSQL has them by default (times in GMT). rows: how many it has returned or changed. result: the rows that it has returned, an array of objects; NULL for a statement that returns none. Deferred constraints are checked at once.
 For who asked, as a statement of its own; one that returns rows also in a transaction of its own.
 Errors: 42704 no such request; 42501 another''s, or it names what its requester may change by now; 21000 another number of rows; 25001 it returns rows, inside a transaction block; 55000 not approved, not yet, over, or not what was approved; 0A000 not a statement of its own; those of the statement; 22004 NULL; 25006 read-only.';
 
